@@ -1,0 +1,104 @@
+import js from '@eslint/js';
+import importX from 'eslint-plugin-import-x';
+import jest from 'eslint-plugin-jest';
+import globals from 'globals';
+import tseslint from 'typescript-eslint';
+
+/**
+ * The direction of imports: each folder of src/ may import itself and those named here; only the files directly in
+ * src/ see everything. Acyclic by construction.
+ */
+const MAY_IMPORT = {
+  config: [],
+  common: ['config'],
+  database: ['common', 'config'],
+  users: ['database', 'common', 'config'],
+  auth: ['users', 'database', 'common', 'config'],
+  quota: ['users', 'database', 'common', 'config'],
+  resources: ['quota', 'users', 'database', 'common', 'config'],
+  platform: ['users', 'database', 'common', 'config'],
+};
+
+const zones = Object.entries(MAY_IMPORT).map(([folder, allowed]) => ({
+  target: `./src/${folder}`,
+  from: './src',
+  except: [`./${folder}`, ...allowed.map((name) => `./${name}`), './version.ts'],
+  message: `src/${folder} may import only ${allowed.join(', ') || 'nothing of src'} (see eslint.config.js).`,
+}));
+
+const NO_TYPEORM = {
+  paths: [
+    { name: 'typeorm', message: 'Only repositories, entities and src/database import typeorm.' },
+    { name: '@nestjs/typeorm', message: 'Only repositories, modules and src/database import @nestjs/typeorm.' },
+  ],
+};
+
+export default tseslint.config(
+  { ignores: ['dist', 'data', 'node_modules', 'coverage'] },
+  js.configs.recommended,
+  {
+    files: ['**/*.ts'],
+    extends: [tseslint.configs.strictTypeChecked, tseslint.configs.stylisticTypeChecked],
+    languageOptions: { parserOptions: { projectService: true, tsconfigRootDir: import.meta.dirname } },
+    plugins: { 'import-x': importX },
+    settings: { 'import-x/resolver-next': [importX.createNodeResolver({ extensionAlias: { '.js': ['.ts', '.js'] } })] },
+    rules: {
+      '@typescript-eslint/no-extraneous-class': ['error', { allowWithDecorator: true }],
+      '@typescript-eslint/consistent-type-imports': ['error', { fixStyle: 'inline-type-imports' }],
+      '@typescript-eslint/restrict-template-expressions': ['error', { allowNumber: true }],
+      '@typescript-eslint/switch-exhaustiveness-check': ['error', { considerDefaultExhaustiveForUnions: true }],
+      '@typescript-eslint/no-confusing-void-expression': ['error', { ignoreArrowShorthand: true }],
+      // DTO classes describe plain objects; they have no behaviour that a literal could lack.
+      '@typescript-eslint/no-unsafe-class-instance-assignment': 'off',
+      // Code points are what is meant wherever a text is spread here.
+      '@typescript-eslint/no-misused-spread': 'off',
+      'import-x/no-restricted-paths': ['error', { zones }],
+      'import-x/no-cycle': 'error',
+      'no-console': 'error',
+      eqeqeq: 'error',
+    },
+  },
+  {
+    files: ['src/**/*.ts'],
+    ignores: ['src/**/*.repository.ts', 'src/**/*.entity.ts', 'src/**/*.module.ts', 'src/database/**'],
+    rules: { 'no-restricted-imports': ['error', NO_TYPEORM] },
+  },
+  // Nest injects by the type's value and validates by it: an `import type` of either erases it silently.
+  {
+    files: [
+      'src/**/*.controller.ts',
+      'src/**/*.service.ts',
+      'src/**/*.repository.ts',
+      'src/**/*.guard.ts',
+      'src/**/*.module.ts',
+    ],
+    rules: { '@typescript-eslint/consistent-type-imports': 'off' },
+  },
+  { files: ['test/support/globals.d.ts'], rules: { 'no-var': 'off' } },
+  // What the operator reads at a start is text, not a log line.
+  {
+    files: ['src/main.ts', 'src/primary.ts', 'src/server.ts', 'src/workers.ts', 'src/openapi.ts'],
+    rules: { 'no-console': 'off' },
+  },
+  {
+    files: ['test/**/*.ts', 'src/**/*.spec.ts'],
+    extends: [jest.configs['flat/recommended']],
+    rules: {
+      // Answers of the API are looked at as they come.
+      '@typescript-eslint/no-unsafe-assignment': 'off',
+      '@typescript-eslint/no-unsafe-member-access': 'off',
+      '@typescript-eslint/no-unsafe-return': 'off',
+      '@typescript-eslint/no-unsafe-argument': 'off',
+      '@typescript-eslint/no-unsafe-call': 'off',
+      '@typescript-eslint/restrict-plus-operands': 'off',
+      '@typescript-eslint/no-explicit-any': 'off',
+      '@typescript-eslint/no-non-null-assertion': 'off',
+      'jest/expect-expect': ['error', { assertFunctionNames: ['expect', 'expect*'] }],
+    },
+  },
+  {
+    files: ['**/*.js'],
+    languageOptions: { globals: globals.node },
+    rules: { 'no-console': 'off' },
+  },
+);

@@ -1,0 +1,26 @@
+/** The TypeORM CLI's way in: `npm run migration:…`. Works on DATABASE_URL, else on the embedded PostgreSQL. */
+import { DataSource } from 'typeorm';
+import { Session } from './src/auth/session.entity.js';
+import { SigningKey } from './src/auth/signing-key.entity.js';
+import { Env } from './src/config/env.js';
+import { EmbeddedPostgres } from './src/database/embedded-postgres.js';
+import { dataSourceOptions } from './src/database/options.js';
+import { Counter } from './src/quota/counter.entity.js';
+import { Limit } from './src/quota/limit.entity.js';
+import { Resource } from './src/resources/resource.entity.js';
+import { Plan } from './src/users/plan.entity.js';
+import { User } from './src/users/user.entity.js';
+
+async function databaseUrl(env: Env): Promise<string> {
+  if (env.databaseUrl !== undefined) return env.databaseUrl;
+  // Stopped again when the CLI exits, unless it is a running server's.
+  const postgres = await EmbeddedPostgres.attachOrStart({ dataDir: env.dataDir });
+  return postgres.url;
+}
+
+const env = new Env();
+
+export default new DataSource({
+  ...dataSourceOptions(env, await databaseUrl(env)),
+  entities: [User, Plan, Session, SigningKey, Limit, Counter, Resource],
+});

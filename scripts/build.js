@@ -1,0 +1,49 @@
+// Compiles src/ into dist/ with the Nest CLI. With --if-stale only when a source is newer than the last build, so that
+// `npm start` and `npm test` cost nothing when nothing changed and never run yesterday's code after a `git pull`.
+import { spawnSync } from 'node:child_process';
+import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { fileURLToPath } from 'node:url';
+import { join } from 'node:path';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const stamp = join(root, 'dist', '.built');
+const inputs = ['src', 'ormconfig.ts', 'package-lock.json', 'tsconfig.json', 'tsconfig.build.json', 'nest-cli.json'];
+
+/** A digest of names, sizes and times of all that the build reads. */
+function fingerprint() {
+  const hash = createHash('sha256');
+  const visit = (/** @type {string} */ path) => {
+    const stat = statSync(join(root, path), { throwIfNoEntry: false });
+    if (stat?.isDirectory()) {
+      for (const name of readdirSync(join(root, path)).sort()) visit(join(path, name));
+    } else if (stat) {
+      hash.update(`${path}\0${stat.size}\0${stat.mtimeMs}\n`);
+    }
+  };
+  inputs.forEach(visit);
+  return hash.digest('hex');
+}
+
+function built() {
+  try {
+    return readFileSync(stamp, 'utf8');
+  } catch {
+    return undefined;
+  }
+}
+
+const wanted = fingerprint();
+if (!process.argv.includes('--if-stale') || built() !== wanted) {
+  // `npm ci --omit=dev` and the container image have no compiler: what was built is what runs.
+  const cli = join(root, 'node_modules', '@nestjs', 'cli', 'bin', 'nest.js');
+  if (statSync(cli, { throwIfNoEntry: false })) {
+    if (process.argv.includes('--if-stale')) console.log('Building (once; later starts skip this) …');
+    const { status } = spawnSync(process.execPath, [cli, 'build'], { cwd: root, stdio: 'inherit' });
+    if (status !== 0) process.exit(status ?? 1);
+    writeFileSync(stamp, wanted);
+  } else if (built() === undefined) {
+    console.error('Nothing is built and the compiler is not installed: run `npm ci` without --omit=dev once.');
+    process.exit(1);
+  }
+}

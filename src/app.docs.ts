@@ -1,0 +1,50 @@
+import type { NestFastifyApplication } from '@nestjs/platform-fastify';
+import { DocumentBuilder, SwaggerModule, type OpenAPIObject } from '@nestjs/swagger';
+import { VERSION } from './version.js';
+
+const DESCRIPTION = `Accounts and sign-in, exact quotas, owned resources, and their limits.
+
+**To try it here**: run \`POST /v1/auth/login\` below; this page then signs its requests with the token it got.
+Every refusal is \`application/problem+json\` (RFC 9457) with a stable \`code\`.`;
+
+/** The OpenAPI document of the whole API. Takes tens of milliseconds: made when first asked for, not at the start. */
+export function openApiDocument(app: NestFastifyApplication): OpenAPIObject {
+  const config = new DocumentBuilder()
+    .setTitle('Quartermaster')
+    .setDescription(DESCRIPTION)
+    .setVersion(VERSION)
+    .setLicense('MIT', 'https://opensource.org/license/mit')
+    .addBearerAuth({ type: 'http', scheme: 'bearer', bearerFormat: 'JWT', description: 'An access token' })
+    .build();
+  return SwaggerModule.createDocument(app, config, {
+    operationIdFactory: (controller, method) => `${controller.replace(/Controller$/, '')}_${method}`,
+  });
+}
+
+/**
+ * Runs in the browser, which gets its text: a sign-in made on the page signs the page in. Must use nothing from here.
+ */
+function signInFromThePage(response: { url: string; ok: boolean; body?: { accessToken?: string } }): unknown {
+  const page = globalThis as unknown as { ui?: { preauthorizeApiKey(scheme: string, token: string): void } };
+  const token = response.body?.accessToken;
+  if (response.ok && token && /\/v1\/auth\/(login|refresh)$/.test(response.url)) {
+    page.ui?.preauthorizeApiKey('bearer', token);
+  }
+  return response;
+}
+
+/** Serves Swagger UI at /docs and the document at /openapi.json. */
+export function serveDocs(app: NestFastifyApplication): void {
+  SwaggerModule.setup('docs', app, () => openApiDocument(app), {
+    jsonDocumentUrl: 'openapi.json',
+    raw: ['json'],
+    customSiteTitle: 'Quartermaster API',
+    swaggerOptions: {
+      persistAuthorization: true,
+      displayRequestDuration: true,
+      tagsSorter: 'alpha',
+      tryItOutEnabled: true,
+      responseInterceptor: signInFromThePage,
+    },
+  });
+}

@@ -1,0 +1,31 @@
+import { Module } from '@nestjs/common';
+import { APP_FILTER, APP_PIPE } from '@nestjs/core';
+import { AuthModule } from './auth/auth.module.js';
+import { CommonModule } from './common/common.module.js';
+import { ProblemFilter } from './common/problem.filter.js';
+import { RequestValidationPipe } from './common/validation.pipe.js';
+import { ConfigModule } from './config/config.module.js';
+import { DatabaseModule } from './database/database.module.js';
+import { PlatformModule } from './platform/platform.module.js';
+import { QuotaModule } from './quota/quota.module.js';
+import { ResourcesModule } from './resources/resources.module.js';
+import { UsersModule } from './users/users.module.js';
+
+/** All modules. Guards come with AuthModule; see the README for the way of a request. */
+@Module({
+  imports: [
+    ConfigModule,
+    CommonModule,
+    DatabaseModule,
+    AuthModule,
+    UsersModule,
+    QuotaModule,
+    ResourcesModule,
+    PlatformModule,
+  ],
+  providers: [
+    { provide: APP_FILTER, useClass: ProblemFilter },
+    { provide: APP_PIPE, useClass: RequestValidationPipe },
+  ],
+})
+export class AppModule {}

@@ -1,0 +1,163 @@
+import { randomBytes } from 'node:crypto';
+import type { Socket } from 'node:net';
+import compress from '@fastify/compress';
+import helmet from '@fastify/helmet';
+import type { LoggerService } from '@nestjs/common';
+import { NestFactory } from '@nestjs/core';
+import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
+import { LogController, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
+import { pino, type Logger } from 'pino';
+import { serveDocs } from './app.docs.js';
+import { AppModule } from './app.module.js';
+import type { AuthenticatedRequest } from './common/caller.js';
+import { acceptJsonBodies } from './common/json-body.js';
+import { Problem } from './common/problem.js';
+import { pathOf, sendProblem } from './common/problem.filter.js';
+import { RouteTable } from './common/route-table.js';
+import { type Env } from './config/env.js';
+
+/**
+ * The log: pino's JSON lines. Refusals are `info`, faults `error`, everything else `debug`. No query, header or body
+ * is ever in it, since any of them may hold a secret.
+ */
+export function createLogger(env: Env): Logger {
+  return pino({ level: env.logLevel, base: { pid: process.pid }, timestamp: pino.stdTimeFunctions.isoTime });
+}
+
+/** Builds the whole server, ready to listen. The same for `main` and for whoever writes the OpenAPI document. */
+export async function createApp(env: Env, logger: Logger): Promise<NestFastifyApplication> {
+  const adapter = new FastifyAdapter({
+    loggerInstance: logger,
+    logController: new LogController({ disableRequestLogging: true }),
+    genReqId: requestIds(),
+    bodyLimit: env.bodyLimit,
+    trustProxy: env.trustProxy,
+    // Nest's middleware layer is not used and would cost every request; guards authorise, never middleware.
+    skipMiddie: true,
+    multipart: false,
+    // What was accepted is served, also while the server stops.
+    return503OnClosing: false,
+    keepAliveTimeout: 72_000,
+    requestTimeout: 30_000,
+    connectionTimeout: 0,
+    routerOptions: { maxParamLength: 1_024, ignoreTrailingSlash: false, caseSensitive: true },
+    clientErrorHandler: answerUnreadable,
+    // A path that cannot be decoded, or is too long: the router gives up before any handler of ours.
+    frameworkErrors: (_error: Error, request: FastifyRequest, reply: FastifyReply) => {
+      sendProblem(new Problem('validation_failed', { detail: 'The address cannot be read.' }), request, reply);
+    },
+    http: { maxHeaderSize: 16_384, headersTimeout: 15_000 },
+  });
+  const server = adapter.getInstance<FastifyInstance>();
+  const patterns: [method: string, pattern: string][] = [];
+  server.addHook('onRoute', ({ method, url }) => {
+    for (const each of [method].flat()) patterns.push([each, url]);
+  });
+
+  const app = await NestFactory.create<NestFastifyApplication>(AppModule, adapter, {
+    logger: nestLogger(logger),
+    bodyParser: false,
+    abortOnError: false,
+  });
+  const routes = app.get(RouteTable);
+
+  acceptJsonBodies(server);
+  await server.register(helmet, {
+    // Swagger UI styles itself inline; everything else comes from here.
+    contentSecurityPolicy: {
+      directives: {
+        scriptSrc: ["'self'"],
+        styleSrc: ["'self'", "'unsafe-inline'"],
+        imgSrc: ["'self'", 'data:'],
+        upgradeInsecureRequests: null,
+      },
+    },
+    // To be decided by whoever terminates TLS.
+    strictTransportSecurity: false,
+  });
+  await server.register(compress, {
+    encodings: ['br', 'gzip'],
+    threshold: 1_024,
+    // What a compressed body unpacks to has no bound: none is accepted.
+    globalDecompression: false,
+  });
+  if (env.corsOrigins.length > 0) {
+    app.enableCors({
+      origin: env.corsOrigins.includes('*') ? '*' : [...env.corsOrigins],
+      methods: ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'],
+      exposedHeaders: ['ETag', 'Link', 'Retry-After', 'X-Request-Id', 'RateLimit', 'RateLimit-Policy'],
+      maxAge: 600,
+    });
+  }
+  serveDocs(app);
+  observe(server, logger);
+  await app.init();
+  for (const [method, pattern] of patterns) routes.add(method, pattern);
+  return app;
+}
+
+/** Puts the request's id on every answer and one line on each into the log. */
+function observe(server: FastifyInstance, logger: Logger): void {
+  server.addHook('onRequest', (request, reply, done) => {
+    void reply.header('x-request-id', request.id);
+    done();
+  });
+  server.addHook('onResponse', (request: AuthenticatedRequest, reply, done) => {
+    const level = reply.statusCode >= 400 && reply.statusCode < 500 ? 'info' : 'debug';
+    if (logger.isLevelEnabled(level)) {
+      logger[level](
+        {
+          reqId: request.id,
+          method: request.method,
+          path: pathOf(request),
+          status: reply.statusCode,
+          ms: Math.round(reply.elapsedTime * 10) / 10,
+          user: request.caller?.userId,
+        },
+        'request',
+      );
+    }
+    done();
+  });
+}
+
+/** What is no HTTP that can be read has no request to answer: one line of the contract's form, and the connection ends. */
+function answerUnreadable(error: Error & { code?: string }, socket: Socket): void {
+  if (error.code === 'ECONNRESET' || !socket.writable) return;
+  const status =
+    { HPE_HEADER_OVERFLOW: '431 Request Header Fields Too Large', ERR_HTTP_REQUEST_TIMEOUT: '408 Request Timeout' }[
+      error.code ?? ''
+    ] ?? '400 Bad Request';
+  const body = JSON.stringify({
+    type: 'about:blank',
+    title: status.slice(4),
+    status: Number(status.slice(0, 3)),
+    detail: 'The request cannot be read.',
+    code: 'validation_failed',
+  });
+  socket.end(
+    `HTTP/1.1 ${status}\r\nContent-Type: application/problem+json\r\nContent-Length: ${String(body.length)}\r\n` +
+      `Connection: close\r\n\r\n${body}`,
+  );
+}
+
+/** Ids that are unique among processes without a random number each; a client's own is kept where it is harmless. */
+function requestIds(): (request: { headers: Record<string, string | string[] | undefined> }) => string {
+  const process = randomBytes(4).toString('hex');
+  let count = 0;
+  return ({ headers }) => {
+    const given = headers['x-request-id'];
+    if (typeof given === 'string' && /^[\w.-]{1,64}$/.test(given)) return given;
+    return `${process}-${(count++).toString(36)}`;
+  };
+}
+
+/** Nest's own messages: only what is wrong. */
+function nestLogger(logger: Logger): LoggerService {
+  const at =
+    (level: 'error' | 'warn' | 'trace') =>
+    (message: unknown, ...rest: unknown[]) => {
+      logger[level]({ rest }, String(message));
+    };
+  return { log: at('trace'), error: at('error'), warn: at('warn'), debug: at('trace'), verbose: at('trace') };
+}

@@ -1,0 +1,40 @@
+import { Injectable, type ExecutionContext } from '@nestjs/common';
+import { RouteParamtypes } from '@nestjs/common/enums/route-paramtypes.enum.js';
+import { ROUTE_ARGS_METADATA } from '@nestjs/common/constants.js';
+import { ACCESS_RULE, type AccessRule } from '../common/access.js';
+
+/** What is declared of a route. */
+export interface RouteRule {
+  /** None: the route answers nobody. */
+  access: AccessRule | undefined;
+  /** Whether it has query parameters; where it has none, any is refused. */
+  takesQuery: boolean;
+}
+
+type Handler = ReturnType<ExecutionContext['getHandler']>;
+
+/** Reads the declarations of a route once. */
+@Injectable()
+export class AccessRules {
+  private readonly known = new WeakMap<Handler, RouteRule>();
+
+  of(context: ExecutionContext): RouteRule {
+    const handler = context.getHandler();
+    const known = this.known.get(handler);
+    if (known) return known;
+    const rule = read(handler, context.getClass());
+    this.known.set(handler, rule);
+    return rule;
+  }
+}
+
+function read(handler: Handler, controller: ReturnType<ExecutionContext['getClass']>): RouteRule {
+  const params = Object.keys(
+    (Reflect.getMetadata(ROUTE_ARGS_METADATA, controller, handler.name) as object | undefined) ?? {},
+  );
+  return {
+    // The handler's own rule only: one on the class would cover, unseen, a route that forgot its own.
+    access: Reflect.getMetadata(ACCESS_RULE, handler) as AccessRule | undefined,
+    takesQuery: params.some((key) => key.startsWith(`${String(RouteParamtypes.QUERY)}:`)),
+  };
+}

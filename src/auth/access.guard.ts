@@ -1,0 +1,38 @@
+import { Injectable, type CanActivate, type ExecutionContext } from '@nestjs/common';
+import { isSelf, type AuthenticatedRequest } from '../common/caller.js';
+import type { AccessRule } from '../common/access.js';
+import { Problem } from '../common/problem.js';
+import { AccessRules } from './access-rules.js';
+
+/** What the caller may do: applies the one rule that the route declares. A route without a rule is closed to all. */
+@Injectable()
+export class AccessGuard implements CanActivate {
+  constructor(private readonly rules: AccessRules) {}
+
+  canActivate(context: ExecutionContext): true {
+    const { access, takesQuery } = this.rules.of(context);
+    const request = context.switchToHttp().getRequest<AuthenticatedRequest>();
+    if (!access || !isAllowed(access, request)) throw new Problem('forbidden');
+    if (!takesQuery) refuseQuery(request.query as object);
+    return true;
+  }
+}
+
+function isAllowed(access: AccessRule, { caller, params }: AuthenticatedRequest): boolean {
+  if (access.kind === 'public') return true;
+  if (!caller) return false;
+  switch (access.kind) {
+    case 'admin':
+      return caller.role === 'admin';
+    case 'self-or-admin':
+      // Not allowed whether that user exists or not: nothing is looked up.
+      return caller.role === 'admin' || isSelf((params as Record<string, string>)[access.parameter] ?? '', caller);
+    case 'owned':
+      return true;
+  }
+}
+
+function refuseQuery(query: object): void {
+  const errors = Object.keys(query).map((name) => ({ pointer: `/${name}`, detail: 'is not known here' }));
+  if (errors.length > 0) throw new Problem('validation_failed', { errors });
+}

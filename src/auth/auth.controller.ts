@@ -1,0 +1,112 @@
+import { Body, Controller, Delete, Get, Header, HttpCode, Param, Post, Query } from '@nestjs/common';
+import { ApiTags } from '@nestjs/swagger';
+import { Owned, Public } from '../common/access.js';
+import { Fails } from '../common/api-docs.js';
+import { CurrentCaller, RequestOrigin, type Caller, type Origin } from '../common/caller.js';
+import { IdPipe } from '../common/id.pipe.js';
+import { Paged } from '../common/page-link.interceptor.js';
+import { PageQuery, mapPage } from '../common/page.js';
+import { UserResponse, toUserResponse } from '../users/user.dto.js';
+import { ACCESS_TOKEN_SECONDS } from './access-tokens.js';
+import {
+  ChangePasswordDto,
+  LoginDto,
+  RefreshDto,
+  RegisterDto,
+  SessionPage,
+  SessionResponse,
+  TokensResponse,
+} from './auth.dto.js';
+import { AuthService, type SignIn } from './auth.service.js';
+import type { Session } from './session.entity.js';
+
+@ApiTags('Sign-in')
+@Controller('v1/auth')
+export class AuthController {
+  constructor(private readonly auth: AuthService) {}
+
+  /** Register: make an account of one's own */
+  @Post('register')
+  @Public()
+  @Fails('validation_failed', 'malformed_json', 'forbidden', 'username_taken', 'email_taken', 'overloaded')
+  async register(@Body() dto: RegisterDto): Promise<UserResponse> {
+    return toUserResponse(await this.auth.register(dto));
+  }
+
+  /** Sign in */
+  @Post('login')
+  @Public()
+  @HttpCode(200)
+  @Header('cache-control', 'no-store')
+  @Fails('validation_failed', 'malformed_json', 'invalid_credentials', 'account_disabled', 'overloaded')
+  async login(@Body() dto: LoginDto, @RequestOrigin() origin: Origin): Promise<TokensResponse> {
+    return toTokensResponse(await this.auth.login(dto, origin));
+  }
+
+  /** Exchange a refresh token for new tokens */
+  @Post('refresh')
+  @Public()
+  @HttpCode(200)
+  @Header('cache-control', 'no-store')
+  @Fails('validation_failed', 'malformed_json', 'invalid_token', 'account_disabled')
+  async refresh(@Body() dto: RefreshDto): Promise<TokensResponse> {
+    return toTokensResponse(await this.auth.refresh(dto.refreshToken));
+  }
+
+  /** Sign out: the session ends, and its tokens with it */
+  @Post('logout')
+  @Owned()
+  @HttpCode(204)
+  async logout(@CurrentCaller() caller: Caller): Promise<void> {
+    await this.auth.logout(caller);
+  }
+
+  /** List one's sessions, newest first */
+  @Get('sessions')
+  @Owned()
+  @Paged()
+  @Fails('validation_failed')
+  async listSessions(@Query() query: PageQuery, @CurrentCaller() caller: Caller): Promise<SessionPage> {
+    return mapPage(await this.auth.listSessions(caller, query), (session) => toSessionResponse(session, caller));
+  }
+
+  /** End one of one's sessions */
+  @Delete('sessions/:id')
+  @Owned()
+  @HttpCode(204)
+  @Fails('not_found')
+  async endSession(@Param('id', IdPipe) id: string, @CurrentCaller() caller: Caller): Promise<void> {
+    await this.auth.endSession(caller, id);
+  }
+
+  /** Change one's password: every other session ends */
+  @Post('password')
+  @Owned()
+  @HttpCode(204)
+  @Fails('validation_failed', 'malformed_json', 'invalid_credentials', 'overloaded')
+  async changePassword(@Body() dto: ChangePasswordDto, @CurrentCaller() caller: Caller): Promise<void> {
+    await this.auth.changePassword(caller, dto);
+  }
+}
+
+function toTokensResponse({ accessToken, refreshToken, user }: SignIn): TokensResponse {
+  return {
+    accessToken,
+    tokenType: 'Bearer',
+    expiresIn: ACCESS_TOKEN_SECONDS,
+    refreshToken,
+    user: toUserResponse(user),
+  };
+}
+
+function toSessionResponse(session: Session, caller: Caller): SessionResponse {
+  return {
+    id: session.id,
+    current: session.id === caller.sessionId,
+    createdAt: session.createdAt.toISOString(),
+    refreshedAt: session.rotatedAt?.toISOString() ?? null,
+    expiresAt: session.expiresAt.toISOString(),
+    ip: session.ip,
+    userAgent: session.userAgent,
+  };
+}

@@ -1,0 +1,103 @@
+import { IsString, Length, MaxLength } from 'class-validator';
+import { IsStorable } from '../common/text.js';
+import { AccountDto, UserResponse } from '../users/user.dto.js';
+
+export class RegisterDto extends AccountDto {}
+
+export class LoginDto {
+  /**
+   * A username or an e-mail
+   * @example ada
+   */
+  @IsString()
+  @Length(1, 254)
+  @IsStorable()
+  login!: string;
+
+  /** @example Analytical-1843 */
+  @IsString()
+  @MaxLength(1024)
+  password!: string;
+}
+
+export class RefreshDto {
+  /**
+   * The refresh token of the last sign-in or refresh
+   * @example qmr_…
+   */
+  @IsString()
+  @MaxLength(512)
+  refreshToken!: string;
+}
+
+export class ChangePasswordDto {
+  /** @example Analytical-1843 */
+  @IsString()
+  @MaxLength(1024)
+  currentPassword!: string;
+
+  /**
+   * Under the same rules as at registration
+   * @example Difference-1822
+   */
+  @IsString()
+  newPassword!: string;
+}
+
+/** What a sign-in gives. */
+export class TokensResponse {
+  /** A JWT, good for 30 minutes or until the session ends */
+  accessToken!: string;
+
+  /** @example Bearer */
+  tokenType!: 'Bearer';
+
+  /**
+   * Seconds
+   * @example 1800
+   */
+  expiresIn!: number;
+
+  /** Good once: each refresh gives the next */
+  refreshToken!: string;
+
+  user!: UserResponse;
+}
+
+/** A sign-in that has not ended. */
+export class SessionResponse {
+  /** @example 019aa5d2-7c1e-7b1a-9d54-3f0f5a1f2b3c */
+  id!: string;
+
+  /** Whether this request was made with it */
+  current!: boolean;
+
+  /** @example 2026-11-21T08:00:00.000Z */
+  createdAt!: string;
+
+  /**
+   * The last refresh
+   * @example null
+   */
+  refreshedAt!: string | null;
+
+  /** @example 2026-12-21T08:00:00.000Z */
+  expiresAt!: string;
+
+  /** @example 192.0.2.7 */
+  ip!: string | null;
+
+  /** @example curl/8.5.0 */
+  userAgent!: string | null;
+}
+
+/** One page of sessions, newest first. */
+export class SessionPage {
+  data!: SessionResponse[];
+
+  /**
+   * For `?cursor=`; null on the last page
+   * @example null
+   */
+  nextCursor!: string | null;
+}

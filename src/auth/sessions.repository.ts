@@ -1,0 +1,134 @@
+import { Injectable } from '@nestjs/common';
+import { InjectRepository } from '@nestjs/typeorm';
+import { LessThan, type Repository } from 'typeorm';
+import type { Origin, Role } from '../common/caller.js';
+import { Coalescer } from '../database/coalescer.js';
+import { Database, type Transaction } from '../database/database.js';
+import type { UserStatus } from '../users/user.entity.js';
+import { Session } from './session.entity.js';
+
+/** A live session and its account, as they are now. */
+export interface LiveSession {
+  role: Role;
+  status: UserStatus;
+  usernameKey: string | null;
+  emailKey: string | null;
+}
+
+interface SessionKey {
+  ownerId: string;
+  id: string;
+}
+
+export interface NewSession extends SessionKey, Origin {
+  nonce: Buffer;
+  days: number;
+}
+
+const FIND_LIVE = {
+  name: 'sessions-live',
+  text: `
+    SELECT q.ord::integer AS ord, u.role, u.status, u.username_key AS "usernameKey", u.email_key AS "emailKey"
+    FROM unnest($1::uuid[], $2::uuid[]) WITH ORDINALITY AS q (owner_id, id, ord)
+    JOIN sessions s ON s.owner_id = q.owner_id AND s.id = q.id AND s.expires_at > now()
+    JOIN users u ON u.id = q.owner_id`,
+};
+
+/** Only if the password is still the one that was checked: a changed one ends all sessions, this one too. */
+const START = {
+  name: 'sessions-start',
+  text: `
+    WITH account AS (
+      UPDATE users SET last_login_at = now()
+      WHERE id = $1 AND password_hash = $7 AND status = 'active' RETURNING id
+    )
+    INSERT INTO sessions (owner_id, id, nonce, ip, user_agent, expires_at)
+    SELECT id, $2, $3, $4, $5, now() + make_interval(days => $6) FROM account RETURNING id`,
+};
+
+const DELETE = {
+  name: 'sessions-delete',
+  text: `DELETE FROM sessions WHERE owner_id = $1 AND id = $2 AND expires_at > now() RETURNING id`,
+};
+
+/** In small batches, and skipping what another node is at. */
+const DELETE_EXPIRED = {
+  name: 'sessions-delete-expired',
+  text: `
+    DELETE FROM sessions WHERE (owner_id, id) IN (
+      SELECT owner_id, id FROM sessions WHERE owner_id = $1 AND expires_at <= now() LIMIT 100 FOR UPDATE SKIP LOCKED)`,
+};
+
+@Injectable()
+export class SessionsRepository {
+  private readonly live: Coalescer<SessionKey, LiveSession | null>;
+
+  constructor(
+    @InjectRepository(Session) private readonly sessions: Repository<Session>,
+    private readonly database: Database,
+  ) {
+    this.live = new Coalescer((keys) => this.findAllLive(keys), {
+      key: ({ ownerId, id }) => ownerId + id,
+      readOnly: true,
+    });
+  }
+
+  /** A session that has neither ended nor expired, read together with its account for this very request. */
+  findLive(ownerId: string, id: string): Promise<LiveSession | null> {
+    return this.live.add({ ownerId, id });
+  }
+
+  /** @returns whether the account is still active and still has that password */
+  async start(session: NewSession, passwordHash: string): Promise<boolean> {
+    const { ownerId, id, nonce, ip, userAgent, days } = session;
+    // What the user left behind long ago goes when it comes back.
+    await this.database.query(DELETE_EXPIRED, [ownerId]);
+    return (await this.database.query(START, [ownerId, id, nonce, ip, userAgent, days, passwordHash])).length > 0;
+  }
+
+  /** @returns whether there was such a session */
+  async end(ownerId: string, id: string): Promise<boolean> {
+    return (await this.database.query(DELETE, [ownerId, id])).length > 0;
+  }
+
+  /** Locks a session until the transaction ends. */
+  async lock(tx: Transaction, ownerId: string, id: string): Promise<(Session & { ageMs: number | null }) | null> {
+    const rows = await tx.query<Session & { ageMs: number | null }>(
+      `SELECT s.nonce, s.generation, (extract(epoch FROM now() - s.rotated_at) * 1000)::float8 AS "ageMs"
+       FROM sessions s WHERE s.owner_id = $1 AND s.id = $2 AND s.expires_at > now() FOR UPDATE`,
+      [ownerId, id],
+    );
+    return rows[0] ?? null;
+  }
+
+  async rotate(tx: Transaction, ownerId: string, id: string, days: number): Promise<void> {
+    await tx.query(
+      `UPDATE sessions SET generation = generation + 1, rotated_at = now(), expires_at = now() + make_interval(days => $3)
+       WHERE owner_id = $1 AND id = $2`,
+      [ownerId, id, days],
+    );
+  }
+
+  async revoke(tx: Transaction, ownerId: string, id: string): Promise<void> {
+    await tx.query('DELETE FROM sessions WHERE owner_id = $1 AND id = $2', [ownerId, id]);
+  }
+
+  /** Newest first. @param before the id after which (in that order) the page begins */
+  listOwned(ownerId: string, before: string | null, limit: number): Promise<Session[]> {
+    return this.sessions.find({
+      where: { ownerId, ...(before === null ? {} : { id: LessThan(before) }) },
+      order: { id: 'DESC' },
+      take: limit,
+    });
+  }
+
+  private async findAllLive(keys: readonly SessionKey[]): Promise<(LiveSession | null)[]> {
+    const rows = await this.database.query<LiveSession & { ord: number }>(FIND_LIVE, [
+      keys.map((key) => key.ownerId),
+      keys.map((key) => key.id),
+    ]);
+    const found = Array<LiveSession | null>(keys.length).fill(null);
+    for (const row of rows) found[row.ord - 1] = row;
+    return found;
+  }
+}

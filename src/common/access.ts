@@ -1,0 +1,37 @@
+import { applyDecorators, SetMetadata } from '@nestjs/common';
+import { ApiBearerAuth } from '@nestjs/swagger';
+import { Fails } from './api-docs.js';
+
+/** Who may call a route. Every route declares exactly one rule; one that declares none answers nobody. */
+export type AccessRule =
+  /** Anyone, signed in or not. */
+  | { kind: 'public' }
+  /** Administrators. */
+  | { kind: 'admin' }
+  /** The user that the path parameter names, and administrators. */
+  | { kind: 'self-or-admin'; parameter: string }
+  /** Any signed-in user; the service shows each only what it owns (and administrators all). */
+  | { kind: 'owned' };
+
+export const ACCESS_RULE = 'quartermaster:access';
+
+const rule = (access: AccessRule): MethodDecorator & ClassDecorator => SetMetadata(ACCESS_RULE, access);
+
+export const Public = () => applyDecorators(rule({ kind: 'public' }));
+
+export const AdminOnly = () =>
+  applyDecorators(rule({ kind: 'admin' }), ApiBearerAuth(), Fails('unauthenticated', 'invalid_token', 'forbidden'));
+
+export const SelfOrAdmin = (parameter: string) =>
+  applyDecorators(
+    rule({ kind: 'self-or-admin', parameter }),
+    ApiBearerAuth(),
+    Fails('unauthenticated', 'invalid_token', 'forbidden'),
+  );
+
+export const Owned = () =>
+  applyDecorators(
+    rule({ kind: 'owned' }),
+    ApiBearerAuth(),
+    Fails('unauthenticated', 'invalid_token', 'account_disabled'),
+  );

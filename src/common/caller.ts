@@ -1,0 +1,51 @@
+import { createParamDecorator, type ExecutionContext } from '@nestjs/common';
+import type { FastifyRequest } from 'fastify';
+
+export type Role = 'admin' | 'user';
+
+/** Who makes this request. Role and names were read from the database for this very request. */
+export interface Caller {
+  userId: string;
+  role: Role;
+  /** Lower case, as `{user}` in a path is compared with it. */
+  usernameKey: string | null;
+  emailKey: string | null;
+  /** The session of the access token. */
+  sessionId: string;
+}
+
+/** A request after the authentication guard; `caller` is missing on public routes only. */
+export type AuthenticatedRequest = FastifyRequest & { caller?: Caller };
+
+/** Injects the caller of a route that is not public. */
+export const CurrentCaller = createParamDecorator((_data: unknown, context: ExecutionContext): Caller => {
+  const { caller } = context.switchToHttp().getRequest<AuthenticatedRequest>();
+  if (!caller) throw new Error('A public route asked for its caller');
+  return caller;
+});
+
+/** Where a request comes from, for sessions and audit. */
+export interface Origin {
+  ip: string;
+  userAgent: string | null;
+}
+
+/** Injects address and user agent. `ip` heeds X-Forwarded-For only as far as TRUST_PROXY says. */
+export const RequestOrigin = createParamDecorator((_data: unknown, context: ExecutionContext): Origin => {
+  const request = context.switchToHttp().getRequest<FastifyRequest>();
+  return { ip: request.ip, userAgent: request.headers['user-agent']?.slice(0, 512) ?? null };
+});
+
+const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
+
+/** Whether a text is written as an id is. Usernames hold neither `-` nor `@`, so id, email and username never clash. */
+export function isId(text: string): boolean {
+  return UUID.test(text);
+}
+
+/** Whether `{user}` (id, username, email or `me`) names the caller. Asks no database. */
+export function isSelf(reference: string, caller: Caller): boolean {
+  if (reference === 'me') return true;
+  const key = reference.toLowerCase();
+  return key === caller.userId || key === caller.usernameKey || key === caller.emailKey;
+}

@@ -1,0 +1,44 @@
+import type { FastifyInstance } from 'fastify';
+import { Problem } from './problem.js';
+
+/** Deeper than any body of the contract, and shallow enough for every recursive function that meets it. */
+const MAX_DEPTH = 100;
+
+/** Whether brackets nest deeper than `max`, told without parsing. Brackets inside strings do not count. */
+export function nestsDeeperThan(json: string, max: number): boolean {
+  let depth = 0;
+  let inString = false;
+  for (let i = 0; i < json.length; i++) {
+    const unit = json.charCodeAt(i);
+    if (inString) {
+      if (unit === 0x5c /* \ */) i++;
+      else if (unit === 0x22 /* " */) inString = false;
+    } else if (unit === 0x22) inString = true;
+    else if (unit === 0x7b /* { */ || unit === 0x5b /* [ */) {
+      if (++depth > max) return true;
+    } else if (unit === 0x7d || unit === 0x5d) depth--;
+  }
+  return false;
+}
+
+/**
+ * Makes JSON the only body the server reads. Other types get 415; a compressed body too, for what it unpacks to has
+ * no bound. An empty body is no body, whatever its type says: clients set `Content-Type` on a bare POST or DELETE.
+ */
+export function acceptJsonBodies(server: FastifyInstance): void {
+  server.removeAllContentTypeParsers();
+  const parse = server.getDefaultJsonParser('error', 'error');
+  server.addContentTypeParser('application/json', { parseAs: 'string' }, (request, body, done) => {
+    const text = body as string;
+    const encoding = request.headers['content-encoding'];
+    if (encoding !== undefined && encoding.toLowerCase() !== 'identity') {
+      done(new Problem('unsupported_media_type', { detail: 'Send the body without Content-Encoding.' }));
+    } else if (text === '') {
+      done(null, undefined);
+    } else if (nestsDeeperThan(text, MAX_DEPTH)) {
+      done(Problem.field('', `must not nest deeper than ${String(MAX_DEPTH)} levels`));
+    } else {
+      void parse(request, text, done);
+    }
+  });
+}

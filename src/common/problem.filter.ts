@@ -1,0 +1,109 @@
+import { Catch, HttpException, type ArgumentsHost, type ExceptionFilter } from '@nestjs/common';
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import { isDatabaseUnavailable } from './database-error.js';
+import { PROBLEMS, Problem, type ProblemCode } from './problem.js';
+import { RouteTable } from './route-table.js';
+
+/** Turns whatever was thrown into one answer of the contract. Texts of foreign errors never leave the process. */
+@Catch()
+export class ProblemFilter implements ExceptionFilter {
+  constructor(private readonly routes: RouteTable) {}
+
+  catch(thrown: unknown, host: ArgumentsHost): void {
+    const http = host.switchToHttp();
+    const request = http.getRequest<FastifyRequest>();
+    const reply = http.getResponse<FastifyReply>();
+    const problem = this.problemOf(thrown, request);
+    if (problem.status >= 500) request.log.error({ err: thrown, code: problem.code }, 'request failed');
+    if (!reply.sent && !reply.raw.headersSent) sendProblem(problem, request, reply);
+  }
+
+  private problemOf(thrown: unknown, request: FastifyRequest): Problem {
+    if (thrown instanceof Problem) return thrown;
+    if (isDatabaseUnavailable(thrown)) return new Problem('database_unavailable', { retryAfter: 1 });
+    const status = statusOf(thrown);
+    if (status === 404) return this.unknownRoute(request);
+    if (status === 413) return new Problem('body_too_large');
+    if (status === 415) return new Problem('unsupported_media_type', { detail: 'Send application/json.' });
+    if (status === 400 && isBodyError(thrown)) return new Problem('malformed_json');
+    if (status === 400) return new Problem('validation_failed');
+    if (status === 503) return new Problem('overloaded', { retryAfter: 1 });
+    return new Problem('internal_error');
+  }
+
+  private unknownRoute(request: FastifyRequest): Problem {
+    const allow = this.routes.methodsOf(pathOf(request));
+    return allow.length > 0 ? new Problem('method_not_allowed', { allow }) : new Problem('not_found');
+  }
+}
+
+/** The HTTP status that Nest or Fastify gave an error of theirs. */
+function statusOf(thrown: unknown): number | undefined {
+  if (thrown instanceof HttpException) return thrown.getStatus();
+  if (thrown instanceof Error && thrown.name === 'FastifyError') {
+    return (thrown as Error & { statusCode?: number }).statusCode;
+  }
+  return undefined;
+}
+
+/** Fastify's parser errors, which Nest wraps in an HttpException; FST_ERR_BAD_URL and the like are no body errors. */
+function isBodyError(thrown: unknown): boolean {
+  const cause = thrown instanceof HttpException ? thrown.cause : thrown;
+  const code = (cause as { code?: unknown } | undefined)?.code;
+  return cause instanceof SyntaxError || (typeof code === 'string' && code.startsWith('FST_ERR_CTP_'));
+}
+
+/** Answers with a problem. For the filter, and for what fails before Nest is asked. */
+export function sendProblem(problem: Problem, request: FastifyRequest, reply: FastifyReply): void {
+  void reply
+    .code(problem.status)
+    .headers(headersOf(problem))
+    .type('application/problem+json')
+    .send(JSON.stringify(bodyOf(problem, request)));
+}
+
+function headersOf(problem: Problem): Record<string, string> {
+  const { extra, status } = problem;
+  return {
+    ...(extra.retryAfter === undefined ? {} : { 'retry-after': String(Math.max(1, Math.ceil(extra.retryAfter))) }),
+    ...(extra.allow ? { allow: extra.allow.join(', ') } : {}),
+    ...(status === 401 ? { 'www-authenticate': challengeOf(problem.code) } : {}),
+    'cache-control': 'no-store',
+  };
+}
+
+/** RFC 6750, section 3: `error` only where a credential was given. */
+function challengeOf(code: ProblemCode): string {
+  return code === 'unauthenticated' || code === 'invalid_credentials'
+    ? 'Bearer realm="quartermaster"'
+    : 'Bearer realm="quartermaster", error="invalid_token"';
+}
+
+function bodyOf(problem: Problem, request: FastifyRequest): Record<string, unknown> {
+  const { extra, code, status } = problem;
+  return {
+    type: 'about:blank',
+    title: PROBLEMS[code][1],
+    status,
+    detail: extra.detail ?? defaultDetail(problem),
+    instance: pathOf(request),
+    code,
+    requestId: request.id,
+    ...(extra.errors ? { errors: extra.errors } : {}),
+    ...extra.members,
+  };
+}
+
+function defaultDetail(problem: Problem): string {
+  const [first, ...more] = problem.extra.errors ?? [];
+  if (!first) return `${PROBLEMS[problem.code][1]}.`;
+  const field = first.pointer === '' ? 'The body' : first.pointer.slice(1);
+  return more.length > 0 ? `${field} ${first.detail} (and ${String(more.length)} more).` : `${field} ${first.detail}.`;
+}
+
+/** The path without its query: queries may hold what must not be repeated or logged. */
+export function pathOf(request: FastifyRequest): string {
+  const url = request.raw.url ?? '/';
+  const end = url.search(/[?#]/);
+  return end === -1 ? url : url.slice(0, end);
+}

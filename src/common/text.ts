@@ -1,0 +1,34 @@
+import { ValidateBy, ValidateIf, buildMessage } from 'class-validator';
+
+/** A member of a DTO whose rule is a function; `rule` completes the sentence "must …". */
+export function IsMatch(name: string, test: (value: string) => boolean, rule: string): PropertyDecorator {
+  return ValidateBy({
+    name,
+    validator: {
+      validate: (value) => typeof value === 'string' && test(value),
+      defaultMessage: buildMessage((each) => `${each}must ${rule}`),
+    },
+  });
+}
+
+/**
+ * A text that PostgreSQL keeps as it is: without U+0000 (which `text` refuses) and without a lone surrogate (which
+ * UTF-8 cannot say, and which would be replaced silently).
+ */
+export function IsStorable(): PropertyDecorator {
+  return IsMatch(
+    'isStorable',
+    (value) => !value.includes('\0') && value.isWellFormed(),
+    'be a text without U+0000 and without lone surrogates',
+  );
+}
+
+/** The member may be missing; `null` is refused. (class-validator's IsOptional lets null through.) */
+export function MayBeMissing(): PropertyDecorator {
+  return ValidateIf((_object, value) => value !== undefined);
+}
+
+/** The member may be missing, or `null`, which clears what was set. */
+export function MayBeNull(): PropertyDecorator {
+  return ValidateIf((_object, value) => value !== undefined && value !== null);
+}

@@ -1,0 +1,157 @@
+import { isIP } from 'node:net';
+import { availableParallelism } from 'node:os';
+import { resolve } from 'node:path';
+
+/** A variable of the environment that cannot be used. Its message is one line for the operator. */
+export class ConfigError extends Error {
+  override readonly name = 'ConfigError';
+}
+
+/** Whether the proxy so many hops away is trusted. */
+type TrustHops = (address: string, hop: number) => boolean;
+
+type Source = Readonly<Record<string, string | undefined>>;
+
+/**
+ * The configuration: read from the environment once, checked whole, and frozen. One field a variable, named as it is
+ * there; the README has the same table.
+ */
+export class Env {
+  /** PORT: TCP port to listen on; 0 picks a free one. */
+  readonly port: number;
+  /** HOST: address to listen on. 127.0.0.1 keeps the server to this machine. */
+  readonly host: string;
+  /** DATABASE_URL: PostgreSQL 15 to 18; unset: the embedded one in DATA_DIR. */
+  readonly databaseUrl: string | undefined;
+  /** DATABASE_POOL: connections a process holds at most. */
+  readonly databasePool: number;
+  /** DATABASE_STATEMENT_TIMEOUT: milliseconds the database works on one statement at most. */
+  readonly statementTimeout: number;
+  /** DATA_DIR: folder of the embedded PostgreSQL and of the secret key. */
+  readonly dataDir: string;
+  /** ADMIN_EMAIL: e-mail of the administrator that the first start makes. */
+  readonly adminEmail: string | undefined;
+  /** ADMIN_PASSWORD: that administrator's password; unset: a random one, printed once. */
+  readonly adminPassword: string | undefined;
+  /** SECRET_KEY: text of 32 characters or more that seals the signing key, refresh tokens and cursors. Unset: made in DATA_DIR. */
+  readonly secretKey: string | undefined;
+  /** WORKERS: processes on the port; `auto`: one a core. */
+  readonly workers: number;
+  /** REGISTRATION: whether anyone may register (`open`) or administrators make the accounts (`closed`). */
+  readonly registration: 'open' | 'closed';
+  /** PASSWORD_POLICY: `classes` (8 to 64 with lower and upper case, digit and special) or `length` (15 to 256, any characters). */
+  readonly passwordPolicy: 'classes' | 'length';
+  /** SESSION_DAYS: days a session lasts without a refresh. */
+  readonly sessionDays: number;
+  /** ISSUER: `iss` of the access tokens. */
+  readonly issuer: string;
+  /** CORS_ORIGINS: origins that browsers may call from, separated by commas; `*` for any. Unset: none. */
+  readonly corsOrigins: readonly string[];
+  /** TRUST_PROXY: whose X-Forwarded-For counts: addresses or networks separated by commas, or a number of hops. Unset: nobody's. */
+  readonly trustProxy: string | TrustHops | false;
+  /** BODY_LIMIT: bytes a request's body may have. */
+  readonly bodyLimit: number;
+  /** LOG_LEVEL: `fatal`, `error`, `warn`, `info` (refusals and faults), `debug` (every request), `trace` or `silent`. */
+  readonly logLevel: string;
+
+  /** @throws ConfigError naming the variable and what it may be */
+  constructor(source: Source = process.env) {
+    const read = new Reader(source);
+    this.port = read.integer('PORT', 3000, 0, 65_535);
+    this.host = read.text('HOST', '127.0.0.1');
+    this.databaseUrl = read.url('DATABASE_URL');
+    this.databasePool = read.integer('DATABASE_POOL', 10, 2, 1_000);
+    this.statementTimeout = read.integer('DATABASE_STATEMENT_TIMEOUT', 30_000, 100, 3_600_000);
+    this.dataDir = resolve(read.text('DATA_DIR', './data'));
+    this.adminEmail = read.optional('ADMIN_EMAIL');
+    this.adminPassword = read.optional('ADMIN_PASSWORD');
+    this.secretKey = read.secret('SECRET_KEY', 32);
+    this.workers = read.workers('WORKERS');
+    this.registration = read.choice('REGISTRATION', ['open', 'closed']);
+    this.passwordPolicy = read.choice('PASSWORD_POLICY', ['classes', 'length']);
+    this.sessionDays = read.integer('SESSION_DAYS', 30, 1, 3_650);
+    this.issuer = read.text('ISSUER', 'quartermaster');
+    this.corsOrigins = Object.freeze(read.list('CORS_ORIGINS'));
+    this.trustProxy = read.proxies('TRUST_PROXY');
+    this.bodyLimit = read.integer('BODY_LIMIT', 1_048_576, 1_024, 1_073_741_824);
+    this.logLevel = read.choice('LOG_LEVEL', ['info', 'fatal', 'error', 'warn', 'debug', 'trace', 'silent']);
+    Object.freeze(this);
+  }
+}
+
+/** Reads one variable each; an empty one counts as unset, as `docker compose` passes unset ones on. */
+class Reader {
+  constructor(private readonly source: Source) {}
+
+  optional(name: string): string | undefined {
+    const value = this.source[name]?.trim();
+    return value === '' ? undefined : value;
+  }
+
+  text(name: string, fallback: string): string {
+    return this.optional(name) ?? fallback;
+  }
+
+  integer(name: string, fallback: number, min: number, max: number): number {
+    const value = this.optional(name);
+    if (value === undefined) return fallback;
+    const number = /^\d{1,15}$/.test(value) ? Number(value) : NaN;
+    if (!(number >= min && number <= max)) {
+      throw this.bad(name, value, `a whole number from ${String(min)} to ${String(max)}`);
+    }
+    return number;
+  }
+
+  /** One of some words; the first is the default. */
+  choice<const T extends string>(name: string, words: readonly [T, ...T[]]): T {
+    const value = this.optional(name) ?? words[0];
+    const word = words.find((candidate) => candidate === value);
+    if (word === undefined) throw this.bad(name, value, words.join(', '));
+    return word;
+  }
+
+  list(name: string): string[] {
+    return (this.optional(name) ?? '').split(',').flatMap((item) => (item.trim() === '' ? [] : [item.trim()]));
+  }
+
+  secret(name: string, length: number): string | undefined {
+    const value = this.optional(name);
+    if (value !== undefined && value.length < length) {
+      throw new ConfigError(`${name} must have ${String(length)} characters or more; it has ${String(value.length)}.`);
+    }
+    return value;
+  }
+
+  url(name: string): string | undefined {
+    const value = this.optional(name);
+    // The value may hold a password: it is not repeated.
+    if (value !== undefined && !/^postgres(ql)?:\/\//.test(value)) {
+      throw new ConfigError(`${name} must begin with postgres:// or postgresql://.`);
+    }
+    return value;
+  }
+
+  workers(name: string): number {
+    return this.optional(name) === 'auto' ? availableParallelism() : this.integer(name, 1, 1, 512);
+  }
+
+  proxies(name: string): string | TrustHops | false {
+    const value = this.optional(name);
+    if (value === undefined) return false;
+    if (/^\d{1,3}$/.test(value)) return (_address, hop) => hop < Number(value);
+    const isNetwork = (item: string): boolean => {
+      const [address = '', bits, ...more] = item.split('/');
+      const most = { 4: 32, 6: 128 }[isIP(address)];
+      if (most === undefined || more.length > 0) return false;
+      return bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= most);
+    };
+    if (!this.list(name).every(isNetwork)) {
+      throw this.bad(name, value, 'a number of hops, or addresses and networks separated by commas');
+    }
+    return value;
+  }
+
+  private bad(name: string, value: string, allowed: string): ConfigError {
+    return new ConfigError(`${name} is "${value.slice(0, 80)}"; it may be ${allowed}.`);
+  }
+}

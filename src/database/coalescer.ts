@@ -1,0 +1,130 @@
+import { isDatabaseUnavailable, isRetryable } from '../common/database-error.js';
+import { Problem } from '../common/problem.js';
+
+export interface CoalescerOptions<Q> {
+  /** Statements under way at once. Two keep the database busy while the process reads the answers of the other. */
+  inFlight?: number;
+  /** Requests one statement carries at most. */
+  maxBatch?: number;
+  /** Requests that may wait; one more is refused with `overloaded`. */
+  maxWaiting?: number;
+  /** For look-ups: requests of one batch with the same key are asked once and share the answer. */
+  key?: (request: Q) => string;
+  /** Whether asking again is harmless, so that a lost connection is tried once more. */
+  readOnly?: boolean;
+}
+
+interface Waiting<Q, R> {
+  request: Q;
+  resolve: (answer: R) => void;
+  reject: (error: unknown) => void;
+}
+
+/**
+ * Group commit for statements: while a few are in flight, what arrives waits and goes out together as the next. Alone,
+ * a request costs its one statement and no wait; under load one statement, one round trip and one fsync serve many.
+ *
+ * Nothing is cached: a request is only ever answered by a statement that was sent after it arrived. Requests of one
+ * batch are judged in order of arrival. `run` must do all it does for a batch in one transaction and answer in the
+ * order of the batch; when it fails with an error of the database's, nothing of the batch has happened, and the
+ * halves are tried apart, so that one poisoned request cannot fail its neighbours.
+ */
+export class Coalescer<Q, R> {
+  private readonly waiting: Waiting<Q, R>[] = [];
+  private readonly inFlight: number;
+  private readonly maxBatch: number;
+  private readonly maxWaiting: number;
+  private readonly key: ((request: Q) => string) | undefined;
+  private readonly readOnly: boolean;
+  private running = 0;
+  private scheduled = false;
+
+  constructor(
+    private readonly run: (batch: readonly Q[]) => Promise<readonly R[]>,
+    options: CoalescerOptions<Q> = {},
+  ) {
+    this.inFlight = options.inFlight ?? 2;
+    this.maxBatch = options.maxBatch ?? 256;
+    this.maxWaiting = options.maxWaiting ?? 10_000;
+    this.key = options.key;
+    this.readOnly = options.readOnly ?? false;
+  }
+
+  /**
+   * Resolves with the answer to this request.
+   * @throws Problem overloaded when too many wait already; else what the database threw
+   */
+  add(request: Q): Promise<R> {
+    if (this.waiting.length >= this.maxWaiting) {
+      return Promise.reject(new Problem('overloaded', { retryAfter: 1 }));
+    }
+    return new Promise<R>((resolve, reject) => {
+      this.waiting.push({ request, resolve, reject });
+      if (!this.scheduled && this.running < this.inFlight) {
+        this.scheduled = true;
+        // After the poll phase: what other sockets delivered in the same turn of the event loop joins the batch.
+        setImmediate(() => {
+          this.scheduled = false;
+          this.dispatch();
+        });
+      }
+    });
+  }
+
+  private dispatch(): void {
+    while (this.running < this.inFlight && this.waiting.length > 0) {
+      const batch = this.waiting.splice(0, this.maxBatch);
+      this.running++;
+      void this.settle(batch).then(() => {
+        this.running--;
+        this.dispatch();
+      });
+    }
+  }
+
+  /** Answers every request of a batch. Never rejects. */
+  private async settle(batch: Waiting<Q, R>[]): Promise<void> {
+    try {
+      const answers = await this.ask(batch);
+      batch.forEach((each, i) => {
+        each.resolve(answers[i] as R);
+      });
+    } catch (error) {
+      if (batch.length > 1 && !isDatabaseUnavailable(error) && !isRetryable(error)) {
+        const half = batch.length >> 1;
+        await this.settle(batch.slice(0, half));
+        await this.settle(batch.slice(half));
+      } else {
+        batch.forEach((each) => {
+          each.reject(error);
+        });
+      }
+    }
+  }
+
+  private async ask(batch: Waiting<Q, R>[]): Promise<readonly R[]> {
+    const { key } = this;
+    if (!key) return this.attempt(batch.map((each) => each.request));
+    const places = new Map<string, number>();
+    const distinct: Q[] = [];
+    const placeOf = batch.map(({ request }) => {
+      const name = key(request);
+      const known = places.get(name);
+      if (known !== undefined) return known;
+      places.set(name, distinct.length);
+      return distinct.push(request) - 1;
+    });
+    const answers = await this.attempt(distinct);
+    return placeOf.map((place) => answers[place] as R);
+  }
+
+  /** `run` itself retries what the database asks to retry; a lost connection is tried once more where that is harmless. */
+  private async attempt(requests: readonly Q[]): Promise<readonly R[]> {
+    const answers = await this.run(requests).catch((error: unknown) => {
+      if (this.readOnly && isDatabaseUnavailable(error)) return this.run(requests);
+      throw error;
+    });
+    if (answers.length !== requests.length) throw new Error('A coalesced statement lost or invented answers');
+    return answers;
+  }
+}

@@ -1,0 +1,4 @@
+import { AccountsAndResources1763700000001 } from './0001-accounts-and-resources.js';
+
+/** Every migration, oldest first. Append only: one that has landed is never changed. */
+export const migrations = [AccountsAndResources1763700000001];

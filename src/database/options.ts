@@ -1,0 +1,43 @@
+import pg, { type CustomTypesConfig } from 'pg';
+import type { DataSourceOptions } from 'typeorm';
+import type { Env } from '../config/env.js';
+import { migrations } from './migrations/index.js';
+
+export type PostgresOptions = Extract<DataSourceOptions, { type: 'postgres' }>;
+
+/** The type oid of bigint (pg_type.dat). */
+const INT8 = 20;
+
+const getTypeParser = pg.types.getTypeParser as (oid: number, format?: 'text') => unknown;
+
+/** bigint as a number: every amount is bounded by CHECKs to what a double holds exactly (2^53 − 1). */
+const types = {
+  getTypeParser: (oid: number, format?: 'text') => (oid === INT8 ? Number : getTypeParser(oid, format)),
+} as CustomTypesConfig;
+
+/**
+ * One description of the database for the server, the migrations and the TypeORM CLI. Who needs entities adds them:
+ * this folder knows no feature.
+ */
+export function dataSourceOptions(env: Env, url: string): PostgresOptions {
+  return {
+    type: 'postgres',
+    url,
+    migrations,
+    migrationsTransactionMode: 'each',
+    // Extensions need rights that a hosted database does not give, and nothing here uses one.
+    installExtensions: false,
+    applicationName: 'quartermaster',
+    poolSize: env.databasePool,
+    connectTimeoutMS: 5_000,
+    logging: false,
+    extra: {
+      types,
+      // The server's own limit. `query_timeout` must never be set: it puts connections with an open transaction back
+      // into the pool, and acknowledged writes are lost (node-postgres #3399).
+      statement_timeout: env.statementTimeout,
+      idle_in_transaction_session_timeout: env.statementTimeout,
+      keepAlive: true,
+    },
+  };
+}

@@ -1,0 +1,271 @@
+import { createHash, randomBytes } from 'node:crypto';
+import {
+  access,
+  chmod,
+  constants,
+  lchown,
+  link,
+  lstat,
+  mkdir,
+  open,
+  readdir,
+  readFile,
+  realpath,
+  rename,
+  rm,
+  stat,
+} from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { basename, dirname, join, resolve } from 'node:path';
+import { causeIn, EmbeddedPostgresError, errorCode, errorLine } from './embedded-postgres-error.js';
+import type { PostgresBinaries } from './postgres-binaries.js';
+import type { Account, PostgresLauncher } from './postgres-launcher.js';
+
+/** The superuser of the cluster, and whom Quartermaster connects as. */
+export const SUPERUSER = 'quartermaster';
+
+/** A Unix socket's address has room for 103 bytes on macOS and 107 on Linux. */
+const LONGEST_SOCKET = 103;
+
+/** PostgreSQL names the socket after its port, also where there is no port. */
+export const SOCKET_PORT = 5432;
+
+/** What lies in DATA_DIR: the cluster, its password, and the folders of the socket and of library links. */
+export class ClusterFolder {
+  readonly cluster: string;
+  /** Folder of the Unix socket; not used on Windows. */
+  readonly socketDir: string;
+  /** Folder for library links. */
+  readonly links: string;
+  private readonly passwordFile: string;
+
+  private constructor(readonly dataDir: string) {
+    this.cluster = join(dataDir, 'postgres');
+    this.links = join(dataDir, 'postgres-libraries');
+    this.passwordFile = join(dataDir, 'postgres-password');
+    const hash = createHash('sha256').update(dataDir).digest('hex').slice(0, 16);
+    const candidates = [
+      join(dataDir, 'socket'),
+      ...[tmpdir(), '/tmp'].map((dir) => join(resolve(dir), `quartermaster-${hash}`)),
+    ];
+    const fits = (dir: string) => Buffer.byteLength(join(dir, `.s.PGSQL.${SOCKET_PORT}`)) <= LONGEST_SOCKET;
+    this.socketDir = candidates.find(fits) ?? join('/tmp', `quartermaster-${hash}`);
+  }
+
+  /**
+   * Makes the folder if it is not there.
+   *
+   * @throws EmbeddedPostgresError when it cannot be made or written to
+   */
+  static async open(dataDir: string): Promise<ClusterFolder> {
+    const wanted = resolve(dataDir);
+    try {
+      // As root, others must be able to pass: PostgreSQL runs as another user.
+      await makeFolder(wanted, process.getuid?.() === 0 ? 0o711 : 0o700);
+      await access(wanted, constants.R_OK | constants.W_OK | constants.X_OK);
+    } catch (error) {
+      const isFile = ['EEXIST', 'ENOTDIR'].includes(errorCode(error));
+      throw new EmbeddedPostgresError(
+        `DATA_DIR ${wanted} ${isFile ? 'is not a folder' : 'cannot be written to'} (${errorLine(error)})`,
+      );
+    }
+    // One name for one folder, since the socket's place and the check of who runs on it hang on the name.
+    return new ClusterFolder(await realpath(wanted));
+  }
+
+  /** The folders that PostgreSQL must be able to reach: the data (as deep as it exists), and where its socket goes. */
+  async mustReach(): Promise<string[]> {
+    const made = (await lstat(this.cluster).catch(() => null)) !== null;
+    return [made ? this.cluster : this.dataDir, ...(this.socketInside() ? [] : [dirname(this.socketDir)])];
+  }
+
+  /** @throws EmbeddedPostgresError when there is none, or it is not ours to read */
+  async password(): Promise<string> {
+    const text = await readFile(this.passwordFile, 'utf8').catch((error: unknown) => {
+      throw new EmbeddedPostgresError(
+        errorCode(error) === 'ENOENT'
+          ? `${this.passwordFile} is missing, without it the data in ${this.cluster} cannot be used: restore both from the same backup`
+          : `The database's password cannot be read: ${errorLine(error)}`,
+      );
+    });
+    if (text.trim() === '') throw new EmbeddedPostgresError(`${this.passwordFile} is empty: restore it from a backup`);
+    return text.trim();
+  }
+
+  /**
+   * Makes the cluster unless there is one. It is made elsewhere and renamed into place when it is complete and on disk,
+   * so that there is a whole cluster or none, whenever we are killed and however many try at once.
+   *
+   * @throws EmbeddedPostgresError when initdb fails, or the cluster is of another major version
+   */
+  async ensureCluster(
+    binaries: PostgresBinaries,
+    launcher: PostgresLauncher,
+    log: (message: string) => void,
+  ): Promise<void> {
+    await this.removeLeftovers();
+    if (await this.hasCluster(binaries)) return;
+    const work = join(this.dataDir, `postgres.init-${process.pid}-${randomBytes(6).toString('hex')}`);
+    underWay.add(basename(work));
+    try {
+      await mkdir(work, { mode: 0o700 });
+      await give(work, launcher.account);
+      const ours = await this.initialise(work, binaries, launcher);
+      if (ours) log(`made a PostgreSQL ${binaries.major} cluster in ${this.cluster}`);
+    } catch (error) {
+      if (error instanceof EmbeddedPostgresError) throw error;
+      throw new EmbeddedPostgresError(`The database could not be made in ${this.dataDir}: ${errorLine(error)}`);
+    } finally {
+      await rm(work, { recursive: true, force: true }).catch(() => undefined);
+      underWay.delete(basename(work));
+    }
+  }
+
+  /**
+   * Makes the socket's folder, passable only for PostgreSQL's user (and root).
+   *
+   * @throws EmbeddedPostgresError when somebody else's folder or link is in its place
+   */
+  async makeSocketDir(account: Account | null): Promise<void> {
+    const owner = account?.uid ?? process.getuid?.() ?? 0;
+    await mkdir(this.socketDir, { mode: 0o700 }).catch((error: unknown) => {
+      if (errorCode(error) !== 'EEXIST') throw error;
+    });
+    // Below a shared /tmp anyone may have been there first. What is ours, nobody can swap there (sticky bit).
+    const found = await lstat(this.socketDir);
+    const trusted = found.uid === owner || (process.getuid?.() === 0 && (found.uid === 0 || this.socketInside()));
+    if (!found.isDirectory() || !trusted) {
+      throw new EmbeddedPostgresError(`${this.socketDir} belongs to another user or is no folder: remove it`);
+    }
+    await give(this.socketDir, account);
+    await chmod(this.socketDir, 0o700);
+  }
+
+  /** Whether the socket is in DATA_DIR, rather than in a folder for temporary files because DATA_DIR's path is too long. */
+  socketInside(): boolean {
+    return dirname(this.socketDir) === this.dataDir;
+  }
+
+  /** @throws EmbeddedPostgresError when what is there cannot be used */
+  private async hasCluster({ major }: PostgresBinaries): Promise<boolean> {
+    let version: string;
+    try {
+      version = (await readFile(join(this.cluster, 'PG_VERSION'), 'utf8')).trim();
+    } catch (error) {
+      if (errorCode(error) !== 'ENOENT')
+        throw new EmbeddedPostgresError(`The database cannot be read: ${errorLine(error)}`);
+      const files = await readdir(this.cluster).catch(() => []);
+      if (files.length === 0) return false;
+      // Looked up again: another start may have just renamed its cluster into place.
+      version = await readFile(join(this.cluster, 'PG_VERSION'), 'utf8').then(
+        (text) => text.trim(),
+        () => '',
+      );
+    }
+    if (version === major) return true;
+    throw new EmbeddedPostgresError(
+      version === ''
+        ? `${this.cluster} has files but is no PostgreSQL cluster: move it away, or restore it from a backup`
+        : `${this.cluster} was made by PostgreSQL ${version}, but this is PostgreSQL ${major}: dump it with the old version and restore it, or run pg_upgrade`,
+    );
+  }
+
+  /** @returns whether it is ours that is in place now, rather than one that another start made at the same time */
+  private async initialise(work: string, binaries: PostgresBinaries, launcher: PostgresLauncher): Promise<boolean> {
+    await this.ensurePassword(join(work, 'secret'));
+    // A second copy: the first is ours alone, this one must be readable for PostgreSQL's user.
+    const passwordCopy = join(work, 'password');
+    await writeDurably(passwordCopy, `${await this.password()}\n`);
+    await give(passwordCopy, launcher.account);
+    const { ok, output } = await launcher.run(binaries.initdb, [
+      ...['-D', join(work, 'data'), '-U', SUPERUSER, `--pwfile=${passwordCopy}`, '--auth=scram-sha-256'],
+      // Order by code point, and letters known by Unicode's tables in PostgreSQL rather than by the system's libraries:
+      // an upgrade of the system can never corrupt an index.
+      ...[
+        '--encoding=UTF8',
+        '--locale=C',
+        '--locale-provider=builtin',
+        '--builtin-locale=C.UTF-8',
+        '--no-instructions',
+      ],
+    ]);
+    if (!ok) throw new EmbeddedPostgresError(`The database could not be made in ${this.dataDir}: ${causeIn(output)}`);
+    try {
+      await rename(join(work, 'data'), this.cluster);
+    } catch (error) {
+      if (await this.hasCluster(binaries)) return false;
+      throw error;
+    }
+    await syncFolder(this.dataDir);
+    return true;
+  }
+
+  private async ensurePassword(draft: string): Promise<void> {
+    if (await lstat(this.passwordFile).catch(() => null)) return;
+    await writeDurably(draft, `${randomBytes(32).toString('base64url')}\n`);
+    try {
+      // Unlike rename, never replaces what another start has put there.
+      await link(draft, this.passwordFile);
+    } catch (error) {
+      if (errorCode(error) === 'EEXIST') return;
+      await rename(draft, this.passwordFile); // a file system without hard links
+    }
+    await syncFolder(this.dataDir);
+  }
+
+  /** Removes what starts that were killed have left. */
+  private async removeLeftovers(): Promise<void> {
+    for (const name of await readdir(this.dataDir)) {
+      const maker = Number(/^postgres\.init-(\d+)-/.exec(name)?.[1] ?? NaN);
+      // Our own number may have been another's before: in a container it is always 1.
+      if (Number.isNaN(maker) || (maker === process.pid ? underWay.has(name) : isAlive(maker))) continue;
+      await rm(join(this.dataDir, name), { recursive: true, force: true, maxRetries: 3 }).catch(() => undefined);
+    }
+  }
+}
+
+/** Names of the folders in which this process is making a cluster. */
+const underWay = new Set<string>();
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return errorCode(error) === 'EPERM';
+  }
+}
+
+/** With a parent that exists but says ENOENT, as /proc does, mkdir's own `recursive` never comes back (Node 20). */
+async function makeFolder(path: string, mode: number): Promise<void> {
+  const parent = dirname(path);
+  if (parent !== path && !(await stat(parent).catch(() => null))) await makeFolder(parent, mode);
+  await mkdir(path, { mode }).catch(async (error: unknown) => {
+    if (errorCode(error) !== 'EEXIST' || !(await stat(path)).isDirectory()) throw error;
+  });
+}
+
+async function give(path: string, account: Account | null): Promise<void> {
+  if (account) await lchown(path, account.uid, account.gid);
+}
+
+async function writeDurably(path: string, text: string): Promise<void> {
+  const file = await open(path, 'wx', 0o600);
+  try {
+    await file.writeFile(text);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+}
+
+/** Makes renames in a folder survive a power failure; Windows has no such call. */
+async function syncFolder(path: string): Promise<void> {
+  if (process.platform === 'win32') return;
+  const folder = await open(path, 'r');
+  try {
+    await folder.sync();
+  } finally {
+    await folder.close();
+  }
+}

@@ -1,0 +1,48 @@
+import { Body, Controller, Delete, Get, HttpCode, Param, Put, Query } from '@nestjs/common';
+import { ApiTags } from '@nestjs/swagger';
+import { AdminOnly, SelfOrAdmin } from '../common/access.js';
+import { Fails } from '../common/api-docs.js';
+import { CurrentCaller, type Caller } from '../common/caller.js';
+import { QuotaList, QuotaResponse, SetQuotaDto, WindowQuery } from './quota.dto.js';
+import { QuotaService } from './quota.service.js';
+
+@ApiTags('Quotas')
+@Controller('v1/users/:user/quotas')
+export class QuotaController {
+  constructor(private readonly quotas: QuotaService) {}
+
+  /** Read a user's quotas and what is used of them */
+  @Get()
+  @SelfOrAdmin('user')
+  @Fails('not_found')
+  async list(@Param('user') user: string, @CurrentCaller() caller: Caller): Promise<QuotaList> {
+    return { data: await this.quotas.list(user, caller) };
+  }
+
+  /** Set a quota; it holds from the next request on */
+  @Put(':meter')
+  @AdminOnly()
+  @Fails('validation_failed', 'malformed_json', 'not_found')
+  async set(
+    @Param('user') user: string,
+    @Param('meter') meter: string,
+    @Body() dto: SetQuotaDto,
+    @CurrentCaller() caller: Caller,
+  ): Promise<QuotaResponse> {
+    return this.quotas.set(user, meter, dto, caller);
+  }
+
+  /** Remove a quota: back to the plan's, or to none */
+  @Delete(':meter')
+  @AdminOnly()
+  @HttpCode(204)
+  @Fails('validation_failed', 'not_found')
+  async unset(
+    @Param('user') user: string,
+    @Param('meter') meter: string,
+    @Query() query: WindowQuery,
+    @CurrentCaller() caller: Caller,
+  ): Promise<void> {
+    await this.quotas.unset(user, meter, query, caller);
+  }
+}

@@ -1,0 +1,75 @@
+import { IsString, Length } from 'class-validator';
+import { PageQuery } from '../common/page.js';
+import { IsStorable, MayBeMissing } from '../common/text.js';
+import type { ResourceRow } from './resources.repository.js';
+
+export class CreateResourceDto {
+  /**
+   * 1 to 4,096 characters, kept as they are sent
+   * @example a text of mine
+   */
+  @IsString()
+  @Length(1, 4096)
+  @IsStorable()
+  value!: string;
+
+  /**
+   * Administrators only: whose it shall be (id, username or e-mail); the caller's where it is missing
+   * @example me
+   */
+  @MayBeMissing()
+  @IsString()
+  @Length(1, 254)
+  @IsStorable()
+  owner?: string;
+}
+
+export class ListResourcesQuery extends PageQuery {
+  /**
+   * Administrators only: whose (id, username or e-mail), or `*` for everyone's
+   * @example me
+   */
+  @MayBeMissing()
+  @IsString()
+  @Length(1, 254)
+  @IsStorable()
+  owner?: string;
+}
+
+/** A text that belongs to a user. */
+export class ResourceResponse {
+  /** @example 019aa5d2-7c1e-7b1a-9d54-3f0f5a1f2b3c */
+  id!: string;
+
+  /**
+   * The id of the user it belongs to
+   * @example 019aa5d2-0000-7b1a-9d54-3f0f5a1f2b3c
+   */
+  owner!: string;
+
+  /** @example a text of mine */
+  value!: string;
+
+  /** @example 2026-11-21T08:00:00.000Z */
+  createdAt!: string;
+}
+
+/** One page of resources, newest first. */
+export class ResourcePage {
+  data!: ResourceResponse[];
+
+  /**
+   * For `?cursor=`; null on the last page
+   * @example null
+   */
+  nextCursor!: string | null;
+}
+
+export function toResourceResponse(resource: ResourceRow): ResourceResponse {
+  return {
+    id: resource.id,
+    owner: resource.ownerId,
+    value: resource.value,
+    createdAt: resource.createdAt.toISOString(),
+  };
+}

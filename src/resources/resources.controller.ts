@@ -1,0 +1,56 @@
+import { Body, Controller, Delete, Get, HttpCode, Param, Post, Query } from '@nestjs/common';
+import { ApiTags } from '@nestjs/swagger';
+import { Owned } from '../common/access.js';
+import { Fails } from '../common/api-docs.js';
+import { CurrentCaller, type Caller } from '../common/caller.js';
+import { IdPipe } from '../common/id.pipe.js';
+import { Paged } from '../common/page-link.interceptor.js';
+import { mapPage } from '../common/page.js';
+import {
+  CreateResourceDto,
+  ListResourcesQuery,
+  ResourcePage,
+  ResourceResponse,
+  toResourceResponse,
+} from './resource.dto.js';
+import { ResourcesService } from './resources.service.js';
+
+@ApiTags('Resources')
+@Controller('v1/resources')
+export class ResourcesController {
+  constructor(private readonly resources: ResourcesService) {}
+
+  /** Create a resource; it is charged to its owner's quota */
+  @Post()
+  @Owned()
+  @Fails('validation_failed', 'malformed_json', 'quota_exceeded', 'forbidden', 'not_found', 'overloaded')
+  async create(@Body() dto: CreateResourceDto, @CurrentCaller() caller: Caller): Promise<ResourceResponse> {
+    return toResourceResponse(await this.resources.create(dto, caller));
+  }
+
+  /** List resources, newest first */
+  @Get()
+  @Owned()
+  @Paged()
+  @Fails('validation_failed', 'forbidden', 'not_found')
+  async list(@Query() query: ListResourcesQuery, @CurrentCaller() caller: Caller): Promise<ResourcePage> {
+    return mapPage(await this.resources.list(query, caller), toResourceResponse);
+  }
+
+  /** Read a resource */
+  @Get(':id')
+  @Owned()
+  @Fails('not_found')
+  async get(@Param('id', IdPipe) id: string, @CurrentCaller() caller: Caller): Promise<ResourceResponse> {
+    return toResourceResponse(await this.resources.get(id, caller));
+  }
+
+  /** Delete a resource; its quota is given back */
+  @Delete(':id')
+  @Owned()
+  @HttpCode(204)
+  @Fails('not_found')
+  async delete(@Param('id', IdPipe) id: string, @CurrentCaller() caller: Caller): Promise<void> {
+    await this.resources.delete(id, caller);
+  }
+}

@@ -1,0 +1,61 @@
+import { Injectable } from '@nestjs/common';
+import { uuidv7 } from 'uuidv7';
+import type { Caller } from '../common/caller.js';
+import { Cursors, type Page } from '../common/page.js';
+import { Problem } from '../common/problem.js';
+import { gaugeExceeded } from '../quota/quota.service.js';
+import { UsersService } from '../users/users.service.js';
+import type { CreateResourceDto, ListResourcesQuery } from './resource.dto.js';
+import { ResourcesRepository, type ResourceRow } from './resources.repository.js';
+
+/** Texts that belong to users, as many as the quota `resources` allows. */
+@Injectable()
+export class ResourcesService {
+  constructor(
+    private readonly users: UsersService,
+    private readonly resources: ResourcesRepository,
+    private readonly cursors: Cursors,
+  ) {}
+
+  /** @throws Problem quota_exceeded, exactly at the limit; forbidden, not_found for an owner that may not be */
+  async create({ value, owner }: CreateResourceDto, caller: Caller): Promise<ResourceRow> {
+    const ownerId = owner === undefined ? caller.userId : await this.users.idOf(owner, caller);
+    const resource = { id: uuidv7(), ownerId, value };
+    const verdict = await this.resources.chargeAndInsert(resource);
+    if (!verdict.granted) throw gaugeExceeded('resources', verdict.limit, verdict.used);
+    return { ...resource, createdAt: verdict.createdAt };
+  }
+
+  async list(query: ListResourcesQuery, caller: Caller): Promise<Page<ResourceRow>> {
+    const ownerId = await this.ownerOf(query.owner, caller);
+    const list = `resources?owner=${ownerId ?? '*'}`;
+    const before = query.cursor === undefined ? null : this.cursors.open(list, query.cursor);
+    const rows = await this.resources.list(ownerId, before, query.limit + 1);
+    return this.cursors.page(list, rows, query.limit, (row) => row.id);
+  }
+
+  /** @throws Problem not_found, for another's as for none */
+  async get(id: string, caller: Caller): Promise<ResourceRow> {
+    const resource = await this.resources.findOwned({ ownerId: reach(caller), id });
+    if (!resource) throw new Problem('not_found');
+    return resource;
+  }
+
+  /** @throws Problem not_found, for another's as for none */
+  async delete(id: string, caller: Caller): Promise<void> {
+    if (!(await this.resources.deleteAndRelease({ ownerId: reach(caller), id }))) throw new Problem('not_found');
+  }
+
+  /** Whose are listed; null for everyone's. */
+  private async ownerOf(owner: string | undefined, caller: Caller): Promise<string | null> {
+    if (owner === undefined) return caller.userId;
+    if (owner !== '*') return this.users.idOf(owner, caller);
+    if (caller.role !== 'admin') throw new Problem('forbidden');
+    return null;
+  }
+}
+
+/** Whose objects a caller reaches by id: its own, or everyone's (null). */
+function reach(caller: Caller): string | null {
+  return caller.role === 'admin' ? null : caller.userId;
+}

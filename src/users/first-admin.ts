@@ -1,0 +1,73 @@
+import { randomInt } from 'node:crypto';
+import { Injectable } from '@nestjs/common';
+import { isEmail } from 'class-validator';
+import { uuidv7 } from 'uuidv7';
+import { Problem } from '../common/problem.js';
+import { ConfigError, Env } from '../config/env.js';
+import { Database } from '../database/database.js';
+import { Passwords } from './passwords.js';
+import { UsersRepository } from './users.repository.js';
+
+/** Any number, the same in every process: the key of the advisory lock on making the first administrator. */
+const LOCK = 0x716d_6164;
+
+/** Without 0/O, 1/l/I, which people confuse. */
+const LETTERS = ['abcdefghijkmnpqrstuvwxyz', 'ABCDEFGHJKLMNPQRSTUVWXYZ', '23456789', '-+=!'];
+
+/** Makes the first administrator. */
+@Injectable()
+export class FirstAdmin {
+  constructor(
+    private readonly env: Env,
+    private readonly database: Database,
+    private readonly users: UsersRepository,
+    private readonly passwords: Passwords,
+  ) {}
+
+  /**
+   * Makes the administrator `admin` where there is no administrator; of several processes that start, one does.
+   * @returns the random password it was given, if one was made up: nobody can read it again
+   * @throws ConfigError when ADMIN_EMAIL or ADMIN_PASSWORD cannot be used
+   */
+  async ensure(): Promise<{ username: string; password: string } | undefined> {
+    if (await this.exists()) return undefined;
+    const { adminEmail, adminPassword } = this.env;
+    if (adminEmail !== undefined && !isEmail(adminEmail)) {
+      throw new ConfigError('ADMIN_EMAIL is not an e-mail address.');
+    }
+    const password = adminPassword ?? randomPassword();
+    const passwordHash = await this.hash(password);
+    const made = await this.database.transaction(async (tx) => {
+      await tx.query('SELECT pg_advisory_xact_lock($1)', [LOCK]);
+      if ((await this.users.lockActiveAdmins(tx)).length > 0) return false;
+      const names = { username: 'admin', ...(adminEmail === undefined ? {} : { email: adminEmail }) };
+      await this.users.insert(tx, { id: uuidv7(), ...names, role: 'admin', passwordHash });
+      return true;
+    });
+    return made && adminPassword === undefined ? { username: 'admin', password } : undefined;
+  }
+
+  private async exists(): Promise<boolean> {
+    const text = `SELECT FROM users WHERE role = 'admin' LIMIT 1`;
+    return (await this.database.query({ name: 'any-admin', text }, [])).length > 0;
+  }
+
+  private async hash(password: string): Promise<string> {
+    try {
+      return await this.passwords.hashNew(password, '/password');
+    } catch (error) {
+      const [fault] = error instanceof Problem ? (error.extra.errors ?? []) : [];
+      throw fault ? new ConfigError(`ADMIN_PASSWORD ${fault.detail}.`) : error;
+    }
+  }
+}
+
+/** 24 characters, some of every class: about 130 bits. */
+function randomPassword(): string {
+  const all = LETTERS.join('');
+  const pick = (from: string): string => from.charAt(randomInt(from.length));
+  for (;;) {
+    const password = Array.from({ length: 24 }, () => pick(all)).join('');
+    if (LETTERS.every((some) => [...some].some((letter) => password.includes(letter)))) return password;
+  }
+}

@@ -1,0 +1,245 @@
+import { OmitType } from '@nestjs/swagger';
+import { IsEmail, IsIn, IsInt, IsString, Length, Max, MaxLength, Min } from 'class-validator';
+import type { Role } from '../common/caller.js';
+import { PageQuery } from '../common/page.js';
+import { IsMatch, IsStorable, MayBeMissing, MayBeNull } from '../common/text.js';
+import type { UserStatus } from './user.entity.js';
+import type { UserRow } from './users.repository.js';
+
+/** Letters of any script, with marks; `-`, `'` (also the typographic one) and spaces between them. */
+const NAME = /^[\p{L}\p{M}'’\- ]*\p{L}[\p{L}\p{M}'’\- ]*$/u;
+
+const isName = (value: string): boolean => {
+  const length = [...value].length;
+  return length >= 2 && length <= 32 && NAME.test(value);
+};
+
+const IsName = (): PropertyDecorator =>
+  IsMatch('isName', isName, "have 2 to 32 characters: letters, -, ' and spaces, at least one letter");
+
+const IsUsername = (): PropertyDecorator =>
+  IsMatch(
+    'isUsername',
+    (value) => /^[A-Za-z0-9]{2,64}$/.test(value) && value.toLowerCase() !== 'me',
+    'have 2 to 64 letters and digits (A–Z, a–z, 0–9), and not be "me"',
+  );
+
+/** What a new account may say of itself; at least one of `username` and `email`. */
+export class AccountDto {
+  /**
+   * 2 to 64 letters and digits, unique whatever the case, never `me`
+   * @example ada
+   */
+  @MayBeMissing()
+  @IsUsername()
+  username?: string;
+
+  /**
+   * Unique whatever the case
+   * @example ada@example.com
+   */
+  @MayBeMissing()
+  @IsEmail()
+  @MaxLength(254)
+  email?: string;
+
+  /**
+   * 8 to 64 characters with lower case, upper case, digit and special, and not a common one (or what PASSWORD_POLICY says)
+   * @example Analytical-1843
+   */
+  @IsString()
+  password!: string;
+
+  /**
+   * 2 to 32: letters of any script, `-`, `'`, space
+   * @example Ada
+   */
+  @MayBeMissing()
+  @IsName()
+  firstName?: string;
+
+  /**
+   * As `firstName`
+   * @example Lovelace
+   */
+  @MayBeMissing()
+  @IsName()
+  lastName?: string;
+}
+
+/** An account as an administrator makes it. */
+export class CreateUserDto extends AccountDto {
+  /**
+   * `user` where it is missing
+   * @example user
+   */
+  @MayBeMissing()
+  @IsIn(['admin', 'user'])
+  role?: Role;
+
+  /**
+   * The slug of a plan
+   * @example null
+   */
+  @MayBeNull()
+  @IsString()
+  @MaxLength(64)
+  plan?: string | null;
+
+  /**
+   * Tasks the user may have at once; `null` or missing: unlimited
+   * @example 10
+   */
+  @MayBeNull()
+  @IsInt()
+  @Min(0)
+  @Max(Number.MAX_SAFE_INTEGER)
+  credits?: number | null;
+}
+
+/** Changes to an account; what is missing stays, `null` clears. From `role` on for administrators only. */
+export class UpdateUserDto extends OmitType(CreateUserDto, ['username', 'email', 'firstName', 'lastName', 'password']) {
+  /**
+   * As at registration; `null` clears it, if there is an `email`
+   * @example ada
+   */
+  @MayBeNull()
+  @IsUsername()
+  username?: string | null;
+
+  /**
+   * As at registration; `null` clears it, if there is a `username`
+   * @example ada@example.com
+   */
+  @MayBeNull()
+  @IsEmail()
+  @MaxLength(254)
+  email?: string | null;
+
+  /**
+   * As at registration; `null` clears it
+   * @example Ada
+   */
+  @MayBeNull()
+  @IsName()
+  firstName?: string | null;
+
+  /**
+   * As at registration; `null` clears it
+   * @example King
+   */
+  @MayBeNull()
+  @IsName()
+  lastName?: string | null;
+
+  /**
+   * Administrators only. A disabled account is refused from its next request on
+   * @example active
+   */
+  @MayBeMissing()
+  @IsIn(['active', 'disabled'])
+  status?: UserStatus;
+
+  /**
+   * Administrators only: sets the password and ends the user's sessions
+   * @example Analytical-1843
+   */
+  @MayBeMissing()
+  @IsString()
+  password?: string;
+}
+
+/** What a user may not change of itself. */
+export const ADMIN_FIELDS = [
+  'role',
+  'status',
+  'plan',
+  'credits',
+  'password',
+] as const satisfies (keyof UpdateUserDto)[];
+
+export class ListUsersQuery extends PageQuery {
+  /**
+   * The start of a username or e-mail, whatever the case
+   * @example ada
+   */
+  @MayBeMissing()
+  @IsString()
+  @Length(1, 254)
+  @IsStorable()
+  query?: string;
+}
+
+/** An account. */
+export class UserResponse {
+  /** @example 019aa5d2-7c1e-7b1a-9d54-3f0f5a1f2b3c */
+  id!: string;
+
+  /** @example ada */
+  username!: string | null;
+
+  /** @example ada@example.com */
+  email!: string | null;
+
+  /** @example Ada */
+  firstName!: string | null;
+
+  /** @example Lovelace */
+  lastName!: string | null;
+
+  /** @example user */
+  role!: 'admin' | 'user';
+
+  /** @example active */
+  status!: 'active' | 'disabled';
+
+  /**
+   * The slug of the plan
+   * @example null
+   */
+  plan!: string | null;
+
+  /**
+   * Tasks the user may have at once; null: unlimited
+   * @example 10
+   */
+  credits!: number | null;
+
+  /** @example 2026-11-21T08:00:00.000Z */
+  createdAt!: string;
+
+  /** @example 2026-11-21T08:00:00.000Z */
+  updatedAt!: string;
+
+  /** @example null */
+  lastLoginAt!: string | null;
+}
+
+/** One page of accounts, newest first. */
+export class UserPage {
+  data!: UserResponse[];
+
+  /**
+   * For `?cursor=`; null on the last page
+   * @example null
+   */
+  nextCursor!: string | null;
+}
+
+/** The whitelist of what leaves the server of an account. */
+export function toUserResponse(user: UserRow): UserResponse {
+  return {
+    id: user.id,
+    username: user.username,
+    email: user.email,
+    firstName: user.firstName,
+    lastName: user.lastName,
+    role: user.role,
+    status: user.status,
+    plan: user.plan,
+    credits: user.credits,
+    createdAt: user.createdAt.toISOString(),
+    updatedAt: user.updatedAt.toISOString(),
+    lastLoginAt: user.lastLoginAt?.toISOString() ?? null,
+  };
+}

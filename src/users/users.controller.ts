@@ -1,0 +1,63 @@
+import { Body, Controller, Delete, Get, HttpCode, Param, Patch, Post, Query } from '@nestjs/common';
+import { ApiTags } from '@nestjs/swagger';
+import { AdminOnly, SelfOrAdmin } from '../common/access.js';
+import { Fails } from '../common/api-docs.js';
+import { CurrentCaller, type Caller } from '../common/caller.js';
+import { Tagged } from '../common/etag.interceptor.js';
+import { Paged } from '../common/page-link.interceptor.js';
+import { mapPage } from '../common/page.js';
+import { CreateUserDto, ListUsersQuery, UpdateUserDto, UserPage, UserResponse, toUserResponse } from './user.dto.js';
+import { UsersService } from './users.service.js';
+
+@ApiTags('Users')
+@Controller('v1/users')
+export class UsersController {
+  constructor(private readonly users: UsersService) {}
+
+  /** Make an account */
+  @Post()
+  @AdminOnly()
+  @Fails('validation_failed', 'malformed_json', 'username_taken', 'email_taken')
+  async create(@Body() dto: CreateUserDto): Promise<UserResponse> {
+    return toUserResponse(await this.users.create(dto));
+  }
+
+  /** List accounts, newest first */
+  @Get()
+  @AdminOnly()
+  @Paged()
+  @Fails('validation_failed')
+  async list(@Query() query: ListUsersQuery): Promise<UserPage> {
+    return mapPage(await this.users.list(query), toUserResponse);
+  }
+
+  /** Read an account: by id, username, e-mail, or `me` */
+  @Get(':user')
+  @SelfOrAdmin('user')
+  @Tagged()
+  @Fails('not_found')
+  async get(@Param('user') user: string, @CurrentCaller() caller: Caller): Promise<UserResponse> {
+    return toUserResponse(await this.users.get(user, caller));
+  }
+
+  /** Change an account */
+  @Patch(':user')
+  @SelfOrAdmin('user')
+  @Fails('validation_failed', 'malformed_json', 'not_found', 'username_taken', 'email_taken', 'last_admin')
+  async update(
+    @Param('user') user: string,
+    @Body() dto: UpdateUserDto,
+    @CurrentCaller() caller: Caller,
+  ): Promise<UserResponse> {
+    return toUserResponse(await this.users.update(user, caller, dto));
+  }
+
+  /** Delete an account and all it owns */
+  @Delete(':user')
+  @AdminOnly()
+  @HttpCode(204)
+  @Fails('not_found', 'last_admin')
+  async delete(@Param('user') user: string, @CurrentCaller() caller: Caller): Promise<void> {
+    await this.users.delete(user, caller);
+  }
+}

@@ -1,0 +1,207 @@
+import { Injectable } from '@nestjs/common';
+import { violatedConstraint } from '../common/database-error.js';
+import { isId, type Role } from '../common/caller.js';
+import { Problem } from '../common/problem.js';
+import { Coalescer } from '../database/coalescer.js';
+import { Database, type Transaction } from '../database/database.js';
+import { User, type UserStatus } from './user.entity.js';
+
+/** An account as it is read: without its password. */
+export interface UserRow {
+  id: string;
+  username: string | null;
+  email: string | null;
+  firstName: string | null;
+  lastName: string | null;
+  role: Role;
+  status: UserStatus;
+  plan: string | null;
+  credits: number | null;
+  createdAt: Date;
+  updatedAt: Date;
+  lastLoginAt: Date | null;
+}
+
+/** What sign-in needs of an account. */
+export interface Credentials {
+  id: string;
+  passwordHash: string;
+  status: UserStatus;
+}
+
+export type NewUser = Pick<User, 'id' | 'passwordHash'> &
+  Partial<Pick<User, 'username' | 'email' | 'firstName' | 'lastName' | 'role' | 'plan'>>;
+
+export type UserChanges = Partial<
+  Pick<User, 'username' | 'email' | 'firstName' | 'lastName' | 'role' | 'status' | 'plan' | 'passwordHash'>
+>;
+
+/** A user's credits are its limit on the gauge `tasks` (see quota/). */
+const COLUMNS = `
+  u.id, u.username, u.email, u.first_name AS "firstName", u.last_name AS "lastName", u.role, u.status, u.plan,
+  (SELECT l.amount FROM limits l WHERE l.owner_id = u.id AND l.meter = 'tasks' AND l.period = 'lifetime') AS credits,
+  u.created_at AS "createdAt", u.updated_at AS "updatedAt", u.last_login_at AS "lastLoginAt"`;
+
+const FIND_BY_IDS = {
+  name: 'users-by-ids',
+  text: `SELECT ${COLUMNS} FROM users u WHERE u.id = ANY($1::uuid[])`,
+};
+
+const FIND_BY_KEY = {
+  name: 'user-by-key',
+  text: `SELECT ${COLUMNS} FROM users u WHERE u.username_key = $1 OR u.email_key = $1`,
+};
+
+const FIND_CREDENTIALS = {
+  name: 'user-credentials',
+  text: `SELECT id, password_hash AS "passwordHash", status FROM users WHERE username_key = $1 OR email_key = $1`,
+};
+
+const FIND_CREDENTIALS_BY_ID = {
+  name: 'user-credentials-by-id',
+  text: `SELECT id, password_hash AS "passwordHash", status FROM users WHERE id = $1`,
+};
+
+const LIST = {
+  name: 'users-list',
+  text: `SELECT ${COLUMNS} FROM users u
+    WHERE ($1::uuid IS NULL OR u.id < $1) ORDER BY u.id DESC LIMIT $2`,
+};
+
+/** Two index ranges instead of one OR, so that a prefix never scans the table. */
+const LIST_BY_PREFIX = {
+  name: 'users-list-by-prefix',
+  text: `SELECT ${COLUMNS} FROM users u WHERE u.id IN (
+      SELECT id FROM users WHERE username_key LIKE $3 UNION SELECT id FROM users WHERE email_key LIKE $3)
+    AND ($1::uuid IS NULL OR u.id < $1) ORDER BY u.id DESC LIMIT $2`,
+};
+
+/** The form that makes usernames and e-mails unique. */
+export function loginKey(login: string): string {
+  return login.toLowerCase();
+}
+
+@Injectable()
+export class UsersRepository {
+  private readonly byId: Coalescer<string, UserRow | null>;
+
+  constructor(private readonly database: Database) {
+    this.byId = new Coalescer((ids) => this.findByIds(ids), { key: (id) => id, readOnly: true });
+  }
+
+  findById(id: string): Promise<UserRow | null> {
+    return this.byId.add(id);
+  }
+
+  /** @param reference an id, a username or an e-mail */
+  async findByReference(reference: string): Promise<UserRow | null> {
+    if (isId(reference)) return this.findById(reference.toLowerCase());
+    return (await this.database.query<UserRow>(FIND_BY_KEY, [loginKey(reference)]))[0] ?? null;
+  }
+
+  async findCredentials(login: string): Promise<Credentials | null> {
+    return (await this.database.query<Credentials>(FIND_CREDENTIALS, [loginKey(login)]))[0] ?? null;
+  }
+
+  async findCredentialsById(id: string): Promise<Credentials | null> {
+    return (await this.database.query<Credentials>(FIND_CREDENTIALS_BY_ID, [id]))[0] ?? null;
+  }
+
+  /** Newest first. @param before the id after which (in that order) the page begins */
+  list(prefix: string | undefined, before: string | null, limit: number): Promise<UserRow[]> {
+    if (prefix === undefined) return this.database.query<UserRow>(LIST, [before, limit]);
+    const pattern = `${loginKey(prefix).replace(/[\\%_]/g, '\\$&')}%`;
+    return this.database.query<UserRow>(LIST_BY_PREFIX, [before, limit, pattern]);
+  }
+
+  /** @throws Problem username_taken, email_taken; validation_failed for an unknown plan */
+  async insert(tx: Transaction, user: NewUser): Promise<void> {
+    await refusing(() => tx.manager.getRepository(User).insert({ ...user, ...keysOf(user) }));
+  }
+
+  /** @throws Problem as `insert` does, and validation_failed when neither username nor e-mail would be left */
+  async update(tx: Transaction, id: string, changes: UserChanges): Promise<void> {
+    await refusing(() =>
+      tx.manager.getRepository(User).update({ id }, { ...changes, ...keysOf(changes), updatedAt: () => 'now()' }),
+    );
+  }
+
+  /**
+   * Sets the limit on the gauge `tasks`. The table is quota's; this module, which quota is built on, writes this one
+   * row of it, because credits are part of an account's own answer and must change in its transaction.
+   */
+  async setCredits(tx: Transaction, id: string, credits: number | null): Promise<void> {
+    await tx.query(
+      `INSERT INTO limits (owner_id, meter, period, amount) VALUES ($1, 'tasks', 'lifetime', $2)
+       ON CONFLICT ON CONSTRAINT limits_pkey DO UPDATE SET amount = excluded.amount`,
+      [id, credits],
+    );
+  }
+
+  /** Ends the sessions of a user, but for one. Their table is auth's; they end in the transaction that sets a password. */
+  async endSessions(tx: Transaction, id: string, but: string | null): Promise<void> {
+    await tx.query('DELETE FROM sessions WHERE owner_id = $1 AND id IS DISTINCT FROM $2', [id, but]);
+  }
+
+  /** Sets a password if it still is what it was when the old one was checked. */
+  async replacePassword(tx: Transaction, id: string, from: string, to: string): Promise<boolean> {
+    const rows = await tx.query(
+      'UPDATE users SET password_hash = $3, updated_at = now() WHERE id = $1 AND password_hash = $2 RETURNING id',
+      [id, from, to],
+    );
+    return rows.length > 0;
+  }
+
+  /** Locks an account until the transaction ends, and reads it. */
+  async lock(tx: Transaction, id: string): Promise<UserRow | null> {
+    await tx.query('SELECT FROM users WHERE id = $1 FOR NO KEY UPDATE', [id]);
+    return (await tx.query<UserRow>(FIND_BY_IDS.text, [[id]]))[0] ?? null;
+  }
+
+  /** Locks the administrators that can sign in, in one order, so that two of them cannot remove each other at once. */
+  async lockActiveAdmins(tx: Transaction): Promise<string[]> {
+    const rows = await tx.query<{ id: string }>(
+      `SELECT id FROM users WHERE role = 'admin' AND status = 'active' ORDER BY id FOR NO KEY UPDATE`,
+    );
+    return rows.map((row) => row.id);
+  }
+
+  /** Deletes an account with all it owns. Its counters are locked first, in the order in which writers lock. */
+  async delete(tx: Transaction, id: string): Promise<boolean> {
+    await tx.query('SELECT FROM counters WHERE owner_id = $1 ORDER BY meter FOR UPDATE', [id]);
+    return (await tx.query('DELETE FROM users WHERE id = $1 RETURNING id', [id])).length > 0;
+  }
+
+  private async findByIds(ids: readonly string[]): Promise<(UserRow | null)[]> {
+    const rows = await this.database.query<UserRow>(FIND_BY_IDS, [ids]);
+    const byId = new Map(rows.map((row) => [row.id, row]));
+    return ids.map((id) => byId.get(id) ?? null);
+  }
+}
+
+function keysOf(user: UserChanges | NewUser): Partial<Pick<User, 'usernameKey' | 'emailKey'>> {
+  return {
+    ...(user.username === undefined ? {} : { usernameKey: user.username === null ? null : loginKey(user.username) }),
+    ...(user.email === undefined ? {} : { emailKey: user.email === null ? null : loginKey(user.email) }),
+  };
+}
+
+/** Names the rule of the database that refused a write. */
+async function refusing(write: () => Promise<unknown>): Promise<void> {
+  try {
+    await write();
+  } catch (error) {
+    switch (violatedConstraint(error)) {
+      case 'users_username_key_unique':
+        throw new Problem('username_taken');
+      case 'users_email_key_unique':
+        throw new Problem('email_taken');
+      case 'users_plan_fkey':
+        throw Problem.field('/plan', 'is not the slug of a plan');
+      case 'users_login_check':
+        throw Problem.field('/username', 'and email cannot both be empty');
+      default:
+        throw error;
+    }
+  }
+}

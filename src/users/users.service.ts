@@ -1,0 +1,99 @@
+import { Injectable } from '@nestjs/common';
+import { uuidv7 } from 'uuidv7';
+import { isSelf, type Caller } from '../common/caller.js';
+import { Cursors, type Page } from '../common/page.js';
+import { Problem } from '../common/problem.js';
+import { Database } from '../database/database.js';
+import { Passwords } from './passwords.js';
+import { ADMIN_FIELDS, type CreateUserDto, type ListUsersQuery, type UpdateUserDto } from './user.dto.js';
+import { UsersRepository, type UserChanges, type UserRow } from './users.repository.js';
+
+/** Accounts. Each change happens in one transaction that also knows who makes it. */
+@Injectable()
+export class UsersService {
+  constructor(
+    private readonly database: Database,
+    private readonly users: UsersRepository,
+    private readonly passwords: Passwords,
+    private readonly cursors: Cursors,
+  ) {}
+
+  /** @throws Problem validation_failed, username_taken, email_taken */
+  async create(dto: CreateUserDto): Promise<UserRow> {
+    if (dto.username === undefined && dto.email === undefined) {
+      throw Problem.field('/username', 'or email must be given');
+    }
+    const { password, credits, ...account } = dto;
+    const id = uuidv7();
+    const passwordHash = await this.passwords.hashNew(password, '/password');
+    return this.database.transaction(async (tx) => {
+      await this.users.insert(tx, { ...account, id, passwordHash });
+      if (credits !== undefined) await this.users.setCredits(tx, id, credits);
+      return required(await this.users.lock(tx, id));
+    });
+  }
+
+  /** @param reference id, username, email or `me` */
+  async get(reference: string, caller: Caller): Promise<UserRow> {
+    return required(
+      await (isSelf(reference, caller) ? this.users.findById(caller.userId) : this.users.findByReference(reference)),
+    );
+  }
+
+  /**
+   * The id that `{user}` or `owner` stands for.
+   * @throws Problem forbidden to whoever may not act for another, whether there is such a user or not; not_found
+   */
+  async idOf(reference: string, caller: Caller): Promise<string> {
+    if (isSelf(reference, caller)) return caller.userId;
+    if (caller.role !== 'admin') throw new Problem('forbidden');
+    return required(await this.users.findByReference(reference)).id;
+  }
+
+  async list(query: ListUsersQuery): Promise<Page<UserRow>> {
+    const list = `users?query=${query.query ?? ''}`;
+    const before = query.cursor === undefined ? null : this.cursors.open(list, query.cursor);
+    const rows = await this.users.list(query.query, before, query.limit + 1);
+    return this.cursors.page(list, rows, query.limit, (row) => row.id);
+  }
+
+  /** @throws Problem forbidden when a user sets what only administrators may; last_admin; username_taken, email_taken */
+  async update(reference: string, caller: Caller, dto: UpdateUserDto): Promise<UserRow> {
+    const reserved = ADMIN_FIELDS.filter((field) => dto[field] !== undefined);
+    if (caller.role !== 'admin' && reserved.length > 0) {
+      throw new Problem('forbidden', { detail: `Only administrators set ${reserved.join(', ')}.` });
+    }
+    const id = await this.idOf(reference, caller);
+    const { password, credits, ...account } = dto;
+    const changes: UserChanges = account;
+    if (password !== undefined) changes.passwordHash = await this.passwords.hashNew(password, '/password');
+    return this.database.transaction(async (tx) => {
+      if (dto.role === 'user' || dto.status === 'disabled') {
+        refuseLastAdmin(await this.users.lockActiveAdmins(tx), id);
+      }
+      required(await this.users.lock(tx, id));
+      if (Object.keys(dto).length > 0) await this.users.update(tx, id, changes);
+      if (credits !== undefined) await this.users.setCredits(tx, id, credits);
+      if (password !== undefined) await this.users.endSessions(tx, id, caller.sessionId);
+      return required(await this.users.lock(tx, id));
+    });
+  }
+
+  /** @throws Problem not_found, last_admin */
+  async delete(reference: string, caller: Caller): Promise<void> {
+    const id = await this.idOf(reference, caller);
+    await this.database.transaction(async (tx) => {
+      refuseLastAdmin(await this.users.lockActiveAdmins(tx), id);
+      if (!(await this.users.delete(tx, id))) throw new Problem('not_found');
+    });
+  }
+}
+
+function required(user: UserRow | null): UserRow {
+  if (!user) throw new Problem('not_found');
+  return user;
+}
+
+function refuseLastAdmin(admins: string[], leaving: string): void {
+  if (admins.length === 1 && admins[0] === leaving) throw new Problem('last_admin');
+}

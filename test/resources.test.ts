@@ -1,0 +1,79 @@
+import { randomUUID } from 'node:crypto';
+import { sharedApi, type Account } from './support/api.js';
+
+const api = sharedApi();
+
+async function userWithQuota(limit: number | null): Promise<Account> {
+  const user = await api.createUser();
+  const answer = await (await api.admin()).put(`/v1/users/${user.id}/quotas/resources`, { limit });
+  expect(answer.status).toBe(200);
+  return user;
+}
+
+async function usedBy(user: Account): Promise<number> {
+  const { body } = await api.as(user).get('/v1/users/me/quotas');
+  return body.data.find((quota: { meter: string }) => quota.meter === 'resources').used;
+}
+
+async function countOf(user: Account): Promise<number> {
+  let count = 0;
+  for (let cursor: string | null = ''; cursor !== null;) {
+    const { body } = await api.as(user).get(`/v1/resources?limit=100${cursor && `&cursor=${cursor}`}`);
+    count += body.data.length;
+    cursor = body.nextCursor;
+  }
+  return count;
+}
+
+describe('resources', () => {
+  test('are created, read, listed and deleted by their owner', async () => {
+    const user = await api.createUser();
+    const made = await api.as(user).post('/v1/resources', { value: 'mine ✓' });
+    expect(made.status).toBe(201);
+    expect(made.body).toEqual({
+      id: expect.any(String),
+      owner: user.id,
+      value: 'mine ✓',
+      createdAt: expect.any(String),
+    });
+    expect((await api.as(user).get(`/v1/resources/${made.body.id}`)).body).toEqual(made.body);
+    expect((await api.as(user).get('/v1/resources')).body).toEqual({ data: [made.body], nextCursor: null });
+    expect((await api.as(user).delete(`/v1/resources/${made.body.id}`)).status).toBe(204);
+    expect((await api.as(user).get(`/v1/resources/${made.body.id}`)).body.code).toBe('not_found');
+    expect((await api.as(user).delete(`/v1/resources/${made.body.id}`)).body.code).toBe('not_found');
+  });
+
+  test('of a stranger are 404, exactly like those that do not exist', async () => {
+    const [owner, stranger] = await Promise.all([api.createUser(), api.createUser()]);
+    const { body } = await api.as(owner).post('/v1/resources', { value: 'x' });
+    for (const method of ['GET', 'DELETE']) {
+      const foreign = await api.as(stranger).send(method, `/v1/resources/${body.id}`);
+      const missing = await api.as(stranger).send(method, `/v1/resources/${randomUUID()}`);
+      expect(foreign.status).toBe(404);
+      expect({ ...foreign.body, instance: '', requestId: '' }).toEqual({
+        ...missing.body,
+        instance: '',
+        requestId: '',
+      });
+    }
+    expect((await api.as(owner).get(`/v1/resources/${body.id}`)).status).toBe(200);
+  });
+
+  test('are stopped exactly at the quota, whoever hurries: 50 of 500 concurrent', async () => {
+    const user = await userWithQuota(50);
+    const answers = await Promise.all(
+      Array.from({ length: 500 }, (_, i) => api.as(user).post('/v1/resources', { value: String(i) })),
+    );
+    expect(answers.filter((answer) => answer.status === 201)).toHaveLength(50);
+    const refused = answers.filter((answer) => answer.status === 403);
+    expect(refused).toHaveLength(450);
+    expect(refused[0]?.body).toMatchObject({
+      code: 'quota_exceeded',
+      limits: [
+        { scope: 'user', meter: 'resources', window: 'lifetime', limit: 50, used: 50, remaining: 0, resetsAt: null },
+      ],
+    });
+    expect(await usedBy(user)).toBe(50);
+    expect(await countOf(user)).toBe(50);
+  });
+});
