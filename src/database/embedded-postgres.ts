@@ -250,9 +250,12 @@ async function visit(server: PostgresServer): Promise<Address> {
   const name = `${CALLED}tool, process ${process.pid} on ${hostname()}`;
   const { client, address } = await server.reach(name, START_PATIENCE, new AbortController().signal);
   try {
-    for (const deadline = Date.now() + START_PATIENCE; !(await databaseExists(client)); await sleep(POLL)) {
-      if (Date.now() > deadline)
+    const deadline = Date.now() + START_PATIENCE;
+    while (!(await databaseExists(client))) {
+      if (Date.now() > deadline) {
         throw new EmbeddedPostgresError(`There is no database ${DATABASE} in ${server.folder.dataDir}`);
+      }
+      await sleep(POLL);
     }
     return address;
   } catch (error) {

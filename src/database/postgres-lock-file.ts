@@ -4,9 +4,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 /** What PostgreSQL writes of itself into postmaster.pid. */
 export interface LockFile {
   pid: number;
-  port: number;
-  /** Folder of the Unix socket, or '' when it listens on TCP only. */
-  socketDir: string;
+  /** null, as is the next: not written yet. */
+  port: number | null;
+  /** Folder of the Unix socket; null also when it listens on TCP only. */
+  socketDir: string | null;
   status: string;
 }
 
@@ -48,5 +49,11 @@ function parse(text: string): LockFile | null {
   const [pid = '', , , port = '', socketDir = '', , , status = ''] = text.split('\n').map((line) => line.trim());
   const number = Number.parseInt(pid, 10);
   if (!(number > 0)) return null;
-  return { pid: number, port: Number.parseInt(port, 10) || 0, socketDir, status };
+  const portNumber = Number.parseInt(port, 10);
+  return {
+    pid: number,
+    port: portNumber > 0 ? portNumber : null,
+    socketDir: socketDir === '' ? null : socketDir,
+    status,
+  };
 }

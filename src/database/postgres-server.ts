@@ -9,7 +9,7 @@ import { causeIn, EmbeddedPostgresError, errorCode, errorLine } from './embedded
 import { findBinaries, type PostgresBinaries } from './postgres-binaries.js';
 import { ClusterFolder, SOCKET_PORT, SUPERUSER } from './postgres-cluster.js';
 import { isPostmaster, PostgresLauncher } from './postgres-launcher.js';
-import { readLockFile, setAsideIfDamaged } from './postgres-lock-file.js';
+import { type LockFile, readLockFile, setAsideIfDamaged } from './postgres-lock-file.js';
 
 /** Where a server listens: a folder with a Unix socket, or 127.0.0.1. */
 export interface Address {
@@ -37,7 +37,7 @@ export class PostgresServer {
   /** Whether the child has yet to be reached: if it ends before that, it has failed to start. */
   private launching = false;
   private stderr = '';
-  private tcpPort = 0;
+  private tcpPort: number | null = null;
 
   private constructor(
     readonly folder: ClusterFolder,
@@ -177,8 +177,10 @@ export class PostgresServer {
       } else {
         process.kill(pid, signal);
       }
-      for (const deadline = Date.now() + time; Date.now() < deadline; await sleep(POLL)) {
+      const deadline = Date.now() + time;
+      while (Date.now() < deadline) {
         if (!(await isPostmaster(pid, this.folder.cluster))) return;
+        await sleep(POLL);
       }
       this.log(`PostgreSQL did not stop within ${time / 1_000} s (${mode} shutdown)`);
     }
@@ -199,12 +201,12 @@ export class PostgresServer {
     return join(this.folder.cluster, 'postmaster.pid');
   }
 
-  private addressFrom(lock: { socketDir: string; port: number } | null): Address {
+  private addressFrom(lock: LockFile | null): Address {
     if (WINDOWS) {
-      this.tcpPort = lock?.port || this.tcpPort; // to start it again where others expect it
-      return { host: '127.0.0.1', port: this.tcpPort || 1 };
+      this.tcpPort = lock?.port ?? this.tcpPort; // to start it again where others expect it
+      return { host: '127.0.0.1', port: this.tcpPort ?? 1 };
     }
-    return { host: lock?.socketDir || this.folder.socketDir, port: lock?.port || SOCKET_PORT };
+    return { host: lock?.socketDir ?? this.folder.socketDir, port: lock?.port ?? SOCKET_PORT };
   }
 
   private async connect(name: string, { host, port }: Address): Promise<pg.Client> {
@@ -235,7 +237,7 @@ export class PostgresServer {
     await this.removeOldLogs();
     const settings: Record<string, string> = { ...this.settings, 'quartermaster.launch': this.fingerprint };
     if (WINDOWS) {
-      this.tcpPort ||= await freePort();
+      this.tcpPort ??= await freePort();
       Object.assign(settings, { listen_addresses: '127.0.0.1', port: String(this.tcpPort) });
     }
     const options = Object.entries(settings).flatMap(([key, value]) => ['-c', `${key}=${value}`]);
