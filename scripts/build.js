@@ -1,7 +1,7 @@
 // Compiles src/ into dist/ with the Nest CLI. With --if-stale only when a source is newer than the last build, so that
 // `npm start` and `npm test` cost nothing when nothing changed and never run yesterday's code after a `git pull`.
 import { spawnSync } from 'node:child_process';
-import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { createHash } from 'node:crypto';
 import { fileURLToPath } from 'node:url';
 import { join } from 'node:path';
@@ -25,6 +25,20 @@ function fingerprint() {
   return hash.digest('hex');
 }
 
+/**
+ * Removes what an earlier build left and this one did not write. Files are replaced in place and not deleted first, so
+ * that a program that is starting from them meanwhile finds them all.
+ * @param {string} folder
+ * @param {number} before milliseconds since 1970
+ */
+function prune(folder, before) {
+  for (const entry of readdirSync(folder, { withFileTypes: true })) {
+    const path = join(folder, entry.name);
+    if (entry.isDirectory()) prune(path, before);
+    else if (statSync(path).mtimeMs < before) rmSync(path);
+  }
+}
+
 function built() {
   try {
     return readFileSync(stamp, 'utf8');
@@ -33,6 +47,7 @@ function built() {
   }
 }
 
+const started = Date.now();
 const wanted = fingerprint();
 if (!process.argv.includes('--if-stale') || built() !== wanted) {
   // `npm ci --omit=dev` and the container image have no compiler: what was built is what runs.
@@ -41,6 +56,7 @@ if (!process.argv.includes('--if-stale') || built() !== wanted) {
     if (process.argv.includes('--if-stale')) console.log('Building (once; later starts skip this) …');
     const { status } = spawnSync(process.execPath, [cli, 'build'], { cwd: root, stdio: 'inherit' });
     if (status !== 0) process.exit(status ?? 1);
+    prune(join(root, 'dist'), started);
     writeFileSync(stamp, wanted);
   } else if (built() === undefined) {
     console.error('Nothing is built and the compiler is not installed: run `npm ci` without --omit=dev once.');

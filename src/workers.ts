@@ -15,6 +15,8 @@ export class WorkerFailed extends Error {
  * hits all of them is told once.
  */
 export async function startWorkers(count: number): Promise<RunningServer> {
+  // A larger young generation: what 256 requests at once allocate dies young, and the collector took half the time.
+  cluster.setupPrimary({ execArgv: [...process.execArgv, '--max-semi-space-size=32'] });
   const pool = new WorkerPool();
   const port = await pool.start();
   await Promise.all(Array.from({ length: count - 1 }, () => pool.start()));

@@ -23,6 +23,9 @@ export interface AccessClaims {
 /** Tokens whose signature was checked are remembered; so many at most. */
 const REMEMBERED = 20_000;
 
+/** Characters at the end of a token, all of them signature: 192 bits. */
+const TAIL = 32;
+
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
 /** Makes and checks the JWTs. Whether the session still lives is not theirs to say. */
@@ -31,10 +34,11 @@ export class AccessTokens {
   private strategy: Strategy | undefined;
 
   /**
-   * Token → claims, for tokens that passed. That a signature fits never changes, so nothing here can go stale; what
-   * can (expiry, session, account) is checked at every request. It spares 23 µs of RSA a request.
+   * Tokens that passed, by their last characters: the whole is compared, but only these are hashed. That a signature
+   * fits never changes, so nothing here can go stale; what can (expiry, session, account) is checked at every request.
+   * It spares 23 µs of RSA a request.
    */
-  private readonly verified = new Map<string, AccessClaims>();
+  private readonly verified = new Map<string, AccessClaims & { token: string }>();
 
   constructor(
     private readonly keys: SigningKeys,
@@ -55,12 +59,8 @@ export class AccessTokens {
 
   /** The claims of a token that was signed here for this audience and has not expired; else undefined. */
   verify(token: string): AccessClaims | undefined {
-    const known = this.verified.get(token);
-    if (known) {
-      if (known.exp > Date.now() / 1_000) return known;
-      this.verified.delete(token);
-      return undefined;
-    }
+    const known = this.verified.get(token.slice(-TAIL));
+    if (known?.token === token) return known.exp > Date.now() / 1_000 ? known : undefined;
     const claims = this.authenticate(token);
     if (claims) this.remember(token, claims);
     return claims;
@@ -103,7 +103,7 @@ export class AccessTokens {
       const [oldest] = this.verified.keys();
       if (oldest !== undefined) this.verified.delete(oldest);
     }
-    this.verified.set(token, { sub: claims.sub, sid: claims.sid, exp: claims.exp });
+    this.verified.set(token.slice(-TAIL), { token, sub: claims.sub, sid: claims.sid, exp: claims.exp });
   }
 }
 

@@ -4,7 +4,7 @@ import { Owned, Public } from '../common/access.js';
 import { Fails } from '../common/api-docs.js';
 import { CurrentCaller, RequestOrigin, type Caller, type Origin } from '../common/caller.js';
 import { IdPipe } from '../common/id.pipe.js';
-import { Paged } from '../common/page-link.interceptor.js';
+import { Paged } from '../common/page-link.js';
 import { PageQuery, mapPage } from '../common/page.js';
 import { UserResponse, toUserResponse } from '../users/user.dto.js';
 import { ACCESS_TOKEN_SECONDS } from './access-tokens.js';

@@ -4,7 +4,7 @@ import { Owned } from '../common/access.js';
 import { Fails } from '../common/api-docs.js';
 import { CurrentCaller, type Caller } from '../common/caller.js';
 import { IdPipe } from '../common/id.pipe.js';
-import { Paged } from '../common/page-link.interceptor.js';
+import { Paged } from '../common/page-link.js';
 import { mapPage } from '../common/page.js';
 import {
   CreateResourceDto,
