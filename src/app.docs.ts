@@ -1,5 +1,6 @@
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { DocumentBuilder, SwaggerModule, type OpenAPIObject } from '@nestjs/swagger';
+import { documentProblems } from './common/api-docs.js';
 import { VERSION } from './version.js';
 
 const DESCRIPTION = `Accounts and sign-in, exact quotas, owned resources, and their limits.
@@ -14,11 +15,17 @@ export function openApiDocument(app: NestFastifyApplication): OpenAPIObject {
     .setDescription(DESCRIPTION)
     .setVersion(VERSION)
     .setLicense('MIT', 'https://opensource.org/license/mit')
+    .addTag('Sign-in', 'Registration, sign-in, sessions')
+    .addTag('Users', 'Accounts: one’s own, and all for administrators')
+    .addTag('Quotas', 'How much a user may use, and has used')
+    .addTag('Resources', 'Texts that belong to users, as many as the quota allows')
+    .addTag('Health', 'For whoever watches over the server')
     .addBearerAuth({ type: 'http', scheme: 'bearer', bearerFormat: 'JWT', description: 'An access token' })
     .build();
-  return SwaggerModule.createDocument(app, config, {
+  const document = SwaggerModule.createDocument(app, config, {
     operationIdFactory: (controller, method) => `${controller.replace(/Controller$/, '')}_${method}`,
   });
+  return documentProblems(document);
 }
 
 /**
@@ -42,7 +49,6 @@ export function serveDocs(app: NestFastifyApplication): void {
     swaggerOptions: {
       persistAuthorization: true,
       displayRequestDuration: true,
-      tagsSorter: 'alpha',
       tryItOutEnabled: true,
       responseInterceptor: signInFromThePage,
     },

@@ -114,9 +114,10 @@ const DATA_HEADERS = {
 
 /** Security headers: helmet's on the pages, the few that matter on data. */
 function protect(server: FastifyInstance): void {
-  server.addHook('onRequest', async (request, reply) => {
-    if (request.url.startsWith('/docs')) await reply.helmet();
+  server.addHook('onRequest', (request, reply, done) => {
+    if (request.url.startsWith('/docs')) reply.helmet();
     else reply.headers(DATA_HEADERS);
+    done();
   });
 }
 

@@ -70,9 +70,7 @@ class WorkerPool {
     worker.once('exit', (code, signal) => {
       if (this.stopping) return;
       this.pause = Date.now() - since < SHORT_LIFE_MS ? Math.min(LONGEST_PAUSE_MS, Math.max(250, this.pause * 2)) : 0;
-      console.error(
-        `Worker ${String(worker.process.pid)} died (code ${String(code)}, signal ${String(signal)}): replaced.`,
-      );
+      console.error(`Worker ${String(worker.process.pid)} died (code ${String(code)}, signal ${signal}): replaced.`);
       setTimeout(() => {
         // A failed replacement exits as well, which brings the next one.
         if (!this.stopping) this.start().catch(() => undefined);

@@ -28,7 +28,7 @@ export class AuthController {
   /** Register: make an account of one's own */
   @Post('register')
   @Public()
-  @Fails('validation_failed', 'malformed_json', 'forbidden', 'username_taken', 'email_taken', 'overloaded')
+  @Fails('forbidden', 'username_taken', 'email_taken', 'overloaded', 'database_unavailable')
   async register(@Body() dto: RegisterDto): Promise<UserResponse> {
     return toUserResponse(await this.auth.register(dto));
   }
@@ -38,7 +38,7 @@ export class AuthController {
   @Public()
   @HttpCode(200)
   @Header('cache-control', 'no-store')
-  @Fails('validation_failed', 'malformed_json', 'invalid_credentials', 'account_disabled', 'overloaded')
+  @Fails('invalid_credentials', 'account_disabled', 'overloaded', 'database_unavailable')
   async login(@Body() dto: LoginDto, @RequestOrigin() origin: Origin): Promise<TokensResponse> {
     return toTokensResponse(await this.auth.login(dto, origin));
   }
@@ -48,7 +48,7 @@ export class AuthController {
   @Public()
   @HttpCode(200)
   @Header('cache-control', 'no-store')
-  @Fails('validation_failed', 'malformed_json', 'invalid_token', 'account_disabled')
+  @Fails('invalid_token', 'account_disabled', 'database_unavailable')
   async refresh(@Body() dto: RefreshDto): Promise<TokensResponse> {
     return toTokensResponse(await this.auth.refresh(dto.refreshToken));
   }
@@ -83,7 +83,7 @@ export class AuthController {
   @Post('password')
   @Owned()
   @HttpCode(204)
-  @Fails('validation_failed', 'malformed_json', 'invalid_credentials', 'overloaded')
+  @Fails('invalid_credentials', 'overloaded')
   async changePassword(@Body() dto: ChangePasswordDto, @CurrentCaller() caller: Caller): Promise<void> {
     await this.auth.changePassword(caller, dto);
   }

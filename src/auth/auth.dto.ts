@@ -1,3 +1,4 @@
+import { ApiProperty } from '@nestjs/swagger';
 import { IsString, Length, MaxLength } from 'class-validator';
 import { IsStorable } from '../common/text.js';
 import { AccountDto, UserResponse } from '../users/user.dto.js';
@@ -46,7 +47,10 @@ export class ChangePasswordDto {
 
 /** What a sign-in gives. */
 export class TokensResponse {
-  /** A JWT, good for 30 minutes or until the session ends */
+  /**
+   * A JWT, good for 30 minutes or until the session ends
+   * @example eyJhbGciOiJSUzI1NiIs…
+   */
   accessToken!: string;
 
   /** @example Bearer */
@@ -56,9 +60,13 @@ export class TokensResponse {
    * Seconds
    * @example 1800
    */
+  @ApiProperty({ type: 'integer' })
   expiresIn!: number;
 
-  /** Good once: each refresh gives the next */
+  /**
+   * Good once: each refresh gives the next
+   * @example qmr_AZ2lYs0S…
+   */
   refreshToken!: string;
 
   user!: UserResponse;
@@ -69,7 +77,10 @@ export class SessionResponse {
   /** @example 019aa5d2-7c1e-7b1a-9d54-3f0f5a1f2b3c */
   id!: string;
 
-  /** Whether this request was made with it */
+  /**
+   * Whether this request was made with it
+   * @example true
+   */
   current!: boolean;
 
   /** @example 2026-11-21T08:00:00.000Z */

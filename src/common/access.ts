@@ -17,21 +17,14 @@ export const ACCESS_RULE = 'quartermaster:access';
 
 const rule = (access: AccessRule): MethodDecorator & ClassDecorator => SetMetadata(ACCESS_RULE, access);
 
-export const Public = () => applyDecorators(rule({ kind: 'public' }));
+const SIGNED_IN = ['unauthenticated', 'invalid_token', 'account_disabled', 'database_unavailable'] as const;
+
+export const Public = () => rule({ kind: 'public' });
 
 export const AdminOnly = () =>
-  applyDecorators(rule({ kind: 'admin' }), ApiBearerAuth(), Fails('unauthenticated', 'invalid_token', 'forbidden'));
+  applyDecorators(rule({ kind: 'admin' }), ApiBearerAuth(), Fails(...SIGNED_IN, 'forbidden'));
 
 export const SelfOrAdmin = (parameter: string) =>
-  applyDecorators(
-    rule({ kind: 'self-or-admin', parameter }),
-    ApiBearerAuth(),
-    Fails('unauthenticated', 'invalid_token', 'forbidden'),
-  );
+  applyDecorators(rule({ kind: 'self-or-admin', parameter }), ApiBearerAuth(), Fails(...SIGNED_IN, 'forbidden'));
 
-export const Owned = () =>
-  applyDecorators(
-    rule({ kind: 'owned' }),
-    ApiBearerAuth(),
-    Fails('unauthenticated', 'invalid_token', 'account_disabled'),
-  );
+export const Owned = () => applyDecorators(rule({ kind: 'owned' }), ApiBearerAuth(), Fails(...SIGNED_IN));

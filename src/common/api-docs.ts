@@ -1,4 +1,6 @@
-import { ApiExtraModels, ApiProperty, ApiResponse, getSchemaPath } from '@nestjs/swagger';
+import { STATUS_CODES } from 'node:http';
+import { applyDecorators } from '@nestjs/common';
+import { ApiExtension, ApiExtraModels, ApiProperty, getSchemaPath, type OpenAPIObject } from '@nestjs/swagger';
 import { PROBLEMS, type ProblemCode } from './problem.js';
 
 /** One wrong field. */
@@ -30,42 +32,77 @@ export class ProblemBody {
   @ApiProperty({ enum: Object.keys(PROBLEMS), example: 'quota_exceeded', description: 'Stable: branch on this' })
   code!: ProblemCode;
 
-  @ApiProperty({ example: '7Qm0aXk-2b', description: 'Also in `X-Request-Id` and in the log' })
+  @ApiProperty({ example: '7f3a90c1-2b', description: 'Also in `X-Request-Id` and in the log' })
   requestId!: string;
 
   @ApiProperty({ type: [FieldErrorBody], required: false, description: 'With `validation_failed`: each wrong field' })
   errors?: FieldErrorBody[];
 }
 
-const FAILS = 'quartermaster:fails';
+/** How the codes of an operation stand in the document while it is being made. */
+const MARK = 'x-problem-';
+
+/** Documents that a route can refuse with these codes. May be given several times on one route. */
+export function Fails(...codes: ProblemCode[]): MethodDecorator {
+  return applyDecorators(ApiExtraModels(ProblemBody), ...codes.map((code) => ApiExtension(MARK + code, true)));
+}
+
+type Operation = NonNullable<OpenAPIObject['paths'][string]['get']>;
 
 /**
- * Documents that a route can refuse with these codes. May be given several times on one route;
- * codes of one status become the examples of one response.
+ * Completes the document: every refusal as a response of its status, the codes of one status as its examples. What
+ * follows from the form of an operation need not be declared: whoever reads a body can find it broken, too large, or
+ * of another type.
  */
-export function Fails(...codes: ProblemCode[]): MethodDecorator {
-  return (target, key, descriptor) => {
-    const handler = descriptor.value as object;
-    const all = new Set([...((Reflect.getMetadata(FAILS, handler) as ProblemCode[] | undefined) ?? []), ...codes]);
-    Reflect.defineMetadata(FAILS, [...all], handler);
-    ApiExtraModels(ProblemBody)(target, key, descriptor);
-    for (const status of new Set(codes.map((code) => PROBLEMS[code][0]))) {
-      const same = [...all].filter((code) => PROBLEMS[code][0] === status);
-      ApiResponse({
-        status,
-        description: same.map((code) => `\`${code}\`: ${PROBLEMS[code][1]}`).join('. '),
-        content: {
-          'application/problem+json': {
-            schema: { $ref: getSchemaPath(ProblemBody) },
-            examples: Object.fromEntries(same.map((code) => [code, { value: exampleOf(code) }])),
-          },
-        },
-      })(target, key, descriptor);
+export function documentProblems(document: OpenAPIObject): OpenAPIObject {
+  for (const path of Object.values(document.paths)) {
+    for (const operation of [path.get, path.put, path.post, path.patch, path.delete]) {
+      if (operation) documentOperation(operation);
     }
-  };
+  }
+  return document;
 }
+
+function documentOperation(operation: Operation): void {
+  const marks = Object.keys(operation).filter((key) => key.startsWith(MARK));
+  const declared = marks.map((mark) => mark.slice(MARK.length) as ProblemCode);
+  for (const mark of marks) Reflect.deleteProperty(operation, mark);
+  const codes = new Set([...declared, ...(operation.requestBody ? BODY_PROBLEMS : [])]);
+  for (const [status, response] of Object.entries(operation.responses)) {
+    if (response && 'description' in response) response.description ||= STATUS_CODES[status] ?? '';
+  }
+  for (const status of new Set([...codes].map((code) => PROBLEMS[code][0]))) {
+    const same = [...codes].filter((code) => PROBLEMS[code][0] === status);
+    operation.responses[status] = {
+      description: same.map((code) => `\`${code}\`: ${PROBLEMS[code][1]}`).join('. '),
+      content: {
+        'application/problem+json': {
+          schema: { $ref: getSchemaPath(ProblemBody) },
+          examples: Object.fromEntries(same.map((code) => [code, { value: exampleOf(code) }])),
+        },
+      },
+    };
+  }
+}
+
+const BODY_PROBLEMS = [
+  'validation_failed',
+  'malformed_json',
+  'body_too_large',
+  'unsupported_media_type',
+] as const satisfies ProblemCode[];
 
 function exampleOf(code: ProblemCode): Partial<ProblemBody> {
   const [status, title] = PROBLEMS[code];
-  return { type: 'about:blank', title, status, detail: title, instance: '/v1/…', code, requestId: '7Qm0aXk-2b' };
+  const errors = [{ pointer: '/password', detail: 'must have an upper-case letter' }];
+  return {
+    type: 'about:blank',
+    title,
+    status,
+    detail: `${title}.`,
+    instance: '/v1/…',
+    code,
+    requestId: '7f3a90c1-2b',
+    ...(code === 'validation_failed' ? { errors } : {}),
+  };
 }

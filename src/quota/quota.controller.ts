@@ -22,7 +22,7 @@ export class QuotaController {
   /** Set a quota; it holds from the next request on */
   @Put(':meter')
   @AdminOnly()
-  @Fails('validation_failed', 'malformed_json', 'not_found')
+  @Fails('not_found')
   async set(
     @Param('user') user: string,
     @Param('meter') meter: string,

@@ -1,3 +1,4 @@
+import { ApiProperty } from '@nestjs/swagger';
 import { IsIn, IsInt, Max, Min, ValidateIf } from 'class-validator';
 import { MayBeMissing } from '../common/text.js';
 import { WINDOWS, type Window } from './meters.js';
@@ -14,6 +15,7 @@ export class SetQuotaDto extends WindowQuery {
    * How much may be used; 0 is nothing, `null` is unlimited
    * @example 50
    */
+  @ApiProperty({ type: 'integer', nullable: true })
   @ValidateIf((_object, value) => value !== null)
   @IsInt()
   @Min(0)
@@ -33,15 +35,18 @@ export class QuotaResponse {
    * null: unlimited
    * @example 50
    */
+  @ApiProperty({ type: 'integer', nullable: true })
   limit!: number | null;
 
   /** @example 12 */
+  @ApiProperty({ type: 'integer' })
   used!: number;
 
   /**
    * Never below 0; null: unlimited
    * @example 38
    */
+  @ApiProperty({ type: 'integer', nullable: true })
   remaining!: number | null;
 
   /**

@@ -23,7 +23,7 @@ export class ResourcesController {
   /** Create a resource; it is charged to its owner's quota */
   @Post()
   @Owned()
-  @Fails('validation_failed', 'malformed_json', 'quota_exceeded', 'forbidden', 'not_found', 'overloaded')
+  @Fails('quota_exceeded', 'forbidden', 'not_found', 'overloaded')
   async create(@Body() dto: CreateResourceDto, @CurrentCaller() caller: Caller): Promise<ResourceResponse> {
     return toResourceResponse(await this.resources.create(dto, caller));
   }

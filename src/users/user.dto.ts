@@ -1,4 +1,5 @@
-import { OmitType } from '@nestjs/swagger';
+import { applyDecorators } from '@nestjs/common';
+import { ApiProperty, ApiPropertyOptional, OmitType } from '@nestjs/swagger';
 import { IsEmail, IsIn, IsInt, IsString, Length, Max, MaxLength, Min } from 'class-validator';
 import type { Role } from '../common/caller.js';
 import { PageQuery } from '../common/page.js';
@@ -15,13 +16,19 @@ const isName = (value: string): boolean => {
 };
 
 const IsName = (): PropertyDecorator =>
-  IsMatch('isName', isName, "have 2 to 32 characters: letters, -, ' and spaces, at least one letter");
+  applyDecorators(
+    ApiPropertyOptional({ minLength: 2, maxLength: 32 }),
+    IsMatch('isName', isName, "have 2 to 32 characters: letters, -, ' and spaces, at least one letter"),
+  );
 
 const IsUsername = (): PropertyDecorator =>
-  IsMatch(
-    'isUsername',
-    (value) => /^[A-Za-z0-9]{2,64}$/.test(value) && value.toLowerCase() !== 'me',
-    'have 2 to 64 letters and digits (A–Z, a–z, 0–9), and not be "me"',
+  applyDecorators(
+    ApiPropertyOptional({ minLength: 2, maxLength: 64, pattern: '^[A-Za-z0-9]+$' }),
+    IsMatch(
+      'isUsername',
+      (value) => /^[A-Za-z0-9]{2,64}$/.test(value) && value.toLowerCase() !== 'me',
+      'have 2 to 64 letters and digits (A–Z, a–z, 0–9), and not be "me"',
+    ),
   );
 
 /** What a new account may say of itself; at least one of `username` and `email`. */
@@ -90,6 +97,7 @@ export class CreateUserDto extends AccountDto {
    * Tasks the user may have at once; `null` or missing: unlimited
    * @example 10
    */
+  @ApiPropertyOptional({ type: 'integer' })
   @MayBeNull()
   @IsInt()
   @Min(0)
@@ -203,6 +211,7 @@ export class UserResponse {
    * Tasks the user may have at once; null: unlimited
    * @example 10
    */
+  @ApiProperty({ type: 'integer', nullable: true })
   credits!: number | null;
 
   /** @example 2026-11-21T08:00:00.000Z */

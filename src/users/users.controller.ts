@@ -17,7 +17,7 @@ export class UsersController {
   /** Make an account */
   @Post()
   @AdminOnly()
-  @Fails('validation_failed', 'malformed_json', 'username_taken', 'email_taken')
+  @Fails('username_taken', 'email_taken')
   async create(@Body() dto: CreateUserDto): Promise<UserResponse> {
     return toUserResponse(await this.users.create(dto));
   }
@@ -43,7 +43,7 @@ export class UsersController {
   /** Change an account */
   @Patch(':user')
   @SelfOrAdmin('user')
-  @Fails('validation_failed', 'malformed_json', 'not_found', 'username_taken', 'email_taken', 'last_admin')
+  @Fails('not_found', 'username_taken', 'email_taken', 'last_admin')
   async update(
     @Param('user') user: string,
     @Body() dto: UpdateUserDto,

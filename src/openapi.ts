@@ -1,0 +1,15 @@
+/** Writes the OpenAPI document to docs/openapi.json: `npm run openapi`. Needs no database: nothing is instantiated. */
+import { writeFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { NestFactory } from '@nestjs/core';
+import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
+import { openApiDocument } from './app.docs.js';
+import { AppModule } from './app.module.js';
+
+const file = fileURLToPath(new URL('../../docs/openapi.json', import.meta.url));
+const app = await NestFactory.create<NestFastifyApplication>(AppModule, new FastifyAdapter(), {
+  preview: true,
+  logger: false,
+});
+writeFileSync(file, `${JSON.stringify(openApiDocument(app), null, 2)}\n`);
+console.log(`Written: ${file}`);
