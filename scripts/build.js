@@ -47,19 +47,28 @@ function built() {
   }
 }
 
-const started = Date.now();
-const wanted = fingerprint();
-if (!process.argv.includes('--if-stale') || built() !== wanted) {
-  // `npm ci --omit=dev` and the container image have no compiler: what was built is what runs.
+/**
+ * Builds; with `ifStale` only what changed since.
+ * @param {boolean} ifStale
+ * @returns {number} exit code
+ */
+export function build(ifStale) {
+  const started = Date.now();
+  const wanted = fingerprint();
+  if (ifStale && built() === wanted) return 0;
   const cli = join(root, 'node_modules', '@nestjs', 'cli', 'bin', 'nest.js');
-  if (statSync(cli, { throwIfNoEntry: false })) {
-    if (process.argv.includes('--if-stale')) console.log('Building (once; later starts skip this) …');
-    const { status } = spawnSync(process.execPath, [cli, 'build'], { cwd: root, stdio: 'inherit' });
-    if (status !== 0) process.exit(status ?? 1);
-    prune(join(root, 'dist'), started);
-    writeFileSync(stamp, wanted);
-  } else if (built() === undefined) {
+  if (!statSync(cli, { throwIfNoEntry: false })) {
+    // `npm ci --omit=dev` and the container image have no compiler: what was built is what runs.
+    if (built() !== undefined) return 0;
     console.error('Nothing is built and the compiler is not installed: run `npm ci` without --omit=dev once.');
-    process.exit(1);
+    return 1;
   }
+  if (ifStale) console.log('Building (once; later starts skip this) …');
+  const { status } = spawnSync(process.execPath, [cli, 'build'], { cwd: root, stdio: 'inherit' });
+  if (status !== 0) return status ?? 1;
+  prune(join(root, 'dist'), started);
+  writeFileSync(stamp, wanted);
+  return 0;
 }
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) process.exit(build(process.argv.includes('--if-stale')));

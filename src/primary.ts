@@ -2,7 +2,7 @@ import type { Env } from './config/env.js';
 import { EmbeddedPostgres } from './database/embedded-postgres.js';
 import { migrate } from './database/migrate.js';
 import { dataSourceOptions } from './database/options.js';
-import { startServer } from './server.js';
+import { STOP_SIGNALS, startServer } from './server.js';
 import { VERSION } from './version.js';
 import { startWorkers } from './workers.js';
 
@@ -31,11 +31,9 @@ export async function runPrimary(env: Env): Promise<void> {
     process.env.DATABASE_URL = url;
     const server = env.workers === 1 ? await startServer(env) : await startWorkers(env.workers);
     running.push(server);
-    for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) {
-      process.on(signal, () => {
-        stop(0);
-      });
-    }
+    stopWhenTold(() => {
+      stop(0);
+    });
     announce(env, server.port);
   } catch (error) {
     for (const part of running.reverse()) await part.stop();
@@ -74,6 +72,20 @@ function stopOnce(running: Stoppable[]): (code: number) => void {
       process.exit(1);
     });
   };
+}
+
+/** Stops on the signals of operators and terminals, and when the npm that started us was told to stop. */
+function stopWhenTold(stop: () => void): void {
+  for (const signal of STOP_SIGNALS) process.on(signal, stop);
+  // npm passes SIGTERM to the shell between us, which dies of it and leaves us to nobody.
+  if (process.env.npm_lifecycle_event === undefined) return;
+  const parent = process.ppid;
+  const watch = setInterval(() => {
+    if (process.ppid === parent) return;
+    clearInterval(watch);
+    stop();
+  }, 500);
+  watch.unref();
 }
 
 function announce(env: Env, port: number): void {

@@ -5,6 +5,10 @@ import { createApp, createLogger } from './app.setup.js';
 import type { Env } from './config/env.js';
 import { FirstAdmin } from './users/first-admin.js';
 
+/** Not SIGHUP under nohup, which redirects both outputs and means us to go on. */
+export const STOP_SIGNALS: readonly NodeJS.Signals[] =
+  process.stdout.isTTY || process.stderr.isTTY ? ['SIGTERM', 'SIGINT', 'SIGHUP'] : ['SIGTERM', 'SIGINT'];
+
 /** What a worker tells the primary once it listens. */
 export interface Ready {
   ready: { port: number };
@@ -43,7 +47,7 @@ export async function runWorker(env: Env): Promise<void> {
       () => process.exit(1),
     );
   };
-  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, stop);
+  for (const signal of STOP_SIGNALS) process.on(signal, stop);
   process.on('disconnect', stop);
   cluster.worker?.send({ ready: { port: server.port } } satisfies Ready);
 }

@@ -1,4 +1,5 @@
 import cluster, { type Worker } from 'node:cluster';
+import { fileURLToPath } from 'node:url';
 import type { Ready, RunningServer } from './server.js';
 
 /** A worker that dies this soon after its start is not replaced at once. */
@@ -16,7 +17,10 @@ export class WorkerFailed extends Error {
  */
 export async function startWorkers(count: number): Promise<RunningServer> {
   // A larger young generation: what 256 requests at once allocate dies young, and the collector took half the time.
-  cluster.setupPrimary({ execArgv: [...process.execArgv, '--max-semi-space-size=32'] });
+  cluster.setupPrimary({
+    exec: fileURLToPath(new URL('./main.js', import.meta.url)),
+    execArgv: [...process.execArgv, '--max-semi-space-size=32'],
+  });
   const pool = new WorkerPool();
   const port = await pool.start();
   await Promise.all(Array.from({ length: count - 1 }, () => pool.start()));
