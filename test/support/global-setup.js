@@ -1,4 +1,4 @@
-import { mkdtemp, rm } from 'node:fs/promises';
+import { chmod, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 // The built code: what the tests start is what users start.
@@ -11,6 +11,8 @@ import { TestServer, createDatabase } from './server.js';
  */
 export default async function setup() {
   const folder = await mkdtemp(join(tmpdir(), 'quartermaster-test-'));
+  // Started by root, PostgreSQL runs as another user, who must get through here.
+  await chmod(folder, 0o755);
   const given = process.env.TEST_DATABASE_URL;
   const postgres =
     given === undefined
