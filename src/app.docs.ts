@@ -1,12 +1,19 @@
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { DocumentBuilder, SwaggerModule, type OpenAPIObject } from '@nestjs/swagger';
-import { documentProblems } from './common/api-docs.js';
+import { documentProblems, operationsOf } from './common/api-docs.js';
 import { VERSION } from './version.js';
 
 const DESCRIPTION = `Accounts and sign-in, exact quotas, owned resources, and their limits.
 
 **To try it here**: run \`POST /v1/auth/login\` below; this page then signs its requests with the token it got.
 Every refusal is \`application/problem+json\` (RFC 9457) with a stable \`code\`.`;
+
+/** What the parameters of paths stand for. */
+const PATH_PARAMETERS: Record<string, { description: string; example: string }> = {
+  user: { description: 'An id, a username, an e-mail, or `me`', example: 'me' },
+  meter: { description: 'What is counted', example: 'resources' },
+  id: { description: 'An id (UUIDv7)', example: '019aa5d2-7c1e-7b1a-9d54-3f0f5a1f2b3c' },
+};
 
 /** The OpenAPI document of the whole API. Takes tens of milliseconds: made when first asked for, not at the start. */
 export function openApiDocument(app: NestFastifyApplication): OpenAPIObject {
@@ -25,7 +32,15 @@ export function openApiDocument(app: NestFastifyApplication): OpenAPIObject {
   const document = SwaggerModule.createDocument(app, config, {
     operationIdFactory: (controller, method) => `${controller.replace(/Controller$/, '')}_${method}`,
   });
-  return documentProblems(document);
+  for (const path of Object.values(document.paths)) {
+    for (const operation of operationsOf(path)) {
+      for (const parameter of operation.parameters ?? []) {
+        if ('in' in parameter && parameter.in === 'path') Object.assign(parameter, PATH_PARAMETERS[parameter.name]);
+      }
+      documentProblems(operation);
+    }
+  }
+  return document;
 }
 
 /**

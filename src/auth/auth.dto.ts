@@ -88,7 +88,7 @@ export class SessionResponse {
 
   /**
    * The last refresh
-   * @example null
+   * @example 2026-11-21T08:30:00.000Z
    */
   refreshedAt!: string | null;
 
@@ -108,7 +108,7 @@ export class SessionPage {
 
   /**
    * For `?cursor=`; null on the last page
-   * @example null
+   * @example 2Zk4pQ0x3RkBof1ugjdyjr8j3zQrEbguLA
    */
   nextCursor!: string | null;
 }

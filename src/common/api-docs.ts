@@ -49,21 +49,17 @@ export function Fails(...codes: ProblemCode[]): MethodDecorator {
 
 type Operation = NonNullable<OpenAPIObject['paths'][string]['get']>;
 
-/**
- * Completes the document: every refusal as a response of its status, the codes of one status as its examples. What
- * follows from the form of an operation need not be declared: whoever reads a body can find it broken, too large, or
- * of another type.
- */
-export function documentProblems(document: OpenAPIObject): OpenAPIObject {
-  for (const path of Object.values(document.paths)) {
-    for (const operation of [path.get, path.put, path.post, path.patch, path.delete]) {
-      if (operation) documentOperation(operation);
-    }
-  }
-  return document;
+/** The operations of a path. */
+export function operationsOf(path: OpenAPIObject['paths'][string]): Operation[] {
+  return [path.get, path.put, path.post, path.patch, path.delete].filter((operation) => operation !== undefined);
 }
 
-function documentOperation(operation: Operation): void {
+/**
+ * Completes an operation of the document: every refusal as a response of its status, the codes of one status as its
+ * examples. What follows from the form of an operation need not be declared: whoever reads a body can find it broken,
+ * too large, or of another type.
+ */
+export function documentProblems(operation: Operation): void {
   const marks = Object.keys(operation).filter((key) => key.startsWith(MARK));
   const declared = marks.map((mark) => mark.slice(MARK.length) as ProblemCode);
   for (const mark of marks) Reflect.deleteProperty(operation, mark);

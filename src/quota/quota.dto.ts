@@ -51,7 +51,7 @@ export class QuotaResponse {
 
   /**
    * When the window ends; null for `lifetime`
-   * @example null
+   * @example 2026-12-01T00:00:00.000Z
    */
   resetsAt!: string | null;
 

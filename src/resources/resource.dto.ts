@@ -60,7 +60,7 @@ export class ResourcePage {
 
   /**
    * For `?cursor=`; null on the last page
-   * @example null
+   * @example 2Zk4pQ0x3RkBof1ugjdyjr8j3zQrEbguLA
    */
   nextCursor!: string | null;
 }

@@ -86,7 +86,7 @@ export class CreateUserDto extends AccountDto {
 
   /**
    * The slug of a plan
-   * @example null
+   * @example free
    */
   @MayBeNull()
   @IsString()
@@ -203,7 +203,7 @@ export class UserResponse {
 
   /**
    * The slug of the plan
-   * @example null
+   * @example free
    */
   plan!: string | null;
 
@@ -220,7 +220,7 @@ export class UserResponse {
   /** @example 2026-11-21T08:00:00.000Z */
   updatedAt!: string;
 
-  /** @example null */
+  /** @example 2026-11-21T08:00:00.000Z */
   lastLoginAt!: string | null;
 }
 
@@ -230,7 +230,7 @@ export class UserPage {
 
   /**
    * For `?cursor=`; null on the last page
-   * @example null
+   * @example 2Zk4pQ0x3RkBof1ugjdyjr8j3zQrEbguLA
    */
   nextCursor!: string | null;
 }

@@ -31,7 +31,7 @@ export class UsersController {
     return mapPage(await this.users.list(query), toUserResponse);
   }
 
-  /** Read an account: by id, username, e-mail, or `me` */
+  /** Read an account: by id, username, e-mail, or me */
   @Get(':user')
   @SelfOrAdmin('user')
   @Tagged()
