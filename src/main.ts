@@ -3,7 +3,6 @@ import { isDatabaseUnavailable, sqlState } from './common/database-error.js';
 import { ConfigError, Env } from './config/env.js';
 import { EmbeddedPostgresError } from './database/embedded-postgres-error.js';
 import { runPrimary } from './primary.js';
-import { runWorker } from './server.js';
 import { WorkerFailed } from './workers.js';
 
 /** What the operator can mend is one line; anything else is a fault of ours and comes with its stack. */
@@ -24,7 +23,8 @@ function explain(error: unknown): string {
 
 try {
   const env = new Env();
-  await (cluster.isWorker ? runWorker(env) : runPrimary(env));
+  if (cluster.isWorker) await (await import('./server.js')).runWorker(env);
+  else await runPrimary(env);
 } catch (error) {
   console.error(`Quartermaster did not start. ${explain(error)}`);
   process.exit(1);

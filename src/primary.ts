@@ -1,8 +1,6 @@
 import type { Env } from './config/env.js';
 import { EmbeddedPostgres } from './database/embedded-postgres.js';
-import { migrate } from './database/migrate.js';
-import { dataSourceOptions } from './database/options.js';
-import { STOP_SIGNALS, startServer } from './server.js';
+import { STOP_SIGNALS } from './signals.js';
 import { VERSION } from './version.js';
 import { startWorkers } from './workers.js';
 
@@ -25,11 +23,14 @@ export async function runPrimary(env: Env): Promise<void> {
   const running: Stoppable[] = [];
   const stop = stopOnce(running);
   try {
-    const url = env.databaseUrl ?? (await startDatabase(env, running, stop));
-    await migrate(dataSourceOptions(env, url));
+    // The program loads while PostgreSQL starts. Beside workers, the primary needs little of it.
+    const loading = Promise.all([import('./database/migrate.js'), env.workers === 1 ? import('./server.js') : null]);
+    const database = env.databaseUrl ?? startDatabase(env, running, stop);
+    const [[{ migrate }, program], url] = await Promise.all([loading, database]);
+    await migrate(env, url);
     // From here on the embedded database is one like any other, here and in the workers.
     process.env.DATABASE_URL = url;
-    const server = env.workers === 1 ? await startServer(env) : await startWorkers(env.workers);
+    const server = await (program ? program.startServer(env) : startWorkers(env.workers));
     running.push(server);
     stopWhenTold(() => {
       stop(0);

@@ -3,11 +3,8 @@ import type { AddressInfo } from 'node:net';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { createApp, createLogger } from './app.setup.js';
 import type { Env } from './config/env.js';
+import { STOP_SIGNALS } from './signals.js';
 import { FirstAdmin } from './users/first-admin.js';
-
-/** Not SIGHUP under nohup, which redirects both outputs and means us to go on. */
-export const STOP_SIGNALS: readonly NodeJS.Signals[] =
-  process.stdout.isTTY || process.stderr.isTTY ? ['SIGTERM', 'SIGINT', 'SIGHUP'] : ['SIGTERM', 'SIGINT'];
 
 /** What a worker tells the primary once it listens. */
 export interface Ready {

@@ -41,7 +41,7 @@ export class AuthService {
 
   async register(dto: RegisterDto): Promise<UserRow> {
     if (this.env.registration === 'closed') throw new Problem('forbidden', { detail: 'Registration is closed.' });
-    return this.users.create(dto);
+    return this.users.create(dto, null);
   }
 
   /** @throws Problem invalid_credentials, the same for an unknown login and a wrong password; account_disabled */
@@ -60,7 +60,7 @@ export class AuthService {
   /**
    * Exchanges a refresh token. One that was exchanged before ends its session, for two now hold it; but its last
    * holder gets the same successor again for ten seconds, since an answer may have been lost.
-   * @throws Problem invalid_token
+   * @throws Problem invalid_token; account_disabled, which leaves the token good
    */
   async refresh(token: string): Promise<SignIn> {
     const claims = this.refreshTokens.read(token);
@@ -110,6 +110,7 @@ export class AuthService {
     const { ownerId, sessionId, generation } = claims;
     const session = await this.sessions.lock(tx, ownerId, sessionId);
     if (!session || !this.refreshTokens.isAuthentic(token, session.nonce)) return null;
+    if (session.status === 'disabled') throw new Problem('account_disabled');
     const { nonce } = session;
     if (generation === session.generation) {
       await this.sessions.rotate(tx, ownerId, sessionId, this.env.sessionDays);
@@ -126,7 +127,6 @@ export class AuthService {
   private async signIn(claims: RefreshClaims, nonce: Buffer): Promise<SignIn> {
     const user = await this.accounts.findById(claims.ownerId);
     if (!user) throw new Problem('invalid_token');
-    if (user.status === 'disabled') throw new Problem('account_disabled');
     return {
       accessToken: this.accessTokens.sign(claims.ownerId, claims.sessionId),
       refreshToken: this.refreshTokens.make(claims, nonce),

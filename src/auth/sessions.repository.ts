@@ -15,6 +15,15 @@ export interface LiveSession {
   emailKey: string | null;
 }
 
+export interface LockedSession {
+  nonce: Buffer;
+  generation: number;
+  /** Of the account. */
+  status: UserStatus;
+  /** Milliseconds since the last exchange; null before the first. */
+  ageMs: number | null;
+}
+
 interface SessionKey {
   ownerId: string;
   id: string;
@@ -92,10 +101,11 @@ export class SessionsRepository {
   }
 
   /** Locks a session until the transaction ends. */
-  async lock(tx: Transaction, ownerId: string, id: string): Promise<(Session & { ageMs: number | null }) | null> {
-    const rows = await tx.query<Session & { ageMs: number | null }>(
-      `SELECT s.nonce, s.generation, (extract(epoch FROM now() - s.rotated_at) * 1000)::float8 AS "ageMs"
-       FROM sessions s WHERE s.owner_id = $1 AND s.id = $2 AND s.expires_at > now() FOR UPDATE`,
+  async lock(tx: Transaction, ownerId: string, id: string): Promise<LockedSession | null> {
+    const rows = await tx.query<LockedSession>(
+      `SELECT s.nonce, s.generation, u.status, (extract(epoch FROM now() - s.rotated_at) * 1000)::float8 AS "ageMs"
+       FROM sessions s JOIN users u ON u.id = s.owner_id
+       WHERE s.owner_id = $1 AND s.id = $2 AND s.expires_at > now() FOR UPDATE OF s`,
       [ownerId, id],
     );
     return rows[0] ?? null;

@@ -1,5 +1,6 @@
 import { DataSource } from 'typeorm';
-import type { PostgresOptions } from './options.js';
+import type { Env } from '../config/env.js';
+import { dataSourceOptions } from './options.js';
 
 /** Any number, the same in every process: the key of the advisory lock that start-up work is done under. */
 const LOCK = 0x716d_6d69;
@@ -8,8 +9,8 @@ const LOCK = 0x716d_6d69;
  * Runs the migrations that are missing. Of several processes that start at once one runs them and the others wait.
  * The lock is one of a transaction on a connection of its own, so that it also holds behind PgBouncer.
  */
-export async function migrate(options: PostgresOptions): Promise<void> {
-  const dataSource = await new DataSource({ ...options, poolSize: 2 }).initialize();
+export async function migrate(env: Env, url: string): Promise<void> {
+  const dataSource = await new DataSource({ ...dataSourceOptions(env, url), poolSize: 2 }).initialize();
   try {
     const holder = dataSource.createQueryRunner();
     try {

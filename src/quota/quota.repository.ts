@@ -1,7 +1,7 @@
 import { Injectable } from '@nestjs/common';
 import { violatedConstraint } from '../common/database-error.js';
 import { Problem } from '../common/problem.js';
-import { Database } from '../database/database.js';
+import { Database, type Transaction } from '../database/database.js';
 import type { Gauge, Window } from './meters.js';
 
 export interface QuotaRow {
@@ -20,11 +20,6 @@ const LIST = {
     ORDER BY m.ord`,
 };
 
-const UNSET = {
-  name: 'quotas-unset',
-  text: 'DELETE FROM limits WHERE owner_id = $1 AND meter = $2 AND period = $3',
-};
-
 @Injectable()
 export class QuotaRepository {
   constructor(private readonly database: Database) {}
@@ -35,14 +30,12 @@ export class QuotaRepository {
   }
 
   /** @throws Problem not_found when the user has gone meanwhile */
-  async set(ownerId: string, gauge: Gauge, window: Window, limit: number | null): Promise<void> {
+  async set(tx: Transaction, ownerId: string, gauge: Gauge, window: Window, limit: number | null): Promise<void> {
     try {
-      await this.database.transaction((tx) =>
-        tx.query(
-          `INSERT INTO limits (owner_id, meter, period, amount) VALUES ($1, $2, $3, $4)
-           ON CONFLICT ON CONSTRAINT limits_pkey DO UPDATE SET amount = excluded.amount`,
-          [ownerId, gauge, window, limit],
-        ),
+      await tx.query(
+        `INSERT INTO limits (owner_id, meter, period, amount) VALUES ($1, $2, $3, $4)
+         ON CONFLICT ON CONSTRAINT limits_pkey DO UPDATE SET amount = excluded.amount`,
+        [ownerId, gauge, window, limit],
       );
     } catch (error) {
       if (violatedConstraint(error) === 'limits_owner_fkey') throw new Problem('not_found');
@@ -50,7 +43,7 @@ export class QuotaRepository {
     }
   }
 
-  async unset(ownerId: string, gauge: Gauge, window: Window): Promise<void> {
-    await this.database.query(UNSET, [ownerId, gauge, window]);
+  async unset(tx: Transaction, ownerId: string, gauge: Gauge, window: Window): Promise<void> {
+    await tx.query('DELETE FROM limits WHERE owner_id = $1 AND meter = $2 AND period = $3', [ownerId, gauge, window]);
   }
 }

@@ -1,6 +1,7 @@
 import { Injectable } from '@nestjs/common';
 import type { Caller } from '../common/caller.js';
 import { Problem } from '../common/problem.js';
+import { Database } from '../database/database.js';
 import { UsersService } from '../users/users.service.js';
 import { GAUGES, parseGauge, type Gauge } from './meters.js';
 import type { QuotaResponse, SetQuotaDto, WindowQuery } from './quota.dto.js';
@@ -10,6 +11,7 @@ import { QuotaRepository, type QuotaRow } from './quota.repository.js';
 @Injectable()
 export class QuotaService {
   constructor(
+    private readonly database: Database,
     private readonly users: UsersService,
     private readonly quotas: QuotaRepository,
   ) {}
@@ -22,7 +24,7 @@ export class QuotaService {
   async set(reference: string, meter: string, dto: SetQuotaDto, caller: Caller): Promise<QuotaResponse> {
     const gauge = parseGauge(meter);
     const id = await this.users.idOf(reference, caller);
-    await this.quotas.set(id, gauge, dto.window ?? 'lifetime', dto.limit);
+    await this.database.transaction((tx) => this.quotas.set(tx, id, gauge, dto.window ?? 'lifetime', dto.limit));
     const [row] = await this.quotas.list(id, [gauge]);
     if (!row) throw new Problem('not_found');
     return toQuotaResponse(row);
@@ -31,7 +33,7 @@ export class QuotaService {
   async unset(reference: string, meter: string, query: WindowQuery, caller: Caller): Promise<void> {
     const gauge = parseGauge(meter);
     const id = await this.users.idOf(reference, caller);
-    await this.quotas.unset(id, gauge, query.window ?? 'lifetime');
+    await this.database.transaction((tx) => this.quotas.unset(tx, id, gauge, query.window ?? 'lifetime'));
   }
 }
 

@@ -157,15 +157,6 @@ export class UpdateUserDto extends OmitType(CreateUserDto, ['username', 'email',
   password?: string;
 }
 
-/** What a user may not change of itself. */
-export const ADMIN_FIELDS = [
-  'role',
-  'status',
-  'plan',
-  'credits',
-  'password',
-] as const satisfies (keyof UpdateUserDto)[];
-
 export class ListUsersQuery extends PageQuery {
   /**
    * The start of a username or e-mail, whatever the case

@@ -18,8 +18,8 @@ export class UsersController {
   @Post()
   @AdminOnly()
   @Fails('username_taken', 'email_taken')
-  async create(@Body() dto: CreateUserDto): Promise<UserResponse> {
-    return toUserResponse(await this.users.create(dto));
+  async create(@Body() dto: CreateUserDto, @CurrentCaller() caller: Caller): Promise<UserResponse> {
+    return toUserResponse(await this.users.create(dto, caller));
   }
 
   /** List accounts, newest first */

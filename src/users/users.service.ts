@@ -5,7 +5,7 @@ import { Cursors, type Page } from '../common/page.js';
 import { Problem } from '../common/problem.js';
 import { Database } from '../database/database.js';
 import { Passwords } from './passwords.js';
-import { ADMIN_FIELDS, type CreateUserDto, type ListUsersQuery, type UpdateUserDto } from './user.dto.js';
+import type { CreateUserDto, ListUsersQuery, UpdateUserDto } from './user.dto.js';
 import { UsersRepository, type UserChanges, type UserRow } from './users.repository.js';
 
 /** Accounts. Each change happens in one transaction that also knows who makes it. */
@@ -18,8 +18,13 @@ export class UsersService {
     private readonly cursors: Cursors,
   ) {}
 
-  /** @throws Problem validation_failed, username_taken, email_taken */
-  async create(dto: CreateUserDto): Promise<UserRow> {
+  /**
+   * @param caller null: whoever registers
+   * @throws Problem validation_failed, username_taken, email_taken; forbidden when the account asks for what only
+   * administrators may give
+   */
+  async create(dto: CreateUserDto, caller: Caller | null): Promise<UserRow> {
+    refuseReserved(dto, ['role', 'plan', 'credits'], caller);
     if (dto.username === undefined && dto.email === undefined) {
       throw Problem.field('/username', 'or email must be given');
     }
@@ -59,10 +64,7 @@ export class UsersService {
 
   /** @throws Problem forbidden when a user sets what only administrators may; last_admin; username_taken, email_taken */
   async update(reference: string, caller: Caller, dto: UpdateUserDto): Promise<UserRow> {
-    const reserved = ADMIN_FIELDS.filter((field) => dto[field] !== undefined);
-    if (caller.role !== 'admin' && reserved.length > 0) {
-      throw new Problem('forbidden', { detail: `Only administrators set ${reserved.join(', ')}.` });
-    }
+    refuseReserved(dto, ['role', 'status', 'plan', 'credits', 'password'], caller);
     const id = await this.idOf(reference, caller);
     const { password, credits, ...account } = dto;
     const changes: UserChanges = account;
@@ -92,6 +94,12 @@ export class UsersService {
 function required(user: UserRow | null): UserRow {
   if (!user) throw new Problem('not_found');
   return user;
+}
+
+function refuseReserved<T extends object>(dto: T, fields: (keyof T & string)[], caller: Caller | null): void {
+  const reserved = fields.filter((field) => dto[field] !== undefined);
+  if (caller?.role === 'admin' || reserved.length === 0) return;
+  throw new Problem('forbidden', { detail: `Only administrators set ${reserved.join(', ')}.` });
 }
 
 function refuseLastAdmin(admins: string[], leaving: string): void {
