@@ -15,7 +15,7 @@ import { acceptJsonBodies } from './common/json-body.js';
 import { linkNextPage } from './common/page-link.js';
 import { Problem } from './common/problem.js';
 import { pathOf, sendProblem } from './common/problem.filter.js';
-import { RouteTable } from './common/route-table.js';
+import { MAX_PARAM_LENGTH, RouteTable } from './common/route-table.js';
 import { type Env } from './config/env.js';
 
 /**
@@ -42,10 +42,12 @@ export async function createApp(env: Env, logger: Logger): Promise<NestFastifyAp
     keepAliveTimeout: 72_000,
     requestTimeout: 30_000,
     connectionTimeout: 0,
-    routerOptions: { maxParamLength: 1_024, ignoreTrailingSlash: false, caseSensitive: true },
+    routerOptions: { maxParamLength: MAX_PARAM_LENGTH, ignoreTrailingSlash: false, caseSensitive: true },
     clientErrorHandler: answerUnreadable,
     // A path that cannot be decoded, or is too long: the router gives up before any handler of ours.
     frameworkErrors: (_error: Error, request: FastifyRequest, reply: FastifyReply) => {
+      // No hook has run.
+      reply.headers({ ...DATA_HEADERS, 'x-request-id': request.id });
       sendProblem(new Problem('validation_failed', { detail: 'The address cannot be read.' }), request, reply);
     },
     http: { maxHeaderSize: 16_384, headersTimeout: 15_000 },

@@ -27,7 +27,7 @@ export class RefreshDto {
    * @example qmr_…
    */
   @IsString()
-  @MaxLength(512)
+  @MaxLength(4096)
   refreshToken!: string;
 }
 

@@ -1,6 +1,6 @@
 import { Injectable } from '@nestjs/common';
 import { InjectRepository } from '@nestjs/typeorm';
-import { LessThan, type Repository } from 'typeorm';
+import { LessThan, Raw, type Repository } from 'typeorm';
 import type { Origin, Role } from '../common/caller.js';
 import { Coalescer } from '../database/coalescer.js';
 import { Database, type Transaction } from '../database/database.js';
@@ -123,10 +123,14 @@ export class SessionsRepository {
     await tx.query('DELETE FROM sessions WHERE owner_id = $1 AND id = $2', [ownerId, id]);
   }
 
-  /** Newest first. @param before the id after which (in that order) the page begins */
+  /** Those that have not expired, newest first. @param before the id after which (in that order) the page begins */
   listOwned(ownerId: string, before: string | null, limit: number): Promise<Session[]> {
     return this.sessions.find({
-      where: { ownerId, ...(before === null ? {} : { id: LessThan(before) }) },
+      where: {
+        ownerId,
+        expiresAt: Raw((column) => `${column} > now()`),
+        ...(before === null ? {} : { id: LessThan(before) }),
+      },
       order: { id: 'DESC' },
       take: limit,
     });

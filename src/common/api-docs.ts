@@ -56,14 +56,14 @@ export function operationsOf(path: OpenAPIObject['paths'][string]): Operation[] 
 
 /**
  * Completes an operation of the document: every refusal as a response of its status, the codes of one status as its
- * examples. What follows from the form of an operation need not be declared: whoever reads a body can find it broken,
- * too large, or of another type.
+ * examples. What every operation refuses need not be declared: unknown parameters, and a body that is broken, too
+ * large, or of another type.
  */
 export function documentProblems(operation: Operation): void {
   const marks = Object.keys(operation).filter((key) => key.startsWith(MARK));
   const declared = marks.map((mark) => mark.slice(MARK.length) as ProblemCode);
   for (const mark of marks) Reflect.deleteProperty(operation, mark);
-  const codes = new Set([...declared, ...(operation.requestBody ? BODY_PROBLEMS : [])]);
+  const codes = new Set([...declared, 'validation_failed' as const, ...(operation.requestBody ? BODY_PROBLEMS : [])]);
   for (const [status, response] of Object.entries(operation.responses)) {
     if (response && 'description' in response) response.description ||= STATUS_CODES[status] ?? '';
   }
@@ -81,12 +81,7 @@ export function documentProblems(operation: Operation): void {
   }
 }
 
-const BODY_PROBLEMS = [
-  'validation_failed',
-  'malformed_json',
-  'body_too_large',
-  'unsupported_media_type',
-] as const satisfies ProblemCode[];
+const BODY_PROBLEMS = ['malformed_json', 'body_too_large', 'unsupported_media_type'] as const satisfies ProblemCode[];
 
 function exampleOf(code: ProblemCode): Partial<ProblemBody> {
   const [status, title] = PROBLEMS[code];

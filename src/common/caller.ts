@@ -45,7 +45,6 @@ export function isId(text: string): boolean {
 
 /** Whether `{user}` (id, username, email or `me`) names the caller. Asks no database. */
 export function isSelf(reference: string, caller: Caller): boolean {
-  if (reference === 'me') return true;
   const key = reference.toLowerCase();
-  return key === caller.userId || key === caller.usernameKey || key === caller.emailKey;
+  return key === 'me' || key === caller.userId || key === caller.usernameKey || key === caller.emailKey;
 }

@@ -1,3 +1,4 @@
+import type { IncomingMessage } from 'node:http';
 import { Catch, HttpException, type ArgumentsHost, type ExceptionFilter } from '@nestjs/common';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { isDatabaseUnavailable } from './database-error.js';
@@ -15,14 +16,23 @@ export class ProblemFilter implements ExceptionFilter {
     const reply = http.getResponse<FastifyReply>();
     const problem = this.problemOf(thrown, request);
     if (problem.status >= 500) request.log.error({ err: thrown, code: problem.code }, 'request failed');
-    if (!reply.sent && !reply.raw.headersSent) sendProblem(problem, request, reply);
+    if (reply.sent || reply.raw.headersSent) return;
+    if (problem.code === 'body_too_large') {
+      // Closed with the body unread, the connection is reset, and the sender never sees why.
+      drain(request.raw, () => {
+        sendProblem(problem, request, reply);
+      });
+    } else {
+      sendProblem(problem, request, reply);
+    }
   }
 
   private problemOf(thrown: unknown, request: FastifyRequest): Problem {
     if (thrown instanceof Problem) return thrown;
     if (isDatabaseUnavailable(thrown)) return new Problem('database_unavailable', { retryAfter: 1 });
     const status = statusOf(thrown);
-    if (status === 404) return this.unknownRoute(request);
+    // 403: @fastify/static, of a path that leaves its folder.
+    if (status === 404 || status === 403) return this.unknownRoute(request);
     if (status === 413) return new Problem('body_too_large');
     if (status === 415) return new Problem('unsupported_media_type', { detail: 'Send application/json.' });
     if (status === 400 && isBodyError(thrown)) return new Problem('malformed_json');
@@ -33,8 +43,27 @@ export class ProblemFilter implements ExceptionFilter {
 
   private unknownRoute(request: FastifyRequest): Problem {
     const allow = this.routes.methodsOf(pathOf(request));
-    return allow.length > 0 ? new Problem('method_not_allowed', { allow }) : new Problem('not_found');
+    // A path whose last parameter is empty matches and yet is not served.
+    if (allow.length === 0 || allow.includes(request.method)) return new Problem('not_found');
+    return new Problem('method_not_allowed', { allow });
   }
+}
+
+/** So much of a body that is too large is read and thrown away before the answer. */
+const MAX_DRAINED = 16_777_216;
+
+function drain(body: IncomingMessage, done: () => void): void {
+  let left = MAX_DRAINED;
+  const finish = (): void => {
+    body.off('data', count).off('end', finish).off('close', finish);
+    done();
+  };
+  const count = (chunk: Buffer): void => {
+    left -= chunk.length;
+    if (left < 0) finish();
+  };
+  if (body.readableEnded || body.destroyed) done();
+  else body.on('data', count).once('end', finish).once('close', finish).resume();
 }
 
 /** The HTTP status that Nest or Fastify gave an error of theirs. */

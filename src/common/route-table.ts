@@ -1,10 +1,13 @@
 import { Injectable } from '@nestjs/common';
 import Router from 'find-my-way';
 
+/** Characters of a path parameter. */
+export const MAX_PARAM_LENGTH = 1_024;
+
 /** All routes of the server, to answer 405 with `Allow` where the path exists and the method does not. */
 @Injectable()
 export class RouteTable {
-  private readonly paths = Router();
+  private readonly paths = Router({ maxParamLength: MAX_PARAM_LENGTH });
   private readonly methods = new Map<string, Set<string>>();
 
   /** Learns a route as the web server registers it. */

@@ -12,15 +12,16 @@ export function IsMatch(name: string, test: (value: string) => boolean, rule: st
 }
 
 /**
- * A text that PostgreSQL keeps as it is: without U+0000 (which `text` refuses) and without a lone surrogate (which
- * UTF-8 cannot say, and which would be replaced silently).
+ * Whether PostgreSQL keeps a text as it is: it is without U+0000 (which `text` refuses) and without a lone surrogate
+ * (which UTF-8 cannot say, and which would be replaced silently).
  */
+export function isStorable(text: string): boolean {
+  return !text.includes('\0') && text.isWellFormed();
+}
+
+/** A text that PostgreSQL keeps as it is. */
 export function IsStorable(): PropertyDecorator {
-  return IsMatch(
-    'isStorable',
-    (value) => !value.includes('\0') && value.isWellFormed(),
-    'be a text without U+0000 and without lone surrogates',
-  );
+  return IsMatch('isStorable', isStorable, 'be a text without U+0000 and without lone surrogates');
 }
 
 /** The member may be missing; `null` is refused. (class-validator's IsOptional lets null through.) */

@@ -22,8 +22,16 @@ export class RequestValidationPipe extends ValidationPipe {
     if (metadata.type === 'body' && (typeof value !== 'object' || value === null || Array.isArray(value))) {
       throw Problem.field('', 'must be a JSON object');
     }
+    if (metadata.type === 'body' || metadata.type === 'query') refuseInherited(value);
     return super.transform(value, metadata) as Promise<unknown>;
   }
+}
+
+/** class-transformer drops names that every object has before the whitelist can refuse them. */
+function refuseInherited(value: unknown): void {
+  const names = Object.keys(value ?? {}).filter((name) => name in Object.prototype || name === 'prototype');
+  const errors = names.map((name) => ({ pointer: `/${name}`, detail: 'is not known here' }));
+  if (errors.length > 0) throw new Problem('validation_failed', { errors });
 }
 
 /** Flattens nested errors to one entry a field, with a JSON pointer (RFC 6901). */

@@ -1,10 +1,11 @@
-import { ApiProperty } from '@nestjs/swagger';
+import { ApiProperty, ApiPropertyOptional } from '@nestjs/swagger';
 import { IsIn, IsInt, Max, Min, ValidateIf } from 'class-validator';
 import { MayBeMissing } from '../common/text.js';
 import { WINDOWS, type Window } from './meters.js';
 
 export class WindowQuery {
   /** In what stretch of time the limit counts; a gauge knows only `lifetime` */
+  @ApiPropertyOptional({ example: 'lifetime' })
   @MayBeMissing()
   @IsIn(WINDOWS)
   window?: Window;

@@ -1,3 +1,4 @@
+import { ApiProperty } from '@nestjs/swagger';
 import { IsString, Length } from 'class-validator';
 import { PageQuery } from '../common/page.js';
 import { IsStorable, MayBeMissing } from '../common/text.js';
@@ -6,8 +7,8 @@ import type { ResourceRow } from './resources.repository.js';
 export class CreateResourceDto {
   /**
    * 1 to 4,096 characters, kept as they are sent
-   * @example a text of mine
    */
+  @ApiProperty({ example: 'a text of mine' })
   @IsString()
   @Length(1, 4096)
   @IsStorable()
@@ -47,7 +48,7 @@ export class ResourceResponse {
    */
   owner!: string;
 
-  /** @example a text of mine */
+  @ApiProperty({ example: 'a text of mine' })
   value!: string;
 
   /** @example 2026-11-21T08:00:00.000Z */

@@ -1,14 +1,14 @@
 import { applyDecorators } from '@nestjs/common';
 import { ApiProperty, ApiPropertyOptional, OmitType } from '@nestjs/swagger';
-import { IsEmail, IsIn, IsInt, IsString, Length, Max, MaxLength, Min } from 'class-validator';
+import { IsIn, IsInt, IsString, Length, Max, MaxLength, Min, isEmail } from 'class-validator';
 import type { Role } from '../common/caller.js';
 import { PageQuery } from '../common/page.js';
-import { IsMatch, IsStorable, MayBeMissing, MayBeNull } from '../common/text.js';
+import { IsMatch, IsStorable, MayBeMissing, MayBeNull, isStorable } from '../common/text.js';
 import type { UserStatus } from './user.entity.js';
 import type { UserRow } from './users.repository.js';
 
-/** Letters of any script, with marks; `-`, `'` (also the typographic one) and spaces between them. */
-const NAME = /^[\p{L}\p{M}'’\- ]*\p{L}[\p{L}\p{M}'’\- ]*$/u;
+/** Letters of any script, with the marks that belong to them; `-`, `'` and space. */
+const NAME = /^[\p{L}\p{M}'\- ]*\p{L}[\p{L}\p{M}'\- ]*$/u;
 
 const isName = (value: string): boolean => {
   const length = [...value].length;
@@ -19,6 +19,17 @@ const IsName = (): PropertyDecorator =>
   applyDecorators(
     ApiPropertyOptional({ minLength: 2, maxLength: 32 }),
     IsMatch('isName', isName, "have 2 to 32 characters: letters, -, ' and spaces, at least one letter"),
+  );
+
+/** isEmail throws at lone surrogates, so that no rule beside it could refuse them. */
+const IsAddress = (): PropertyDecorator =>
+  applyDecorators(
+    ApiPropertyOptional({ format: 'email', maxLength: 254 }),
+    IsMatch(
+      'isAddress',
+      (value) => value.length <= 254 && isStorable(value) && isEmail(value),
+      'be an e-mail address of 254 characters at most',
+    ),
   );
 
 const IsUsername = (): PropertyDecorator =>
@@ -46,8 +57,7 @@ export class AccountDto {
    * @example ada@example.com
    */
   @MayBeMissing()
-  @IsEmail()
-  @MaxLength(254)
+  @IsAddress()
   email?: string;
 
   /**
@@ -84,13 +94,12 @@ export class CreateUserDto extends AccountDto {
   @IsIn(['admin', 'user'])
   role?: Role;
 
-  /**
-   * The slug of a plan
-   * @example free
-   */
+  /** The slug of a plan */
+  @ApiPropertyOptional({ example: 'free' })
   @MayBeNull()
   @IsString()
   @MaxLength(64)
+  @IsStorable()
   plan?: string | null;
 
   /**
@@ -120,8 +129,7 @@ export class UpdateUserDto extends OmitType(CreateUserDto, ['username', 'email',
    * @example ada@example.com
    */
   @MayBeNull()
-  @IsEmail()
-  @MaxLength(254)
+  @IsAddress()
   email?: string | null;
 
   /**

@@ -2,6 +2,7 @@ import { Injectable } from '@nestjs/common';
 import { violatedConstraint } from '../common/database-error.js';
 import { isId, type Role } from '../common/caller.js';
 import { Problem } from '../common/problem.js';
+import { isStorable } from '../common/text.js';
 import { Coalescer } from '../database/coalescer.js';
 import { Database, type Transaction } from '../database/database.js';
 import { User, type UserStatus } from './user.entity.js';
@@ -96,6 +97,7 @@ export class UsersRepository {
   /** @param reference an id, a username or an e-mail */
   async findByReference(reference: string): Promise<UserRow | null> {
     if (isId(reference)) return this.findById(reference.toLowerCase());
+    if (!isStorable(reference)) return null;
     return (await this.database.query<UserRow>(FIND_BY_KEY, [loginKey(reference)]))[0] ?? null;
   }
 

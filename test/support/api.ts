@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { request } from 'node:http';
 import { ADMIN_PASSWORD } from './server.js';
 
 /** An answer, read whole. `body` is parsed JSON, or the text where it is none. */
@@ -113,4 +114,98 @@ export function sharedApi(): Api {
   const url = process.env.TEST_SERVER_URL;
   if (url === undefined) throw new Error('No server: is this run by `npm test`?');
   return new Api(url);
+}
+
+/** Sends a path exactly as it is written: `fetch` tidies `/./` and `/../` away. */
+export function sendExactly(
+  { url, token }: Api,
+  method: string,
+  path: string,
+  headers: Record<string, string> = {},
+): Promise<Answer> {
+  return new Promise((resolve, reject) => {
+    const authorization = token === undefined ? {} : { authorization: `Bearer ${token}` };
+    const { hostname, port } = new URL(url);
+    const sent = request({ hostname, port, method, path, headers: { ...authorization, ...headers }, agent: false });
+    sent.on('error', reject);
+    sent.on('response', (response) => {
+      let text = '';
+      response.setEncoding('utf8');
+      response.on('error', reject);
+      response.on('data', (chunk: string) => (text += chunk));
+      response.on('end', () => {
+        const received = new Headers();
+        for (const [name, value] of Object.entries(response.headers)) received.set(name, String(value));
+        const isJson = (received.get('content-type') ?? '').includes('json') && text !== '';
+        resolve({ status: response.statusCode ?? 0, headers: received, body: isJson ? JSON.parse(text) : text, text });
+      });
+    });
+    sent.end();
+  });
+}
+
+/** What must never leave the server: stacks, SQL, its own files. */
+const LEAK = /\n\s+at |\.[jt]s:\d|node_modules|dist\/|\bSELECT\b|\bINSERT\b|\bUPDATE\b|violates|SQLSTATE|relation "/;
+
+/** Checks that an answer is a refusal in the contract's form, whole, and gives nothing away. */
+export function expectProblem(answer: Answer, status: number, code: string): void {
+  expect({ status: answer.status, body: answer.body }).toMatchObject({ status, body: { code } });
+  expect(answer.headers.get('content-type')).toMatch(/^application\/problem\+json/);
+  expect(answer.body).toMatchObject({
+    type: expect.any(String),
+    title: expect.any(String),
+    status,
+    detail: expect.any(String),
+    instance: expect.any(String),
+    requestId: answer.headers.get('x-request-id'),
+  });
+  expect(answer.headers.get('www-authenticate')).toEqual(status === 401 ? expect.stringMatching(/^Bearer /) : null);
+  expect(JSON.stringify({ ...answer.body, instance: '' })).not.toMatch(LEAK);
+}
+
+/** One operation of /openapi.json. */
+export interface Operation {
+  /** For example `GET /v1/users/{user}`. */
+  id: string;
+  method: string;
+  path: string;
+  /** As the document has it. */
+  declared: {
+    summary?: string;
+    tags?: string[];
+    security?: object[];
+    parameters?: { name: string; in: string }[];
+    requestBody?: { content: Record<string, { schema: { $ref: string } }> };
+    responses: Record<string, { content?: Record<string, { examples?: Record<string, { value: any }> }> }>;
+  };
+}
+
+/** A property of a body, as the document has it. */
+export interface BodyProperty {
+  type: string;
+  nullable?: boolean;
+  enum?: unknown[];
+  example?: unknown;
+}
+
+/** Every operation that the server documents. */
+export async function listOperations(api: Api): Promise<Operation[]> {
+  const { body } = await api.get('/openapi.json');
+  return Object.entries<Record<string, Operation['declared']>>(body.paths).flatMap(([path, methods]) =>
+    Object.entries(methods).map(([name, declared]) => {
+      const method = name.toUpperCase();
+      return { id: `${method} ${path}`, method, path, declared };
+    }),
+  );
+}
+
+/** The properties of each operation's body, by the operation's id; operations without a body are left out. */
+export async function listBodies(api: Api): Promise<Map<string, Record<string, BodyProperty>>> {
+  const { schemas } = (await api.get('/openapi.json')).body.components;
+  const bodies = new Map<string, Record<string, BodyProperty>>();
+  for (const { id, declared } of await listOperations(api)) {
+    const ref = declared.requestBody?.content['application/json']?.schema.$ref;
+    if (ref !== undefined) bodies.set(id, schemas[ref.replace('#/components/schemas/', '')].properties);
+  }
+  return bodies;
 }

@@ -1,0 +1,376 @@
+import { execFile } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import {
+  expectProblem,
+  listBodies,
+  listOperations,
+  sendExactly,
+  sharedApi,
+  type Account,
+  type Answer,
+  type Api,
+  type Operation,
+} from './support/api.js';
+
+const api = sharedApi();
+
+/**
+ * Who may:
+ * - `public`: anyone
+ * - `own`: any signed-in user, each on what is its own; there is nothing of another's to name
+ * - `object`: the owner; to a stranger it is 404
+ * - `object-or-admin`: the owner and administrators; to a stranger it is 404
+ * - `account`: the user it is about and administrators; to a stranger it is 403
+ * - `admin`: administrators; 403 to everyone else, also on the own account
+ */
+type Rule = 'public' | 'own' | 'object' | 'object-or-admin' | 'account' | 'admin';
+
+/** A user with one of everything that can be owned. */
+interface Owner extends Account {
+  sessionId: string;
+  resourceId: string;
+}
+
+interface Call {
+  rule: Rule;
+  /** A path that belongs to the owner; the documented one where it is missing. */
+  path?: (owner: Owner) => string;
+  /** A body that is accepted. */
+  body?: (owner: Owner) => unknown;
+}
+
+const REGISTRATION = () => ({ username: `u${crypto.randomUUID().replaceAll('-', '')}`, password: 'Unguessable-7' });
+
+/** How every operation of the document is called. A new route belongs here, with its rule. */
+const CALLS: Record<string, Call> = {
+  'POST /v1/auth/register': { rule: 'public', body: REGISTRATION },
+  'POST /v1/auth/login': { rule: 'public', body: ({ username, password }) => ({ login: username, password }) },
+  'POST /v1/auth/refresh': { rule: 'public', body: ({ refreshToken }) => ({ refreshToken }) },
+  'POST /v1/auth/logout': { rule: 'own' },
+  'GET /v1/auth/sessions': { rule: 'own' },
+  'DELETE /v1/auth/sessions/{id}': { rule: 'object', path: ({ sessionId }) => `/v1/auth/sessions/${sessionId}` },
+  'POST /v1/auth/password': {
+    rule: 'own',
+    body: ({ password }) => ({ currentPassword: password, newPassword: 'Unguessable-8' }),
+  },
+  'GET /.well-known/jwks.json': { rule: 'public' },
+  'POST /v1/users': { rule: 'admin', body: REGISTRATION },
+  'GET /v1/users': { rule: 'admin' },
+  'GET /v1/users/{user}': { rule: 'account', path: ({ id }) => `/v1/users/${id}` },
+  'PATCH /v1/users/{user}': {
+    rule: 'account',
+    path: ({ username }) => `/v1/users/${username}`,
+    body: () => ({ firstName: 'Ada' }),
+  },
+  'DELETE /v1/users/{user}': { rule: 'admin', path: ({ id }) => `/v1/users/${id}` },
+  'GET /v1/users/{user}/quotas': { rule: 'account', path: ({ username }) => `/v1/users/${username}/quotas` },
+  'PUT /v1/users/{user}/quotas/{meter}': {
+    rule: 'admin',
+    path: ({ id }) => `/v1/users/${id}/quotas/resources`,
+    body: () => ({ limit: 5 }),
+  },
+  'DELETE /v1/users/{user}/quotas/{meter}': { rule: 'admin', path: ({ id }) => `/v1/users/${id}/quotas/resources` },
+  'POST /v1/resources': { rule: 'own', body: () => ({ value: 'x' }) },
+  'GET /v1/resources': { rule: 'own' },
+  'GET /v1/resources/{id}': { rule: 'object-or-admin', path: ({ resourceId }) => `/v1/resources/${resourceId}` },
+  'DELETE /v1/resources/{id}': { rule: 'object-or-admin', path: ({ resourceId }) => `/v1/resources/${resourceId}` },
+  'GET /livez': { rule: 'public' },
+  'GET /readyz': { rule: 'public' },
+};
+
+/** What is served besides the documented operations, to anyone, on purpose: Swagger UI with its files, the document. */
+const OUTSIDE_THE_DOCUMENT = /^\/(docs(\/.*)?|openapi\.json)$/;
+
+const PROTECTED = Object.keys(CALLS).filter((id) => CALLS[id]!.rule !== 'public');
+
+const SECRET = 'only its owner may read this';
+
+async function createOwner(overrides: Record<string, unknown> = {}): Promise<Owner> {
+  const user = await api.createUser(overrides);
+  const [resource, sessions] = await Promise.all([
+    api.as(user).post('/v1/resources', { value: SECRET }),
+    api.as(user).get('/v1/auth/sessions'),
+  ]);
+  return { ...user, resourceId: resource.body.id, sessionId: sessions.body.data[0].id };
+}
+
+function call(as: Api, id: string, owner: Owner): Promise<Answer> {
+  const [method = '', documented = ''] = id.split(' ');
+  const { path, body } = CALLS[id]!;
+  return as.send(method, path ? path(owner) : documented, body?.(owner));
+}
+
+function expectSuccess({ status, text }: Answer): void {
+  expect(`${status} ${text}`).toMatch(/^2\d\d /);
+}
+
+async function operationsById(): Promise<Map<string, Operation>> {
+  return new Map((await listOperations(api)).map((operation) => [operation.id, operation]));
+}
+
+/** Every route of the web server, asked of the program itself, so that one hidden from the document shows too. */
+async function listRoutes(): Promise<string[]> {
+  const dist = fileURLToPath(new URL('../dist/src/', import.meta.url));
+  const script = `
+    const { createApp, createLogger } = await import('${dist}app.setup.js');
+    const { Env } = await import('${dist}config/env.js');
+    const { RouteTable } = await import('${dist}common/route-table.js');
+    const env = new Env();
+    const app = await createApp(env, createLogger(env));
+    console.log(JSON.stringify(app.get(RouteTable).all()));
+    await app.close();`;
+  const { stdout } = await promisify(execFile)(process.execPath, ['--input-type=module', '-e', script], {
+    env: {
+      PATH: process.env.PATH,
+      LOG_LEVEL: 'silent',
+      DATABASE_URL: process.env.TEST_SERVER_DATABASE,
+      SECRET_KEY: 'a secret of thirty-two characters, only for tests',
+    },
+  });
+  const routes = JSON.parse(stdout) as { method: string; pattern: string }[];
+  return routes.map(({ method, pattern }) => `${method} ${pattern.replaceAll(/:(\w+)/g, '{$1}')}`);
+}
+
+describe('the routes', () => {
+  test('of the document are those that are tried here', async () => {
+    expect((await listOperations(api)).map(({ id }) => id).sort()).toEqual(Object.keys(CALLS).sort());
+  });
+
+  test('of the server are those of the document, and what is public on purpose', async () => {
+    const documented = new Set((await listOperations(api)).map(({ id }) => id));
+    const others = (await listRoutes()).filter((route) => {
+      const [method, path = ''] = route.split(' ');
+      const shown = method === 'HEAD' ? `GET ${path}` : route;
+      return !documented.has(shown) && !OUTSIDE_THE_DOCUMENT.test(path);
+    });
+    expect(others).toEqual([]);
+  });
+
+  test.each(['/docs', '/docs/', '/docs/swagger-ui-bundle.js', '/docs/swagger-ui-init.js', '/openapi.json'])(
+    'outside of the document answer anyone: %s',
+    async (path) => {
+      expect((await api.get(path)).status).toBe(200);
+    },
+  );
+});
+
+describe('nobody', () => {
+  test.each(Object.keys(CALLS).filter((id) => CALLS[id]!.rule === 'public'))('may %s', async (id) => {
+    const owner = await createOwner();
+    expectSuccess(await call(api, id, owner));
+  });
+
+  test.each(PROTECTED)('is refused: %s', async (id) => {
+    const owner = await createOwner();
+    expectProblem(await call(api, id, owner), 401, 'unauthenticated');
+    const garbage = await call(api.as({ accessToken: 'garbage' }), id, owner);
+    expectProblem(garbage, 401, 'invalid_token');
+    expect(garbage.headers.get('www-authenticate')).toContain('error="invalid_token"');
+    // Nothing happened: what was named is there.
+    expect((await api.as(owner).get(`/v1/resources/${owner.resourceId}`)).body.value).toBe(SECRET);
+  });
+
+  test.each(['Basic YWRtaW46YWRtaW4=', 'Bearer', 'Bearer ', 'Token x', 'bearer'])(
+    'is who sends no bearer token: "%s"',
+    async (authorization) => {
+      expectProblem(await api.get('/v1/users/me', { headers: { authorization } }), 401, 'unauthenticated');
+    },
+  );
+
+  test('gets no protected answer by spelling a path otherwise', async () => {
+    const owner = await createOwner();
+    const paths = PROTECTED.filter((id) => id.startsWith('GET ')).map(
+      (id) => CALLS[id]!.path?.(owner) ?? id.slice('GET '.length),
+    );
+    const spellings = paths.flatMap((path) => {
+      const segments = path.split('/');
+      const last = segments.at(-1)!;
+      const before = path.slice(0, -last.length);
+      return [
+        path,
+        path.replace('v1', '%761'),
+        `${before}%${last.charCodeAt(0).toString(16)}${last.slice(1)}`,
+        path.replaceAll('/', '%2F').replace('%2F', '/'),
+        `/${path}`,
+        path.replaceAll('/', '//'),
+        `${path}/`,
+        `${path}//`,
+        `${path};x`,
+        `${path};x=1`,
+        path.replace('/v1', '/v1;x'),
+        `${path}%20`,
+        `${path}%00`,
+        `${path}.json`,
+        `${path}?`,
+        `${path}#`,
+        `${path}/.`,
+        `${before}./${last}`,
+        `/livez/..${path}`,
+        `/docs/..${path}`,
+        `/docs/%2e%2e${path}`,
+        path.toUpperCase(),
+        path.replace('v1', 'V1'),
+        path.replaceAll('/', '\\').replace('\\', '/'),
+        `http://127.0.0.1${path}`,
+      ];
+    });
+    const tried = [...new Set(spellings)].flatMap((path) => ['GET', 'HEAD'].map((method) => ({ method, path })));
+    const answers = await Promise.all(
+      tried.map(async ({ method, path }) => ({ method, path, answer: await sendExactly(api, method, path) })),
+    );
+    const wrong = answers.filter(({ answer: { status, text } }) => {
+      return ![400, 401, 404, 405].includes(status) || text.includes(SECRET) || text.includes(`"${owner.username}"`);
+    });
+    expect(wrong.map(({ method, path, answer }) => `${method} ${path}: ${answer.status}`)).toEqual([]);
+    // The same requests reach the owner where the spelling is the documented one.
+    for (const path of paths.filter((known) => known !== '/v1/users')) {
+      expect((await sendExactly(api.as(owner), 'GET', path)).status).toBe(200);
+    }
+  });
+});
+
+describe('a stranger', () => {
+  const refusal = {
+    object: [404, 'not_found'],
+    account: [403, 'forbidden'],
+    admin: [403, 'forbidden'],
+  } as const;
+
+  test.each(PROTECTED.filter((id) => CALLS[id]!.rule !== 'own'))('is refused: %s', async (id) => {
+    const [owner, stranger] = await Promise.all([createOwner(), createOwner()]);
+    const rule = CALLS[id]!.rule.replace('-or-admin', '') as keyof typeof refusal;
+    const [status, code] = refusal[rule];
+    const answer = await call(api.as(stranger), id, owner);
+    expectProblem(answer, status, code);
+    expect(answer.text).not.toContain(SECRET);
+    expect((await api.as(owner).get(`/v1/resources/${owner.resourceId}`)).body.value).toBe(SECRET);
+  });
+
+  test.each(PROTECTED.filter((id) => CALLS[id]!.rule === 'own'))('sees and changes only its own: %s', async (id) => {
+    const [owner, stranger] = await Promise.all([createOwner(), createOwner()]);
+    const answer = await call(api.as(stranger), id, stranger);
+    expectSuccess(answer);
+    for (const mine of [owner.id, owner.resourceId, owner.sessionId]) expect(answer.text).not.toContain(mine);
+    expect((await api.as(owner).get('/v1/auth/sessions')).body.data).toHaveLength(1);
+    expect((await api.as(owner).get('/v1/resources')).body.data).toHaveLength(1);
+  });
+
+  test('learns of another account not even whether it exists', async () => {
+    const [owner, stranger] = await Promise.all([createOwner(), createOwner()]);
+    const answers = await Promise.all(
+      [owner.id, owner.username, crypto.randomUUID(), 'nosuchuser', 'nobody@example.com', '%00', 'admin'].flatMap(
+        (user) => [api.as(stranger).get(`/v1/users/${user}`), api.as(stranger).get(`/v1/users/${user}/quotas`)],
+      ),
+    );
+    for (const answer of answers) expectProblem(answer, 403, 'forbidden');
+    expect(new Set(answers.map(({ body }) => body.detail)).size).toBe(1);
+  });
+
+  test('may not act for another through `owner`', async () => {
+    const [owner, stranger] = await Promise.all([createOwner(), createOwner()]);
+    for (const name of [owner.id, owner.username, crypto.randomUUID(), 'admin']) {
+      expectProblem(await api.as(stranger).post('/v1/resources', { value: 'x', owner: name }), 403, 'forbidden');
+      expectProblem(await api.as(stranger).get(`/v1/resources?owner=${name}`), 403, 'forbidden');
+    }
+    expectProblem(await api.as(stranger).get('/v1/resources?owner=*'), 403, 'forbidden');
+    expect((await api.as(owner).get('/v1/resources')).body.data).toHaveLength(1);
+  });
+});
+
+describe('the owner', () => {
+  test.each(PROTECTED)('%s', async (id) => {
+    const owner = await createOwner();
+    const answer = await call(api.as(owner), id, owner);
+    if (CALLS[id]!.rule === 'admin') expectProblem(answer, 403, 'forbidden');
+    else expectSuccess(answer);
+  });
+});
+
+describe('an administrator', () => {
+  test.each(PROTECTED.filter((id) => CALLS[id]!.rule !== 'own' && CALLS[id]!.rule !== 'object'))(
+    'may, on what is another’s: %s',
+    async (id) => {
+      const owner = await createOwner();
+      expectSuccess(await call(await api.admin(), id, owner));
+    },
+  );
+
+  test.each(PROTECTED)('may, on what is its own: %s', async (id) => {
+    const admin = await createOwner({ role: 'admin' });
+    expectSuccess(await call(api.as(admin), id, admin));
+  });
+
+  test('reaches no session of another', async () => {
+    const owner = await createOwner();
+    const answer = await (await api.admin()).delete(`/v1/auth/sessions/${owner.sessionId}`);
+    expectProblem(answer, 404, 'not_found');
+    expect((await api.as(owner).get('/v1/users/me')).status).toBe(200);
+  });
+});
+
+describe('the document', () => {
+  test('asks for a credential wherever one is needed, and nowhere else', async () => {
+    const open = (await listOperations(api)).filter(({ declared }) => (declared.security ?? []).length === 0);
+    expect(open.map(({ id }) => id).sort()).toEqual(
+      Object.keys(CALLS)
+        .filter((id) => CALLS[id]!.rule === 'public')
+        .sort(),
+    );
+  });
+
+  test('has a summary and tags for every operation', async () => {
+    for (const { id, declared } of await listOperations(api)) {
+      expect({ id, ...declared }).toMatchObject({ id, summary: expect.stringMatching(/\S{2,}/) });
+      expect({ id, tags: declared.tags?.length }).toEqual({ id, tags: 1 });
+    }
+  });
+
+  test('shows every refusal as application/problem+json, with an example', async () => {
+    for (const { id, declared } of await listOperations(api)) {
+      for (const [status, { content }] of Object.entries(declared.responses).filter(([code]) => code >= '400')) {
+        const examples = Object.entries(content?.['application/problem+json']?.examples ?? {});
+        expect({ id, status, count: examples.length }).not.toMatchObject({ count: 0 });
+        for (const [code, { value }] of examples) {
+          expect({ id, ...value }).toMatchObject({ id, code, status: Number(status), title: expect.any(String) });
+        }
+      }
+    }
+  });
+
+  test('names the refusals that every operation can give', async () => {
+    const bodies = await listBodies(api);
+    const refusals = (id: string): string[] => [
+      // An unknown query parameter is refused everywhere.
+      '400 validation_failed',
+      ...(bodies.has(id) ? ['400 malformed_json', '413 body_too_large', '415 unsupported_media_type'] : []),
+      ...(CALLS[id]?.rule === 'public' ? [] : ['401 unauthenticated', '401 invalid_token', '403 account_disabled']),
+      ...(['account', 'admin'].includes(CALLS[id]?.rule ?? '') ? ['403 forbidden'] : []),
+      ...(id.includes('{') ? ['404 not_found'] : []),
+    ];
+    const missing = [...(await operationsById()).values()].flatMap(({ id, declared }) => {
+      const named = Object.entries(declared.responses).flatMap(([status, { content }]) =>
+        Object.keys(content?.['application/problem+json']?.examples ?? {}).map((code) => `${status} ${code}`),
+      );
+      return refusals(id).flatMap((refusal) => (named.includes(refusal) ? [] : [`${id}: ${refusal}`]));
+    });
+    expect(missing).toEqual([]);
+  });
+
+  test('has an example for every property of every body', async () => {
+    const bodies = [...(await listBodies(api))];
+    expect(bodies).not.toHaveLength(0);
+    const missing = bodies.flatMap(([id, properties]) =>
+      Object.entries(properties).flatMap(([name, { example }]) => (example === undefined ? [`${id}: ${name}`] : [])),
+    );
+    expect(missing).toEqual([]);
+  });
+
+  test('has bodies that the server takes as they are shown', async () => {
+    const bodies = await listBodies(api);
+    const shown = bodies.get('POST /v1/resources')!;
+    const example = Object.fromEntries(Object.entries(shown).map(([name, property]) => [name, property.example]));
+    const user = await api.createUser();
+    expect((await api.as(user).post('/v1/resources', example)).status).toBe(201);
+  });
+});

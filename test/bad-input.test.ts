@@ -1,0 +1,575 @@
+import { gzipSync } from 'node:zlib';
+import {
+  expectProblem,
+  listBodies,
+  listOperations,
+  sendExactly,
+  sharedApi,
+  uniqueName,
+  type Account,
+  type Answer,
+  type Api,
+  type BodyProperty,
+} from './support/api.js';
+
+const api = sharedApi();
+
+const PASSWORD = 'Unguessable-7';
+
+let admin: Api;
+
+beforeAll(async () => {
+  admin = await api.admin();
+});
+
+interface Target {
+  /** Who may call it. */
+  as: 'nobody' | 'user' | 'admin';
+  path?: (user: Account) => string;
+  /** A body that would be accepted; `marker` is a username that exists nowhere. */
+  body: (user: Account, marker: string) => Record<string, unknown>;
+}
+
+/** A body that would be accepted by each operation that takes one. */
+const TARGETS: Record<string, Target> = {
+  'POST /v1/auth/register': {
+    as: 'nobody',
+    body: (_user, marker) => ({ username: marker, email: `${marker}@example.com`, password: PASSWORD }),
+  },
+  'POST /v1/auth/login': { as: 'nobody', body: ({ username, password }) => ({ login: username, password }) },
+  'POST /v1/auth/refresh': { as: 'nobody', body: ({ refreshToken }) => ({ refreshToken }) },
+  'POST /v1/auth/password': {
+    as: 'user',
+    body: ({ password }) => ({ currentPassword: password, newPassword: 'Unguessable-8' }),
+  },
+  'POST /v1/users': {
+    as: 'admin',
+    body: (_user, marker) => ({ username: marker, email: `${marker}@example.com`, password: PASSWORD }),
+  },
+  'PATCH /v1/users/{user}': {
+    as: 'admin',
+    path: ({ id }) => `/v1/users/${id}`,
+    body: (_user, marker) => ({ username: marker, firstName: 'Eve' }),
+  },
+  'PUT /v1/users/{user}/quotas/{meter}': {
+    as: 'admin',
+    path: ({ id }) => `/v1/users/${id}/quotas/resources`,
+    body: () => ({ limit: 5 }),
+  },
+  'POST /v1/resources': { as: 'user', body: () => ({ value: 'x' }) },
+};
+
+/** Texts that are only compared with what is known: a wrong one is refused as wrong, whatever is in it. */
+const COMPARED: Record<string, [number, string]> = {
+  'POST /v1/auth/login password': [401, 'invalid_credentials'],
+  'POST /v1/auth/password currentPassword': [401, 'invalid_credentials'],
+  'POST /v1/auth/refresh refreshToken': [401, 'invalid_token'],
+};
+
+const OPERATIONS = Object.keys(TARGETS);
+
+interface Sender {
+  send: (raw: string | Buffer, headers?: Record<string, string>) => Promise<Answer>;
+  valid: Record<string, unknown>;
+  properties: [string, BodyProperty][];
+}
+
+/**
+ * Gives a way to send bodies to an operation, and checks afterwards that whatever was sent changed nothing: neither
+ * the user (its password neither: that would show in `updatedAt`) nor what it owns, that its tokens are good, that no
+ * account was made, that the server answers.
+ */
+async function withoutEffect(id: string, work: (sender: Sender) => Promise<void>): Promise<void> {
+  const { as, path, body } = TARGETS[id]!;
+  const [method = '', documented = ''] = id.split(' ');
+  const [user, bodies] = await Promise.all([api.createUser(), listBodies(api)]);
+  const marker = uniqueName();
+  const caller: Api = { nobody: api, user: api.as(user), admin }[as];
+  const before = await stateOf(user, marker);
+  await work({
+    send: (raw, headers = {}) =>
+      caller.send(method, path?.(user) ?? documented, undefined, { raw: raw as string, headers }),
+    valid: body(user, marker),
+    properties: Object.entries(bodies.get(id)!),
+  });
+  expect(await stateOf(user, marker)).toEqual(before);
+  expect((await api.post('/v1/auth/refresh', { refreshToken: user.refreshToken })).status).toBe(200);
+  expect((await api.get('/readyz')).status).toBe(200);
+}
+
+async function stateOf(user: Account, marker: string): Promise<unknown> {
+  const paths = [
+    `/v1/users/${user.id}`,
+    `/v1/users/${user.id}/quotas`,
+    `/v1/resources?owner=${user.id}`,
+    `/v1/users?query=${marker}`,
+  ];
+  const answers = await Promise.all([...paths.map((path) => admin.get(path)), api.as(user).get('/v1/auth/sessions')]);
+  return answers.map(({ body }) => body);
+}
+
+/** Values of every type but those that the property takes. */
+function wrongValues({ type, nullable }: BodyProperty): unknown[] {
+  const ofAll: unknown[] = [true, {}, [], [['x']], [null], { toString: 'x' }, { length: 5 }];
+  return [
+    ...ofAll,
+    ...(nullable === true ? [] : [null]),
+    ...(type === 'number' || type === 'integer' ? ['1', '', 1.5, -1, 2 ** 53, 1e300] : [0, 12345678, 1.5]),
+  ];
+}
+
+function expectField(answer: Answer, pointer: string): void {
+  expectProblem(answer, 400, 'validation_failed');
+  expect(answer.body.errors.map((error: { pointer: string }) => error.pointer)).toContain(pointer);
+}
+
+/** Many requests of one test go a few at a time. */
+async function forEach<T>(items: readonly T[], work: (item: T) => Promise<void>): Promise<void> {
+  for (let i = 0; i < items.length; i += 16) await Promise.all(items.slice(i, i + 16).map(work));
+}
+
+describe('bodies', () => {
+  test('are tried at every operation that takes one', async () => {
+    expect([...(await listBodies(api)).keys()].sort()).toEqual([...OPERATIONS].sort());
+  });
+
+  test.each(OPERATIONS)('of wrong types: %s', async (id) => {
+    await withoutEffect(id, async ({ send, valid, properties }) => {
+      const wrong = properties.flatMap(([name, property]) => wrongValues(property).map((value) => ({ name, value })));
+      expect(wrong).not.toHaveLength(0);
+      await forEach(wrong, async ({ name, value }) => {
+        expectField(await send(JSON.stringify({ ...valid, [name]: value })), `/${name}`);
+      });
+    });
+  });
+
+  test.each(OPERATIONS)('that are no object, or empty: %s', async (id) => {
+    await withoutEffect(id, async ({ send }) => {
+      await forEach(['null', '[]', '[{}]', '"text"', '1', 'true', ''], async (raw) => {
+        expectProblem(await send(raw), 400, 'validation_failed');
+      });
+    });
+  });
+
+  // An empty change is a change of nothing, and no refusal.
+  test.each(OPERATIONS.filter((id) => !id.startsWith('PATCH')))('without any member: %s', async (id) => {
+    await withoutEffect(id, async ({ send }) => {
+      expectProblem(await send('{}'), 400, 'validation_failed');
+    });
+  });
+
+  test.each(OPERATIONS)('with members that are unknown: %s', async (id) => {
+    await withoutEffect(id, async ({ send, valid }) => {
+      for (const name of ['unknown', 'Value', 'id', '', 'a/b~c', '$where']) {
+        const answer = await send(JSON.stringify({ ...valid, [name]: 'x' }));
+        expectField(answer, `/${name.replaceAll('~', '~0').replaceAll('/', '~1')}`);
+      }
+    });
+  });
+
+  test.each(OPERATIONS)('with members that every object inherits: %s', async (id) => {
+    await withoutEffect(id, async ({ send, valid }) => {
+      const rest = JSON.stringify(valid).slice(1);
+      const members = [
+        '"__proto__":{"role":"admin"}',
+        '"__proto__":null',
+        '"__proto__":1',
+        '"constructor":{"prototype":{"role":"admin"}}',
+        '"constructor":1',
+        '"prototype":{}',
+        '"toString":1',
+        '"hasOwnProperty":1',
+        '"valueOf":"x"',
+      ];
+      const answers = await Promise.all(
+        members.map(async (member) => ({ member, answer: await send(`{${member},${rest}`) })),
+      );
+      // Whether the JSON or its meaning is at fault is not for the contract to say.
+      const refused = ({ body }: Answer) => ['malformed_json', 'validation_failed'].includes(body.code);
+      expect(answers.filter(({ answer }) => !refused(answer)).map(({ member }) => member)).toEqual([]);
+      for (const { answer } of answers) expectProblem(answer, 400, answer.body.code);
+    });
+  });
+
+  test.each(OPERATIONS)('that are broken JSON: %s', async (id) => {
+    await withoutEffect(id, async ({ send, valid }) => {
+      const good = JSON.stringify(valid);
+      const broken = [
+        '{',
+        '}',
+        good.slice(0, -1),
+        `${good}}`,
+        `${good},`,
+        good.replaceAll('"', "'"),
+        good.replace(':', '='),
+        'undefined',
+        '{"a":NaN}',
+        '{"a":01}',
+        '"\t"',
+        '\ufeff{',
+        '<xml/>',
+        'a=1&b=2',
+      ];
+      await forEach(broken, async (raw) => {
+        expectProblem(await send(raw), 400, 'malformed_json');
+      });
+    });
+  });
+
+  test.each(OPERATIONS)('of another type than JSON, or compressed: %s', async (id) => {
+    await withoutEffect(id, async ({ send, valid }) => {
+      const good = JSON.stringify(valid);
+      for (const type of [
+        'text/plain',
+        'application/x-www-form-urlencoded',
+        'multipart/form-data; boundary=x',
+        'application/xml',
+        'application/jsonx',
+        'text/json',
+        'garbage',
+      ]) {
+        expectProblem(await send(good, { 'content-type': type }), 415, 'unsupported_media_type');
+      }
+      const gzipped = gzipSync(good);
+      for (const encoding of ['gzip', 'GZIP', 'br', 'deflate', 'x-unknown']) {
+        const answer = await send(gzipped, { 'content-encoding': encoding });
+        expectProblem(answer, 415, 'unsupported_media_type');
+      }
+      expectProblem(await send(gzipped), 400, 'malformed_json');
+    });
+  });
+
+  test.each(OPERATIONS)('that nest too deep: %s', async (id) => {
+    await withoutEffect(id, async ({ send }) => {
+      for (const raw of [
+        '['.repeat(100_000),
+        '{"a":'.repeat(100_000),
+        `${'['.repeat(100_000)}${']'.repeat(100_000)}`,
+      ]) {
+        expectProblem(await send(raw), 400, 'validation_failed');
+      }
+    });
+  });
+
+  test.each(OPERATIONS)('that are too large, and whose sender still gets the answer: %s', async (id) => {
+    await withoutEffect(id, async ({ send, valid, properties }) => {
+      const large = JSON.stringify({ ...valid, [properties[0]![0]]: 'x'.repeat(2 ** 21) });
+      for (const raw of [large, ' '.repeat(2 ** 21), large, large, large]) {
+        expectProblem(await send(raw), 413, 'body_too_large');
+      }
+    });
+  });
+
+  test.each(OPERATIONS)('with texts that no database keeps, empty ones, and long ones: %s', async (id) => {
+    await withoutEffect(id, async ({ send, valid, properties }) => {
+      const texts = properties.filter(([, { type }]) => type === 'string').map(([name]) => name);
+      const bad = (text: string) => texts.map((name) => ({ name, text }));
+      const wrong = ['\u0000', 'Ada\u0000', '\ud800', 'Ada\udfff', 'Ada \ud83d Lovelace', ''].flatMap(bad);
+      await forEach(wrong, async ({ name, text }) => {
+        const answer = await send(JSON.stringify({ ...valid, [name]: text }));
+        const [status, code] = COMPARED[`${id} ${name}`] ?? [400, 'validation_failed'];
+        const sent = JSON.stringify(text);
+        expect({ name, sent, code: answer.body.code }).toEqual({ name, sent, code });
+        expectProblem(answer, status, code);
+      });
+      await forEach(
+        ['x'.repeat(5_000), '𐐀'.repeat(5_000), ' '.repeat(900_000)].flatMap(bad),
+        async ({ name, text }) => {
+          expectField(await send(JSON.stringify({ ...valid, [name]: text })), `/${name}`);
+        },
+      );
+    });
+  });
+});
+
+describe('addresses', () => {
+  const NO_IDS = ['x', '1', '0', '-1', 'null', 'undefined', '%27', '%25', '%00', '..%2F..%2Fetc%2Fpasswd', '*', '%20'];
+
+  test('with ids that are no ids are 404', async () => {
+    const user = await api.createUser();
+    const id = '019aa5d2-7c1e-7b1a-9d54-3f0f5a1f2b3c';
+    const ids = [...NO_IDS, id.slice(1), `${id}0`, id.replaceAll('-', ''), `{${id}}`, `${id}%00`, id.replace('0', 'g')];
+    for (const as of [api.as(user), admin]) {
+      for (const name of [...ids, 'x'.repeat(1_000)]) {
+        expectProblem(await as.get(`/v1/resources/${name}`), 404, 'not_found');
+        expectProblem(await as.delete(`/v1/resources/${name}`), 404, 'not_found');
+        expectProblem(await as.delete(`/v1/auth/sessions/${name}`), 404, 'not_found');
+      }
+    }
+  });
+
+  test.each(NO_IDS)('with users that are none are 404 to administrators: %s', async (name) => {
+    expectProblem(await admin.get(`/v1/users/${name}`), 404, 'not_found');
+    expectProblem(await admin.get(`/v1/users/${name}/quotas`), 404, 'not_found');
+  });
+
+  test.each(NO_IDS.filter((name) => name !== '*' && name !== '%00'))(
+    'with owners that are none are 404 to administrators: %s',
+    async (owner) => {
+      expectProblem(await admin.get(`/v1/resources?owner=${owner}`), 404, 'not_found');
+      const body = { value: 'x', owner: decodeURIComponent(owner) };
+      expectProblem(await admin.post('/v1/resources', body), 404, 'not_found');
+    },
+  );
+
+  test('that are unknown are 404, also below known ones', async () => {
+    for (const path of [
+      '/',
+      '/v1',
+      '/v1/',
+      '/v2/users',
+      '/v1/nothing',
+      '/v1/users/me/nothing',
+      '/docs/nothing',
+      '/.env',
+    ]) {
+      expectProblem(await admin.get(path), 404, 'not_found');
+      expectProblem(await admin.post(path, {}), 404, 'not_found');
+    }
+  });
+
+  test('that leave the folder of the documentation are 404, not a fault of ours', async () => {
+    for (const path of ['/docs/../livez', '/docs/%2e%2e/livez', '/docs/..%2f..%2f..%2fpackage.json', '/docs/%00']) {
+      const answer = await sendExactly(api, 'GET', path);
+      expect({ path, status: answer.status }).toEqual({ path, status: 404 });
+      expectProblem(answer, 404, 'not_found');
+    }
+  });
+
+  test('that cannot be decoded are 400', async () => {
+    for (const path of ['/%', '/v1/users/%', '/v1/users/%zz', '/v1/resources/%E0%A4%A', '/v1/users/%ff', '/%C0%AE']) {
+      const answer = await sendExactly(api, 'GET', path);
+      expect({ path, status: answer.status, code: answer.body.code }).toEqual({
+        path,
+        status: 400,
+        code: 'validation_failed',
+      });
+      expectProblem(answer, 400, 'validation_failed');
+      expect(answer.headers.get('x-content-type-options')).toBe('nosniff');
+    }
+  });
+
+  test('that are very long, and headers that are, are refused in the contract’s form', async () => {
+    for (const length of [1_100, 3_000, 12_000]) {
+      const answer = await sendExactly(api, 'GET', `/v1/users/${'x'.repeat(length)}`);
+      expect([400, 404, 414]).toContain(answer.status);
+      expectProblem(answer, answer.status, answer.body.code);
+    }
+  });
+
+  test.each([
+    ['a path', `/v1/users/${'x'.repeat(20_000)}`, {}],
+    ['a header', '/livez', { 'x-large': 'x'.repeat(20_000) }],
+  ])('of 20 kB in %s get 431 or 400 before anything is read', async (_case, path, headers: Record<string, string>) => {
+    const answer = await sendExactly(api, 'GET', path, headers);
+    expect([400, 431]).toContain(answer.status);
+    expect(answer.headers.get('content-type')).toMatch(/^application\/problem\+json/);
+    expect(answer.body).toMatchObject({
+      type: 'about:blank',
+      title: expect.any(String),
+      status: answer.status,
+      detail: expect.any(String),
+      code: 'validation_failed',
+    });
+    expect((await api.get('/livez')).status).toBe(200);
+  });
+
+  test('with a method that is not theirs are 405 with those that are', async () => {
+    const operations = await listOperations(api);
+    for (const path of new Set(operations.map((operation) => operation.path))) {
+      const methods = operations.filter((operation) => operation.path === path).map(({ method }) => method);
+      const allowed = [...methods, ...(methods.includes('GET') ? ['HEAD'] : [])].sort();
+      const others = ['GET', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'TRACE'];
+      for (const method of others.filter((each) => !allowed.includes(each))) {
+        for (const value of ['abc', 'x'.repeat(200)]) {
+          const answer = await sendExactly(api, method, path.replaceAll(/\{\w+\}/g, value));
+          const seen = `${method} ${path} (${value.length}): ${answer.status}`;
+          expect(seen).toBe(`${method} ${path} (${value.length}): 405`);
+          expectProblem(answer, 405, 'method_not_allowed');
+          expect(answer.headers.get('allow')).toBe(allowed.join(', '));
+        }
+      }
+    }
+  });
+
+  test('without the last segment are 404, and no 405 that names the very method', async () => {
+    const user = await api.createUser();
+    for (const path of ['/v1/users/', '/v1/resources/', '/v1/auth/sessions/', '/v1/users//quotas']) {
+      for (const method of ['GET', 'DELETE']) {
+        const answer = await api.as(user).send(method, path);
+        expect({ method, path, status: answer.status }).toEqual({ method, path, status: 404 });
+        expectProblem(answer, 404, 'not_found');
+      }
+    }
+    expect((await api.as(user).get('/v1/users/me')).status).toBe(200);
+  });
+});
+
+describe('queries', () => {
+  const LISTS = ['/v1/users', '/v1/resources', '/v1/auth/sessions'];
+
+  test('are tried at every list', async () => {
+    const paged = (await listOperations(api)).filter(({ declared }) =>
+      (declared.parameters ?? []).some(({ name }) => name === 'cursor'),
+    );
+    expect(paged.map(({ path }) => path).sort()).toEqual([...LISTS].sort());
+  });
+
+  test.each(LISTS)('with limits that are none are refused: %s', async (path) => {
+    const limits = ['0', '-1', '101', '1.5', 'abc', '', '0x10', '1e1', '%201', '+1', '9'.repeat(30), 'null', '٣'];
+    for (const limit of [...limits, '1&limit=2', '1&limit=1']) {
+      expectField(await admin.get(`${path}?limit=${limit}`), '/limit');
+    }
+    for (const limit of ['limit[]=1', 'limit[gt]=1']) {
+      expectProblem(await admin.get(`${path}?${limit}`), 400, 'validation_failed');
+    }
+    for (const limit of ['1', '100']) expect((await admin.get(`${path}?limit=${limit}`)).status).toBe(200);
+  });
+
+  test.each(LISTS)('with forged cursors are refused: %s', async (path) => {
+    const boss = await api.createUser({ role: 'admin' });
+    await api.signIn(boss.username, boss.password);
+    for (const value of ['one', 'two']) await api.as(boss).post('/v1/resources', { value });
+    const { nextCursor: good } = (await api.as(boss).get(`${path}?limit=1`)).body;
+    expect((await api.as(boss).get(`${path}?limit=1&cursor=${good}`)).status).toBe(200);
+    const flipped = (at: number) => `${good.slice(0, at)}${good[at] === 'A' ? 'B' : 'A'}${good.slice(at + 1)}`;
+    const sealed = (text: string) => Buffer.from(`12345678${text}`).toString('base64url');
+    const forged = [
+      flipped(0),
+      flipped(20),
+      flipped(good.length - 2),
+      good.slice(0, -1),
+      `${good}A`,
+      `${good}=`,
+      `${good}%00`,
+      '',
+      'x',
+      '0',
+      '%00',
+      'AAAAAAAAAAA',
+      sealed('019aa5d2-7c1e-7b1a-9d54-3f0f5a1f2b3c'),
+      sealed("' OR 1=1 --"),
+      '019aa5d2-7c1e-7b1a-9d54-3f0f5a1f2b3c',
+      'x'.repeat(1_025),
+      `${good}&cursor=${good}`,
+    ];
+    for (const cursor of forged) expectField(await api.as(boss).get(`${path}?cursor=${cursor}`), '/cursor');
+  });
+
+  test('that search for nothing, for too much, or for what no text holds are refused', async () => {
+    for (const query of ['', '%00', 'x'.repeat(255), 'a&query=b']) {
+      expectField(await admin.get(`/v1/users?query=${query}`), '/query');
+    }
+    for (const owner of ['', '%00', 'x'.repeat(255), 'me&owner=me']) {
+      expectField(await admin.get(`/v1/resources?owner=${owner}`), '/owner');
+    }
+  });
+
+  const fill = (path: string): string => path.replace('{user}', 'me').replace('{id}', crypto.randomUUID());
+
+  test.each([
+    'unknown',
+    'Limit',
+    'page',
+    'toString',
+    'constructor',
+    '__proto__',
+    'hasOwnProperty',
+    '$where',
+    '%00',
+    '',
+  ])('with parameters that are unknown are refused everywhere: %p', async (name) => {
+    const paths = (await listOperations(api)).filter(({ method }) => method === 'GET').map(({ path }) => fill(path));
+    const answers = await Promise.all(
+      paths.map(async (path) => ({ path, answer: await admin.get(`${path}?${name}=1`) })),
+    );
+    expect(answers.filter(({ answer }) => answer.status !== 400).map(({ path }) => path)).toEqual([]);
+    for (const { answer } of answers) expectProblem(answer, 400, 'validation_failed');
+  });
+
+  test('with parameters that are unknown change nothing either', async () => {
+    const user = await api.createUser();
+    const { id } = (await api.as(user).post('/v1/resources', { value: 'x' })).body;
+    expectField(await api.as(user).post('/v1/resources?unknown=1', { value: 'x' }), '/unknown');
+    expectField(await api.as(user).delete(`/v1/resources/${id}?unknown=1`), '/unknown');
+    expectField(await api.as(user).patch('/v1/users/me?unknown=1', { firstName: 'Ada' }), '/unknown');
+    expectField(await api.as(user).post('/v1/auth/logout?unknown=1'), '/unknown');
+    expect((await api.as(user).get('/v1/resources')).body.data).toHaveLength(1);
+    expect((await api.as(user).get('/v1/users/me')).body.firstName).toBeNull();
+  });
+});
+
+describe('answers', () => {
+  test('allow no other origin to read them', async () => {
+    const user = await api.createUser();
+    const headers = { origin: 'https://evil.example' };
+    const preflight = { ...headers, 'access-control-request-method': 'GET' };
+    for (const answer of [
+      await api.as(user).get('/v1/users/me', { headers }),
+      await api.get('/v1/users/me', { headers }),
+      await api.get('/openapi.json', { headers }),
+      await sendExactly(api, 'OPTIONS', '/v1/users/me', preflight),
+    ]) {
+      expect([...answer.headers.keys()].filter((name) => name.startsWith('access-control-'))).toEqual([]);
+    }
+  });
+
+  test.each(['/v1/users/me', '/v1/nothing', '/livez', '/openapi.json'])(
+    'that are data are nothing that a browser would run or frame: %s',
+    async (path) => {
+      const { headers } = await api.get(path);
+      expect(headers.get('content-security-policy')).toMatch(/default-src '(none|self)'/);
+      expect(headers.get('content-security-policy')).toMatch(/frame-ancestors '(none|self)'/);
+      expect(headers.get('x-content-type-options')).toBe('nosniff');
+      expect(headers.get('x-powered-by')).toBeNull();
+    },
+  );
+
+  test.each(['/docs', '/docs/swagger-ui.css', '/docs/swagger-ui-init.js'])(
+    'that are pages have helmet’s headers: %s',
+    async (path) => {
+      const { headers } = await api.get(path);
+      expect(headers.get('content-security-policy')).toContain("default-src 'self'");
+      expect(headers.get('content-security-policy')).not.toMatch(/unsafe-eval|script-src[^;]*unsafe-inline/);
+      expect(headers.get('x-content-type-options')).toBe('nosniff');
+      expect(headers.get('x-frame-options')).toBe('SAMEORIGIN');
+      expect(headers.get('referrer-policy')).toBe('no-referrer');
+      expect(headers.get('x-powered-by')).toBeNull();
+    },
+  );
+
+  test('are compressed where they are long and the client can unpack them', async () => {
+    const user = await api.createUser();
+    const value = 'all alike '.repeat(40);
+    await Promise.all(Array.from({ length: 30 }, () => api.as(user).post('/v1/resources', { value })));
+    const get = (encoding: string, path = '/v1/resources') =>
+      api.as(user).get(path, { headers: { 'accept-encoding': encoding } });
+    const plain = await get('identity');
+    expect(plain.headers.get('content-encoding')).toBeNull();
+    expect(plain.body.data).toHaveLength(30);
+    for (const encoding of ['gzip', 'br']) {
+      const packed = await get(encoding);
+      expect(packed.headers.get('content-encoding')).toBe(encoding);
+      expect(packed.headers.get('vary')).toMatch(/accept-encoding/i);
+      expect(packed.body).toEqual(plain.body);
+    }
+    expect((await get('gzip', '/v1/users/me')).headers.get('content-encoding')).toBeNull();
+  });
+
+  test('carry the id of the request: the client’s own where it is harmless', async () => {
+    for (const id of ['a', 'client-Id.7_x', '0'.repeat(64)]) {
+      const answer = await api.get('/v1/users/me', { headers: { 'x-request-id': id } });
+      expectProblem(answer, 401, 'unauthenticated');
+      expect(answer.body.requestId).toBe(id);
+    }
+    const ids = new Set<string>();
+    for (const id of ['', 'a b', '<script>', 'a"b', '{"a":1}', '0'.repeat(65), 'a,b', '../x', 'ü', 'a\tb']) {
+      const answer = await api.get('/livez', { headers: { 'x-request-id': id } });
+      const given = answer.headers.get('x-request-id') ?? '';
+      expect(given).toMatch(/^[\w.-]{1,64}$/);
+      expect(given).not.toBe(id);
+      ids.add(given);
+    }
+    expect(ids.size).toBe(10);
+  });
+});
