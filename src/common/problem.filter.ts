@@ -43,7 +43,6 @@ export class ProblemFilter implements ExceptionFilter {
 
   private unknownRoute(request: FastifyRequest): Problem {
     const allow = this.routes.methodsOf(pathOf(request));
-    // A path whose last parameter is empty matches and yet is not served.
     if (allow.length === 0 || allow.includes(request.method)) return new Problem('not_found');
     return new Problem('method_not_allowed', { allow });
   }

@@ -25,7 +25,9 @@ export class RouteTable {
   /** The methods that a path answers to, sorted; none if there is no such path. */
   methodsOf(path: string): string[] {
     const match = this.paths.find('GET', path);
-    return match ? [...(match.store as Set<string>)].sort() : [];
+    // The router matches an empty last segment, which Nest does not serve.
+    if (!match || Object.values(match.params).includes('')) return [];
+    return [...(match.store as Set<string>)].sort();
   }
 
   /** Every route, for tests that walk them all. */
