@@ -152,6 +152,6 @@ class Reader {
   }
 
   private bad(name: string, value: string, allowed: string): ConfigError {
-    return new ConfigError(`${name} is "${value.slice(0, 80)}"; it may be ${allowed}.`);
+    return new ConfigError(`${name} is ${JSON.stringify(value.slice(0, 80))}; it may be ${allowed}.`);
   }
 }

@@ -1,4 +1,4 @@
-import { isDatabaseUnavailable, isRetryable } from '../common/database-error.js';
+import { isDatabaseUnavailable, isRetryable, sqlState } from '../common/database-error.js';
 import { Problem } from '../common/problem.js';
 
 export interface CoalescerOptions<Q> {
@@ -12,6 +12,14 @@ export interface CoalescerOptions<Q> {
   key?: (request: Q) => string;
   /** Whether asking again is harmless, so that a lost connection is tried once more. */
   readOnly?: boolean;
+}
+
+/**
+ * Whether the database said no to a statement, so that nothing of it has happened and its halves may be tried apart.
+ * Of anything else (a lost connection, a fault of ours after the answer) that is not known.
+ */
+function refusedByDatabase(error: unknown): boolean {
+  return /^[0-9A-Z]{5}$/.test(sqlState(error) ?? '') && !isDatabaseUnavailable(error) && !isRetryable(error);
 }
 
 interface Waiting<Q, R> {
@@ -90,7 +98,7 @@ export class Coalescer<Q, R> {
         each.resolve(answers[i] as R);
       });
     } catch (error) {
-      if (batch.length > 1 && !isDatabaseUnavailable(error) && !isRetryable(error)) {
+      if (batch.length > 1 && refusedByDatabase(error)) {
         const half = batch.length >> 1;
         await this.settle(batch.slice(0, half));
         await this.settle(batch.slice(half));

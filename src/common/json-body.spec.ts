@@ -1,0 +1,60 @@
+import fc from 'fast-check';
+import { nestsDeeperThan } from './json-body.js';
+
+/** How deep a value nests, told from the value itself. */
+function depthOf(value: unknown): number {
+  if (typeof value !== 'object' || value === null) return 0;
+  return 1 + Math.max(0, ...Object.values(value).map(depthOf));
+}
+
+/** Texts of what could be taken for structure. */
+const tricky = fc.string({ unit: fc.constantFrom(...'[]{}"\\:,', 'a', '\n', '\u2028', '💥') });
+
+const json = fc.letrec((tie) => ({
+  value: fc.oneof(
+    { maxDepth: 8 },
+    fc.oneof(tricky, fc.integer(), fc.boolean(), fc.constant(null)),
+    fc.array(tie('value'), { maxLength: 4 }),
+    fc.dictionary(tricky, tie('value'), { maxKeys: 4 }),
+  ),
+})).value;
+
+describe('nestsDeeperThan', () => {
+  test('agrees with the depth of the parsed value, for every bound and however it is spaced', () => {
+    fc.assert(
+      fc.property(json, fc.constantFrom(undefined, 1, '\t'), (value, space) => {
+        const text = JSON.stringify(value, null, space);
+        const depth = depthOf(JSON.parse(text));
+        for (let max = 0; max <= depth + 1; max++) expect(nestsDeeperThan(text, max)).toBe(depth > max);
+      }),
+      { numRuns: 500 },
+    );
+  });
+
+  test('takes any text, JSON or not', () => {
+    fc.assert(
+      fc.property(fc.oneof(fc.string({ unit: 'binary' }), tricky), fc.nat(5), (text, max) => {
+        expect(typeof nestsDeeperThan(text, max)).toBe('boolean');
+      }),
+    );
+  });
+
+  test.each([
+    ['[]', 0, true],
+    ['[]', 1, false],
+    ['{"a":[{}]}', 2, true],
+    ['{"a":[{}]}', 3, false],
+    ['[[],[],[]]', 2, false],
+    ['"[[[["', 0, false],
+    [String.raw`"\"[[["`, 0, false],
+    [String.raw`["\\",[]]`, 1, true],
+    ['', 0, false],
+  ])('%s nests deeper than %d: %s', (text, max, deeper) => {
+    expect(nestsDeeperThan(text, max)).toBe(deeper);
+  });
+
+  test('needs no stack', () => {
+    expect(nestsDeeperThan('['.repeat(1_000_000), 999_999)).toBe(true);
+    expect(nestsDeeperThan('['.repeat(1_000_000), 1_000_000)).toBe(false);
+  });
+});

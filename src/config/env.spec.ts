@@ -1,0 +1,164 @@
+import { availableParallelism } from 'node:os';
+import { resolve } from 'node:path';
+import { ConfigError, Env } from './env.js';
+
+function refusal(source: Record<string, string>): string {
+  try {
+    new Env(source);
+  } catch (error) {
+    if (error instanceof ConfigError) return error.message;
+  }
+  throw new Error(`Taken: ${JSON.stringify(source)}`);
+}
+
+const DEFAULTS = {
+  port: 3000,
+  host: '127.0.0.1',
+  databaseUrl: undefined,
+  databasePool: 10,
+  statementTimeout: 30_000,
+  dataDir: resolve('./data'),
+  adminEmail: undefined,
+  adminPassword: undefined,
+  secretKey: undefined,
+  workers: 1,
+  registration: 'open',
+  passwordPolicy: 'classes',
+  sessionDays: 30,
+  issuer: 'quartermaster',
+  corsOrigins: [],
+  trustProxy: false,
+  bodyLimit: 1_048_576,
+  logLevel: 'info',
+};
+
+/** `dataDir` → `DATA_DIR`; the few that are named otherwise. */
+const VARIABLES = Object.keys(DEFAULTS).map((field) =>
+  field === 'statementTimeout'
+    ? 'DATABASE_STATEMENT_TIMEOUT'
+    : field.replaceAll(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase(),
+);
+
+describe('the configuration', () => {
+  test('has defaults', () => {
+    expect({ ...new Env({}) }).toEqual(DEFAULTS);
+  });
+
+  test.each(['', ' ', '\t\n'])('takes a variable that is %j for unset', (empty) => {
+    const source = Object.fromEntries(VARIABLES.map((name) => [name, empty]));
+    expect({ ...new Env(source) }).toEqual(DEFAULTS);
+  });
+
+  test('is read from the variables', () => {
+    const env = new Env({
+      PORT: '0',
+      HOST: '0.0.0.0',
+      DATABASE_URL: 'postgresql://me:secret@db/x',
+      DATABASE_POOL: '25',
+      DATABASE_STATEMENT_TIMEOUT: '5000',
+      DATA_DIR: '/var/lib/qm',
+      ADMIN_EMAIL: 'ada@example.com',
+      ADMIN_PASSWORD: 'Analytical-1843',
+      SECRET_KEY: 's'.repeat(32),
+      WORKERS: '4',
+      REGISTRATION: 'closed',
+      PASSWORD_POLICY: 'length',
+      SESSION_DAYS: '7',
+      ISSUER: 'https://id.example.com',
+      CORS_ORIGINS: 'https://a.example, https://b.example,',
+      TRUST_PROXY: '10.0.0.0/8, ::1',
+      BODY_LIMIT: '2048',
+      LOG_LEVEL: 'debug',
+    });
+    expect({ ...env }).toEqual({
+      port: 0,
+      host: '0.0.0.0',
+      databaseUrl: 'postgresql://me:secret@db/x',
+      databasePool: 25,
+      statementTimeout: 5_000,
+      dataDir: '/var/lib/qm',
+      adminEmail: 'ada@example.com',
+      adminPassword: 'Analytical-1843',
+      secretKey: 's'.repeat(32),
+      workers: 4,
+      registration: 'closed',
+      passwordPolicy: 'length',
+      sessionDays: 7,
+      issuer: 'https://id.example.com',
+      corsOrigins: ['https://a.example', 'https://b.example'],
+      trustProxy: '10.0.0.0/8, ::1',
+      bodyLimit: 2_048,
+      logLevel: 'debug',
+    });
+  });
+
+  test('knows as many workers as cores', () => {
+    expect(new Env({ WORKERS: 'auto' }).workers).toBe(availableParallelism());
+  });
+
+  test('counts hops from the server on: those before the given number are trusted', () => {
+    const { trustProxy } = new Env({ TRUST_PROXY: '2' });
+    if (typeof trustProxy !== 'function') throw new Error('No function');
+    expect([0, 1, 2, 3].map((hop) => trustProxy('192.0.2.1', hop))).toEqual([true, true, false, false]);
+  });
+
+  test.each([
+    ['PORT', 'abc'],
+    ['PORT', '-1'],
+    ['PORT', '65536'],
+    ['PORT', '80.5'],
+    ['PORT', '0x50'],
+    ['PORT', '1e3'],
+    ['DATABASE_URL', 'mysql://db/x'],
+    ['DATABASE_URL', 'localhost'],
+    ['DATABASE_POOL', '0'],
+    ['DATABASE_POOL', '1'],
+    ['DATABASE_STATEMENT_TIMEOUT', '0'],
+    ['DATABASE_STATEMENT_TIMEOUT', '10s'],
+    ['SECRET_KEY', 'x'.repeat(31)],
+    ['WORKERS', '0'],
+    ['WORKERS', '-1'],
+    ['WORKERS', '513'],
+    ['WORKERS', 'AUTO'],
+    ['REGISTRATION', 'no'],
+    ['PASSWORD_POLICY', 'none'],
+    ['SESSION_DAYS', '0'],
+    ['SESSION_DAYS', '3651'],
+    ['TRUST_PROXY', 'nonsense'],
+    ['TRUST_PROXY', 'true'],
+    ['TRUST_PROXY', '10.0.0.0/33'],
+    ['TRUST_PROXY', '::1/129'],
+    ['TRUST_PROXY', '10.0.0.0/8/8'],
+    ['TRUST_PROXY', '10.0.0.0/'],
+    ['TRUST_PROXY', '127.0.0.1,localhost'],
+    ['TRUST_PROXY', '-1'],
+    ['BODY_LIMIT', '1023'],
+    ['BODY_LIMIT', '1MB'],
+    ['LOG_LEVEL', 'loud'],
+    ['LOG_LEVEL', 'INFO'],
+  ])('refuses %s=%s in one line that names the variable', (name, value) => {
+    const message = refusal({ [name]: value });
+    expect(message).toMatch(new RegExp(`^${name} (is|must) .+\\.$`));
+    expect(message).not.toContain('\n');
+  });
+
+  test('keeps a refusal short, and in one line, whatever the value', () => {
+    const message = refusal({ LOG_LEVEL: `lo\nud${'!'.repeat(10_000)}` });
+    expect(message.length).toBeLessThan(300);
+    expect(message).not.toContain('\n');
+  });
+
+  test.each([
+    ['DATABASE_URL', 'mysql://me:hunter2@db/x'],
+    ['SECRET_KEY', 'hunter2 is too short'],
+  ])('does not repeat the secret of a refused %s', (name, value) => {
+    expect(refusal({ [name]: value })).not.toContain('hunter2');
+  });
+
+  test('is frozen', () => {
+    const env = new Env({ CORS_ORIGINS: 'https://a.example' });
+    expect(() => Object.assign(env, { port: 1 })).toThrow(TypeError);
+    expect(() => (env.corsOrigins as string[]).push('https://evil.example')).toThrow(TypeError);
+    expect(env.port).toBe(3000);
+  });
+});
