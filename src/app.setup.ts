@@ -10,6 +10,7 @@ import { pino, type Logger } from 'pino';
 import { serveDocs } from './app.docs.js';
 import { AppModule } from './app.module.js';
 import type { AuthenticatedRequest } from './common/caller.js';
+import { sqlState, violatedConstraint } from './common/database-error.js';
 import { tag } from './common/etag.js';
 import { acceptJsonBodies } from './common/json-body.js';
 import { linkNextPage } from './common/page-link.js';
@@ -23,7 +24,21 @@ import { type Env } from './config/env.js';
  * is ever in it, since any of them may hold a secret.
  */
 export function createLogger(env: Env): Logger {
-  return pino({ level: env.logLevel, base: { pid: process.pid }, timestamp: pino.stdTimeFunctions.isoTime });
+  return pino({
+    level: env.logLevel,
+    base: { pid: process.pid },
+    timestamp: pino.stdTimeFunctions.isoTime,
+    serializers: { err: describeError },
+  });
+}
+
+/** What is logged of an error. A database's own words may hold the values of a statement: its codes stand for them. */
+function describeError(error: unknown): Record<string, unknown> {
+  if (!(error instanceof Error)) return { message: String(error) };
+  const code = sqlState(error);
+  const where = error.stack?.split('\n').filter((line) => /^ +at /.test(line));
+  const message = code === undefined ? error.message : undefined;
+  return { type: error.name, code, constraint: violatedConstraint(error), message, stack: where?.join('\n') };
 }
 
 /** Builds the whole server, ready to listen. The same for `main` and for whoever writes the OpenAPI document. */
@@ -182,9 +197,10 @@ function requestIds(): (request: { headers: Record<string, string | string[] | u
 /** Nest's own messages: only what is wrong. */
 function nestLogger(logger: Logger): LoggerService {
   const at =
-    (level: 'error' | 'warn' | 'trace') =>
+    (level: 'debug' | 'warn' | 'trace') =>
     (message: unknown, ...rest: unknown[]) => {
       logger[level]({ rest }, String(message));
     };
-  return { log: at('trace'), error: at('error'), warn: at('warn'), debug: at('trace'), verbose: at('trace') };
+  // Its errors at the start are thrown as well, and `main` explains them.
+  return { log: at('trace'), error: at('debug'), warn: at('warn'), debug: at('trace'), verbose: at('trace') };
 }

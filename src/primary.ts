@@ -7,10 +7,12 @@ import { startWorkers } from './workers.js';
 /** Milliseconds that requests under way get to end when the server stops. */
 const STOP_DEADLINE_MS = 30_000;
 
+/** A signal again so soon is the same one, which npm, the shell and the terminal each passed on. */
+const SAME_SIGNAL_MS = 1_000;
+
 /** Connections of the embedded PostgreSQL beside the pools: migrations, the lock, psql, a backup. */
 const SPARE_CONNECTIONS = 20;
 
-/** What runs until it is stopped, in the order of the start; it stops in reverse. */
 interface Stoppable {
   stop(): Promise<void>;
 }
@@ -20,73 +22,95 @@ interface Stoppable {
  * workers. Resolves when everything runs.
  */
 export async function runPrimary(env: Env): Promise<void> {
-  const running: Stoppable[] = [];
-  const stop = stopOnce(running);
-  try {
+  const primary = new Primary(env);
+  primary.stopWhenTold();
+  const port = await primary.start();
+  announce(env, port);
+}
+
+class Primary {
+  /** What runs, in the order of the start; it stops in reverse. */
+  private readonly running: Stoppable[] = [];
+  private starting: Promise<unknown> = Promise.resolve();
+  private stoppingSince: number | undefined;
+
+  constructor(private readonly env: Env) {}
+
+  async start(): Promise<number> {
+    const port = this.startAll();
+    this.starting = port.catch(() => undefined);
+    try {
+      return await port;
+    } catch (error) {
+      await this.stopAll();
+      throw error;
+    }
+  }
+
+  /** Stops on the signals of operators and terminals, and when the npm that started us was told to stop. */
+  stopWhenTold(): void {
+    for (const signal of STOP_SIGNALS) {
+      process.on(signal, () => {
+        if (this.stoppingSince !== undefined && Date.now() - this.stoppingSince > SAME_SIGNAL_MS) process.exit(1);
+        this.stop(0);
+      });
+    }
+    // npm passes SIGTERM to the shell between us, which dies of it and leaves us to nobody.
+    if (process.env.npm_lifecycle_event === undefined) return;
+    const parent = process.ppid;
+    setInterval(() => {
+      if (process.ppid !== parent) this.stop(0);
+    }, 500).unref();
+  }
+
+  /** Stops everything in reverse order, once the start is over, and ends the process; at the deadline in any case. */
+  private stop(code: number): void {
+    if (this.stoppingSince !== undefined) return;
+    this.stoppingSince = Date.now();
+    setTimeout(() => process.exit(1), STOP_DEADLINE_MS).unref();
+    void this.starting
+      .then(() => this.stopAll())
+      .then(
+        () => process.exit(code),
+        (error: unknown) => {
+          console.error(error);
+          process.exit(1);
+        },
+      );
+  }
+
+  private async startAll(): Promise<number> {
+    const { env } = this;
     // The program loads while PostgreSQL starts. Beside workers, the primary needs little of it.
     const loading = Promise.all([import('./database/migrate.js'), env.workers === 1 ? import('./server.js') : null]);
-    const database = env.databaseUrl ?? startDatabase(env, running, stop);
-    const [[{ migrate }, program], url] = await Promise.all([loading, database]);
+    const [[{ migrate }, program], url] = await Promise.all([loading, env.databaseUrl ?? this.startDatabase()]);
     await migrate(env, url);
     // From here on the embedded database is one like any other, here and in the workers.
     process.env.DATABASE_URL = url;
     const server = await (program ? program.startServer(env) : startWorkers(env.workers));
-    running.push(server);
-    stopWhenTold(() => {
-      stop(0);
-    });
-    announce(env, server.port);
-  } catch (error) {
-    for (const part of running.reverse()) await part.stop();
-    throw error;
+    this.running.push(server);
+    return server.port;
   }
-}
 
-async function startDatabase(env: Env, running: Stoppable[], stop: (code: number) => void): Promise<string> {
-  const postgres = await EmbeddedPostgres.start({
-    dataDir: env.dataDir,
-    maxConnections: env.workers * env.databasePool + SPARE_CONNECTIONS,
-    log: (message) => {
-      console.error(message);
-    },
-    onFatal: (error) => {
-      console.error(error.message);
-      stop(1);
-    },
-  });
-  running.push(postgres);
-  return postgres.url;
-}
-
-/** Stops everything in reverse order and ends the process; a second call, or the deadline, ends it at once. */
-function stopOnce(running: Stoppable[]): (code: number) => void {
-  let stopping = false;
-  return (code) => {
-    if (stopping) process.exit(1);
-    stopping = true;
-    setTimeout(() => process.exit(1), STOP_DEADLINE_MS).unref();
-    void (async () => {
-      for (const part of running.reverse()) await part.stop();
-      process.exit(code);
-    })().catch((error: unknown) => {
-      console.error(error);
-      process.exit(1);
+  private async startDatabase(): Promise<string> {
+    const postgres = await EmbeddedPostgres.start({
+      dataDir: this.env.dataDir,
+      maxConnections: this.env.workers * this.env.databasePool + SPARE_CONNECTIONS,
+      log: (message) => {
+        console.error(message);
+      },
+      onFatal: (error) => {
+        console.error(error.message);
+        this.stop(1);
+      },
     });
-  };
-}
+    this.running.push(postgres);
+    return postgres.url;
+  }
 
-/** Stops on the signals of operators and terminals, and when the npm that started us was told to stop. */
-function stopWhenTold(stop: () => void): void {
-  for (const signal of STOP_SIGNALS) process.on(signal, stop);
-  // npm passes SIGTERM to the shell between us, which dies of it and leaves us to nobody.
-  if (process.env.npm_lifecycle_event === undefined) return;
-  const parent = process.ppid;
-  const watch = setInterval(() => {
-    if (process.ppid === parent) return;
-    clearInterval(watch);
-    stop();
-  }, 500);
-  watch.unref();
+  private async stopAll(): Promise<void> {
+    for (const part of this.running.splice(0).reverse()) await part.stop();
+  }
 }
 
 function announce(env: Env, port: number): void {

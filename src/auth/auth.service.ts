@@ -53,7 +53,10 @@ export class AuthService {
     if (account.status === 'disabled') throw new Problem('account_disabled');
     const nonce = randomBytes(32);
     const session = { ownerId: account.id, id: uuidv7(), nonce, days: this.env.sessionDays, ...origin };
-    if (!(await this.sessions.start(session, account.passwordHash))) throw new Problem('invalid_credentials');
+    if (!(await this.sessions.start(session, account.passwordHash))) {
+      const now = await this.accounts.findCredentialsById(account.id);
+      throw new Problem(now?.status === 'disabled' ? 'account_disabled' : 'invalid_credentials');
+    }
     return this.signIn({ ownerId: account.id, sessionId: session.id, generation: 0 }, nonce);
   }
 

@@ -17,7 +17,13 @@ export const ACCESS_RULE = 'quartermaster:access';
 
 const rule = (access: AccessRule): MethodDecorator & ClassDecorator => SetMetadata(ACCESS_RULE, access);
 
-const SIGNED_IN = ['unauthenticated', 'invalid_token', 'account_disabled', 'database_unavailable'] as const;
+const SIGNED_IN = [
+  'unauthenticated',
+  'invalid_token',
+  'account_disabled',
+  'overloaded',
+  'database_unavailable',
+] as const;
 
 export const Public = () => rule({ kind: 'public' });
 

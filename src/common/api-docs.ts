@@ -63,7 +63,12 @@ export function documentProblems(operation: Operation): void {
   const marks = Object.keys(operation).filter((key) => key.startsWith(MARK));
   const declared = marks.map((mark) => mark.slice(MARK.length) as ProblemCode);
   for (const mark of marks) Reflect.deleteProperty(operation, mark);
-  const codes = new Set([...declared, 'validation_failed' as const, ...(operation.requestBody ? BODY_PROBLEMS : [])]);
+  const codes = new Set([
+    ...declared,
+    'validation_failed' as const,
+    'internal_error' as const,
+    ...(operation.requestBody ? BODY_PROBLEMS : []),
+  ]);
   for (const [status, response] of Object.entries(operation.responses)) {
     if (response && 'description' in response) response.description ||= STATUS_CODES[status] ?? '';
   }

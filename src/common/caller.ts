@@ -1,3 +1,4 @@
+import { domainToASCII } from 'node:url';
 import { createParamDecorator, type ExecutionContext } from '@nestjs/common';
 import type { FastifyRequest } from 'fastify';
 
@@ -43,8 +44,19 @@ export function isId(text: string): boolean {
   return UUID.test(text);
 }
 
+/**
+ * The form of a username or e-mail that makes it unique and finds it: without case, in Unicode's compatibility form, and
+ * the domain as DNS knows it, so that what looks the same is the same.
+ */
+export function loginKey(login: string): string {
+  const key = login.normalize('NFKC').toLowerCase();
+  const at = key.lastIndexOf('@');
+  const domain = at === -1 ? '' : domainToASCII(key.slice(at + 1));
+  return domain === '' ? key : key.slice(0, at + 1) + domain;
+}
+
 /** Whether `{user}` (id, username, email or `me`) names the caller. Asks no database. */
 export function isSelf(reference: string, caller: Caller): boolean {
-  const key = reference.toLowerCase();
+  const key = loginKey(reference);
   return key === 'me' || key === caller.userId || key === caller.usernameKey || key === caller.emailKey;
 }

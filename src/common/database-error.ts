@@ -70,6 +70,15 @@ export function isDatabaseUnavailable(error: unknown): boolean {
   return typeof message === 'string' && DRIVER_MESSAGES.some((known) => message.startsWith(known));
 }
 
+/**
+ * Whether the database had no room or time for a statement, which may fare better later: cancelled by its time limit
+ * (57014), a lock not to be had (55P03), out of resources (53xxx), or deadlocked again and again.
+ */
+export function isOverload(error: unknown): boolean {
+  const code = sqlState(error);
+  return code !== undefined && (code === '57014' || code === '55P03' || code.startsWith('53') || isRetryable(error));
+}
+
 /** Whether running the whole transaction again may succeed: deadlock (40P01) or serialization failure (40001). */
 export function isRetryable(error: unknown): boolean {
   const code = sqlState(error);

@@ -4,6 +4,27 @@ import { Problem } from './problem.js';
 /** Deeper than any body of the contract, and shallow enough for every recursive function that meets it. */
 const MAX_DEPTH = 100;
 
+/**
+ * Members and elements in one body, all levels together. Far above any body of the contract, and low enough for
+ * class-transformer, whose time grows with the square of an object's members: 90,000 took it four seconds.
+ */
+const MAX_MEMBERS = 2_000;
+
+/** Whether a text has more than `max` commas outside strings, told without parsing. */
+export function hasMoreMembersThan(json: string, max: number): boolean {
+  let commas = 0;
+  let inString = false;
+  for (let i = 0; i < json.length; i++) {
+    const unit = json.charCodeAt(i);
+    if (inString) {
+      if (unit === 0x5c /* \ */) i++;
+      else if (unit === 0x22 /* " */) inString = false;
+    } else if (unit === 0x22) inString = true;
+    else if (unit === 0x2c /* , */ && ++commas >= max) return true;
+  }
+  return false;
+}
+
 /** Whether brackets nest deeper than `max`, told without parsing. Brackets inside strings do not count. */
 export function nestsDeeperThan(json: string, max: number): boolean {
   let depth = 0;
@@ -37,6 +58,8 @@ export function acceptJsonBodies(server: FastifyInstance): void {
       done(null, undefined);
     } else if (nestsDeeperThan(text, MAX_DEPTH)) {
       done(Problem.field('', `must not nest deeper than ${String(MAX_DEPTH)} levels`));
+    } else if (hasMoreMembersThan(text, MAX_MEMBERS)) {
+      done(Problem.field('', `must not have more than ${String(MAX_MEMBERS)} members`));
     } else {
       void parse(request, text, done);
     }

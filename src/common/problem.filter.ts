@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import { Catch, HttpException, type ArgumentsHost, type ExceptionFilter } from '@nestjs/common';
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import { isDatabaseUnavailable } from './database-error.js';
+import { isDatabaseUnavailable, isOverload } from './database-error.js';
 import { PROBLEMS, Problem, type ProblemCode } from './problem.js';
 import { RouteTable } from './route-table.js';
 
@@ -30,6 +30,7 @@ export class ProblemFilter implements ExceptionFilter {
   private problemOf(thrown: unknown, request: FastifyRequest): Problem {
     if (thrown instanceof Problem) return thrown;
     if (isDatabaseUnavailable(thrown)) return new Problem('database_unavailable', { retryAfter: 1 });
+    if (isOverload(thrown)) return new Problem('overloaded', { retryAfter: 1 });
     const status = statusOf(thrown);
     // 403: @fastify/static, of a path that leaves its folder.
     if (status === 404 || status === 403) return this.unknownRoute(request);
@@ -131,7 +132,8 @@ function defaultDetail(problem: Problem): string {
 
 /** The path without its query: queries may hold what must not be repeated or logged. */
 export function pathOf(request: FastifyRequest): string {
-  const url = request.raw.url ?? '/';
+  // In absolute form (RFC 9112, section 3.2.2) it begins with an origin that the sender made up.
+  const url = (request.raw.url ?? '/').replace(/^[a-z][a-z0-9+.-]*:\/\/[^/?#]*/i, '') || '/';
   const end = url.search(/[?#]/);
   return end === -1 ? url : url.slice(0, end);
 }

@@ -19,9 +19,15 @@ export function isStorable(text: string): boolean {
   return !text.includes('\0') && text.isWellFormed();
 }
 
-/** A text that PostgreSQL keeps as it is. */
+/** A text that PostgreSQL keeps as it is. What is no text at all is for IsString to refuse, in one sentence. */
 export function IsStorable(): PropertyDecorator {
-  return IsMatch('isStorable', isStorable, 'be a text without U+0000 and without lone surrogates');
+  return ValidateBy({
+    name: 'isStorable',
+    validator: {
+      validate: (value) => typeof value !== 'string' || isStorable(value),
+      defaultMessage: buildMessage((each) => `${each}must not have U+0000 or lone surrogates`),
+    },
+  });
 }
 
 /** The member may be missing; `null` is refused. (class-validator's IsOptional lets null through.) */

@@ -2,6 +2,9 @@ import { Injectable, ValidationPipe, type ArgumentMetadata } from '@nestjs/commo
 import type { ValidationError } from 'class-validator';
 import { Problem, type FieldError } from './problem.js';
 
+/** So many wrong fields are named; nobody mends more at once. */
+const MAX_ERRORS = 100;
+
 /** Checks bodies and queries against their DTO: unknown members are refused and nothing is converted silently. */
 @Injectable()
 export class RequestValidationPipe extends ValidationPipe {
@@ -13,7 +16,8 @@ export class RequestValidationPipe extends ValidationPipe {
       transform: true,
       transformOptions: { enableImplicitConversion: false, exposeUnsetFields: false },
       stopAtFirstError: false,
-      exceptionFactory: (errors) => new Problem('validation_failed', { errors: fieldErrors(errors) }),
+      exceptionFactory: (errors) =>
+        new Problem('validation_failed', { errors: fieldErrors(errors).slice(0, MAX_ERRORS) }),
     });
   }
 
@@ -31,7 +35,7 @@ export class RequestValidationPipe extends ValidationPipe {
 function refuseInherited(value: unknown): void {
   const names = Object.keys(value ?? {}).filter((name) => name in Object.prototype || name === 'prototype');
   const errors = names.map((name) => ({ pointer: `/${name}`, detail: 'is not known here' }));
-  if (errors.length > 0) throw new Problem('validation_failed', { errors });
+  if (errors.length > 0) throw new Problem('validation_failed', { errors: errors.slice(0, MAX_ERRORS) });
 }
 
 /** Flattens nested errors to one entry a field, with a JSON pointer (RFC 6901). */

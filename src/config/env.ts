@@ -64,14 +64,14 @@ export class Env {
     this.statementTimeout = read.integer('DATABASE_STATEMENT_TIMEOUT', 30_000, 100, 3_600_000);
     this.dataDir = resolve(read.text('DATA_DIR', './data'));
     this.adminEmail = read.optional('ADMIN_EMAIL');
-    this.adminPassword = read.optional('ADMIN_PASSWORD');
+    this.adminPassword = read.verbatim('ADMIN_PASSWORD');
     this.secretKey = read.secret('SECRET_KEY', 32);
     this.workers = read.workers('WORKERS');
     this.registration = read.choice('REGISTRATION', ['open', 'closed']);
     this.passwordPolicy = read.choice('PASSWORD_POLICY', ['classes', 'length']);
     this.sessionDays = read.integer('SESSION_DAYS', 30, 1, 3_650);
     this.issuer = read.text('ISSUER', 'quartermaster');
-    this.corsOrigins = Object.freeze(read.list('CORS_ORIGINS'));
+    this.corsOrigins = Object.freeze(read.origins('CORS_ORIGINS'));
     this.trustProxy = read.proxies('TRUST_PROXY');
     this.bodyLimit = read.integer('BODY_LIMIT', 1_048_576, 1_024, 1_073_741_824);
     this.logLevel = read.choice('LOG_LEVEL', ['info', 'fatal', 'error', 'warn', 'debug', 'trace', 'silent']);
@@ -108,6 +108,20 @@ class Reader {
     const word = words.find((candidate) => candidate === value);
     if (word === undefined) throw this.bad(name, value, words.join(', '));
     return word;
+  }
+
+  /** A text whose blanks count. */
+  verbatim(name: string): string | undefined {
+    return this.optional(name) === undefined ? undefined : this.source[name];
+  }
+
+  origins(name: string): string[] {
+    const origins = this.list(name);
+    const wrong = origins.find(
+      (origin) => origin !== '*' && (!URL.canParse(origin) || new URL(origin).origin !== origin),
+    );
+    if (wrong !== undefined) throw this.bad(name, wrong, 'origins like https://example.com separated by commas, or *');
+    return origins;
   }
 
   list(name: string): string[] {

@@ -1,4 +1,4 @@
-import { isDatabaseUnavailable, isRetryable, sqlState } from '../common/database-error.js';
+import { isDatabaseUnavailable, sqlState } from '../common/database-error.js';
 import { Problem } from '../common/problem.js';
 
 export interface CoalescerOptions<Q> {
@@ -15,11 +15,11 @@ export interface CoalescerOptions<Q> {
 }
 
 /**
- * Whether the database said no to a statement, so that nothing of it has happened and its halves may be tried apart.
- * Of anything else (a lost connection, a fault of ours after the answer) that is not known.
+ * Whether the database refused what a statement holds (classes 22, data exception, and 23, constraint violation): then
+ * nothing of it has happened, and one of its requests is to blame. Anything else hits the halves just the same.
  */
-function refusedByDatabase(error: unknown): boolean {
-  return /^[0-9A-Z]{5}$/.test(sqlState(error) ?? '') && !isDatabaseUnavailable(error) && !isRetryable(error);
+function blamesData(error: unknown): boolean {
+  return /^2[23][0-9A-Z]{3}$/.test(sqlState(error) ?? '');
 }
 
 interface Waiting<Q, R> {
@@ -34,8 +34,8 @@ interface Waiting<Q, R> {
  *
  * Nothing is cached: a request is only ever answered by a statement that was sent after it arrived. Requests of one
  * batch are judged in order of arrival. `run` must do all it does for a batch in one transaction and answer in the
- * order of the batch; when it fails with an error of the database's, nothing of the batch has happened, and the
- * halves are tried apart, so that one poisoned request cannot fail its neighbours.
+ * order of the batch; when the database blames its data, nothing of the batch has happened, and the halves are tried
+ * apart, so that one poisoned request cannot fail its neighbours.
  */
 export class Coalescer<Q, R> {
   private readonly waiting: Waiting<Q, R>[] = [];
@@ -98,7 +98,7 @@ export class Coalescer<Q, R> {
         each.resolve(answers[i] as R);
       });
     } catch (error) {
-      if (batch.length > 1 && refusedByDatabase(error)) {
+      if (batch.length > 1 && blamesData(error)) {
         const half = batch.length >> 1;
         await this.settle(batch.slice(0, half));
         await this.settle(batch.slice(half));

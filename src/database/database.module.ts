@@ -1,10 +1,8 @@
 import { Global, Module } from '@nestjs/common';
 import { TypeOrmModule } from '@nestjs/typeorm';
-import type { Pool } from 'pg';
-import { DataSource } from 'typeorm';
-import type { PostgresDriver } from 'typeorm/driver/postgres/PostgresDriver.js';
 import { Env } from '../config/env.js';
-import { Database, evictUnusable } from './database.js';
+import { connect } from './connect.js';
+import { Database } from './database.js';
 import { dataSourceOptions, type PostgresOptions } from './options.js';
 
 /**
@@ -22,11 +20,7 @@ import { dataSourceOptions, type PostgresOptions } from './options.js';
         // A server that cannot reach its database says so at once instead of trying for half a minute.
         retryAttempts: 0,
       }),
-      dataSourceFactory: async (options) => {
-        const dataSource = await new DataSource(options as PostgresOptions).initialize();
-        evictUnusable((dataSource.driver as PostgresDriver).master as Pool);
-        return dataSource;
-      },
+      dataSourceFactory: (options) => connect(options as PostgresOptions),
     }),
   ],
   providers: [Database],

@@ -2,7 +2,7 @@ import { Injectable } from '@nestjs/common';
 import type { Pool, PoolClient, QueryResultRow } from 'pg';
 import { DataSource, type EntityManager } from 'typeorm';
 import type { PostgresDriver } from 'typeorm/driver/postgres/PostgresDriver.js';
-import { isDatabaseUnavailable, isRetryable } from '../common/database-error.js';
+import { isDatabaseUnavailable, isRetryable, sqlState } from '../common/database-error.js';
 import { Env } from '../config/env.js';
 
 /** A statement that is prepared once a connection under its name. */
@@ -21,6 +21,8 @@ export interface Transaction {
 export class NotCommitted extends Error {
   override readonly name = 'NotCommitted';
 }
+
+const MIGRATIONS_DONE = { name: 'migrations-done', text: 'SELECT name FROM migrations' };
 
 /** How often a statement or transaction runs in all, where deadlocks and serialization failures stop it. */
 const ATTEMPTS = 3;
@@ -56,7 +58,11 @@ export class Database {
 
   /** Whether the database answers, and has run every migration that this program knows. */
   async isReady(): Promise<boolean> {
-    const done = await this.query<{ name: string }>({ name: 'ready', text: 'SELECT name FROM migrations' }, []);
+    const done = await this.query<{ name: string }>(MIGRATIONS_DONE, []).catch((error: unknown) => {
+      // 42P01: not even the table of migrations is there.
+      if (sqlState(error) === '42P01') return [];
+      throw error;
+    });
     const names = new Set(done.map((row) => row.name));
     return this.dataSource.migrations.every((migration) => names.has(migration.name ?? migration.constructor.name));
   }
@@ -136,16 +142,6 @@ async function rollBack(client: PoolClient): Promise<void> {
 }
 
 /** Ends a connection at once; the pool then drops it when it is released. */
-function destroy(client: PoolClient): void {
+export function destroy(client: PoolClient): void {
   (client as PoolClient & { connection: { stream: { destroy(): void } } }).connection.stream.destroy();
-}
-
-/** Makes a pool drop every connection that says it is of no more use, whoever used it (TypeORM's own included). */
-export function evictUnusable(pool: Pool): void {
-  pool.on('connect', (client) => {
-    const { connection } = client as PoolClient & { connection: NodeJS.EventEmitter };
-    connection.on('errorMessage', (message: { code?: string }) => {
-      if (isDatabaseUnavailable(message)) destroy(client);
-    });
-  });
 }

@@ -1,5 +1,5 @@
-import { DataSource } from 'typeorm';
 import type { Env } from '../config/env.js';
+import { connect } from './connect.js';
 import { dataSourceOptions } from './options.js';
 
 /** Any number, the same in every process: the key of the advisory lock that start-up work is done under. */
@@ -10,7 +10,7 @@ const LOCK = 0x716d_6d69;
  * The lock is one of a transaction on a connection of its own, so that it also holds behind PgBouncer.
  */
 export async function migrate(env: Env, url: string): Promise<void> {
-  const dataSource = await new DataSource({ ...dataSourceOptions(env, url), poolSize: 2 }).initialize();
+  const dataSource = await connect({ ...dataSourceOptions(env, url), poolSize: 2 });
   try {
     const holder = dataSource.createQueryRunner();
     try {

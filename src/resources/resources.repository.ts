@@ -12,6 +12,9 @@ export type NewResource = Pick<Resource, 'id' | 'ownerId' | 'value'>;
 /** What the quota said to an insertion: it happened, or the limit and what was used of it when its turn came. */
 export type Verdict = { granted: true; createdAt: Date } | { granted: false; limit: number; used: number };
 
+/** Or there was no owner any more, or no word, since only its part of the batch failed. */
+type Outcome = Verdict | { gone: true } | { failed: unknown };
+
 interface VerdictRow {
   /** Null: the owner has no counter yet. */
   used: number | null;
@@ -78,11 +81,12 @@ const CHARGE_AND_INSERT = {
     ORDER BY j.ord`,
 };
 
+/** KEY SHARE as the foreign key's own check takes: an owner that is being deleted is waited for, and then is not there. */
 const MAKE_COUNTERS = {
   name: 'resources-make-counters',
   text: `
     INSERT INTO counters (owner_id, meter)
-    SELECT id, 'resources' FROM users WHERE id = ANY($1::uuid[]) ORDER BY id
+    SELECT id, 'resources' FROM users WHERE id = ANY($1::uuid[]) ORDER BY id FOR KEY SHARE
     ON CONFLICT ON CONSTRAINT counters_pkey DO NOTHING`,
 };
 
@@ -98,12 +102,20 @@ const LIST_ALL = {
   text: `SELECT ${COLUMNS} FROM resources r WHERE $1::uuid IS NULL OR r.id < $1 ORDER BY r.id DESC LIMIT $2`,
 };
 
-/** Gives back only when a row was really deleted: of two who delete at once, one does. */
+/**
+ * Gives back only when a row was really deleted: of two who delete at once, one does. The counter is locked first, as
+ * insertions and the deletion of a user do.
+ */
 const DELETE_AND_RELEASE = {
   name: 'resources-delete-and-release',
   text: `
-    WITH gone AS (
-      DELETE FROM resources WHERE id = $2 AND ($1::uuid IS NULL OR owner_id = $1) RETURNING owner_id
+    WITH locked AS MATERIALIZED (
+      SELECT c.owner_id FROM counters c
+      WHERE c.meter = 'resources' AND c.owner_id = (
+        SELECT owner_id FROM resources WHERE id = $2 AND ($1::uuid IS NULL OR owner_id = $1))
+      FOR UPDATE
+    ), gone AS (
+      DELETE FROM resources r USING locked WHERE r.owner_id = locked.owner_id AND r.id = $2 RETURNING r.owner_id
     )
     UPDATE counters c SET used = c.used - 1 FROM gone
     WHERE c.owner_id = gone.owner_id AND c.meter = 'resources' RETURNING c.owner_id`,
@@ -113,7 +125,7 @@ const DELETE_AND_RELEASE = {
 export class ResourcesRepository {
   private readonly found: Coalescer<ResourceKey & { ownerId: string }, ResourceRow | null>;
   private readonly foundAnywhere: Coalescer<string, ResourceRow | null>;
-  private readonly inserted: Coalescer<NewResource, Verdict | null>;
+  private readonly inserted: Coalescer<NewResource, Outcome>;
 
   constructor(private readonly database: Database) {
     this.found = new Coalescer(
@@ -136,12 +148,13 @@ export class ResourcesRepository {
    * @throws Problem not_found when the owner has gone meanwhile
    */
   async chargeAndInsert(resource: NewResource): Promise<Verdict> {
-    const verdict = await this.inserted.add(resource).catch((error: unknown) => {
-      if (violatedConstraint(error) === 'resources_owner_fkey') return null;
+    const outcome = await this.inserted.add(resource).catch((error: unknown): Outcome => {
+      if (violatedConstraint(error) === 'resources_owner_fkey') return { gone: true };
       throw error;
     });
-    if (!verdict) throw new Problem('not_found');
-    return verdict;
+    if ('gone' in outcome) throw new Problem('not_found');
+    if ('failed' in outcome) throw outcome.failed;
+    return outcome;
   }
 
   /** Newest first. @param ownerId null for everyone's @param before the id after which the page begins */
@@ -164,18 +177,23 @@ export class ResourcesRepository {
     return found;
   }
 
-  private async chargeAndInsertAll(batch: readonly NewResource[]): Promise<(Verdict | null)[]> {
-    const rows = await this.tryChargeAndInsert(batch);
-    const uncounted = batch.filter((_request, i) => rows[i]?.used === null);
-    if (uncounted.length > 0) {
-      // An owner's first: nothing was inserted for it. Its counter is made, and its requests go again, in order.
+  private async chargeAndInsertAll(batch: readonly NewResource[]): Promise<Outcome[]> {
+    const outcomes = (await this.tryChargeAndInsert(batch)).map(toOutcome);
+    const uncounted = batch.filter((_request, i) => isGone(outcomes[i]));
+    if (uncounted.length === 0) return outcomes;
+    // An owner's first: nothing was inserted for it. Its counter is made, and its requests go again, in order. What was
+    // inserted for others is committed: a failure from here on is told to the uncounted alone.
+    const again = (await this.countAndInsert(uncounted)).values();
+    return outcomes.map((outcome) => (isGone(outcome) ? (again.next().value ?? outcome) : outcome));
+  }
+
+  private async countAndInsert(uncounted: readonly NewResource[]): Promise<Outcome[]> {
+    try {
       await this.database.query(MAKE_COUNTERS, [[...new Set(uncounted.map((request) => request.ownerId))]]);
-      const again = (await this.tryChargeAndInsert(uncounted)).values();
-      rows.forEach((row, i) => {
-        if (row.used === null) rows[i] = again.next().value ?? row;
-      });
+      return (await this.tryChargeAndInsert(uncounted)).map(toOutcome);
+    } catch (failed) {
+      return uncounted.map(() => ({ failed }));
     }
-    return rows.map(toVerdict);
   }
 
   private tryChargeAndInsert(batch: readonly NewResource[]): Promise<VerdictRow[]> {
@@ -187,8 +205,12 @@ export class ResourcesRepository {
   }
 }
 
-/** Null: no counter even after one was made for every owner there is, so the owner was deleted. */
-function toVerdict({ used, limit, createdAt }: VerdictRow): Verdict | null {
+/** Without a counter, its owner is gone, or not counted yet: who made counters before it asked knows which. */
+function toOutcome({ used, limit, createdAt }: VerdictRow): Outcome {
   if (createdAt) return { granted: true, createdAt };
-  return used === null || limit === null ? null : { granted: false, limit, used };
+  return used === null || limit === null ? { gone: true } : { granted: false, limit, used };
+}
+
+function isGone(outcome: Outcome | undefined): boolean {
+  return outcome !== undefined && 'gone' in outcome;
 }

@@ -27,7 +27,7 @@ const IsAddress = (): PropertyDecorator =>
     ApiPropertyOptional({ format: 'email', maxLength: 254 }),
     IsMatch(
       'isAddress',
-      (value) => value.length <= 254 && isStorable(value) && isEmail(value),
+      (value) => value.length <= 254 && isStorable(value) && !/\p{Cf}/u.test(value) && isEmail(value),
       'be an e-mail address of 254 characters at most',
     ),
   );

@@ -1,6 +1,6 @@
 import { Injectable } from '@nestjs/common';
 import { violatedConstraint } from '../common/database-error.js';
-import { isId, type Role } from '../common/caller.js';
+import { isId, loginKey, type Role } from '../common/caller.js';
 import { Problem } from '../common/problem.js';
 import { isStorable } from '../common/text.js';
 import { Coalescer } from '../database/coalescer.js';
@@ -77,11 +77,6 @@ const LIST_BY_PREFIX = {
     AND ($1::uuid IS NULL OR u.id < $1) ORDER BY u.id DESC LIMIT $2`,
 };
 
-/** The form that makes usernames and e-mails unique. */
-export function loginKey(login: string): string {
-  return login.toLowerCase();
-}
-
 @Injectable()
 export class UsersRepository {
   private readonly byId: Coalescer<string, UserRow | null>;
@@ -112,7 +107,10 @@ export class UsersRepository {
   /** Newest first. @param before the id after which (in that order) the page begins */
   list(prefix: string | undefined, before: string | null, limit: number): Promise<UserRow[]> {
     if (prefix === undefined) return this.database.query<UserRow>(LIST, [before, limit]);
-    const pattern = `${loginKey(prefix).replace(/[\\%_]/g, '\\$&')}%`;
+    const pattern = `${prefix
+      .normalize('NFKC')
+      .toLowerCase()
+      .replace(/[\\%_]/g, '\\$&')}%`;
     return this.database.query<UserRow>(LIST_BY_PREFIX, [before, limit, pattern]);
   }
 

@@ -1,0 +1,48 @@
+// What Quartermaster is compared with: the least that Fastify and pg can do. A process of its own; `node bare.js KIND`.
+import Fastify from 'fastify';
+import pg from 'pg';
+
+/** As Quartermaster has it by default (DATABASE_POOL). */
+const POOL = 10;
+
+const SELECT = {
+  name: 'select',
+  text: 'SELECT id, owner_id AS "ownerId", value, created_at AS "createdAt" FROM bare_items WHERE id = $1',
+};
+
+/** What POST /v1/resources promises, in the shortest way: `used` equals the rows, and never exceeds the limit. */
+const CHARGE_AND_INSERT = {
+  name: 'charge-and-insert',
+  text: `
+    WITH charged AS (
+      UPDATE bare_counters SET used = used + 1 WHERE owner_id = $1 AND used < amount RETURNING owner_id
+    )
+    INSERT INTO bare_items (owner_id, value) SELECT owner_id, $2 FROM charged
+    RETURNING id, owner_id AS "ownerId", value, created_at AS "createdAt"`,
+};
+
+const kind = process.argv[2];
+const server = Fastify();
+
+if (kind === 'hello') {
+  server.get('/hello', () => ({ hello: 'world' }));
+} else {
+  const pool = new pg.Pool({ connectionString: process.env.DATABASE_URL, max: POOL });
+  server.get('/items/:id', async (request, reply) => {
+    const { id } = /** @type {{ id: string }} */ (request.params);
+    const { rows } = await pool.query({ ...SELECT, values: [id] });
+    return rows[0] ?? reply.code(404).send({ status: 404 });
+  });
+  server.post('/owners/:owner/items', async (request, reply) => {
+    const { owner } = /** @type {{ owner: string }} */ (request.params);
+    const { value } = /** @type {{ value: string }} */ (request.body);
+    const { rows } = await pool.query({ ...CHARGE_AND_INSERT, values: [owner, value] });
+    return rows[0] ? reply.code(201).send(rows[0]) : reply.code(403).send({ status: 403 });
+  });
+  server.addHook('onClose', () => pool.end());
+}
+
+process.once('SIGTERM', () => {
+  void server.close();
+});
+console.log(`listens on ${await server.listen({ host: '127.0.0.1', port: 0 })}`);

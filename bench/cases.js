@@ -1,0 +1,202 @@
+// What is measured: the requests of each case, and the data they need.
+import pg from 'pg';
+
+/**
+ * @typedef {import('./load.js').LoadRequest} LoadRequest
+ * @typedef {object} Case
+ * @property {string} name
+ * @property {'hello' | 'database' | 'quartermaster'} server
+ * @property {LoadRequest[]} requests
+ * @property {number} expect the status of every answer
+ * @property {boolean} [writes]
+ * @property {readonly number[]} [connections] instead of the usual ones
+ */
+
+/** The case that the others are compared with. */
+export const BASELINE = 'bare: SELECT';
+
+export const ADMIN_PASSWORD = 'Quarter-Master-1';
+const PASSWORD = 'Bench-Password-1';
+const VALUE = 'a text of some fifty characters, as people write it';
+
+/**
+ * The tables of the bare servers, shaped as ours.
+ * @param {string} url
+ * @param {{ owners: number, items: number }} size
+ * @returns {Promise<{ owners: string[], items: string[] }>} ids
+ */
+export async function seedBare(url, { owners, items }) {
+  const client = new pg.Client({ connectionString: url });
+  await client.connect();
+  try {
+    await client.query(`
+      CREATE TABLE bare_counters (
+        owner_id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+        used bigint NOT NULL DEFAULT 0 CHECK (used >= 0),
+        amount bigint NOT NULL DEFAULT 1000000000
+      );
+      CREATE TABLE bare_items (
+        id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+        owner_id uuid NOT NULL REFERENCES bare_counters (owner_id),
+        value text NOT NULL,
+        created_at timestamptz(3) NOT NULL DEFAULT now()
+      )`);
+    const made = await client.query(
+      'INSERT INTO bare_counters (used) SELECT 0 FROM generate_series(1, $1) RETURNING owner_id AS id',
+      [owners],
+    );
+    const ownerIds = ids(made.rows);
+    const rows = await client.query(
+      `INSERT INTO bare_items (owner_id, value)
+       SELECT ($1::uuid[])[1 + n % $2], $3 FROM generate_series(1, $4::int) n RETURNING id`,
+      [ownerIds, owners, VALUE, items],
+    );
+    return { owners: ownerIds, items: ids(rows.rows) };
+  } finally {
+    await client.end();
+  }
+}
+
+/**
+ * Users with a session each, and resources dealt out among them, all made through the API.
+ * @param {string} url
+ * @param {{ owners: number, items: number }} size
+ */
+export async function seedQuartermaster(url, { owners, items }) {
+  const admin = await signIn(url, 'admin', ADMIN_PASSWORD);
+  const names = Array.from({ length: owners + 1 }, (_each, i) => `bench${i}`);
+  const tokens = await inParallel(8, names, async (username) => {
+    await call(url, 'POST', '/v1/users', { username, password: PASSWORD }, admin);
+    return signIn(url, username, PASSWORD);
+  });
+  // The last one has no room left.
+  const full = tokens.pop() ?? '';
+  await call(url, 'PUT', `/v1/users/bench${owners}/quotas/resources`, { limit: 1 }, admin);
+  await call(url, 'POST', '/v1/resources', { value: VALUE }, full);
+  const dealt = Array.from({ length: items }, (_each, i) => tokens[i % owners] ?? '');
+  const resources = await inParallel(32, dealt, async (token) => {
+    const { id } = await call(url, 'POST', '/v1/resources', { value: VALUE }, token);
+    return { id: String(id), token };
+  });
+  return { tokens, full, resources };
+}
+
+/**
+ * @param {Awaited<ReturnType<typeof seedBare>>} bare
+ * @param {Awaited<ReturnType<typeof seedQuartermaster>>} ours
+ * @returns {Case[]}
+ */
+export function allCases(bare, { tokens, full, resources }) {
+  const me = tokens.map((token) => get('/v1/users/me', token));
+  const read = resources.map(({ id, token }) => get(`/v1/resources/${id}`, token));
+  const create = tokens.map((token) => post('/v1/resources', { value: VALUE }, token));
+  const insert = bare.owners.map((owner) => post(`/owners/${owner}/items`, { value: VALUE }));
+  const login = tokens.map((_token, i) => post('/v1/auth/login', { login: `bench${i}`, password: PASSWORD }));
+  return [
+    { name: 'bare: hello', server: 'hello', requests: [get('/hello')], expect: 200 },
+    { name: BASELINE, server: 'database', requests: bare.items.map((id) => get(`/items/${id}`)), expect: 200 },
+    { name: 'GET /v1/users/me, one user', server: 'quartermaster', requests: me.slice(0, 1), expect: 200 },
+    { name: `GET /v1/users/me, ${me.length} users`, server: 'quartermaster', requests: me, expect: 200 },
+    { name: 'GET /v1/resources/{id}, one', server: 'quartermaster', requests: read.slice(0, 1), expect: 200 },
+    { name: `GET /v1/resources/{id}, ${read.length}`, server: 'quartermaster', requests: read, expect: 200 },
+    {
+      ...{ name: 'bare: UPDATE + INSERT, one owner', server: 'database', expect: 201, writes: true },
+      requests: insert.slice(0, 1),
+    },
+    {
+      ...{ name: `bare: UPDATE + INSERT, ${insert.length} owners`, server: 'database', expect: 201, writes: true },
+      requests: insert,
+    },
+    {
+      ...{ name: 'POST /v1/resources, one user', server: 'quartermaster', expect: 201, writes: true },
+      requests: create.slice(0, 1),
+    },
+    {
+      ...{ name: `POST /v1/resources, ${create.length} users`, server: 'quartermaster', expect: 201, writes: true },
+      requests: create,
+    },
+    {
+      ...{ name: 'POST /v1/resources, refused', server: 'quartermaster', expect: 403 },
+      requests: [post('/v1/resources', { value: VALUE }, full)],
+    },
+    {
+      ...{ name: 'POST /v1/auth/login', server: 'quartermaster', expect: 200, writes: true },
+      ...{ requests: login, connections: [1, 4, 16] },
+    },
+  ];
+}
+
+/**
+ * @param {string} path
+ * @param {string} [token]
+ * @returns {LoadRequest}
+ */
+function get(path, token) {
+  return { method: 'GET', path, headers: authorization(token) };
+}
+
+/**
+ * @param {string} path
+ * @param {object} body
+ * @param {string} [token]
+ * @returns {LoadRequest}
+ */
+function post(path, body, token) {
+  const headers = { 'content-type': 'application/json', ...authorization(token) };
+  return { method: 'POST', path, headers, body: JSON.stringify(body) };
+}
+
+/**
+ * @param {string} [token]
+ * @returns {Record<string, string>}
+ */
+function authorization(token) {
+  return token === undefined ? {} : { authorization: `Bearer ${token}` };
+}
+
+/**
+ * @param {string} url
+ * @param {string} login
+ * @param {string} password
+ */
+async function signIn(url, login, password) {
+  return String((await call(url, 'POST', '/v1/auth/login', { login, password })).accessToken);
+}
+
+/**
+ * @param {string} url
+ * @param {string} method
+ * @param {string} path
+ * @param {object} body
+ * @param {string} [token]
+ * @returns {Promise<Record<string, unknown>>}
+ */
+async function call(url, method, path, body, token) {
+  const headers = { 'content-type': 'application/json', ...authorization(token) };
+  const response = await fetch(url + path, { method, headers, body: JSON.stringify(body) });
+  if (!response.ok) throw new Error(`${method} ${path}: ${response.status} ${await response.text()}`);
+  return /** @type {Record<string, unknown>} */ (await response.json());
+}
+
+/**
+ * @template T, R
+ * @param {number} lanes
+ * @param {readonly T[]} items
+ * @param {(item: T) => Promise<R>} work
+ * @returns {Promise<R[]>} in the order of the items
+ */
+async function inParallel(lanes, items, work) {
+  /** @type {R[]} */
+  const results = [];
+  const rest = items.entries();
+  const lane = async () => {
+    for (const [i, item] of rest) results[i] = await work(item);
+  };
+  await Promise.all(Array.from({ length: lanes }, lane));
+  return results;
+}
+
+/** @param {{ id: string }[]} rows */
+function ids(rows) {
+  return rows.map((row) => row.id);
+}

@@ -1,0 +1,696 @@
+import { readFile, mkdtemp, rm, chmod } from 'node:fs/promises';
+import { Agent, request } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import pg from 'pg';
+import { EmbeddedPostgres } from '../dist/src/database/embedded-postgres.js';
+import { Api, expectProblem, sendExactly, uniqueName, type Account, type Answer } from './support/api.js';
+import { TestServer, createDatabase, query } from './support/server.js';
+
+type Database = Awaited<ReturnType<typeof createDatabase>>;
+
+/** The result of each of `count` tasks, of which `lanes` run at a time. */
+async function inLanes<T>(count: number, lanes: number, task: (i: number) => Promise<T>): Promise<T[]> {
+  const results: T[] = [];
+  let next = 0;
+  const lane = async (): Promise<void> => {
+    for (let i = next++; i < count; i = next++) results[i] = await task(i);
+  };
+  await Promise.all(Array.from({ length: lanes }, lane));
+  return results;
+}
+
+/** How many answers had each status, and which code. */
+function tally(answers: Answer[]): Record<string, number> {
+  const counts: Record<string, number> = {};
+  for (const { status, body } of answers) {
+    const name = `${String(status)} ${body.code ?? ''}`.trim();
+    counts[name] = (counts[name] ?? 0) + 1;
+  }
+  return counts;
+}
+
+interface Use {
+  owner: string;
+  used: number;
+  rows: number;
+}
+
+/** What the counters say and what there is, in one snapshot. */
+const USE = `
+  SELECT u.id AS owner, coalesce(c.used, 0)::int AS used,
+         (SELECT count(*)::int FROM resources r WHERE r.owner_id = u.id) AS rows
+  FROM users u LEFT JOIN counters c ON c.owner_id = u.id AND c.meter = 'resources'`;
+
+/** Looks at every user's use over and over while `work` goes on, and once more after it. */
+async function watching(database: Database, work: () => Promise<unknown>): Promise<Use[][]> {
+  const client = new pg.Client({ connectionString: database.url });
+  await client.connect();
+  try {
+    const seen: Use[][] = [];
+    const state = { working: true };
+    const done = work().finally(() => (state.working = false));
+    while (state.working) {
+      seen.push((await client.query<Use>(USE)).rows);
+      await sleep(2);
+    }
+    await done;
+    seen.push((await client.query<Use>(USE)).rows);
+    return seen;
+  } finally {
+    await client.end();
+  }
+}
+
+/** Those whose counter says another number than there are rows. */
+const wrong = (seen: Use[][]): Use[] => seen.flat().filter(({ used, rows }) => used !== rows);
+
+/** The children of a process: those of the primary are its workers. */
+async function childrenOf(pid: number): Promise<number[]> {
+  const text = await readFile(`/proc/${String(pid)}/task/${String(pid)}/children`, 'utf8');
+  return text.trim().split(/\s+/).filter(Boolean).map(Number);
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
+  while (!(await holds())) await sleep(10);
+}
+
+describe('two processes on one database', () => {
+  let database: Database;
+  let servers: TestServer[];
+  let first: Api;
+  let second: Api;
+  let admin: Api;
+
+  beforeAll(async () => {
+    database = await createDatabase();
+    servers = await Promise.all([1, 2].map(() => TestServer.start({ DATABASE_URL: database.url })));
+    [first, second] = servers.map((server) => new Api(server.url)) as [Api, Api];
+    admin = await first.admin();
+  });
+
+  afterAll(async () => {
+    await Promise.all(servers.map((server) => server.stop()));
+    await database.drop();
+  });
+
+  /** One of the two processes, in turn. */
+  const either = (i: number): Api => (i % 2 === 0 ? first : second);
+
+  async function createUser(limit?: number): Promise<Account> {
+    const user = await first.createUser();
+    if (limit !== undefined) await setLimit(user, limit);
+    return user;
+  }
+
+  async function setLimit(user: Account, limit: number): Promise<void> {
+    const answer = await admin.put(`/v1/users/${user.id}/quotas/resources`, { limit });
+    expect(answer.status).toBe(200);
+  }
+
+  async function useOf(user: Account): Promise<{ used: number; rows: number } | undefined> {
+    const [use] = await query(database.url, `SELECT used, rows FROM (${USE}) AS use WHERE owner = $1`, [user.id]);
+    return use;
+  }
+
+  test('grant exactly the quota: 50 of 500 concurrent', async () => {
+    const user = await createUser(50);
+    const answers = await Promise.all(
+      Array.from({ length: 500 }, (_, i) =>
+        either(i)
+          .as(user)
+          .post('/v1/resources', { value: String(i) }),
+      ),
+    );
+    expect(tally(answers)).toEqual({ '201': 50, '403 quota_exceeded': 450 });
+    expect(await useOf(user)).toEqual({ used: 50, rows: 50 });
+  });
+
+  test('count what there is, always, under 1,000 mixed creations and deletions', async () => {
+    const limits = [5, 40, undefined, undefined];
+    const users = await Promise.all(limits.map((limit) => createUser(limit)));
+    const known = users.map((): string[] => []);
+    const answers: Answer[] = [];
+    const create = async (i: number, who: number): Promise<Answer> => {
+      const answer = await either(i)
+        .as(users[who]!)
+        .post('/v1/resources', { value: String(i) });
+      if (answer.status === 201) known[who]?.push(answer.body.id);
+      return answer;
+    };
+    const seen = await watching(database, () =>
+      inLanes(1_000, 64, async (i) => {
+        const who = Math.floor(Math.random() * users.length);
+        const id = Math.random() < 0.45 ? known[who]?.shift() : undefined;
+        if (id === undefined) {
+          answers.push(await create(i, who));
+          return;
+        }
+        // Sometimes twice at once: one of the two deletes.
+        const deletions = Array.from({ length: 1 + (i % 2) }, (_, turn) =>
+          either(i + turn)
+            .as(users[who]!)
+            .delete(`/v1/resources/${id}`),
+        );
+        const deleted = await Promise.all(deletions);
+        expect(deleted.map((answer) => answer.status).sort()).toEqual([204, 404].slice(0, deleted.length));
+        answers.push(...deleted);
+      }),
+    );
+    expect(seen.length).toBeGreaterThan(10);
+    expect(wrong(seen)).toEqual([]);
+    limits.forEach((limit, who) => {
+      const most = Math.max(...seen.flat().map((use) => (use.owner === users[who]?.id ? use.rows : 0)));
+      expect(most).toBeGreaterThan(0);
+      expect(most).toBeLessThanOrEqual(limit ?? Infinity);
+    });
+    const counts = tally(answers);
+    expect(Object.keys(counts).sort()).toEqual(['201', '204', '403 quota_exceeded', '404 not_found']);
+    for (const [who, user] of users.entries()) expect((await useOf(user))?.rows).toBe(known[who]?.length);
+  });
+
+  test('never pass the highest limit in force while an administrator moves it', async () => {
+    const user = await createUser(20);
+    const known: string[] = [];
+    let moving = true;
+    const load = (i: number): Promise<void> =>
+      (async () => {
+        while (moving) {
+          const id = known.length > 0 && Math.random() < 0.3 ? known.shift() : undefined;
+          const api = either(i).as(user);
+          const answer = await (id === undefined
+            ? api.post('/v1/resources', { value: 'x' })
+            : api.delete(`/v1/resources/${id}`));
+          if (answer.status === 201) known.push(answer.body.id);
+          expect([201, 204, 403]).toContain(answer.status);
+        }
+      })();
+    const seen = await watching(database, async () => {
+      const loads = Array.from({ length: 20 }, (_, i) => load(i));
+      for (const limit of [10, 30, 5, 25, 0, 30, 15]) {
+        await setLimit(user, limit);
+        await sleep(50);
+      }
+      moving = false;
+      await Promise.all(loads);
+    });
+    expect(wrong(seen)).toEqual([]);
+    const most = Math.max(...seen.flat().map((use) => (use.owner === user.id ? use.rows : 0)));
+    expect(most).toBeLessThanOrEqual(30);
+    // With nothing else under way, the last limit holds to the unit; what is above a lowered one stays.
+    await setLimit(user, 40);
+    await inLanes(60, 20, (i) => either(i).as(user).post('/v1/resources', { value: 'x' }));
+    expect(await useOf(user)).toEqual({ used: 40, rows: 40 });
+    await setLimit(user, 10);
+    expect((await second.as(user).post('/v1/resources', { value: 'x' })).body.code).toBe('quota_exceeded');
+    expect(await useOf(user)).toEqual({ used: 40, rows: 40 });
+  });
+
+  test('know of a logout at once: 100 of 100, also while the token is in use', async () => {
+    const user = await createUser();
+    const sessions = await inLanes(100, 4, (i) => either(i).signIn(user.username, user.password));
+    const refused: string[] = [];
+    for (const [i, session] of sessions.entries()) {
+      const [here, there] = [either(i), either(i + 1)];
+      expect((await there.as(session).get('/v1/users/me')).status).toBe(200);
+      const meanwhile = [there.as(session).get('/v1/users/me'), there.as(session).get('/v1/auth/sessions')];
+      expect((await here.as(session).post('/v1/auth/logout')).status).toBe(204);
+      const next = await there.as(session).get('/v1/users/me');
+      refused.push(`${String(next.status)} ${next.body.code}`);
+      for (const answer of await Promise.all(meanwhile)) expect([200, 401]).toContain(answer.status);
+    }
+    expect(refused).toEqual(Array(100).fill('401 invalid_token'));
+  });
+
+  test('know of a disabled account at once, and of an enabled one', async () => {
+    const user = await createUser();
+    for (let i = 0; i < 100; i++) {
+      const [here, there] = [either(i), either(i + 1)];
+      const meanwhile = there.as(user).get('/v1/users/me');
+      expect((await here.as(adminAccount()).patch(`/v1/users/${user.id}`, { status: 'disabled' })).status).toBe(200);
+      expectProblem(await there.as(user).get('/v1/users/me'), 403, 'account_disabled');
+      expect((await here.as(adminAccount()).patch(`/v1/users/${user.id}`, { status: 'active' })).status).toBe(200);
+      expect((await there.as(user).get('/v1/users/me')).status).toBe(200);
+      expect([200, 403]).toContain((await meanwhile).status);
+    }
+  });
+
+  test('know of a demoted administrator at once, and of a promoted user', async () => {
+    const user = await createUser();
+    for (let i = 0; i < 100; i++) {
+      const [here, there] = [either(i), either(i + 1)];
+      expect((await here.as(adminAccount()).patch(`/v1/users/${user.id}`, { role: 'admin' })).status).toBe(200);
+      expect((await there.as(user).get('/v1/users?limit=1')).status).toBe(200);
+      expect((await here.as(adminAccount()).patch(`/v1/users/${user.id}`, { role: 'user' })).status).toBe(200);
+      expectProblem(await there.as(user).get('/v1/users?limit=1'), 403, 'forbidden');
+    }
+  });
+
+  const adminAccount = (): { accessToken: string } => ({ accessToken: admin.token ?? '' });
+
+  describe('keep one administrator', () => {
+    beforeEach(async () => {
+      // The one that the start made stands aside.
+      await query(database.url, `UPDATE users SET role = 'user' WHERE role = 'admin'`);
+    });
+
+    afterEach(async () => {
+      await query(database.url, `UPDATE users SET role = 'admin' WHERE username = 'admin'`);
+    });
+
+    async function twoAdmins(): Promise<[Account, Account]> {
+      const accounts: Account[] = [];
+      for (let i = 0; i < 2; i++) {
+        const [username, password] = [uniqueName(), 'Unguessable-7'];
+        await first.post('/v1/auth/register', { username, password });
+        await query(database.url, `UPDATE users SET role = 'admin' WHERE username = $1`, [username]);
+        const { accessToken, refreshToken, user } = await first.signIn(username, password);
+        accounts.push({ id: user.id, username, password, accessToken, refreshToken });
+      }
+      return accounts as [Account, Account];
+    }
+
+    const admins = (): Promise<unknown[]> =>
+      query(database.url, `SELECT id FROM users WHERE role = 'admin' AND status = 'active'`);
+
+    test.each([
+      ['step down', { role: 'user' }],
+      ['disable themselves', { status: 'disabled' }],
+    ])('when the last two %s at once', async (_what, change) => {
+      const two = await twoAdmins();
+      for (let round = 0; round < 10; round++) {
+        const answers = await Promise.all(two.map((account, i) => either(i).as(account).patch('/v1/users/me', change)));
+        expect(tally(answers)).toEqual({ '200': 1, '409 last_admin': 1 });
+        expect(await admins()).toHaveLength(1);
+        const ids = two.map((account) => account.id);
+        await query(database.url, `UPDATE users SET role = 'admin', status = 'active' WHERE id = ANY($1)`, [ids]);
+      }
+      await query(database.url, `UPDATE users SET role = 'user' WHERE role = 'admin'`);
+    });
+
+    test('when the last two demote each other at once', async () => {
+      const [one, other] = await twoAdmins();
+      for (let round = 0; round < 10; round++) {
+        const answers = await Promise.all([
+          first.as(one).patch(`/v1/users/${other.id}`, { role: 'user' }),
+          second.as(other).patch(`/v1/users/${one.id}`, { role: 'user' }),
+        ]);
+        expect(answers.map((answer) => answer.status)).toContain(200);
+        expect(answers.filter((answer) => answer.status === 200)).toHaveLength(1);
+        expect(answers.some(({ status }) => status === 403 || status === 409)).toBe(true);
+        expect(await admins()).toHaveLength(1);
+        await query(database.url, `UPDATE users SET role = 'admin' WHERE id = ANY($1)`, [[one.id, other.id]]);
+      }
+    });
+
+    test('when the last two delete themselves, or each other, at once', async () => {
+      for (const target of ['themselves', 'each other']) {
+        await query(database.url, `UPDATE users SET role = 'user' WHERE role = 'admin'`);
+        const two = await twoAdmins();
+        const answers = await Promise.all(
+          two.map((account, i) => {
+            const victim = target === 'themselves' ? account : two[1 - i]!;
+            return either(i).as(account).delete(`/v1/users/${victim.id}`);
+          }),
+        );
+        expect(answers.filter((answer) => answer.status === 204)).toHaveLength(1);
+        expect(answers.every(({ status }) => [204, 401, 403, 409].includes(status))).toBe(true);
+        expect(await admins()).toHaveLength(1);
+      }
+    });
+  });
+
+  test('delete a user that creates and deletes from many connections: no fault, and nothing left behind', async () => {
+    const answers: Answer[] = [];
+    for (let round = 0; round < 12; round++) {
+      const user = await createUser();
+      // Every third user has nothing yet, not even a counter.
+      const ids = await inLanes(round % 3 === 0 ? 0 : 20, 10, async (i) => {
+        return (await either(i).as(user).post('/v1/resources', { value: 'x' })).body.id as string;
+      });
+      const work = Array.from({ length: 40 }, async (_, i) => {
+        const api = either(i).as(user);
+        await sleep(i % 4);
+        const id = ids[i];
+        answers.push(
+          await (id === undefined ? api.post('/v1/resources', { value: 'x' }) : api.delete(`/v1/resources/${id}`)),
+        );
+        answers.push(await api.post('/v1/resources', { value: 'y' }));
+      });
+      await sleep(round % 4);
+      expect((await admin.delete(`/v1/users/${user.id}`)).status).toBe(204);
+      await Promise.all(work);
+      expectProblem(await second.as(user).post('/v1/resources', { value: 'z' }), 401, 'invalid_token');
+      const left = await query(
+        database.url,
+        `SELECT (SELECT count(*)::int FROM resources WHERE owner_id = $1) AS resources,
+                (SELECT count(*)::int FROM counters WHERE owner_id = $1) AS counters,
+                (SELECT count(*)::int FROM sessions WHERE owner_id = $1) AS sessions`,
+        [user.id],
+      );
+      expect(left).toEqual([{ resources: 0, counters: 0, sessions: 0 }]);
+    }
+    const codes = Object.keys(tally(answers)).sort();
+    expect(codes.filter((code) => !['201', '204', '401 invalid_token', '404 not_found'].includes(code))).toEqual([]);
+    expect(codes).toContain('201');
+    expect(codes).toContain('401 invalid_token');
+  });
+
+  test.each([true, false])(
+    'refuse, alone, what waited for its owner to be deleted (who had a counter: %s)',
+    async (counted) => {
+      const [user, neighbour] = await Promise.all([createUser(), createUser()]);
+      const had = counted ? [user, neighbour] : [neighbour];
+      for (const each of had) expect((await first.as(each).post('/v1/resources', { value: 'x' })).status).toBe(201);
+      const deleting = new pg.Client({ connectionString: database.url });
+      await deleting.connect();
+      await deleting.query('BEGIN');
+      await deleting.query('DELETE FROM users WHERE id = $1', [user.id]);
+      const creations = Array.from({ length: 20 }, (_, i) =>
+        first.as(i % 2 === 0 ? user : neighbour).post('/v1/resources', { value: 'late' }),
+      );
+      const waiting = `SELECT FROM pg_stat_activity
+      WHERE datname = current_database() AND wait_event_type = 'Lock' AND application_name = 'quartermaster'`;
+      await until(async () => (await query(database.url, waiting)).length > 0);
+      await deleting.query('COMMIT');
+      await deleting.end();
+      const answers = await Promise.all(creations);
+      expect(tally(answers.filter((_, i) => i % 2 === 1))).toEqual({ '201': 10 });
+      expect(await useOf(neighbour)).toEqual({ used: 11, rows: 11 });
+      const refusals = Object.keys(tally(answers.filter((_, i) => i % 2 === 0)));
+      expect(refusals.filter((code) => code !== '401 invalid_token')).toEqual(['404 not_found']);
+    },
+  );
+
+  test('of which nothing went wrong unsaid', () => {
+    for (const server of servers) expect(server.output).not.toMatch(/"level":(50|60)/);
+  });
+});
+
+/** What became of one request: its whole answer, or the error and how much of an answer had come by then. */
+interface Outcome {
+  status: number;
+  /** Whether every byte came that was announced. */
+  whole: boolean;
+  error?: string;
+}
+
+function attempt(agent: Agent, api: Api, method: string, path: string, body?: unknown): Promise<Outcome> {
+  return new Promise((resolve) => {
+    const text = body === undefined ? undefined : JSON.stringify(body);
+    const sent = request(api.url + path, {
+      agent,
+      method,
+      headers: {
+        ...(api.token === undefined ? {} : { authorization: `Bearer ${api.token}` }),
+        ...(text === undefined
+          ? {}
+          : { 'content-type': 'application/json', 'content-length': String(Buffer.byteLength(text)) }),
+      },
+    });
+    let status = 0;
+    const fail = (error: NodeJS.ErrnoException): void => {
+      resolve({ status, whole: false, error: error.code ?? error.message });
+    };
+    sent.on('error', fail);
+    sent.on('response', (response) => {
+      status = response.statusCode ?? 0;
+      let bytes = 0;
+      response.on('data', (chunk: Buffer) => (bytes += chunk.length));
+      response.on('error', fail);
+      response.on('end', () => {
+        const announced = response.headers['content-length'];
+        resolve({ status, whole: response.complete && (announced === undefined || bytes === Number(announced)) });
+      });
+    });
+    sent.end(text);
+  });
+}
+
+describe.each([1, 2])('a server with WORKERS=%d that is told to stop', (workers) => {
+  let database: Database;
+  let server: TestServer;
+  let agent: Agent;
+  let pids: number[];
+  let api: Api;
+
+  beforeEach(async () => {
+    database = await createDatabase();
+    server = await TestServer.start({ DATABASE_URL: database.url, WORKERS: String(workers) });
+    agent = new Agent({ keepAlive: true, maxSockets: 40 });
+    const pid = server.child.pid ?? 0;
+    pids = [pid, ...(await childrenOf(pid))];
+    api = await new Api(server.url).admin();
+  });
+
+  afterEach(async () => {
+    agent.destroy();
+    await server.stop();
+    await database.drop();
+  });
+
+  test('answers in full, under load, whatever it has accepted, and leaves no process', async () => {
+    expect(pids.length).toBe(workers === 1 ? 1 : 1 + workers);
+    const outcomes: Outcome[] = [];
+    let created = 0;
+    // Large enough that an answer goes out in several pieces.
+    const value = 'x'.repeat(4_096);
+    await inLanes(60, 20, () => attempt(agent, api, 'POST', '/v1/resources', { value }));
+    const client = async (i: number): Promise<void> => {
+      for (let refused = 0; refused < 3;) {
+        const outcome = await (i % 3 === 0
+          ? attempt(agent, api, 'GET', '/v1/resources?limit=100')
+          : attempt(agent, api, 'POST', '/v1/resources', { value }));
+        outcomes.push(outcome);
+        if (outcome.status === 201) created++;
+        if (outcome.error !== undefined) refused++;
+      }
+    };
+    const clients = Array.from({ length: 40 }, (_, i) => client(i));
+    await until(() => outcomes.length > 300);
+    server.child.kill('SIGTERM');
+    await Promise.all(clients);
+    expect(await server.exited).toBe(0);
+    expect(pids.filter(isAlive)).toEqual([]);
+
+    const answered = outcomes.filter((outcome) => outcome.error === undefined);
+    expect(answered.filter(({ status, whole }) => !whole || ![200, 201].includes(status))).toEqual([]);
+    // What got no answer was never begun: not one byte of an answer came, and no row was written without its 201.
+    expect(outcomes.filter((outcome) => outcome.error !== undefined && outcome.status !== 0)).toEqual([]);
+    const [{ rows }] = (await query(database.url, 'SELECT count(*)::int AS rows FROM resources')) as [{ rows: number }];
+    expect(rows).toBe(created + 60);
+  });
+
+  test('ends what is under way, and then does not wait for connections that clients keep open', async () => {
+    const body = { login: 'admin', password: 'Quarter-Master-1' };
+    const outcomes: Outcome[] = [];
+    const signIns = Array.from({ length: 20 }, async () => {
+      outcomes.push(await attempt(agent, new Api(server.url), 'POST', '/v1/auth/login', body));
+    });
+    await until(() => outcomes.length > 0);
+    server.child.kill('SIGTERM');
+    await Promise.all(signIns);
+    expect(outcomes).toEqual(Array(20).fill({ status: 200, whole: true }));
+    expect(await server.exited).toBe(0);
+    expect(pids.filter(isAlive)).toEqual([]);
+  });
+});
+
+describe('with WORKERS=2', () => {
+  let database: Database;
+  let server: TestServer;
+
+  beforeAll(async () => {
+    database = await createDatabase();
+    server = await TestServer.start({ DATABASE_URL: database.url, WORKERS: '2', LOG_LEVEL: 'debug' });
+  });
+
+  afterAll(async () => {
+    await server.stop();
+    await database.drop();
+  });
+
+  test('both serve, and one that is killed is replaced while requests go on', async () => {
+    const primary = server.child.pid ?? 0;
+    const api = new Api(server.url);
+    /** The pids that the log names for some requests, each on a connection of its own. */
+    const whoAnswers = async (): Promise<number[]> => {
+      const begin = server.output.length;
+      const ids = new Set<string>();
+      for (let i = 0; i < 20; i++) {
+        const id = uniqueName();
+        ids.add(id);
+        expect((await sendExactly(api, 'GET', '/readyz', { 'x-request-id': id })).status).toBe(200);
+      }
+      const lines = (): { pid: number; reqId?: string }[] =>
+        server.output
+          .slice(begin)
+          .split('\n')
+          .filter((line) => line.startsWith('{') && line.endsWith('}'))
+          .map((line) => JSON.parse(line))
+          .filter(({ reqId }) => ids.has(reqId));
+      await until(() => lines().length === ids.size);
+      return [...new Set(lines().map(({ pid }) => pid))].sort((a, b) => a - b);
+    };
+    const workers = (await childrenOf(primary)).sort((a, b) => a - b);
+    expect(workers).toHaveLength(2);
+    expect(await whoAnswers()).toEqual(workers);
+
+    const [victim, survivor] = workers as [number, number];
+    process.kill(victim, 'SIGKILL');
+    await until(async () => !(await childrenOf(primary)).includes(victim));
+    expect(await whoAnswers()).toContain(survivor);
+    await until(async () => (await childrenOf(primary)).length === 2 && (await whoAnswers()).length === 2);
+    const now = (await childrenOf(primary)).sort((a, b) => a - b);
+    expect(now).toContain(survivor);
+    expect(await whoAnswers()).toEqual(now);
+    expect(server.output).toMatch(new RegExp(`^Worker ${String(victim)} died .*SIGKILL`, 'm'));
+
+    expect(await server.stop()).toBe(0);
+    expect([primary, victim, ...now].filter(isAlive)).toEqual([]);
+  });
+});
+
+describe('while the database is away', () => {
+  let folder: string;
+  /** What the tests have started, last first. */
+  let running: { stop(): Promise<unknown> }[] = [];
+
+  beforeEach(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'quartermaster-away-'));
+    await chmod(folder, 0o755);
+  });
+
+  afterEach(async () => {
+    for (const each of running) await each.stop();
+    running = [];
+    await rm(folder, { recursive: true, force: true, maxRetries: 5 });
+  });
+
+  async function start<T extends { stop(): Promise<unknown> }>(starting: Promise<T>): Promise<T> {
+    const started = await starting;
+    running.unshift(started);
+    return started;
+  }
+
+  const postmaster = async (dataDir: string): Promise<number> =>
+    Number.parseInt(await readFile(join(dataDir, 'postgres', 'postmaster.pid'), 'utf8'), 10);
+
+  function expectAway(answer: Answer): void {
+    expectProblem(answer, 503, 'database_unavailable');
+    expect(Number(answer.headers.get('retry-after'))).toBeGreaterThanOrEqual(1);
+  }
+
+  test('requests under way and new ones get 503, the process lives, and all works when it is back', async () => {
+    const dataDir = join(folder, 'data');
+    const postgres = await start(EmbeddedPostgres.start({ dataDir }));
+    const server = await start(TestServer.start({ DATABASE_URL: postgres.url }));
+    const api = new Api(server.url);
+    const user = await api.createUser();
+    const kept = (await api.as(user).post('/v1/resources', { value: 'kept' })).body;
+
+    // A transaction of ours holds the counter, so that the request is under way when its connection is cut. Cut by name,
+    // since a database that stops may end our transaction first, and the request would have its turn.
+    const holder = new pg.Client({ connectionString: postgres.url });
+    holder.on('error', () => undefined);
+    await holder.connect();
+    await holder.query('BEGIN');
+    await holder.query('SELECT FROM counters FOR UPDATE');
+    const underWay = api.as(user).post('/v1/resources', { value: 'lost' });
+    const cut = `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+      WHERE wait_event_type = 'Lock' AND application_name = 'quartermaster'`;
+    const url = postgres.url;
+    await until(async () => (await query(url, cut)).length > 0);
+    expectAway(await underWay);
+    await postgres.stop();
+    await holder.end().catch(() => undefined);
+
+    for (const path of ['/readyz', '/v1/users/me', `/v1/resources/${kept.id}`, '/v1/resources']) {
+      expectAway(await api.as(user).get(path));
+    }
+    expectAway(await api.as(user).post('/v1/resources', { value: 'x' }));
+    expectAway(await api.as(user).delete(`/v1/resources/${kept.id}`));
+    expectAway(await api.post('/v1/auth/login', { login: user.username, password: user.password }));
+    expectAway(await api.post('/v1/auth/refresh', { refreshToken: user.refreshToken }));
+    expectAway(await api.post('/v1/auth/register', { username: uniqueName(), password: user.password }));
+    expect((await api.get('/livez')).status).toBe(200);
+    expect((await api.get('/.well-known/jwks.json')).status).toBe(200);
+
+    const again = await EmbeddedPostgres.start({ dataDir });
+    // Stopped after the server.
+    running.push(again);
+    expect(again.url).toBe(url);
+    expect((await api.get('/readyz')).status).toBe(200);
+    expect((await api.as(user).get('/v1/resources')).body.data).toEqual([kept]);
+    expect((await api.as(user).post('/v1/resources', { value: 'new' })).status).toBe(201);
+    await api.signIn(user.username, user.password);
+    expect(await server.stop()).toBe(0);
+  });
+
+  test('because it was killed, the owner of the folder starts it again, and nothing that was acknowledged is lost', async () => {
+    const dataDir = join(folder, 'data');
+    const server = await start(TestServer.start({ DATA_DIR: dataDir }));
+    const api = new Api(server.url);
+    const user = await api.createUser();
+    const created: string[] = [];
+    const answers: Answer[] = [];
+    const lives: number[] = [];
+    const state = { loading: true };
+    const failures: unknown[] = [];
+    const client = async (): Promise<void> => {
+      while (state.loading) {
+        const answer = await api.as(user).post('/v1/resources', { value: 'x' });
+        answers.push(answer);
+        if (answer.status === 201) created.push(answer.body.id);
+        else await sleep(10);
+        lives.push((await api.get('/livez')).status);
+      }
+    };
+    const load = Array.from({ length: 16 }, () =>
+      client().catch((error: unknown) => {
+        failures.push(error);
+        state.loading = false;
+      }),
+    );
+    await until(() => created.length > 100);
+    const killed = await postmaster(dataDir);
+    process.kill(killed, 'SIGKILL');
+    await until(() => !state.loading || answers.some((answer) => answer.status === 503));
+    const before = created.length;
+    await until(() => !state.loading || created.length > before + 100);
+    state.loading = false;
+    await Promise.all(load);
+
+    expect({ failures, exitCode: server.child.exitCode }).toEqual({ failures: [], exitCode: null });
+    expect(Object.keys(tally(answers)).sort()).toEqual(['201', '503 database_unavailable']);
+    expect(answers.filter(({ status, headers }) => status === 503 && !headers.has('retry-after'))).toEqual([]);
+    expect(new Set(lives)).toEqual(new Set([200]));
+    expect((await api.get('/readyz')).status).toBe(200);
+    expect(server.output).toMatch(/PostgreSQL is gone: starting it again\n[^]*PostgreSQL is back/);
+
+    const ids = new Set<string>();
+    for (let cursor: string | null = ''; cursor !== null;) {
+      const { body } = await api.as(user).get(`/v1/resources?limit=100${cursor && `&cursor=${cursor}`}`);
+      for (const { id } of body.data) ids.add(id);
+      cursor = body.nextCursor;
+    }
+    expect(created.filter((id) => !ids.has(id))).toEqual([]);
+    const { body } = await api.as(user).get('/v1/users/me/quotas');
+    expect(body.data[0]).toMatchObject({ meter: 'resources', used: ids.size });
+
+    const adopted = await postmaster(dataDir);
+    expect(adopted).not.toBe(killed);
+    expect(await server.stop()).toBe(0);
+    expect(isAlive(adopted)).toBe(false);
+  });
+});

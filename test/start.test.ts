@@ -1,0 +1,427 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { chmod, mkdtemp, mkdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { Api, expectProblem, sharedApi, uniqueName, type Answer } from './support/api.js';
+import { ADMIN_PASSWORD, TestServer, createDatabase, postgresUrl, query } from './support/server.js';
+
+const MAIN = fileURLToPath(new URL('../dist/src/main.js', import.meta.url));
+const SECRET_KEY = 'a secret of thirty-two characters, only for tests';
+
+type Database = Awaited<ReturnType<typeof createDatabase>>;
+
+let folder: string;
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'quartermaster-start-'));
+  // Started by root, PostgreSQL runs as another user, who must get through here.
+  await chmod(folder, 0o755);
+});
+
+afterAll(() => rm(folder, { recursive: true, force: true, maxRetries: 5 }));
+
+interface Ended {
+  code: number | null;
+  stdout: string;
+  stderr: string;
+}
+
+/** Runs the program until it ends by itself, with its outputs apart. */
+async function run(env: Record<string, string>): Promise<Ended> {
+  const child = spawn(process.execPath, [MAIN], {
+    env: { PATH: process.env.PATH, PORT: '0', LOG_LEVEL: 'warn', ADMIN_PASSWORD, SECRET_KEY, ...env },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  const ended = { code: null as number | null, stdout: '', stderr: '' };
+  child.stdout.on('data', (chunk: Buffer) => {
+    ended.stdout += chunk.toString();
+    // One that starts after all must not run for ever.
+    if (ended.stdout.includes('listens on')) child.kill('SIGTERM');
+  });
+  child.stderr.on('data', (chunk: Buffer) => (ended.stderr += chunk.toString()));
+  const [code] = (await once(child, 'close')) as [number | null];
+  return { ...ended, code };
+}
+
+/** Checks that the program ends with 1 and one line, which it returns. */
+async function refusal(env: Record<string, string>): Promise<string> {
+  const { code, stdout, stderr } = await run(env);
+  expect({ code, stdout, lines: stderr.split('\n').length - 1, stderr }).toEqual({
+    code: 1,
+    stdout: '',
+    lines: 1,
+    stderr: expect.stringMatching(/^Quartermaster did not start\. .+\n$/),
+  });
+  expect(stderr).not.toMatch(/\s+at |node_modules|dist\/|\.js:\d/);
+  return stderr;
+}
+
+describe('a start on a fresh DATA_DIR', () => {
+  /** As at `npm start`: nothing is set but the port. */
+  const start = (dataDir: string): Promise<TestServer> =>
+    TestServer.start({ DATA_DIR: dataDir, ADMIN_PASSWORD: '', SECRET_KEY: '' });
+
+  test('makes an administrator once, and finds all again after an orderly stop and after kill -9', async () => {
+    const dataDir = join(folder, 'fresh');
+    let server = await start(dataDir);
+    try {
+      const passwords = [...server.output.matchAll(/^ {2}username {2}admin\n {2}password {2}(\S+)$/gm)];
+      expect(passwords).toHaveLength(1);
+      const password = passwords[0]?.[1] ?? '';
+      expect(password.length).toBeGreaterThanOrEqual(20);
+      expect(server.output).toContain(`Swagger UI: ${server.url}/docs\n`);
+      expect((await stat(join(dataDir, 'secret-key'))).mode & 0o777).toBe(0o600);
+      const secretKey = await readFile(join(dataDir, 'secret-key'), 'utf8');
+      expect(secretKey.trim().length).toBeGreaterThanOrEqual(32);
+
+      let api = new Api(server.url);
+      const admin = await api.signIn('admin', password);
+      const username = uniqueName();
+      const made = await api.as(admin).post('/v1/users', { username, password: 'Unguessable-7' });
+      expect(made.status).toBe(201);
+      const user = await api.signIn(username, 'Unguessable-7');
+      const first = (await api.as(user).post('/v1/resources', { value: 'first' })).body;
+      await api.as(admin).put(`/v1/users/${username}/quotas/resources`, { limit: 2 });
+
+      const inUse = await refusal({ DATA_DIR: dataDir });
+      expect(inUse).toContain(`DATA_DIR ${dataDir} is in use by another Quartermaster`);
+      expect((await api.get('/readyz')).status).toBe(200);
+
+      expect(await server.stop()).toBe(0);
+      server = await start(dataDir);
+      expect(server.output).not.toMatch(/password|Administrator made/i);
+      api = new Api(server.url);
+      const second = (await api.as(user).post('/v1/resources', { value: 'second' })).body;
+      expect((await api.as(user).get('/v1/resources')).body.data).toEqual([second, first]);
+
+      await server.kill();
+      server = await start(dataDir);
+      expect(server.output).not.toMatch(/password|Administrator made/i);
+      expect(await readFile(join(dataDir, 'secret-key'), 'utf8')).toBe(secretKey);
+      api = new Api(server.url);
+      expect((await api.as(user).get('/v1/users/me')).body).toMatchObject({ id: made.body.id, username });
+      expect((await api.as(user).get('/v1/resources')).body.data).toEqual([second, first]);
+      expectProblem(await api.as(user).post('/v1/resources', { value: 'third' }), 403, 'quota_exceeded');
+      expect((await api.post('/v1/auth/refresh', { refreshToken: user.refreshToken })).status).toBe(200);
+      expect((await api.as(admin).get('/v1/users')).body.data).toHaveLength(2);
+      await api.signIn('admin', password);
+    } finally {
+      await server.stop();
+    }
+  });
+});
+
+describe('a start that cannot be is one line on stderr and exit code 1:', () => {
+  const sharedDatabase = process.env.TEST_SERVER_DATABASE ?? '';
+  const elsewhere = (change: (url: URL) => void): string => {
+    const url = new URL(postgresUrl());
+    change(url);
+    return url.href;
+  };
+
+  test.each([
+    ['PORT', 'abc'],
+    ['PORT', '70000'],
+    ['WORKERS', '-1'],
+    ['LOG_LEVEL', 'loud'],
+    ['DATABASE_URL', 'mysql://me:hunter2@localhost/x'],
+    ['SECRET_KEY', 'hunter2 is short'],
+    ['TRUST_PROXY', 'nonsense'],
+  ])('%s=%s', async (name, value) => {
+    const line = await refusal({ DATABASE_URL: sharedDatabase, [name]: value });
+    expect(line).toContain(name);
+    expect(line).not.toContain('hunter2');
+  });
+
+  test('a weak ADMIN_PASSWORD, an ADMIN_EMAIL that is none', async () => {
+    const database = await createDatabase();
+    const env = { DATABASE_URL: database.url };
+    const lines = [
+      await refusal({ ...env, ADMIN_PASSWORD: 'hunter2' }),
+      await refusal({ ...env, ADMIN_PASSWORD: 'Password1!' }),
+      await refusal({ ...env, ADMIN_EMAIL: 'nobody' }),
+    ];
+    expect(lines).toEqual([
+      expect.stringContaining('ADMIN_PASSWORD must '),
+      expect.stringContaining('ADMIN_PASSWORD must '),
+      expect.stringContaining('ADMIN_EMAIL is not '),
+    ]);
+    expect(lines.join('')).not.toMatch(/hunter2|Password1/);
+    expect(await query(database.url, 'SELECT FROM users')).toEqual([]);
+    await database.drop();
+  });
+
+  test('a port that is taken', async () => {
+    const { port } = new URL(sharedApi().url);
+    const line = await refusal({ DATABASE_URL: sharedDatabase, PORT: port });
+    expect(line).toContain(`PORT is taken`);
+    expect(line).toContain(port);
+  });
+
+  test('an address that is not of this machine', async () => {
+    expect(await refusal({ DATABASE_URL: sharedDatabase, HOST: '192.0.2.1' })).toContain('HOST');
+  });
+
+  test('a database that nobody answers for', async () => {
+    const line = await refusal({ DATABASE_URL: 'postgresql://me:hunter2@127.0.0.1:1/x' });
+    expect(line).toMatch(/DATABASE_URL cannot be reached.*ECONNREFUSED/);
+    expect(line).not.toContain('hunter2');
+  });
+
+  test('a host that does not exist', async () => {
+    const line = await refusal({ DATABASE_URL: 'postgresql://me:hunter2@nowhere.invalid/x' });
+    expect(line).toContain('DATABASE_URL cannot be reached');
+    expect(line).not.toContain('hunter2');
+  });
+
+  test('a wrong database password', async () => {
+    const line = await refusal({ DATABASE_URL: elsewhere((url) => (url.password = 'hunter2')) });
+    expect(line).toContain('DATABASE_URL');
+    expect(line).not.toContain('hunter2');
+  });
+
+  test('a database that does not exist', async () => {
+    const line = await refusal({ DATABASE_URL: elsewhere((url) => (url.pathname = '/no_such_database')) });
+    expect(line).toContain('DATABASE_URL');
+    expect(line).toContain('no_such_database');
+    expect(line).not.toContain(decodeURIComponent(new URL(postgresUrl()).password));
+  });
+
+  test('another SECRET_KEY than the database was set up with', async () => {
+    const line = await refusal({ DATABASE_URL: sharedDatabase, SECRET_KEY: 'hunter2 and some more letters of no use' });
+    expect(line).toContain('SECRET_KEY is not the one');
+    expect(line).not.toContain('hunter2');
+  });
+
+  test('a DATA_DIR that is a file, or lies below one, or cannot be made', async () => {
+    const file = join(folder, 'file');
+    await writeFile(file, 'mine');
+    for (const dataDir of [file, join(file, 'data'), '/proc/quartermaster']) {
+      expect(await refusal({ DATA_DIR: dataDir })).toContain(dataDir);
+    }
+    expect(await readFile(file, 'utf8')).toBe('mine');
+  });
+
+  test('a DATA_DIR that cannot hold the secret key, or holds a damaged one', async () => {
+    const file = join(folder, 'file-for-the-key');
+    await writeFile(file, 'mine');
+    const env = { DATABASE_URL: sharedDatabase, SECRET_KEY: '' };
+    expect(await refusal({ ...env, DATA_DIR: file })).toContain(file);
+    const damaged = join(folder, 'damaged');
+    await mkdir(damaged);
+    await writeFile(join(damaged, 'secret-key'), 'hunter2');
+    const line = await refusal({ ...env, DATA_DIR: damaged });
+    expect(line).toContain(`${damaged}/secret-key is damaged`);
+    expect(line).not.toContain('hunter2');
+  });
+
+  test('WORKERS=2 on a port that is taken: told by one worker, once, and no process stays', async () => {
+    const { port } = new URL(sharedApi().url);
+    const { code, stdout, stderr } = await run({ DATABASE_URL: sharedDatabase, PORT: port, WORKERS: '2' });
+    expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
+    expect(stderr.match(/PORT is taken/g)).toHaveLength(1);
+    expect(stderr).not.toMatch(/\s+at |node_modules|dist\//);
+  });
+});
+
+describe('what an operator can set', () => {
+  let database: Database;
+  let server: TestServer;
+  let api: Api;
+
+  beforeAll(async () => {
+    database = await createDatabase();
+    server = await TestServer.start({
+      DATABASE_URL: database.url,
+      REGISTRATION: 'closed',
+      PASSWORD_POLICY: 'length',
+      CORS_ORIGINS: 'https://one.example, https://two.example',
+      TRUST_PROXY: '1',
+      ADMIN_EMAIL: 'Root@Example.com',
+      BODY_LIMIT: '2048',
+      ISSUER: 'https://id.example',
+    });
+    api = new Api(server.url);
+  });
+
+  afterAll(async () => {
+    await server.stop();
+    await database.drop();
+  });
+
+  test('REGISTRATION=closed: administrators alone make accounts', async () => {
+    const body = { username: uniqueName(), password: 'seven purple anchors' };
+    expectProblem(await api.post('/v1/auth/register', body), 403, 'forbidden');
+    expect((await (await api.admin()).post('/v1/users', body)).status).toBe(201);
+    await api.signIn(body.username, body.password);
+  });
+
+  test('PASSWORD_POLICY=length: 15 to 256 characters of any kind, but no common ones', async () => {
+    const admin = await api.admin();
+    const make = (password: string): Promise<Answer> => admin.post('/v1/users', { username: uniqueName(), password });
+    for (const good of ['fifteen letters', 'x y'.repeat(85), 'пятнадцать букв']) {
+      expect((await make(good)).status).toBe(201);
+    }
+    for (const bad of ['Unguessable-7', 'fourteen chars', 'x y'.repeat(86), 'Password!!!!!!!!']) {
+      const answer = await make(bad);
+      expectProblem(answer, 400, 'validation_failed');
+      expect(answer.body.errors).toEqual([{ pointer: '/password', detail: expect.any(String) }]);
+    }
+  });
+
+  test('CORS_ORIGINS: answers those origins, and no other', async () => {
+    const preflight = (origin: string): Promise<Answer> =>
+      api.send('OPTIONS', '/v1/resources', undefined, {
+        headers: { origin, 'access-control-request-method': 'POST', 'access-control-request-headers': 'authorization' },
+      });
+    for (const origin of ['https://one.example', 'https://two.example']) {
+      const answer = await preflight(origin);
+      expect(answer.status).toBe(204);
+      expect(answer.headers.get('access-control-allow-origin')).toBe(origin);
+      expect(answer.headers.get('access-control-allow-methods')).toContain('DELETE');
+      const refused = await api.get('/v1/users/me', { headers: { origin } });
+      expectProblem(refused, 401, 'unauthenticated');
+      expect(refused.headers.get('access-control-allow-origin')).toBe(origin);
+    }
+    for (const origin of ['https://evil.example', 'https://one.example.evil.example', 'null', 'http://one.example']) {
+      expect((await preflight(origin)).headers.get('access-control-allow-origin')).toBeNull();
+      expect((await api.get('/livez', { headers: { origin } })).headers.get('access-control-allow-origin')).toBeNull();
+    }
+  });
+
+  test('CORS is off where it is not set', async () => {
+    const headers = { origin: 'https://one.example' };
+    expect((await sharedApi().get('/livez', { headers })).headers.get('access-control-allow-origin')).toBeNull();
+  });
+
+  /** The address that a sign-in with some X-Forwarded-For is noted with. */
+  async function noted(at: Api, forwarded: string): Promise<string> {
+    const login = { login: 'admin', password: ADMIN_PASSWORD };
+    const { body } = await at.post('/v1/auth/login', login, { headers: { 'x-forwarded-for': forwarded } });
+    return (await at.as(body).get('/v1/auth/sessions?limit=1')).body.data[0].ip;
+  }
+
+  test('TRUST_PROXY=1: what the one proxy says counts, and nothing that it was told', async () => {
+    expect(await noted(api, '203.0.113.9')).toBe('203.0.113.9');
+    expect(await noted(api, '198.51.100.1, 203.0.113.9')).toBe('203.0.113.9');
+    expect(await noted(api, '2001:db8::7')).toBe('2001:db8::7');
+  });
+
+  test('without TRUST_PROXY nobody is believed', async () => {
+    expect(await noted(sharedApi(), '203.0.113.9')).toBe('127.0.0.1');
+  });
+
+  test('ADMIN_EMAIL, ISSUER and BODY_LIMIT hold', async () => {
+    const { accessToken } = await api.signIn('root@example.com', ADMIN_PASSWORD);
+    const claims = JSON.parse(Buffer.from(accessToken.split('.')[1] ?? '', 'base64url').toString());
+    expect(claims.iss).toBe('https://id.example');
+    const answer = await api.as({ accessToken }).post('/v1/resources', { value: 'x'.repeat(2_048) });
+    expectProblem(answer, 413, 'body_too_large');
+  });
+});
+
+describe('the log', () => {
+  let database: Database;
+  let server: TestServer;
+
+  beforeAll(async () => {
+    database = await createDatabase();
+    server = await TestServer.start({ DATABASE_URL: database.url, LOG_LEVEL: 'trace' });
+  });
+
+  afterAll(async () => {
+    await server.stop();
+    await database.drop();
+  });
+
+  /** Waits until the log has come as far as an answer. */
+  async function logged({ headers }: Answer): Promise<void> {
+    while (!server.output.includes(headers.get('x-request-id') ?? 'none')) await sleep(10);
+  }
+
+  /** What of some secrets is in the log, and after which words. */
+  function leaks(secrets: Record<string, string>): string[] {
+    const log = server.output;
+    const found = Object.entries(secrets).filter(([, secret]) => secret !== '' && log.includes(secret));
+    return found.map(([name, secret]) => {
+      const at = log.indexOf(secret);
+      return `${name}, after: ${log.slice(Math.max(0, at - 80), at)}`;
+    });
+  }
+
+  test('holds no secret that was sent or given out, not even at its most talkative', async () => {
+    const api = new Api(server.url);
+    const admin = await api.signIn('admin', ADMIN_PASSWORD);
+    const username = uniqueName();
+    const [password, typo, next] = ['Sesame-Open-77', 'Sesame-Opem-78', 'Sesame-Closed-79'];
+    await api.post('/v1/auth/register', { username, password });
+    const user = await api.signIn(username, password);
+    const { accessToken, refreshToken } = user;
+
+    await api.post('/v1/auth/login', { login: username, password: typo });
+    await api.post('/v1/auth/login', undefined, { raw: `{"login":"${username}","password":"${password}"` });
+    await api.post('/v1/auth/login', { login: username, password, [password]: 1 });
+    await api.post('/v1/auth/login', undefined, { raw: password, headers: { 'content-type': 'text/plain' } });
+    await api.as(user).get(`/v1/users/me?access_token=${accessToken}&password=${password}`);
+    await api.get(`/v1/resources?cursor=${refreshToken}`);
+    await api.as(user).get(`/v1/resources?cursor=${refreshToken}`);
+    await api.get(`/nowhere?token=${accessToken}#${password}`);
+    await api.get('/v1/users/me', { headers: { authorization: `Basic ${password}`, cookie: `token=${refreshToken}` } });
+    await api.get('/v1/users/me', { headers: { authorization: `Bearer ${accessToken}x`, 'x-api-key': password } });
+    const refreshed = (await api.post('/v1/auth/refresh', { refreshToken })).body;
+    await api.as(user).post('/v1/auth/password', { currentPassword: password, newPassword: next });
+    await logged(await api.as(admin).patch(`/v1/users/${username}`, { password }));
+
+    expect(server.output.match(/"msg":"request"/g)?.length).toBeGreaterThan(12);
+    expect(
+      leaks({
+        ...{ password, typo, next, adminPassword: ADMIN_PASSWORD, secretKey: SECRET_KEY },
+        ...{ accessToken, refreshToken, adminToken: admin.accessToken },
+        signature: accessToken.split('.')[2] ?? '',
+        refreshedToken: refreshed.accessToken,
+        anyRefreshToken: 'qmr_',
+        databasePassword: new URL(database.url).password,
+        anyPasswordHash: '$argon2',
+      }),
+    ).toEqual([]);
+  });
+
+  test('tells the faults of the database without what was being written', async () => {
+    const api = new Api(server.url);
+    const [username, password, next] = [uniqueName(), 'Sesame-Open-87', 'Sesame-Closed-89'];
+    const admin = await api.signIn('admin', ADMIN_PASSWORD);
+    await api.post('/v1/auth/register', { username, password });
+    const user = await api.signIn(username, password);
+    // From here on the tables refuse whatever they are given.
+    for (const table of ['users', 'sessions', 'resources']) {
+      await query(database.url, `ALTER TABLE ${table} ADD CONSTRAINT broken CHECK (false) NOT VALID`);
+    }
+    const newcomer = { username: uniqueName(), email: 'private@example.com', password };
+    const faults = [
+      await api.post('/v1/auth/register', newcomer),
+      await api.as(admin).patch(`/v1/users/${username}`, { password: next }),
+      await api.as(user).patch('/v1/users/me', { firstName: 'Adelheid' }),
+      await api.post('/v1/auth/refresh', { refreshToken: user.refreshToken }),
+      await api.as(user).post('/v1/resources', { value: 'Sesame-value-80' }),
+      await api.post('/v1/auth/login', { login: username, password }),
+    ];
+    for (const answer of faults) {
+      expectProblem(answer, 500, 'internal_error');
+      await logged(answer);
+    }
+    for (const { body } of faults) expect(server.output).toContain(`"reqId":"${body.requestId}","err"`);
+    expect(
+      leaks({
+        ...{ password, next, accessToken: user.accessToken, refreshToken: user.refreshToken },
+        anyRefreshToken: 'qmr_',
+        anyPasswordHash: '$argon2',
+        resource: 'Sesame-value-80',
+        email: newcomer.email,
+        name: 'Adelheid',
+      }),
+    ).toEqual([]);
+  });
+});
