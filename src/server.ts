@@ -23,7 +23,7 @@ export interface RunningServer {
 const LAST_KEEP_ALIVE_MS = 100;
 
 /** How long a request that is half sent may take to arrive once the server stops. */
-const LAST_ARRIVAL_MS = 5_000;
+const LAST_ARRIVAL_MS = 3_000;
 
 /** Builds the server and listens. @throws when the port is taken, the database cannot be used, a variable is wrong */
 export async function startServer(env: Env): Promise<RunningServer> {

@@ -9,6 +9,8 @@ const MAIN = fileURLToPath(new URL('../../dist/src/main.js', import.meta.url));
 
 export const ADMIN_PASSWORD = 'Quarter-Master-1';
 
+export const SECRET_KEY = 'a secret of thirty-two characters, only for tests';
+
 /** A Quartermaster in a process of its own, as its users run it. */
 export class TestServer {
   /** What it printed so far. */
@@ -35,7 +37,7 @@ export class TestServer {
         PORT: '0',
         LOG_LEVEL: 'warn',
         ADMIN_PASSWORD,
-        SECRET_KEY: 'a secret of thirty-two characters, only for tests',
+        SECRET_KEY,
         ...env,
       },
       stdio: ['ignore', 'pipe', 'pipe'],

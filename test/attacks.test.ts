@@ -1,0 +1,175 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import net from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { Api, sharedApi } from './support/api.js';
+import { SECRET_KEY, TestServer, createDatabase, query } from './support/server.js';
+
+const ROOT = fileURLToPath(new URL('..', import.meta.url));
+
+/** What an attack on an earlier version found. Each stays refused. */
+describe('an attack', () => {
+  const api = sharedApi();
+
+  test.each([
+    ['of many unknown members', Object.fromEntries(Array.from({ length: 60_000 }, (_, i) => [`m${i}`, 1]))],
+    [
+      'of many members in one',
+      { login: Object.fromEntries(Array.from({ length: 60_000 }, (_, i) => [i, 1])), password: 'x' },
+    ],
+  ])('by a body %s is refused before anything looks at them', async (_name, body) => {
+    const answer = await api.post('/v1/auth/login', body);
+    expect(answer.status).toBe(400);
+    expect(answer.body.errors).toEqual([{ pointer: '', detail: expect.stringContaining('members') }]);
+  });
+
+  test('by many wrong members is answered with a hundred of them', async () => {
+    const body = Object.fromEntries(Array.from({ length: 1_500 }, (_, i) => [`m${i}`, 1]));
+    expect((await api.post('/v1/auth/login', body)).body.errors).toHaveLength(100);
+  });
+
+  test('with something behind a good token, or with spare bits in its signature, is no token', async () => {
+    const user = await api.createUser();
+    const { accessToken } = user;
+    const letters = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_';
+    const last = letters.indexOf(accessToken.slice(-1));
+    const spare = accessToken.slice(0, -1) + letters.charAt(last ^ 1);
+    for (const token of [`${accessToken} junk`, `${accessToken}\tjunk`, `${accessToken}=`, spare]) {
+      const answer = await new Api(api.url, token).get('/v1/users/me');
+      expect({ token, status: answer.status }).toEqual({ token, status: 401 });
+    }
+    expect((await api.as(user).get('/v1/users/me')).status).toBe(200);
+  });
+
+  test('by an address in absolute form finds nothing of it in the answer', async () => {
+    const { port } = new URL(api.url);
+    const socket = net.connect(Number(port), '127.0.0.1');
+    socket.end('GET http://evil.example/nope HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n');
+    let text = '';
+    for await (const chunk of socket) text += String(chunk);
+    expect(text).toContain('"instance":"/nope"');
+    expect(text).not.toContain('evil');
+  });
+
+  test('by e-mails that look the same is taken for what it is', async () => {
+    const name = `x${Date.now().toString(36)}`;
+    const register = (email: string) => api.post('/v1/auth/register', { email, password: 'Unguessable-7' });
+    expect((await register(`${name}é@exämple.org`.normalize('NFC'))).status).toBe(201);
+    expect((await register(`${name}é@exämple.org`.normalize('NFD'))).body.code).toBe('email_taken');
+    expect((await register(`${name}É@xn--exmple-cua.org`)).body.code).toBe('email_taken');
+    expect((await register(`${name}\u200b@example.org`)).body.code).toBe('validation_failed');
+    expect((await api.signIn(`${name}É@EXÄMPLE.org`, 'Unguessable-7')).user.id).toEqual(expect.any(String));
+  });
+});
+
+describe('a server of its own', () => {
+  let database: Awaited<ReturnType<typeof createDatabase>>;
+  beforeAll(async () => {
+    database = await createDatabase();
+  });
+  afterAll(async () => {
+    await database.drop();
+  });
+
+  test('outlives the loss of all its connections, again and again, under load', async () => {
+    const server = await TestServer.start({ DATABASE_URL: database.url, LOG_LEVEL: 'silent' });
+    const api = new Api(server.url);
+    const user = api.as(await api.createUser());
+    const state = { loading: true };
+    const codes = new Set<string>();
+    const load = Array.from({ length: 32 }, async () => {
+      while (state.loading) {
+        const { status, body } = await user.post('/v1/resources', { value: 'x' });
+        codes.add(status === 201 ? 'created' : body.code);
+      }
+    });
+    for (let i = 0; i < 15; i++) {
+      await sleep(100);
+      await query(
+        database.url,
+        `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+         WHERE application_name = 'quartermaster' AND datname = current_database()`,
+      );
+    }
+    state.loading = false;
+    await Promise.all(load);
+    expect([...codes].filter((code) => code !== 'created' && code !== 'database_unavailable')).toEqual([]);
+    expect((await user.get('/v1/users/me')).status).toBe(200);
+    expect(await server.stop()).toBe(0);
+  });
+
+  test('answers 503 to what the database has no time for, and fails nobody else', async () => {
+    const server = await TestServer.start({
+      DATABASE_URL: database.url,
+      LOG_LEVEL: 'silent',
+      DATABASE_STATEMENT_TIMEOUT: '500',
+    });
+    const api = new Api(server.url);
+    const [blocked, free] = [await api.createUser(), await api.createUser()];
+    for (const user of [blocked, free]) await api.as(user).post('/v1/resources', { value: 'x' });
+    const holder = query(
+      database.url,
+      `WITH held AS (SELECT FROM counters WHERE owner_id = '${blocked.id}' FOR UPDATE) SELECT pg_sleep(2), count(*) FROM held`,
+    );
+    await sleep(200);
+    const answers = await Promise.all(
+      Array.from({ length: 20 }, () => api.as(blocked).post('/v1/resources', { value: 'x' })),
+    );
+    expect(new Set(answers.map(({ status, body }) => `${status} ${String(body.code)}`))).toEqual(
+      new Set(['503 overloaded']),
+    );
+    expect(answers[0]?.headers.get('retry-after')).toBe('1');
+    expect((await api.as(free).get('/v1/users/me')).status).toBe(200);
+    await holder;
+    expect((await api.as(blocked).post('/v1/resources', { value: 'x' })).status).toBe(201);
+    expect(await server.stop()).toBe(0);
+  });
+
+  test.each(['1', '2'])(
+    'stops at once with WORKERS=%s though clients hold connections that say nothing',
+    async (WORKERS) => {
+      const server = await TestServer.start({ DATABASE_URL: database.url, WORKERS });
+      const port = Number(new URL(server.url).port);
+      const sockets = Array.from({ length: 20 }, () => net.connect(port, '127.0.0.1').on('error', () => undefined));
+      await Promise.all(sockets.map((socket) => once(socket, 'connect')));
+      expect(await server.stop()).toBe(0);
+      for (const socket of sockets) socket.destroy();
+    },
+  );
+
+  test('answers what it has accepted when npm, the shell and it are all told to stop', async () => {
+    const npm = spawn('npm', ['start'], {
+      cwd: ROOT,
+      detached: true,
+      env: {
+        ...process.env,
+        PORT: '0',
+        DATABASE_URL: database.url,
+        LOG_LEVEL: 'silent',
+        SECRET_KEY,
+      },
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    let output = '';
+    const url = await new Promise<string>((resolve) => {
+      npm.stdout.on('data', (chunk: Buffer) => {
+        output += String(chunk);
+        const match = /listens on (http:\S+)/.exec(output);
+        if (match?.[1]) resolve(match[1]);
+      });
+    });
+    const api = new Api(url);
+    const user = await api.post('/v1/auth/register', {
+      username: `g${Date.now().toString(36)}`,
+      password: 'Unguessable-7',
+    });
+    const logins = Array.from({ length: 40 }, () =>
+      api.post('/v1/auth/login', { login: user.body.username, password: 'Unguessable-7' }).then(({ status }) => status),
+    );
+    await sleep(100);
+    process.kill(-npm.pid!, 'SIGTERM');
+    expect(new Set(await Promise.all(logins))).toEqual(new Set([200]));
+    await new Promise((resolve) => npm.stdout.once('close', resolve));
+  });
+});
