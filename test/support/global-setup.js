@@ -10,23 +10,35 @@ import { TestServer, createDatabase } from './server.js';
  * that most tests share.
  */
 export default async function setup() {
-  const folder = await mkdtemp(join(tmpdir(), 'quartermaster-test-'));
-  // Started by root, PostgreSQL runs as another user, who must get through here.
-  await chmod(folder, 0o755);
-  const given = process.env.TEST_DATABASE_URL;
-  const postgres =
-    given === undefined
-      ? await EmbeddedPostgres.start({ dataDir: join(folder, 'data'), maxConnections: 300 })
-      : undefined;
-  process.env.TEST_POSTGRES_URL = given ?? postgres?.url ?? '';
-  const database = await createDatabase();
-  const server = await TestServer.start({ DATABASE_URL: database.url });
-  process.env.TEST_SERVER_URL = server.url;
-  process.env.TEST_SERVER_DATABASE = database.url;
+  /** What is to be undone, the last first; also when the setup itself fails half-way. */
+  const undo = /** @type {(() => Promise<unknown>)[]} */ ([]);
   globalThis.stopShared = async () => {
-    await server.stop();
-    await database.drop();
-    await postgres?.stop();
-    await rm(folder, { recursive: true, force: true });
+    for (const step of undo.splice(0).reverse()) await step();
   };
+  try {
+    const folder = await mkdtemp(join(tmpdir(), 'quartermaster-test-'));
+    undo.push(() => rm(folder, { recursive: true, force: true }));
+    // Started by root, PostgreSQL runs as another user, who must get through here.
+    await chmod(folder, 0o755);
+    process.env.TEST_POSTGRES_URL = process.env.TEST_DATABASE_URL ?? (await startPostgres(join(folder, 'data'), undo));
+    const database = await createDatabase();
+    undo.push(database.drop);
+    const server = await TestServer.start({ DATABASE_URL: database.url });
+    undo.push(() => server.stop());
+    process.env.TEST_SERVER_URL = server.url;
+    process.env.TEST_SERVER_DATABASE = database.url;
+  } catch (error) {
+    await globalThis.stopShared();
+    throw error;
+  }
+}
+
+/**
+ * @param {string} dataDir
+ * @param {(() => Promise<unknown>)[]} undo
+ */
+async function startPostgres(dataDir, undo) {
+  const postgres = await EmbeddedPostgres.start({ dataDir, maxConnections: 300 });
+  undo.push(() => postgres.stop());
+  return postgres.url;
 }
