@@ -1,4 +1,4 @@
-import { Body, Controller, Delete, Get, Header, HttpCode, Param, Post, Query } from '@nestjs/common';
+import { Body, Controller, Delete, Get, HttpCode, Param, Post, Query } from '@nestjs/common';
 import { ApiTags } from '@nestjs/swagger';
 import { Owned, Public } from '../common/access.js';
 import { Fails } from '../common/api-docs.js';
@@ -37,7 +37,6 @@ export class AuthController {
   @Post('login')
   @Public()
   @HttpCode(200)
-  @Header('cache-control', 'no-store')
   @Fails('invalid_credentials', 'account_disabled', 'overloaded', 'database_unavailable')
   async login(@Body() dto: LoginDto, @RequestOrigin() origin: Origin): Promise<TokensResponse> {
     return toTokensResponse(await this.auth.login(dto, origin));
@@ -47,7 +46,6 @@ export class AuthController {
   @Post('refresh')
   @Public()
   @HttpCode(200)
-  @Header('cache-control', 'no-store')
   @Fails('invalid_token', 'account_disabled', 'database_unavailable')
   async refresh(@Body() dto: RefreshDto): Promise<TokensResponse> {
     return toTokensResponse(await this.auth.refresh(dto.refreshToken));

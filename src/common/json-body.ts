@@ -10,8 +10,17 @@ const MAX_DEPTH = 100;
  */
 const MAX_MEMBERS = 2_000;
 
-/** Whether a text has more than `max` commas outside strings, told without parsing. */
-export function hasMoreMembersThan(json: string, max: number): boolean {
+const EXCESS = {
+  depth: `must not nest deeper than ${String(MAX_DEPTH)} levels`,
+  members: `must not have more than ${String(MAX_MEMBERS)} members`,
+};
+
+/**
+ * What a text has too much of, told in one pass and without parsing: brackets that nest deeper than `maxDepth`, before
+ * all else, or `maxMembers` commas. Inside strings neither counts.
+ */
+function excessOf(json: string, maxDepth: number, maxMembers: number): 'depth' | 'members' | undefined {
+  let depth = 0;
   let commas = 0;
   let inString = false;
   for (let i = 0; i < json.length; i++) {
@@ -20,26 +29,17 @@ export function hasMoreMembersThan(json: string, max: number): boolean {
       if (unit === 0x5c /* \ */) i++;
       else if (unit === 0x22 /* " */) inString = false;
     } else if (unit === 0x22) inString = true;
-    else if (unit === 0x2c /* , */ && ++commas >= max) return true;
+    else if (unit === 0x2c /* , */) commas++;
+    else if (unit === 0x7b /* { */ || unit === 0x5b /* [ */) {
+      if (++depth > maxDepth) return 'depth';
+    } else if (unit === 0x7d || unit === 0x5d) depth--;
   }
-  return false;
+  return commas >= maxMembers ? 'members' : undefined;
 }
 
 /** Whether brackets nest deeper than `max`, told without parsing. Brackets inside strings do not count. */
 export function nestsDeeperThan(json: string, max: number): boolean {
-  let depth = 0;
-  let inString = false;
-  for (let i = 0; i < json.length; i++) {
-    const unit = json.charCodeAt(i);
-    if (inString) {
-      if (unit === 0x5c /* \ */) i++;
-      else if (unit === 0x22 /* " */) inString = false;
-    } else if (unit === 0x22) inString = true;
-    else if (unit === 0x7b /* { */ || unit === 0x5b /* [ */) {
-      if (++depth > max) return true;
-    } else if (unit === 0x7d || unit === 0x5d) depth--;
-  }
-  return false;
+  return excessOf(json, max, Infinity) === 'depth';
 }
 
 /**
@@ -56,12 +56,10 @@ export function acceptJsonBodies(server: FastifyInstance): void {
       done(new Problem('unsupported_media_type', { detail: 'Send the body without Content-Encoding.' }));
     } else if (text === '') {
       done(null, undefined);
-    } else if (nestsDeeperThan(text, MAX_DEPTH)) {
-      done(Problem.field('', `must not nest deeper than ${String(MAX_DEPTH)} levels`));
-    } else if (hasMoreMembersThan(text, MAX_MEMBERS)) {
-      done(Problem.field('', `must not have more than ${String(MAX_MEMBERS)} members`));
     } else {
-      void parse(request, text, done);
+      const excess = excessOf(text, MAX_DEPTH, MAX_MEMBERS);
+      if (excess) done(Problem.field('', EXCESS[excess]));
+      else void parse(request, text, done);
     }
   });
 }
