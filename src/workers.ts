@@ -16,7 +16,7 @@ export class WorkerFailed extends Error {
  * hits all of them is told once.
  */
 export async function startWorkers(count: number): Promise<RunningServer> {
-  // A larger young generation: what 256 requests at once allocate dies young, and the collector took half the time.
+  // A larger young generation: what 256 requests at once allocate dies young, and collecting it took a third of the time.
   cluster.setupPrimary({
     exec: fileURLToPath(new URL('./main.js', import.meta.url)),
     execArgv: [...new Set([...process.execArgv, '--max-semi-space-size=32'])],
