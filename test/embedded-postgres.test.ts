@@ -57,6 +57,8 @@ class Owner {
   }
 
   async stop(): Promise<void> {
+    // One that was refused has ended by itself, and may do so just now.
+    this.process.stdin.on('error', () => undefined);
     this.process.stdin.write('\n');
     await this.ended;
   }
