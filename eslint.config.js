@@ -12,10 +12,14 @@ const MAY_IMPORT = {
   config: [],
   common: ['config'],
   database: ['common', 'config'],
-  users: ['database', 'common', 'config'],
-  auth: ['users', 'database', 'common', 'config'],
-  quota: ['users', 'database', 'common', 'config'],
-  resources: ['quota', 'users', 'database', 'common', 'config'],
+  idempotency: ['database', 'common', 'config'],
+  users: ['idempotency', 'database', 'common', 'config'],
+  auth: ['users', 'idempotency', 'database', 'common', 'config'],
+  quota: ['users', 'idempotency', 'database', 'common', 'config'],
+  plans: ['quota', 'users', 'idempotency', 'database', 'common', 'config'],
+  resources: ['quota', 'users', 'idempotency', 'database', 'common', 'config'],
+  keys: ['quota', 'users', 'idempotency', 'database', 'common', 'config'],
+  apis: ['keys', 'quota', 'users', 'idempotency', 'database', 'common', 'config'],
   platform: ['users', 'database', 'common', 'config'],
 };
 

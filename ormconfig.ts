@@ -1,12 +1,18 @@
 /** The TypeORM CLI's way in: `npm run migration:…`. Works on DATABASE_URL, else on the embedded PostgreSQL. */
 import { DataSource } from 'typeorm';
+import { Api } from './src/apis/api.entity.js';
 import { Session } from './src/auth/session.entity.js';
 import { SigningKey } from './src/auth/signing-key.entity.js';
 import { Env } from './src/config/env.js';
 import { EmbeddedPostgres } from './src/database/embedded-postgres.js';
 import { dataSourceOptions } from './src/database/options.js';
-import { Counter } from './src/quota/counter.entity.js';
-import { Limit } from './src/quota/limit.entity.js';
+import { IdempotencyKey } from './src/idempotency/idempotency-key.entity.js';
+import { ApiKeySecret } from './src/keys/api-key-secret.entity.js';
+import { ApiKey } from './src/keys/api-key.entity.js';
+import { PlanLimit } from './src/plans/plan-limit.entity.js';
+import { PlatformQuota } from './src/quota/platform-quota.entity.js';
+import { Quota } from './src/quota/quota.entity.js';
+import { UsageHour } from './src/quota/usage-hour.entity.js';
 import { Resource } from './src/resources/resource.entity.js';
 import { Plan } from './src/users/plan.entity.js';
 import { User } from './src/users/user.entity.js';
@@ -22,5 +28,19 @@ const env = new Env();
 
 export default new DataSource({
   ...dataSourceOptions(env, await databaseUrl(env)),
-  entities: [User, Plan, Session, SigningKey, Limit, Counter, Resource],
+  entities: [
+    User,
+    Plan,
+    Session,
+    SigningKey,
+    Quota,
+    PlatformQuota,
+    UsageHour,
+    PlanLimit,
+    ApiKey,
+    ApiKeySecret,
+    Api,
+    IdempotencyKey,
+    Resource,
+  ],
 });

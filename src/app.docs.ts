@@ -1,5 +1,6 @@
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { DocumentBuilder, SwaggerModule, type OpenAPIObject } from '@nestjs/swagger';
+import { callPaths } from './apis/call.docs.js';
 import { documentProblems, operationsOf } from './common/api-docs.js';
 import { VERSION } from './version.js';
 
@@ -11,7 +12,12 @@ Every refusal is \`application/problem+json\` (RFC 9457) with a stable \`code\`.
 /** What the parameters of paths stand for. */
 const PATH_PARAMETERS: Record<string, { description: string; example: string }> = {
   user: { description: 'An id, a username, an e-mail, or `me`', example: 'me' },
-  meter: { description: 'What is counted', example: 'resources' },
+  meter: {
+    description:
+      'What is counted: resources, tasks, store.entries, store.bytes, api:<slug>, or api:* for the calls of all APIs',
+    example: 'resources',
+  },
+  slug: { description: 'The name in addresses', example: 'api1' },
   id: { description: 'An id (UUIDv7)', example: '019aa5d2-7c1e-7b1a-9d54-3f0f5a1f2b3c' },
 };
 
@@ -25,13 +31,19 @@ export function openApiDocument(app: NestFastifyApplication): OpenAPIObject {
     .addTag('Sign-in', 'Registration, sign-in, sessions')
     .addTag('Users', 'Accounts: one’s own, and all for administrators')
     .addTag('Quotas', 'How much a user may use, and has used')
+    .addTag('Plans', 'Limits that users share')
+    .addTag('Keys', 'API keys: scopes, limits, rotation')
+    .addTag('APIs', 'The catalogue of metered APIs')
+    .addTag('Calls', 'Metered calls with an API key')
     .addTag('Resources', 'Texts that belong to users, as many as the quota allows')
     .addTag('Health', 'For whoever watches over the server')
     .addBearerAuth({ type: 'http', scheme: 'bearer', bearerFormat: 'JWT', description: 'An access token' })
+    .addApiKey({ type: 'apiKey', in: 'header', name: 'X-API-Key', description: 'An API key' }, 'key')
     .build();
   const document = SwaggerModule.createDocument(app, config, {
     operationIdFactory: (controller, method) => `${controller.replace(/Controller$/, '')}_${method}`,
   });
+  Object.assign(document.paths, callPaths());
   for (const path of Object.values(document.paths)) {
     for (const operation of operationsOf(path)) {
       for (const parameter of operation.parameters ?? []) {

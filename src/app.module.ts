@@ -1,11 +1,15 @@
 import { Module } from '@nestjs/common';
 import { APP_FILTER, APP_PIPE } from '@nestjs/core';
+import { ApisModule } from './apis/apis.module.js';
 import { AuthModule } from './auth/auth.module.js';
 import { CommonModule } from './common/common.module.js';
 import { ProblemFilter } from './common/problem.filter.js';
 import { RequestValidationPipe } from './common/validation.pipe.js';
 import { ConfigModule } from './config/config.module.js';
 import { DatabaseModule } from './database/database.module.js';
+import { IdempotencyModule } from './idempotency/idempotency.module.js';
+import { KeysModule } from './keys/keys.module.js';
+import { PlansModule } from './plans/plans.module.js';
 import { PlatformModule } from './platform/platform.module.js';
 import { QuotaModule } from './quota/quota.module.js';
 import { ResourcesModule } from './resources/resources.module.js';
@@ -17,9 +21,13 @@ import { UsersModule } from './users/users.module.js';
     ConfigModule,
     CommonModule,
     DatabaseModule,
+    IdempotencyModule,
     AuthModule,
     UsersModule,
     QuotaModule,
+    PlansModule,
+    KeysModule,
+    ApisModule,
     ResourcesModule,
     PlatformModule,
   ],

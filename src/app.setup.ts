@@ -5,9 +5,17 @@ import helmet from '@fastify/helmet';
 import type { LoggerService } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
-import { LogController, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
+import {
+  LogController,
+  type FastifyBaseLogger,
+  type FastifyInstance,
+  type FastifyReply,
+  type FastifyRequest,
+} from 'fastify';
 import { pino, type Logger } from 'pino';
 import { serveDocs } from './app.docs.js';
+import { serveCalls } from './apis/call.route.js';
+import { CallsService } from './apis/calls.service.js';
 import { AppModule } from './app.module.js';
 import type { AuthenticatedRequest } from './common/caller.js';
 import { sqlState, violatedConstraint } from './common/database-error.js';
@@ -47,6 +55,8 @@ export async function createApp(env: Env, logger: Logger): Promise<NestFastifyAp
     loggerInstance: logger,
     logController: new LogController({ disableRequestLogging: true }),
     genReqId: requestIds(),
+    // A logger of its own for each request costs more than most requests log: what is logged names its request itself.
+    childLoggerFactory: (parent: FastifyBaseLogger) => parent,
     bodyLimit: env.bodyLimit,
     trustProxy: env.trustProxy,
     // Nest's middleware layer is not used and would cost every request; guards authorise, never middleware.
@@ -70,7 +80,10 @@ export async function createApp(env: Env, logger: Logger): Promise<NestFastifyAp
   const server = adapter.getInstance<FastifyInstance>();
   const patterns: [method: string, pattern: string][] = [];
   server.addHook('onRoute', (route) => {
-    for (const each of [route.method].flat()) patterns.push([each, route.url]);
+    // Whatever is under /docs is a file, or is not there.
+    if (!route.url.startsWith('/docs/')) {
+      for (const each of [route.method].flat()) patterns.push([each, route.url]);
+    }
     // Hooks of their own routes only, in place of Nest interceptors: those cost every route an Observable.
     const { tagged, paged } = (route.config ?? {}) as { tagged?: boolean; paged?: boolean };
     if (tagged) route.onSend = tag;
@@ -110,13 +123,22 @@ export async function createApp(env: Env, logger: Logger): Promise<NestFastifyAp
     app.enableCors({
       origin: env.corsOrigins.includes('*') ? '*' : [...env.corsOrigins],
       methods: ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'],
-      exposedHeaders: ['ETag', 'Link', 'Retry-After', 'X-Request-Id', 'RateLimit', 'RateLimit-Policy'],
+      exposedHeaders: [
+        'ETag',
+        'Link',
+        'Retry-After',
+        'X-Request-Id',
+        'RateLimit',
+        'RateLimit-Policy',
+        'Idempotency-Replayed',
+      ],
       maxAge: 600,
     });
   }
   protect(server);
   serveDocs(app);
   observe(server, logger);
+  await serveCalls(server, app.get(CallsService, { strict: false }));
   await app.init();
   for (const [method, pattern] of patterns) routes.add(method, pattern);
   return app;

@@ -110,7 +110,7 @@ describe('a server of its own', () => {
     for (const user of [blocked, free]) await api.as(user).post('/v1/resources', { value: 'x' });
     const holder = query(
       database.url,
-      `WITH held AS (SELECT FROM counters WHERE owner_id = '${blocked.id}' FOR UPDATE) SELECT pg_sleep(2), count(*) FROM held`,
+      `WITH held AS (SELECT FROM quotas WHERE owner_id = '${blocked.id}' FOR UPDATE) SELECT pg_sleep(2), count(*) FROM held`,
     );
     await sleep(200);
     const answers = await Promise.all(

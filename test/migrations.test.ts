@@ -1,8 +1,9 @@
 import { execFile } from 'node:child_process';
-import { readdir, readFile } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { DataSource, type QueryRunner } from 'typeorm';
 import { migrations } from '../src/database/migrations/index.js';
 import { TestServer, createDatabase, query } from './support/server.js';
 
@@ -12,6 +13,9 @@ const FOLDER = join(ROOT, 'src', 'database', 'migrations');
 /** Where TypeORM itself notes what has run. */
 const NOT_OURS = `relname <> 'migrations' AND relnamespace = 'public'::regnamespace`;
 
+/** Of an owner, but needed by all shards: reference tables. */
+const REFERENCE = `('api_keys', 'api_key_secrets')`;
+
 /** The TypeORM CLI on the compiled configuration, as `npm run migration:…` runs it. */
 async function typeorm(url: string, command: string): Promise<string> {
   const cli = join(ROOT, 'node_modules', 'typeorm', 'cli.js');
@@ -20,7 +24,7 @@ async function typeorm(url: string, command: string): Promise<string> {
   return (await promisify(execFile)(process.execPath, args, { cwd: ROOT, env })).stdout;
 }
 
-/** Every table, column, constraint and index, as PostgreSQL describes them. */
+/** Every table, column, view, function, trigger, constraint and index, as PostgreSQL describes them. */
 function schemaOf(url: string): Promise<unknown[]> {
   return query(
     url,
@@ -29,6 +33,9 @@ function schemaOf(url: string): Promise<unknown[]> {
      FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
      LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
      WHERE ${NOT_OURS} AND relkind = 'r'
+     UNION ALL SELECT relname, pg_get_viewdef(c.oid) FROM pg_class c WHERE ${NOT_OURS} AND relkind = 'v'
+     UNION ALL SELECT proname, pg_get_functiondef(oid) FROM pg_proc WHERE pronamespace = 'public'::regnamespace
+     UNION ALL SELECT tgname, pg_get_triggerdef(t.oid) FROM pg_trigger t JOIN pg_class c ON c.oid = tgrelid WHERE ${NOT_OURS} AND NOT tgisinternal
      UNION ALL SELECT conname, pg_get_constraintdef(o.oid) FROM pg_constraint o JOIN pg_class c ON c.oid = conrelid WHERE ${NOT_OURS}
      UNION ALL SELECT relname, pg_get_indexdef(c.oid) FROM pg_class c WHERE ${NOT_OURS} AND relkind = 'i' AND relname NOT LIKE 'PK_%'
      ORDER BY 1, 2`,
@@ -67,6 +74,98 @@ describe('the migrations', () => {
     expect(await typeorm(database.url, 'schema:log')).toContain('Your schema is up to date');
   });
 
+  test('keep what users own: limits, credits and counts, from the first on and back', async () => {
+    const kept = await createDatabase();
+    const source = new DataSource({ type: 'postgres', url: kept.url, migrations: migrations.slice(0, 2) });
+    /** Runs the migrations as far as the one of that number. */
+    const up = async (last: number): Promise<void> => {
+      const { migrations: all } = source;
+      Object.assign(source, { migrations: all.slice(0, last) });
+      await source.runMigrations();
+      Object.assign(source, { migrations: all });
+    };
+    const ids = ['a', 'b', 'c'].map((digit) => `019aa5d2-7c1e-7b1a-9d54-00000000000${digit}`);
+    const [a = '', b = '', c = ''] = ids;
+    const limits = [
+      { owner: a, meter: 'resources', amount: 5 },
+      { owner: a, meter: 'tasks', amount: null },
+      { owner: b, meter: 'tasks', amount: 0 },
+    ];
+    const counters = [
+      { owner: a, meter: 'resources', used: 2 },
+      { owner: c, meter: 'resources', used: 1 },
+    ];
+    const before = async (): Promise<unknown> => ({
+      limits: await query(
+        kept.url,
+        'SELECT owner_id AS owner, meter, amount::int FROM limits ORDER BY owner_id, meter',
+      ),
+      counters: await query(
+        kept.url,
+        `SELECT owner_id AS owner, meter, used::int FROM counters WHERE used > 0 ORDER BY owner_id, meter`,
+      ),
+    });
+    const after = (): Promise<unknown> =>
+      query(
+        kept.url,
+        `SELECT owner_id AS owner, meter, limits[1]::int AS limit, counts::int[] FROM quotas ORDER BY owner_id, meter`,
+      );
+    const quotas = [
+      { owner: a, meter: 'resources', limit: 5, counts: [2, 0, 0, 0, 0] },
+      { owner: a, meter: 'tasks', limit: -1, counts: [0, 0, 0, 0, 0] },
+      { owner: b, meter: 'tasks', limit: 0, counts: [0, 0, 0, 0, 0] },
+      { owner: c, meter: 'resources', limit: null, counts: [1, 0, 0, 0, 0] },
+    ];
+    await source.initialize();
+    await up(1);
+    for (const id of ids) {
+      await query(kept.url, `INSERT INTO users (id, username, username_key, password_hash) VALUES ($1, $2, $2, 'x')`, [
+        id,
+        `u${id.at(-1) ?? ''}`,
+      ]);
+    }
+    for (const { owner, meter, amount } of limits) {
+      const values = [owner, meter, amount];
+      await query(
+        kept.url,
+        `INSERT INTO limits (owner_id, meter, period, amount) VALUES ($1, $2, 'lifetime', $3)`,
+        values,
+      );
+    }
+    for (const { owner, meter, used } of counters) {
+      await query(kept.url, 'INSERT INTO counters (owner_id, meter, used) VALUES ($1, $2, $3)', [owner, meter, used]);
+    }
+    await query(
+      kept.url,
+      `INSERT INTO resources (owner_id, id, value) SELECT $1, gen_random_uuid(), 'x' FROM generate_series(1, 2)`,
+      [a],
+    );
+
+    await up(2);
+    expect(await after()).toEqual(quotas);
+    // What has no place in the older schema does not stand in the way back.
+    await query(
+      kept.url,
+      `INSERT INTO quotas (owner_id, key_id, meter, limits, counts) VALUES
+         ($1, DEFAULT, 'api:*', '{5,NULL,NULL,7,NULL}', '{1,1,1,1,1}'), ($1, gen_random_uuid(), 'api:api1', NULL, '{1,1,1,1,1}')`,
+      [a],
+    );
+    await query(
+      kept.url,
+      `INSERT INTO platform_quotas (meter, limits) VALUES ('resources', '{9,NULL,NULL,NULL,NULL}')`,
+    );
+    await source.undoLastMigration();
+    expect(await before()).toEqual({ limits, counters });
+    await up(2);
+    expect(await after()).toEqual(quotas);
+    expect(await query(kept.url, 'SELECT count(*)::int AS count FROM resources')).toEqual([{ count: 2 }]);
+    expect(await query(kept.url, 'SELECT slug, answer FROM apis ORDER BY slug')).toEqual(
+      [1, 2, 3].map((n) => ({ slug: `api${String(n)}`, answer: `API${String(n)}` })),
+    );
+    await source.destroy();
+    await kept.drop();
+  });
+
   test('name every constraint and index themselves', async () => {
     const made = await query(
       database.url,
@@ -75,8 +174,10 @@ describe('the migrations', () => {
        UNION SELECT i.relname FROM pg_index x JOIN pg_class i ON i.oid = indexrelid JOIN pg_class ON pg_class.oid = indrelid
        WHERE pg_class.relname <> 'migrations' AND i.relnamespace = 'public'::regnamespace`,
     );
-    const files = await migrationFiles();
-    const source = (await Promise.all(files.map((file) => readFile(join(FOLDER, file), 'utf8')))).join('\n');
+    const statements: string[] = [];
+    const runner = { query: (text: string) => Promise.resolve(statements.push(text)) } as unknown as QueryRunner;
+    for (const migration of migrations) await new migration().up(runner);
+    const source = statements.join('\n');
     const named = new Set([...source.matchAll(/\b(?:CONSTRAINT|INDEX) (\w+)/g)].map(([, name]) => name));
     expect(made.length).toBeGreaterThan(20);
     expect(made.map(({ name }) => name).filter((name) => !named.has(name))).toEqual([]);
@@ -90,17 +191,23 @@ describe('the migrations', () => {
        JOIN pg_attribute a ON a.attrelid = x.indrelid AND a.attnum = x.indkey[0]
        WHERE (indisunique OR indisprimary)
          AND EXISTS (SELECT FROM pg_attribute o WHERE o.attrelid = x.indrelid AND o.attname = 'owner_id')
-         AND i.relnamespace = 'public'::regnamespace
+         AND i.relnamespace = 'public'::regnamespace AND x.indrelid::regclass::text NOT IN ${REFERENCE}
        ORDER BY 1`,
     );
     expect(keys.map(({ key }) => key)).toEqual(
-      expect.arrayContaining(['counters_pkey', 'limits_pkey', 'resources_pkey', 'sessions_pkey']),
+      expect.arrayContaining([
+        'idempotency_keys_pkey',
+        'quotas_pkey',
+        'resources_pkey',
+        'sessions_pkey',
+        'usage_hours_pkey',
+      ]),
     );
     expect(keys.filter(({ first }) => first !== 'owner_id')).toEqual([]);
   });
 
   test('of a tenant refer only to what all shards have, or stay within one owner', async () => {
-    const tenant = `EXISTS (SELECT FROM pg_attribute WHERE attname = 'owner_id' AND attrelid =`;
+    const tenant = `EXISTS (SELECT FROM pg_attribute a WHERE attname = 'owner_id' AND a.attrelid::regclass::text NOT IN ${REFERENCE} AND attrelid =`;
     const crossing = await query(
       database.url,
       `SELECT conname FROM pg_constraint c WHERE contype = 'f' AND ${tenant} conrelid) AND ${tenant} confrelid)

@@ -39,9 +39,9 @@ interface Use {
 
 /** What the counters say and what there is, in one snapshot. */
 const USE = `
-  SELECT u.id AS owner, coalesce(c.used, 0)::int AS used,
+  SELECT u.id AS owner, coalesce(q.counts[1], 0)::int AS used,
          (SELECT count(*)::int FROM resources r WHERE r.owner_id = u.id) AS rows
-  FROM users u LEFT JOIN counters c ON c.owner_id = u.id AND c.meter = 'resources'`;
+  FROM users u LEFT JOIN quotas q ON q.owner_id = u.id AND q.meter = 'resources'`;
 
 /** Looks at every user's use over and over while `work` goes on, and once more after it. */
 async function watching(database: Database, work: () => Promise<unknown>): Promise<Use[][]> {
@@ -354,11 +354,11 @@ describe('two processes on one database', () => {
       const left = await query(
         database.url,
         `SELECT (SELECT count(*)::int FROM resources WHERE owner_id = $1) AS resources,
-                (SELECT count(*)::int FROM counters WHERE owner_id = $1) AS counters,
+                (SELECT count(*)::int FROM quotas WHERE owner_id = $1) AS quotas,
                 (SELECT count(*)::int FROM sessions WHERE owner_id = $1) AS sessions`,
         [user.id],
       );
-      expect(left).toEqual([{ resources: 0, counters: 0, sessions: 0 }]);
+      expect(left).toEqual([{ resources: 0, quotas: 0, sessions: 0 }]);
     }
     const codes = Object.keys(tally(answers)).sort();
     expect(codes.filter((code) => !['201', '204', '401 invalid_token', '404 not_found'].includes(code))).toEqual([]);
@@ -605,7 +605,7 @@ describe('while the database is away', () => {
     holder.on('error', () => undefined);
     await holder.connect();
     await holder.query('BEGIN');
-    await holder.query('SELECT FROM counters FOR UPDATE');
+    await holder.query('SELECT FROM quotas FOR UPDATE');
     const underWay = api.as(user).post('/v1/resources', { value: 'lost' });
     const cut = `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
       WHERE wait_event_type = 'Lock' AND application_name = 'quartermaster'`;

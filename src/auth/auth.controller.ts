@@ -2,10 +2,12 @@ import { Body, Controller, Delete, Get, HttpCode, Param, Post, Query } from '@ne
 import { ApiTags } from '@nestjs/swagger';
 import { Owned, Public } from '../common/access.js';
 import { Fails } from '../common/api-docs.js';
-import { CurrentCaller, RequestOrigin, type Caller, type Origin } from '../common/caller.js';
+import { CurrentCaller, RequestOrigin, loginKey, type Caller, type Origin } from '../common/caller.js';
 import { IdPipe } from '../common/id.pipe.js';
 import { Paged } from '../common/page-link.js';
 import { PageQuery, mapPage } from '../common/page.js';
+import { Idempotency, type Attempt } from '../idempotency/idempotency.js';
+import { CurrentAttempt, Idempotent } from '../idempotency/idempotent.js';
 import { UserResponse, toUserResponse } from '../users/user.dto.js';
 import { ACCESS_TOKEN_SECONDS } from './access-tokens.js';
 import {
@@ -23,14 +25,21 @@ import type { Session } from './session.entity.js';
 @ApiTags('Sign-in')
 @Controller('v1/auth')
 export class AuthController {
-  constructor(private readonly auth: AuthService) {}
+  constructor(
+    private readonly auth: AuthService,
+    private readonly idempotency: Idempotency,
+  ) {}
 
   /** Register: make an account of one's own */
   @Post('register')
   @Public()
+  @Idempotent()
   @Fails('forbidden', 'username_taken', 'email_taken', 'overloaded', 'database_unavailable')
-  async register(@Body() dto: RegisterDto): Promise<UserResponse> {
-    return toUserResponse(await this.auth.register(dto));
+  async register(@Body() dto: RegisterDto, @CurrentAttempt() attempt: Attempt): Promise<UserResponse> {
+    // Nobody is signed in yet: whoever registers under another name is somebody else.
+    const credential = `register:${loginKey(dto.username ?? dto.email ?? '')}`;
+    const own = { ...attempt, request: { ...attempt.request, credential } };
+    return this.idempotency.respond(own, async (tx) => toUserResponse(await this.auth.register(dto, tx)));
   }
 
   /** Sign in */

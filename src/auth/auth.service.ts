@@ -39,9 +39,9 @@ export class AuthService {
     private readonly cursors: Cursors,
   ) {}
 
-  async register(dto: RegisterDto): Promise<UserRow> {
+  async register(dto: RegisterDto, tx?: Transaction): Promise<UserRow> {
     if (this.env.registration === 'closed') throw new Problem('forbidden', { detail: 'Registration is closed.' });
-    return this.users.create(dto, null);
+    return this.users.create(dto, null, tx);
   }
 
   /** @throws Problem invalid_credentials, the same for an unknown login and a wrong password; account_disabled */

@@ -1,5 +1,5 @@
 import { Injectable, type CanActivate, type ExecutionContext } from '@nestjs/common';
-import type { AuthenticatedRequest, Caller } from '../common/caller.js';
+import { isRepeated, type AuthenticatedRequest, type Caller } from '../common/caller.js';
 import { Problem } from '../common/problem.js';
 import { AccessRules } from './access-rules.js';
 import { AccessTokens } from './access-tokens.js';
@@ -21,6 +21,9 @@ export class AuthenticationGuard implements CanActivate {
   }
 
   private async authenticate(request: AuthenticatedRequest): Promise<boolean> {
+    if (isRepeated(request, 'authorization')) {
+      throw new Problem('invalid_token', { detail: 'Send one Authorization header.' });
+    }
     request.caller = await this.identify(bearerToken(request.headers.authorization));
     return true;
   }

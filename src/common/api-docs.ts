@@ -40,11 +40,16 @@ export class ProblemBody {
 }
 
 /** How the codes of an operation stand in the document while it is being made. */
-const MARK = 'x-problem-';
+const MARK = 'x-problem-' as const;
 
 /** Documents that a route can refuse with these codes. May be given several times on one route. */
 export function Fails(...codes: ProblemCode[]): MethodDecorator {
-  return applyDecorators(ApiExtraModels(ProblemBody), ...codes.map((code) => ApiExtension(MARK + code, true)));
+  return applyDecorators(ApiExtraModels(ProblemBody), ...codes.map((code) => ApiExtension(...markOf(code))));
+}
+
+/** What `Fails` leaves in an operation. @param status where it is not the code's usual one */
+export function markOf(code: ProblemCode, status: number = PROBLEMS[code][0]): [`x-problem-${ProblemCode}`, number] {
+  return [`${MARK}${code}`, status];
 }
 
 type Operation = NonNullable<OpenAPIObject['paths'][string]['get']>;
@@ -61,25 +66,31 @@ export function operationsOf(path: OpenAPIObject['paths'][string]): Operation[] 
  */
 export function documentProblems(operation: Operation): void {
   const marks = Object.keys(operation).filter((key) => key.startsWith(MARK));
-  const declared = marks.map((mark) => mark.slice(MARK.length) as ProblemCode);
+  const codes = new Map<ProblemCode, number>(
+    marks.map((mark) => [
+      mark.slice(MARK.length) as ProblemCode,
+      operation[mark as keyof Operation] as unknown as number,
+    ]),
+  );
   for (const mark of marks) Reflect.deleteProperty(operation, mark);
-  const codes = new Set([
-    ...declared,
-    'validation_failed' as const,
-    'internal_error' as const,
+  for (const code of [
+    'validation_failed',
+    'internal_error',
     ...(operation.requestBody ? BODY_PROBLEMS : []),
-  ]);
+  ] as const) {
+    codes.set(code, PROBLEMS[code][0]);
+  }
   for (const [status, response] of Object.entries(operation.responses)) {
     if (response && 'description' in response) response.description ||= STATUS_CODES[status] ?? '';
   }
-  for (const status of new Set([...codes].map((code) => PROBLEMS[code][0]))) {
-    const same = [...codes].filter((code) => PROBLEMS[code][0] === status);
+  for (const status of new Set(codes.values())) {
+    const same = [...codes.keys()].filter((code) => codes.get(code) === status);
     operation.responses[status] = {
       description: same.map((code) => `\`${code}\`: ${PROBLEMS[code][1]}`).join('. '),
       content: {
         'application/problem+json': {
           schema: { $ref: getSchemaPath(ProblemBody) },
-          examples: Object.fromEntries(same.map((code) => [code, { value: exampleOf(code) }])),
+          examples: Object.fromEntries(same.map((code) => [code, { value: exampleOf(code, status) }])),
         },
       },
     };
@@ -88,8 +99,8 @@ export function documentProblems(operation: Operation): void {
 
 const BODY_PROBLEMS = ['malformed_json', 'body_too_large', 'unsupported_media_type'] as const satisfies ProblemCode[];
 
-function exampleOf(code: ProblemCode): Partial<ProblemBody> {
-  const [status, title] = PROBLEMS[code];
+function exampleOf(code: ProblemCode, status: number): Partial<ProblemBody> {
+  const [, title] = PROBLEMS[code];
   const errors = [{ pointer: '/password', detail: 'must have an upper-case letter' }];
   return {
     type: 'about:blank',

@@ -37,6 +37,20 @@ export const RequestOrigin = createParamDecorator((_data: unknown, context: Exec
   return { ip: request.ip, userAgent: request.headers['user-agent']?.slice(0, 512) ?? null };
 });
 
+/**
+ * Whether a request has a header several times. Node keeps the first and drops the others unseen: of two credentials
+ * nobody could say which one counts.
+ */
+export function isRepeated({ raw }: FastifyRequest, header: string): boolean {
+  const { rawHeaders } = raw;
+  let times = 0;
+  for (let i = 0; i < rawHeaders.length; i += 2) {
+    const name = rawHeaders[i];
+    if (name?.length === header.length && name.toLowerCase() === header) times++;
+  }
+  return times > 1;
+}
+
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 
 /** Whether a text is written as an id is. Usernames hold neither `-` nor `@`, so id, email and username never clash. */

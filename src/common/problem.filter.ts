@@ -14,8 +14,9 @@ export class ProblemFilter implements ExceptionFilter {
     const http = host.switchToHttp();
     const request = http.getRequest<FastifyRequest>();
     const reply = http.getResponse<FastifyReply>();
-    const problem = this.problemOf(thrown, request);
-    if (problem.status >= 500) request.log.error({ err: thrown, code: problem.code }, 'request failed');
+    const problem = toProblem(thrown) ?? this.unknownRoute(request);
+    if (problem.status >= 500)
+      request.log.error({ reqId: request.id, err: thrown, code: problem.code }, 'request failed');
     if (reply.sent || reply.raw.headersSent) return;
     if (problem.code === 'body_too_large') {
       // Closed with the body unread, the connection is reset, and the sender never sees why.
@@ -27,26 +28,27 @@ export class ProblemFilter implements ExceptionFilter {
     }
   }
 
-  private problemOf(thrown: unknown, request: FastifyRequest): Problem {
-    if (thrown instanceof Problem) return thrown;
-    if (isDatabaseUnavailable(thrown)) return new Problem('database_unavailable', { retryAfter: 1 });
-    if (isOverload(thrown)) return new Problem('overloaded', { retryAfter: 1 });
-    const status = statusOf(thrown);
-    // 403: @fastify/static, of a path that leaves its folder.
-    if (status === 404 || status === 403) return this.unknownRoute(request);
-    if (status === 413) return new Problem('body_too_large');
-    if (status === 415) return new Problem('unsupported_media_type', { detail: 'Send application/json.' });
-    if (status === 400 && isBodyError(thrown)) return new Problem('malformed_json');
-    if (status === 400) return new Problem('validation_failed');
-    if (status === 503) return new Problem('overloaded', { retryAfter: 1 });
-    return new Problem('internal_error');
-  }
-
   private unknownRoute(request: FastifyRequest): Problem {
     const allow = this.routes.methodsOf(pathOf(request));
     if (allow.length === 0 || allow.includes(request.method)) return new Problem('not_found');
     return new Problem('method_not_allowed', { allow });
   }
+}
+
+/** What is answered to whatever was thrown; undefined where the route is unknown. */
+export function toProblem(thrown: unknown): Problem | undefined {
+  if (thrown instanceof Problem) return thrown;
+  if (isDatabaseUnavailable(thrown)) return new Problem('database_unavailable', { retryAfter: 1 });
+  if (isOverload(thrown)) return new Problem('overloaded', { retryAfter: 1 });
+  const status = statusOf(thrown);
+  // 403: @fastify/static, of a path that leaves its folder.
+  if (status === 404 || status === 403) return undefined;
+  if (status === 413) return new Problem('body_too_large');
+  if (status === 415) return new Problem('unsupported_media_type', { detail: 'Send application/json.' });
+  if (status === 400 && isBodyError(thrown)) return new Problem('malformed_json');
+  if (status === 400) return new Problem('validation_failed');
+  if (status === 503) return new Problem('overloaded', { retryAfter: 1 });
+  return new Problem('internal_error');
 }
 
 /** So much of a body that is too large is read and thrown away before the answer. */
@@ -94,6 +96,7 @@ export function sendProblem(problem: Problem, request: FastifyRequest, reply: Fa
 function headersOf(problem: Problem): Record<string, string> {
   const { extra, status } = problem;
   return {
+    ...extra.headers,
     ...(extra.retryAfter === undefined ? {} : { 'retry-after': String(Math.max(1, Math.ceil(extra.retryAfter))) }),
     ...(extra.allow ? { allow: extra.allow.join(', ') } : {}),
     ...(status === 401 ? { 'www-authenticate': challengeOf(problem.code) } : {}),

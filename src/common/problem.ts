@@ -11,6 +11,8 @@ export const PROBLEMS = {
   invalid_api_key: [401, 'The API key is not valid'],
   credits_exhausted: [402, 'No credits left'],
   forbidden: [403, 'Not allowed'],
+  plan_in_use: [409, 'Users have the plan'],
+  upstream_failed: [502, 'The API did not answer'],
   quota_exceeded: [403, 'The quota is used up'],
   scope_denied: [403, 'The key does not cover this API'],
   account_disabled: [403, 'The account is disabled'],
@@ -47,6 +49,8 @@ export interface ProblemExtra {
   errors?: FieldError[];
   /** Seconds, sent as `Retry-After`. */
   retryAfter?: number;
+  /** Further headers of the answer. */
+  headers?: Record<string, string>;
   /** Methods, sent as `Allow`. */
   allow?: string[];
   /** Overrides the code's status where the contract gives one code two (`quota_exceeded` is 403 for gauges, 429 for calls). */

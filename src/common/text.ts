@@ -39,3 +39,24 @@ export function MayBeMissing(): PropertyDecorator {
 export function MayBeNull(): PropertyDecorator {
   return ValidateIf((_object, value) => value !== undefined && value !== null);
 }
+
+/** RFC 3339, section 5.6: date and time with an offset. */
+const MOMENT = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)$/i;
+
+/** RFC 3339 has four digits for a year. */
+const YEAR_10000 = 253_402_300_800_000;
+
+/** A moment to come, with its offset from UTC. */
+export function IsFuture(): PropertyDecorator {
+  return IsMatch(
+    'isFuture',
+    (value) => MOMENT.test(value) && isReal(value) && Date.parse(value) > Date.now() && Date.parse(value) < YEAR_10000,
+    'be a time to come, like 2030-01-31T12:00:00Z',
+  );
+}
+
+/** Whether a date exists: JavaScript takes February 30 for March 2. */
+function isReal(moment: string): boolean {
+  const [year = 0, month = 0, day = 0] = moment.slice(0, 10).split('-').map(Number);
+  return month >= 1 && month <= 12 && day >= 1 && day <= new Date(Date.UTC(year, month, 0)).getUTCDate();
+}

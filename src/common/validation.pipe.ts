@@ -22,6 +22,7 @@ export class RequestValidationPipe extends ValidationPipe {
   }
 
   override async transform(value: unknown, metadata: ArgumentMetadata): Promise<unknown> {
+    if (value === undefined && mayBeMissing(metadata)) return super.transform({}, metadata) as Promise<unknown>;
     // class-validator checks an array element by element and lets it through in place of the object the DTO describes.
     if (metadata.type === 'body' && (typeof value !== 'object' || value === null || Array.isArray(value))) {
       throw Problem.field('', 'must be a JSON object');
@@ -29,6 +30,11 @@ export class RequestValidationPipe extends ValidationPipe {
     if (metadata.type === 'body' || metadata.type === 'query') refuseInherited(value);
     return super.transform(value, metadata) as Promise<unknown>;
   }
+}
+
+/** Whether a route does as well without a body: its DTO says so by a static member `mayBeMissing`. */
+function mayBeMissing({ type, metatype }: ArgumentMetadata): boolean {
+  return type === 'body' && metatype !== undefined && 'mayBeMissing' in metatype;
 }
 
 /** class-transformer drops names that every object has before the whitelist can refuse them. */

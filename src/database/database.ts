@@ -56,6 +56,11 @@ export class Database {
     return retrying(() => this.attempt(work));
   }
 
+  /** Runs `work` in a transaction that is open already, or else in one of its own. */
+  within<T>(tx: Transaction | undefined, work: (tx: Transaction) => Promise<T>): Promise<T> {
+    return tx ? work(tx) : this.transaction(work);
+  }
+
   /** Whether the database answers, and has run every migration that this program knows. */
   async isReady(): Promise<boolean> {
     const done = await this.query<{ name: string }>(MIGRATIONS_DONE, []).catch((error: unknown) => {

@@ -1,11 +1,35 @@
+import { applyDecorators } from '@nestjs/common';
 import { ApiProperty, ApiPropertyOptional } from '@nestjs/swagger';
 import { IsIn, IsInt, Max, Min, ValidateIf } from 'class-validator';
-import { MayBeMissing } from '../common/text.js';
-import { WINDOWS, type Window } from './meters.js';
+import { IsMatch, MayBeMissing } from '../common/text.js';
+import { WINDOWS, isMeter, isSlug, type Window } from './meters.js';
+
+/** How much a limit allows: a whole number, or null. */
+export const IsAmount = (): PropertyDecorator =>
+  applyDecorators(
+    ApiProperty({ type: 'integer', nullable: true, minimum: 0 }),
+    ValidateIf((_object, value) => value !== null),
+    IsInt(),
+    Min(0),
+    Max(Number.MAX_SAFE_INTEGER),
+  );
+
+/** How an API or a plan is named. */
+export const IsSlug = (): PropertyDecorator =>
+  applyDecorators(
+    ApiProperty({ pattern: '^[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?$', maxLength: 64 }),
+    IsMatch('isSlug', isSlug, 'be a slug: lower-case letters, digits, and hyphens between them; 64 at most'),
+  );
+
+/** Limits that one plan or key may have. */
+export const MAX_LIMITS = 100;
+
+export const IsMeter = (): PropertyDecorator =>
+  IsMatch('isMeter', isMeter, 'be a meter: resources, tasks, store.entries, store.bytes, api:<slug> or api:*');
 
 export class WindowQuery {
-  /** In what stretch of time the limit counts; a gauge knows only `lifetime` */
-  @ApiPropertyOptional({ example: 'lifetime' })
+  /** In what stretch of time (UTC) the limit counts: `lifetime` where it is missing; a gauge knows no other */
+  @ApiPropertyOptional({ enum: WINDOWS, example: 'lifetime' })
   @MayBeMissing()
   @IsIn(WINDOWS)
   window?: Window;
@@ -16,21 +40,65 @@ export class SetQuotaDto extends WindowQuery {
    * How much may be used; 0 is nothing, `null` is unlimited
    * @example 50
    */
-  @ApiProperty({ type: 'integer', nullable: true })
-  @ValidateIf((_object, value) => value !== null)
-  @IsInt()
-  @Min(0)
-  @Max(Number.MAX_SAFE_INTEGER)
+  @IsAmount()
   limit!: number | null;
 }
 
-/** A limit and how much of it is used. */
+/** A limit of a plan or a key. */
+export class LimitDto extends SetQuotaDto {
+  /**
+   * What is counted: `resources`, `tasks`, `store.entries`, `store.bytes`, `api:<slug>`, or `api:*` for the calls of all APIs
+   * @example api:api1
+   */
+  @IsMeter()
+  meter!: string;
+}
+
+/** A limit that was judged and how much of it is used. */
+export class LimitResponse {
+  /**
+   * Whose limit it is
+   * @example user
+   */
+  scope!: 'platform' | 'plan' | 'user' | 'key';
+
+  /** @example api:api1 */
+  meter!: string;
+
+  /** @example day */
+  @ApiProperty({ enum: WINDOWS })
+  window!: Window;
+
+  /** @example 1000 */
+  @ApiProperty({ type: 'integer' })
+  limit!: number;
+
+  /** @example 958 */
+  @ApiProperty({ type: 'integer' })
+  used!: number;
+
+  /**
+   * Never below 0
+   * @example 42
+   */
+  @ApiProperty({ type: 'integer' })
+  remaining!: number;
+
+  /**
+   * When the window ends; null for `lifetime`
+   * @example 2026-12-01T00:00:00.000Z
+   */
+  resetsAt!: string | null;
+}
+
+/** What may be used of a meter in a window, and how much is. */
 export class QuotaResponse {
   /** @example resources */
   meter!: string;
 
   /** @example lifetime */
-  window!: string;
+  @ApiProperty({ enum: WINDOWS })
+  window!: Window;
 
   /**
    * null: unlimited
@@ -57,10 +125,10 @@ export class QuotaResponse {
   resetsAt!: string | null;
 
   /**
-   * Whose limit it is: `platform`, `plan`, `user` or `key`
+   * Whose limit it is
    * @example user
    */
-  scope!: string;
+  scope!: 'platform' | 'plan' | 'user' | 'key';
 }
 
 export class QuotaList {

@@ -2,48 +2,221 @@ import { Injectable } from '@nestjs/common';
 import { violatedConstraint } from '../common/database-error.js';
 import { Problem } from '../common/problem.js';
 import { Database, type Transaction } from '../database/database.js';
-import type { Gauge, Window } from './meters.js';
+import { ALL_CALLS, WINDOWS, isFlow, type Window } from './meters.js';
+import { NO_KEY } from './quota.entity.js';
+
+/** By window, in the order of WINDOWS. */
+export type Limits = (number | null)[] | null;
 
 export interface QuotaRow {
   meter: string;
-  limit: number | null;
-  used: number;
+  /** Its own: null is not said, −1 is unlimited. */
+  limits: Limits;
+  /** What the owner's plan says. */
+  planLimits: Limits;
+  /** Of the windows that hold `moment`. */
+  counts: number[];
+  moment: Date;
 }
 
+export interface KeyQuotaRow extends QuotaRow {
+  keyId: string;
+  /** When the key last called that API. */
+  usedAt: Date | null;
+}
+
+/** An owner as a whole, or one of its keys. */
+export interface Holder {
+  ownerId: string;
+  /** Missing: the owner as a whole. */
+  keyId?: string;
+}
+
+/** What a row has used of the windows that hold this moment. */
+const COUNTS_NOW = `ARRAY[counts[1], ${WINDOWS.slice(1)
+  .map((window, i) => `CASE WHEN at >= window_start('${window}', now()) THEN counts[${i + 2}] ELSE 0 END`)
+  .join(', ')}]`;
+
+/** Every meter there is, and those that something is said of. */
 const LIST = {
   name: 'quotas-list',
   text: `
-    SELECT m.meter, l.amount AS "limit", coalesce(c.used, 0) AS used
-    FROM unnest($2::text[]) WITH ORDINALITY AS m (meter, ord)
-    LEFT JOIN limits l ON l.owner_id = $1 AND l.meter = m.meter AND l.period = 'lifetime'
-    LEFT JOIN counters c ON c.owner_id = $1 AND c.meter = m.meter
-    ORDER BY m.ord`,
+    SELECT m.meter, q.limits, p.limits AS "planLimits", now() AS moment,
+      CASE WHEN m.meter LIKE 'api:%' THEN calls_used($1, '${NO_KEY}', m.meter, now())
+        ELSE coalesce(q.counts, '{0,0,0,0,0}') END AS counts
+    FROM (
+      SELECT unnest($2::text[]) AS meter UNION SELECT 'api:' || slug FROM apis
+      UNION SELECT meter FROM quotas WHERE owner_id = $1 AND key_id = '${NO_KEY}'
+    ) m
+    JOIN users u ON u.id = $1
+    LEFT JOIN quotas q ON q.owner_id = u.id AND q.key_id = '${NO_KEY}' AND q.meter = m.meter
+    LEFT JOIN plan_limits p ON p.plan = u.plan AND p.meter = m.meter
+    ORDER BY array_position($2::text[], m.meter), m.meter COLLATE "C"`,
 };
+
+const LIST_OF_KEYS = {
+  name: 'quotas-list-of-keys',
+  text: `
+    SELECT q.key_id AS "keyId", q.meter, q.limits, NULL AS "planLimits", 
+      CASE WHEN q.meter = '${ALL_CALLS}' AND q.at = '-infinity' THEN calls_used(q.owner_id, q.key_id, q.meter, now())
+        ELSE ${COUNTS_NOW} END AS counts,
+      now() AS moment, CASE WHEN q.meter <> '${ALL_CALLS}' THEN nullif(q.at, '-infinity') END AS "usedAt"
+    FROM unnest($1::uuid[], $2::uuid[]) AS k (owner_id, key_id)
+    JOIN quotas q ON q.owner_id = k.owner_id AND q.key_id = k.key_id
+    ORDER BY q.meter`,
+};
+
+const LIST_OF_PLATFORM = {
+  name: 'quotas-list-of-platform',
+  text: `
+    SELECT meter, limits, NULL AS "planLimits", now() AS moment,
+      ${COUNTS_NOW} AS counts
+    FROM platform_quotas ORDER BY meter`,
+};
+
+const UNKNOWN_APIS = {
+  name: 'quotas-unknown-apis',
+  text: `
+    SELECT m.meter FROM unnest($1::text[]) AS m (meter)
+    WHERE m.meter LIKE 'api:%' AND m.meter <> '${ALL_CALLS}' AND NOT EXISTS (SELECT FROM apis a WHERE 'api:' || a.slug = m.meter)`,
+};
+
+/**
+ * The first limit of the platform on a meter begins with what all keys, or all owners, have used of it; of users that are
+ * gone with what the ledger kept, by the hour. Reads whole tables.
+ */
+const PLATFORM_FIRST = `
+  WITH mine AS MATERIALIZED (
+    SELECT counts, at FROM quotas
+    WHERE CASE WHEN $1 = '${ALL_CALLS}' THEN key_id <> '${NO_KEY}' AND meter LIKE 'api:%' AND meter <> '${ALL_CALLS}'
+      WHEN $1 LIKE 'api:%' THEN key_id <> '${NO_KEY}' AND meter = $1
+      ELSE key_id = '${NO_KEY}' AND meter = $1 END
+    UNION ALL
+    SELECT array_fill(h.granted, '{5}'), h.hour FROM usage_hours h
+    WHERE ($1 = '${ALL_CALLS}' OR h.meter = $1) AND NOT EXISTS (SELECT FROM users u WHERE u.id = h.owner_id)
+  ), latest AS (
+    SELECT greatest(clock_timestamp(), max(at)) AS at FROM mine
+  )
+  INSERT INTO platform_quotas (meter, counts, at)
+  SELECT $1, ARRAY[coalesce(sum(m.counts[1]), 0), ${WINDOWS.slice(1)
+    .map((window, i) => `coalesce(sum(m.counts[${i + 2}]) FILTER (WHERE m.at >= window_start('${window}', l.at)), 0)`)
+    .join(', ')}]::bigint[], l.at
+  FROM latest l LEFT JOIN mine m ON true GROUP BY l.at
+  ON CONFLICT ON CONSTRAINT platform_quotas_pkey DO NOTHING`;
 
 @Injectable()
 export class QuotaRepository {
   constructor(private readonly database: Database) {}
 
-  /** The limit and the use of each of some gauges, in that order. */
-  list(ownerId: string, gauges: readonly Gauge[]): Promise<QuotaRow[]> {
-    return this.database.query<QuotaRow>(LIST, [ownerId, gauges]);
+  /** @param meters those that are listed whatever is said of them */
+  list(ownerId: string, meters: readonly string[]): Promise<QuotaRow[]> {
+    return this.database.query<QuotaRow>(LIST, [ownerId, meters]);
   }
 
-  /** @throws Problem not_found when the user has gone meanwhile */
-  async set(tx: Transaction, ownerId: string, gauge: Gauge, window: Window, limit: number | null): Promise<void> {
+  /** What is said of keys, and what they have used. */
+  listOfKeys(keys: readonly { ownerId: string; id: string }[], tx?: Transaction): Promise<KeyQuotaRow[]> {
+    const values = [keys.map((key) => key.ownerId), keys.map((key) => key.id)];
+    return tx
+      ? tx.query<KeyQuotaRow>(LIST_OF_KEYS.text, values)
+      : this.database.query<KeyQuotaRow>(LIST_OF_KEYS, values);
+  }
+
+  listOfPlatform(): Promise<QuotaRow[]> {
+    return this.database.query<QuotaRow>(LIST_OF_PLATFORM, []);
+  }
+
+  /** Those of some meters that count the calls of an API that is not in the catalogue. */
+  async unknownOf(meters: readonly string[], tx?: Transaction): Promise<string[]> {
+    const rows = await (tx
+      ? tx.query<{ meter: string }>(UNKNOWN_APIS.text, [meters])
+      : this.database.query<{ meter: string }>(UNKNOWN_APIS, [meters]));
+    return rows.map((row) => row.meter);
+  }
+
+  /** Makes the quota of all calls, which is the lock of all that its owner's calls change. */
+  async openCalls(tx: Transaction, ownerId: string): Promise<void> {
+    await tx.query(
+      'INSERT INTO quotas (owner_id, meter) VALUES ($1, $2) ON CONFLICT ON CONSTRAINT quotas_pkey DO NOTHING',
+      [ownerId, ALL_CALLS],
+    );
+  }
+
+  /** Waits for the spends of an owner that are under way; those to come wait for this transaction. */
+  async lockCalls(tx: Transaction, ownerId: string): Promise<void> {
+    await tx.query('SELECT FROM quotas WHERE owner_id = $1 AND key_id = $2 AND meter = $3 FOR UPDATE', [
+      ownerId,
+      NO_KEY,
+      ALL_CALLS,
+    ]);
+  }
+
+  async limitOf(tx: Transaction, { ownerId, keyId }: Holder, meter: string, window: Window): Promise<number | null> {
+    const rows = await tx.query<{ amount: number | null }>(
+      'SELECT limits[$4] AS amount FROM quotas WHERE owner_id = $1 AND key_id = $2 AND meter = $3',
+      [ownerId, keyId ?? NO_KEY, meter, placeOf(window)],
+    );
+    return rows[0]?.amount ?? null;
+  }
+
+  /**
+   * @param limit null: unlimited, whatever a plan says
+   * @throws Problem not_found when the user has gone meanwhile
+   */
+  async set(
+    tx: Transaction,
+    { ownerId, keyId }: Holder,
+    meter: string,
+    window: Window,
+    limit: number | null,
+  ): Promise<void> {
+    if (isFlow(meter)) await this.lockCalls(tx, ownerId);
     try {
       await tx.query(
-        `INSERT INTO limits (owner_id, meter, period, amount) VALUES ($1, $2, $3, $4)
-         ON CONFLICT ON CONSTRAINT limits_pkey DO UPDATE SET amount = excluded.amount`,
-        [ownerId, gauge, window, limit],
+        `INSERT INTO quotas AS q (owner_id, key_id, meter, limits) VALUES ($1, $2, $3, with_limit(NULL, $4, $5))
+         ON CONFLICT ON CONSTRAINT quotas_pkey DO UPDATE SET limits = with_limit(q.limits, $4, $5)`,
+        [ownerId, keyId ?? NO_KEY, meter, placeOf(window), limit ?? -1],
       );
     } catch (error) {
-      if (violatedConstraint(error) === 'limits_owner_fkey') throw new Problem('not_found');
+      if (violatedConstraint(error) === 'quotas_owner_fkey') throw new Problem('not_found');
       throw error;
     }
   }
 
-  async unset(tx: Transaction, ownerId: string, gauge: Gauge, window: Window): Promise<void> {
-    await tx.query('DELETE FROM limits WHERE owner_id = $1 AND meter = $2 AND period = $3', [ownerId, gauge, window]);
+  async unset(tx: Transaction, { ownerId, keyId }: Holder, meter: string, window: Window): Promise<void> {
+    if (isFlow(meter)) await this.lockCalls(tx, ownerId);
+    await tx.query(
+      'UPDATE quotas SET limits = with_limit(limits, $4, NULL) WHERE owner_id = $1 AND key_id = $2 AND meter = $3',
+      [ownerId, keyId ?? NO_KEY, meter, placeOf(window)],
+    );
   }
+
+  /**
+   * The first limit on a meter counts what was used so far. For that moment nobody may charge anything: the table's lock
+   * waits for the charges under way, and those to come wait for it.
+   */
+  async setOfPlatform(tx: Transaction, meter: string, window: Window, limit: number | null): Promise<void> {
+    if ((await tx.query('SELECT FROM platform_quotas WHERE meter = $1', [meter])).length === 0) {
+      await tx.query('LOCK TABLE quotas IN EXCLUSIVE MODE');
+      await tx.query(PLATFORM_FIRST, [meter]);
+    }
+    await tx.query('UPDATE platform_quotas SET limits = with_limit(limits, $2, $3) WHERE meter = $1', [
+      meter,
+      placeOf(window),
+      limit ?? -1,
+    ]);
+  }
+
+  /** Without a limit the platform counts nothing: whoever charges then has one row less to wait for. */
+  async unsetOfPlatform(tx: Transaction, meter: string, window: Window): Promise<void> {
+    await tx.query('UPDATE platform_quotas SET limits = with_limit(limits, $2, NULL) WHERE meter = $1', [
+      meter,
+      placeOf(window),
+    ]);
+    await tx.query('DELETE FROM platform_quotas WHERE meter = $1 AND limits IS NULL', [meter]);
+  }
+}
+
+/** Where the database keeps a window; it counts from 1. */
+function placeOf(window: Window): number {
+  return WINDOWS.indexOf(window) + 1;
 }

@@ -1,13 +1,14 @@
 import { Injectable } from '@nestjs/common';
 import type { Caller } from '../common/caller.js';
 import { Problem } from '../common/problem.js';
-import { Database } from '../database/database.js';
+import { Database, type Transaction } from '../database/database.js';
 import { UsersService } from '../users/users.service.js';
-import { GAUGES, parseGauge, type Gauge } from './meters.js';
-import type { QuotaResponse, SetQuotaDto, WindowQuery } from './quota.dto.js';
-import { QuotaRepository, type QuotaRow } from './quota.repository.js';
+import { isViolated, parseLimits, toLimitResponse, type Scope } from './judgement.js';
+import { ALL_CALLS, GAUGES, WINDOWS, hasWindow, isMeter, windowEnd, type Gauge, type Window } from './meters.js';
+import type { LimitDto, QuotaResponse, SetQuotaDto, WindowQuery } from './quota.dto.js';
+import { QuotaRepository, type Holder, type Limits, type QuotaRow } from './quota.repository.js';
 
-/** The limits of a user. */
+/** The limits of users and of the platform. */
 @Injectable()
 export class QuotaService {
   constructor(
@@ -18,42 +19,144 @@ export class QuotaService {
 
   async list(reference: string, caller: Caller): Promise<QuotaResponse[]> {
     const id = await this.users.idOf(reference, caller);
-    return (await this.quotas.list(id, GAUGES)).map(toQuotaResponse);
+    return this.listOf(id);
   }
 
   async set(reference: string, meter: string, dto: SetQuotaDto, caller: Caller): Promise<QuotaResponse> {
-    const gauge = parseGauge(meter);
-    const id = await this.users.idOf(reference, caller);
-    await this.database.transaction((tx) => this.quotas.set(tx, id, gauge, dto.window ?? 'lifetime', dto.limit));
-    const [row] = await this.quotas.list(id, [gauge]);
-    if (!row) throw new Problem('not_found');
-    return toQuotaResponse(row);
+    const window = await this.check(meter, dto);
+    const ownerId = await this.users.idOf(reference, caller);
+    await this.database.transaction((tx) => this.quotas.set(tx, { ownerId }, meter, window, dto.limit));
+    const listed = await this.listOf(ownerId);
+    const quota = listed.find((each) => each.meter === meter && each.window === window);
+    if (!quota) throw new Problem('not_found');
+    return quota;
   }
 
   async unset(reference: string, meter: string, query: WindowQuery, caller: Caller): Promise<void> {
-    const gauge = parseGauge(meter);
-    const id = await this.users.idOf(reference, caller);
-    await this.database.transaction((tx) => this.quotas.unset(tx, id, gauge, query.window ?? 'lifetime'));
+    const window = windowOf(meter, query);
+    const ownerId = await this.users.idOf(reference, caller);
+    await this.database.transaction((tx) => this.quotas.unset(tx, { ownerId }, meter, window));
+  }
+
+  async listOfPlatform(): Promise<QuotaResponse[]> {
+    return (await this.quotas.listOfPlatform()).flatMap((row) => toQuotaResponses(row, 'platform'));
+  }
+
+  async setOfPlatform(meter: string, dto: SetQuotaDto): Promise<QuotaResponse> {
+    const window = await this.check(meter, dto);
+    await this.database.transaction((tx) => this.quotas.setOfPlatform(tx, meter, window, dto.limit));
+    const listed = await this.listOfPlatform();
+    const quota = listed.find((each) => each.meter === meter && each.window === window);
+    if (!quota) throw new Problem('not_found');
+    return quota;
+  }
+
+  async unsetOfPlatform(meter: string, query: WindowQuery): Promise<void> {
+    const window = windowOf(meter, query);
+    await this.database.transaction((tx) => this.quotas.unsetOfPlatform(tx, meter, window));
+  }
+
+  /**
+   * Checks the limits of a plan or a key.
+   * @param flowsOnly whether gauges are refused: a key makes calls, and nothing that exists
+   * @throws Problem validation_failed for an unknown API, a window that a meter has not, a limit that is said twice
+   */
+  async checkAll(limits: readonly LimitDto[], flowsOnly: boolean, tx?: Transaction): Promise<void> {
+    const meters = limits.map(({ meter }) => meter);
+    const unknown = meters.length > 0 ? await this.quotas.unknownOf(meters, tx) : [];
+    const said = new Set<string>();
+    const errors = limits.flatMap(({ meter, window = 'lifetime' }, i) => {
+      const pointer = `/limits/${i}/meter`;
+      const name = `${meter} ${window}`;
+      const isRepeated = said.has(name);
+      said.add(name);
+      if (unknown.includes(meter)) return [{ pointer, detail: 'is of an API that is not in the catalogue' }];
+      if (flowsOnly && isGauge(meter)) return [{ pointer, detail: 'is no meter of calls' }];
+      if (!hasWindow(meter, window)) return [{ pointer: `/limits/${i}/window`, detail: 'of a gauge must be lifetime' }];
+      return isRepeated ? [{ pointer, detail: 'is limited twice in the same window' }] : [];
+    });
+    if (errors.length > 0) throw new Problem('validation_failed', { errors });
+  }
+
+  /**
+   * The window that a new limit means.
+   * @throws Problem validation_failed as windowOf, and for an API that is not in the catalogue
+   */
+  async check(meter: string, query: WindowQuery): Promise<Window> {
+    const window = windowOf(meter, query);
+    const [unknown] = await this.quotas.unknownOf([meter]);
+    if (unknown !== undefined) throw Problem.field('/meter', 'is of an API that is not in the catalogue');
+    return window;
+  }
+
+  /** Sets the limits of a new key. */
+  async setAll(tx: Transaction, holder: Holder, limits: readonly LimitDto[]): Promise<void> {
+    for (const { meter, window, limit } of limits) {
+      await this.quotas.set(tx, holder, meter, window ?? 'lifetime', limit);
+    }
+  }
+
+  private async listOf(ownerId: string): Promise<QuotaResponse[]> {
+    const rows = await this.quotas.list(ownerId, [...GAUGES, ALL_CALLS]);
+    return rows.flatMap((row) => toQuotaResponses(row, 'user'));
   }
 }
 
-export function toQuotaResponse({ meter, limit, used }: QuotaRow): QuotaResponse {
-  return {
-    meter,
-    window: 'lifetime',
-    limit,
-    used,
-    remaining: limit === null ? null : Math.max(0, limit - used),
-    resetsAt: null,
-    scope: 'user',
-  };
+/** The window that a request means. @throws Problem validation_failed for what is no meter, or a window it has not */
+export function windowOf(meter: string, { window = 'lifetime' }: WindowQuery): Window {
+  if (!isMeter(meter)) {
+    throw Problem.field('/meter', `is not a meter; there are ${GAUGES.join(', ')}, api:<slug> and ${ALL_CALLS}`);
+  }
+  if (!hasWindow(meter, window)) throw Problem.field('/window', 'of a gauge must be lifetime');
+  return window;
 }
 
-/** The refusal of a write that a gauge's limit does not allow: names the limit and what was used of it. */
-export function gaugeExceeded(gauge: Gauge, limit: number, used: number): Problem {
-  const judged = toQuotaResponse({ meter: gauge, limit, used });
+function isGauge(meter: string): boolean {
+  return GAUGES.some((gauge) => gauge === meter);
+}
+
+/** The lifetime of each meter, and every other window that something is said of. */
+export function toQuotaResponses(
+  { meter, limits, planLimits, counts, moment }: QuotaRow,
+  scope: Scope,
+): QuotaResponse[] {
+  return WINDOWS.flatMap((window, i) => {
+    const [own, plans] = [sayingOf(limits, i), sayingOf(planLimits, i)];
+    const said = own ?? plans;
+    if (said === null && (window !== 'lifetime' || scope === 'platform' || scope === 'key')) return [];
+    const limit = said === -1 ? null : said;
+    const used = counts[i] ?? 0;
+    const end = windowEnd(window, moment.getTime());
+    return {
+      meter,
+      window,
+      limit,
+      used,
+      remaining: limit === null ? null : Math.max(0, limit - used),
+      resetsAt: end === null ? null : new Date(end).toISOString(),
+      scope: own === null && plans !== null ? 'plan' : scope,
+    };
+  });
+}
+
+function sayingOf(limits: Limits, place: number): number | null {
+  return limits?.[place] ?? null;
+}
+
+/**
+ * The refusal of a write that a gauge's limits do not allow: names every limit that was judged.
+ * @param text what charge_gauge said of the limits
+ */
+export function gaugeExceeded(gauge: Gauge, text: string, cost = 1): Problem {
+  const limits = parseLimits(text, gauge);
+  const violated = limits.filter((each) => isViolated(each, cost));
+  const [first] = violated;
+  const now = Date.now();
   return new Problem('quota_exceeded', {
-    detail: `${String(used)} of ${String(limit)} ${gauge} are in use.`,
-    members: { violated: [judged], limits: [judged] },
+    ...(first ? { detail: `${first.used} of ${first.limit} ${gauge} are in use.` } : {}),
+    members: {
+      violated: violated.map((each) => toLimitResponse(each, now)),
+      limits: limits.map((each) => toLimitResponse(each, now)),
+    },
   });
 }

@@ -6,6 +6,8 @@ import { CurrentCaller, type Caller } from '../common/caller.js';
 import { IdPipe } from '../common/id.pipe.js';
 import { Paged } from '../common/page-link.js';
 import { mapPage } from '../common/page.js';
+import { Idempotency, type Attempt } from '../idempotency/idempotency.js';
+import { CurrentAttempt, Idempotent } from '../idempotency/idempotent.js';
 import {
   CreateResourceDto,
   ListResourcesQuery,
@@ -18,14 +20,24 @@ import { ResourcesService } from './resources.service.js';
 @ApiTags('Resources')
 @Controller('v1/resources')
 export class ResourcesController {
-  constructor(private readonly resources: ResourcesService) {}
+  constructor(
+    private readonly resources: ResourcesService,
+    private readonly idempotency: Idempotency,
+  ) {}
 
   /** Create a resource; it is charged to its owner's quota */
   @Post()
   @Owned()
+  @Idempotent()
   @Fails('quota_exceeded', 'forbidden', 'not_found', 'overloaded')
-  async create(@Body() dto: CreateResourceDto, @CurrentCaller() caller: Caller): Promise<ResourceResponse> {
-    return toResourceResponse(await this.resources.create(dto, caller));
+  async create(
+    @Body() dto: CreateResourceDto,
+    @CurrentCaller() caller: Caller,
+    @CurrentAttempt() attempt: Attempt,
+  ): Promise<ResourceResponse> {
+    return this.idempotency.respond(attempt, async (tx) =>
+      toResourceResponse(await this.resources.create(dto, caller, tx)),
+    );
   }
 
   /** List resources, newest first */

@@ -1,24 +1,20 @@
 import { Injectable } from '@nestjs/common';
-import { violatedConstraint } from '../common/database-error.js';
 import { Problem } from '../common/problem.js';
 import { Coalescer } from '../database/coalescer.js';
-import { Database } from '../database/database.js';
+import { Database, type Transaction } from '../database/database.js';
 import type { Resource } from './resource.entity.js';
 
 export type ResourceRow = Pick<Resource, 'id' | 'ownerId' | 'value' | 'createdAt'>;
 
 export type NewResource = Pick<Resource, 'id' | 'ownerId' | 'value'>;
 
-/** What the quota said to an insertion: it happened, or the limit and what was used of it when its turn came. */
-export type Verdict = { granted: true; createdAt: Date } | { granted: false; limit: number; used: number };
-
-/** Or there was no owner any more, or no word, since only its part of the batch failed. */
-type Outcome = Verdict | { gone: true } | { failed: unknown };
+/** What the quota said to an insertion: it happened, or which limits were judged (see charge_gauge). */
+export type Verdict = { granted: true; createdAt: Date } | { granted: false; limits: string };
 
 interface VerdictRow {
-  /** Null: the owner has no counter yet. */
-  used: number | null;
-  limit: number | null;
+  /** Null: there is no such owner any more. */
+  granted: boolean | null;
+  limits: string;
   createdAt: Date | null;
 }
 
@@ -45,49 +41,22 @@ const FIND_ANY = {
     FROM unnest($1::uuid[]) WITH ORDINALITY AS q (id, ord) JOIN resources r ON r.id = q.id`,
 };
 
-/**
- * Charges and inserts many in one statement. The counters are locked first, in one order; `used` is then of the row
- * version that the lock returns, never of an older snapshot. Each request is judged by its place among its owner's.
- */
+/** Charges and inserts many in one statement: what is refused is not inserted, what is inserted is charged. */
 const CHARGE_AND_INSERT = {
   name: 'resources-charge-and-insert',
   text: `
-    WITH asked AS MATERIALIZED (
-      SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[]) WITH ORDINALITY AS q (owner_id, id, value, ord)
-    ), locked AS MATERIALIZED (
-      SELECT c.owner_id, c.used FROM counters c
-      WHERE c.meter = 'resources' AND c.owner_id IN (SELECT owner_id FROM asked)
-      ORDER BY c.owner_id FOR UPDATE
-    ), judged AS MATERIALIZED (
-      SELECT a.*, k.used, l.amount, row_number() OVER (PARTITION BY a.owner_id ORDER BY a.ord) AS place
-      FROM asked a
-      LEFT JOIN locked k ON k.owner_id = a.owner_id
-      LEFT JOIN limits l ON l.owner_id = a.owner_id AND l.meter = 'resources' AND l.period = 'lifetime'
-    ), granted AS MATERIALIZED (
-      SELECT owner_id, id, value FROM judged
-      WHERE used IS NOT NULL AND (amount IS NULL OR used + place <= amount)
-    ), charged AS (
-      UPDATE counters c SET used = c.used + g.count
-      FROM (SELECT owner_id, count(*) AS count FROM granted GROUP BY owner_id) g
-      WHERE c.owner_id = g.owner_id AND c.meter = 'resources'
+    WITH judged AS MATERIALIZED (
+      SELECT * FROM charge_gauge('resources', $1, array_fill(1::bigint, ARRAY[cardinality($1::uuid[])]))
     ), inserted AS (
-      INSERT INTO resources (owner_id, id, value) SELECT owner_id, id, value FROM granted
-      RETURNING owner_id, id, created_at
+      INSERT INTO resources (owner_id, id, value)
+      SELECT q.owner_id, q.id, q.value
+      FROM unnest($1::uuid[], $2::uuid[], $3::text[]) WITH ORDINALITY AS q (owner_id, id, value, place)
+      JOIN judged j ON j.place = q.place AND j.granted
+      RETURNING id, created_at
     )
-    SELECT CASE WHEN j.used IS NOT NULL THEN greatest(j.used, least(j.used + j.place - 1, j.amount)) END AS used,
-      j.amount AS "limit",
-      i.created_at AS "createdAt"
-    FROM judged j LEFT JOIN inserted i ON i.owner_id = j.owner_id AND i.id = j.id
-    ORDER BY j.ord`,
-};
-
-/** KEY SHARE as the foreign key's own check takes: an owner that is being deleted is waited for, and then is not there. */
-const MAKE_COUNTERS = {
-  name: 'resources-make-counters',
-  text: `
-    INSERT INTO counters (owner_id, meter)
-    SELECT id, 'resources' FROM users WHERE id = ANY($1::uuid[]) ORDER BY id FOR KEY SHARE
-    ON CONFLICT ON CONSTRAINT counters_pkey DO NOTHING`,
+    SELECT j.granted, j.limits, i.created_at AS "createdAt"
+    FROM judged j LEFT JOIN inserted i ON i.id = ($2::uuid[])[j.place]
+    ORDER BY j.place`,
 };
 
 const LIST_OWNED = {
@@ -103,29 +72,32 @@ const LIST_ALL = {
 };
 
 /**
- * Gives back only when a row was really deleted: of two who delete at once, one does. The counter is locked first, as
+ * Gives back only when a row was really deleted: of two who delete at once, one does. The quota is locked first, as
  * insertions and the deletion of a user do.
  */
 const DELETE_AND_RELEASE = {
   name: 'resources-delete-and-release',
   text: `
     WITH locked AS MATERIALIZED (
-      SELECT c.owner_id FROM counters c
-      WHERE c.meter = 'resources' AND c.owner_id = (
+      SELECT q.owner_id FROM quotas q
+      WHERE q.meter = 'resources' AND q.key_id = '00000000-0000-0000-0000-000000000000' AND q.owner_id = (
         SELECT owner_id FROM resources WHERE id = $2 AND ($1::uuid IS NULL OR owner_id = $1))
       FOR UPDATE
     ), gone AS (
       DELETE FROM resources r USING locked WHERE r.owner_id = locked.owner_id AND r.id = $2 RETURNING r.owner_id
+    ), platform AS (
+      UPDATE platform_quotas SET counts[1] = counts[1] - 1 WHERE meter = 'resources' AND EXISTS (SELECT FROM gone)
     )
-    UPDATE counters c SET used = c.used - 1 FROM gone
-    WHERE c.owner_id = gone.owner_id AND c.meter = 'resources' RETURNING c.owner_id`,
+    UPDATE quotas q SET counts[1] = q.counts[1] - 1 FROM gone
+    WHERE q.owner_id = gone.owner_id AND q.key_id = '00000000-0000-0000-0000-000000000000' AND q.meter = 'resources'
+    RETURNING q.owner_id`,
 };
 
 @Injectable()
 export class ResourcesRepository {
   private readonly found: Coalescer<ResourceKey & { ownerId: string }, ResourceRow | null>;
   private readonly foundAnywhere: Coalescer<string, ResourceRow | null>;
-  private readonly inserted: Coalescer<NewResource, Outcome>;
+  private readonly inserted: Coalescer<NewResource, VerdictRow>;
 
   constructor(private readonly database: Database) {
     this.found = new Coalescer(
@@ -145,16 +117,15 @@ export class ResourcesRepository {
 
   /**
    * Inserts a resource and charges its owner's gauge, in one statement.
+   * @param tx a transaction of the caller's; without one, together with whoever else inserts now
    * @throws Problem not_found when the owner has gone meanwhile
    */
-  async chargeAndInsert(resource: NewResource): Promise<Verdict> {
-    const outcome = await this.inserted.add(resource).catch((error: unknown): Outcome => {
-      if (violatedConstraint(error) === 'resources_owner_fkey') return { gone: true };
-      throw error;
-    });
-    if ('gone' in outcome) throw new Problem('not_found');
-    if ('failed' in outcome) throw outcome.failed;
-    return outcome;
+  async chargeAndInsert(resource: NewResource, tx?: Transaction): Promise<Verdict> {
+    const { granted, limits, createdAt } = required(
+      await (tx ? this.chargeAndInsertAll([resource], tx).then(([row]) => row) : this.inserted.add(resource)),
+    );
+    if (granted === null) throw new Problem('not_found');
+    return createdAt ? { granted: true, createdAt } : { granted: false, limits };
   }
 
   /** Newest first. @param ownerId null for everyone's @param before the id after which the page begins */
@@ -177,40 +148,19 @@ export class ResourcesRepository {
     return found;
   }
 
-  private async chargeAndInsertAll(batch: readonly NewResource[]): Promise<Outcome[]> {
-    const outcomes = (await this.tryChargeAndInsert(batch)).map(toOutcome);
-    const uncounted = batch.filter((_request, i) => isGone(outcomes[i]));
-    if (uncounted.length === 0) return outcomes;
-    // An owner's first: nothing was inserted for it. Its counter is made, and its requests go again, in order. What was
-    // inserted for others is committed: a failure from here on is told to the uncounted alone.
-    const again = (await this.countAndInsert(uncounted)).values();
-    return outcomes.map((outcome) => (isGone(outcome) ? (again.next().value ?? outcome) : outcome));
-  }
-
-  private async countAndInsert(uncounted: readonly NewResource[]): Promise<Outcome[]> {
-    try {
-      await this.database.query(MAKE_COUNTERS, [[...new Set(uncounted.map((request) => request.ownerId))]]);
-      return (await this.tryChargeAndInsert(uncounted)).map(toOutcome);
-    } catch (failed) {
-      return uncounted.map(() => ({ failed }));
-    }
-  }
-
-  private tryChargeAndInsert(batch: readonly NewResource[]): Promise<VerdictRow[]> {
-    return this.database.query<VerdictRow>(CHARGE_AND_INSERT, [
+  private chargeAndInsertAll(batch: readonly NewResource[], tx?: Transaction): Promise<VerdictRow[]> {
+    const values = [
       batch.map((request) => request.ownerId),
       batch.map((request) => request.id),
       batch.map((request) => request.value),
-    ]);
+    ];
+    return tx
+      ? tx.query<VerdictRow>(CHARGE_AND_INSERT.text, values)
+      : this.database.query<VerdictRow>(CHARGE_AND_INSERT, values);
   }
 }
 
-/** Without a counter, its owner is gone, or not counted yet: who made counters before it asked knows which. */
-function toOutcome({ used, limit, createdAt }: VerdictRow): Outcome {
-  if (createdAt) return { granted: true, createdAt };
-  return used === null || limit === null ? { gone: true } : { granted: false, limit, used };
-}
-
-function isGone(outcome: Outcome | undefined): boolean {
-  return outcome !== undefined && 'gone' in outcome;
+function required(row: VerdictRow | undefined): VerdictRow {
+  if (!row) throw new Error('An insertion got no verdict');
+  return row;
 }

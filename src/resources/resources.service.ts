@@ -3,6 +3,7 @@ import { uuidv7 } from 'uuidv7';
 import type { Caller } from '../common/caller.js';
 import { Cursors, type Page } from '../common/page.js';
 import { Problem } from '../common/problem.js';
+import type { Transaction } from '../database/database.js';
 import { gaugeExceeded } from '../quota/quota.service.js';
 import { UsersService } from '../users/users.service.js';
 import type { CreateResourceDto, ListResourcesQuery } from './resource.dto.js';
@@ -18,16 +19,16 @@ export class ResourcesService {
   ) {}
 
   /** @throws Problem quota_exceeded, exactly at the limit; forbidden, not_found for an owner that may not be */
-  async create({ value, owner }: CreateResourceDto, caller: Caller): Promise<ResourceRow> {
-    const ownerId = owner === undefined ? caller.userId : await this.users.idOf(owner, caller);
+  async create({ value, owner }: CreateResourceDto, caller: Caller, tx?: Transaction): Promise<ResourceRow> {
+    const ownerId = owner === undefined ? caller.userId : await this.users.idOf(owner, caller, tx);
     const resource = { id: uuidv7(), ownerId, value };
-    const verdict = await this.resources.chargeAndInsert(resource);
-    if (!verdict.granted) throw gaugeExceeded('resources', verdict.limit, verdict.used);
+    const verdict = await this.resources.chargeAndInsert(resource, tx);
+    if (!verdict.granted) throw gaugeExceeded('resources', verdict.limits);
     return { ...resource, createdAt: verdict.createdAt };
   }
 
   async list(query: ListResourcesQuery, caller: Caller): Promise<Page<ResourceRow>> {
-    const ownerId = await this.ownerOf(query.owner, caller);
+    const ownerId = await this.users.ownerOf(query.owner, caller);
     const list = `resources?owner=${ownerId ?? '*'}`;
     const before = query.cursor === undefined ? null : this.cursors.open(list, query.cursor);
     const rows = await this.resources.list(ownerId, before, query.limit + 1);
@@ -44,14 +45,6 @@ export class ResourcesService {
   /** @throws Problem not_found, for another's as for none */
   async delete(id: string, caller: Caller): Promise<void> {
     if (!(await this.resources.deleteAndRelease({ ownerId: reach(caller), id }))) throw new Problem('not_found');
-  }
-
-  /** Whose are listed; null for everyone's. */
-  private async ownerOf(owner: string | undefined, caller: Caller): Promise<string | null> {
-    if (owner === undefined) return caller.userId;
-    if (owner !== '*') return this.users.idOf(owner, caller);
-    if (caller.role !== 'admin') throw new Problem('forbidden');
-    return null;
   }
 }
 

@@ -6,20 +6,30 @@ import { CurrentCaller, type Caller } from '../common/caller.js';
 import { Tagged } from '../common/etag.js';
 import { Paged } from '../common/page-link.js';
 import { mapPage } from '../common/page.js';
+import { Idempotency, type Attempt } from '../idempotency/idempotency.js';
+import { CurrentAttempt, Idempotent } from '../idempotency/idempotent.js';
 import { CreateUserDto, ListUsersQuery, UpdateUserDto, UserPage, UserResponse, toUserResponse } from './user.dto.js';
 import { UsersService } from './users.service.js';
 
 @ApiTags('Users')
 @Controller('v1/users')
 export class UsersController {
-  constructor(private readonly users: UsersService) {}
+  constructor(
+    private readonly users: UsersService,
+    private readonly idempotency: Idempotency,
+  ) {}
 
   /** Make an account */
   @Post()
   @AdminOnly()
+  @Idempotent()
   @Fails('username_taken', 'email_taken')
-  async create(@Body() dto: CreateUserDto, @CurrentCaller() caller: Caller): Promise<UserResponse> {
-    return toUserResponse(await this.users.create(dto, caller));
+  async create(
+    @Body() dto: CreateUserDto,
+    @CurrentCaller() caller: Caller,
+    @CurrentAttempt() attempt: Attempt,
+  ): Promise<UserResponse> {
+    return this.idempotency.respond(attempt, async (tx) => toUserResponse(await this.users.create(dto, caller, tx)));
   }
 
   /** List accounts, newest first */

@@ -40,7 +40,8 @@ export type UserChanges = Partial<
 /** A user's credits are its limit on the gauge `tasks` (see quota/). */
 const COLUMNS = `
   u.id, u.username, u.email, u.first_name AS "firstName", u.last_name AS "lastName", u.role, u.status, u.plan,
-  (SELECT l.amount FROM limits l WHERE l.owner_id = u.id AND l.meter = 'tasks' AND l.period = 'lifetime') AS credits,
+  (SELECT nullif(q.limits[1], -1) FROM quotas q
+    WHERE q.owner_id = u.id AND q.key_id = '00000000-0000-0000-0000-000000000000' AND q.meter = 'tasks') AS credits,
   u.created_at AS "createdAt", u.updated_at AS "updatedAt", u.last_login_at AS "lastLoginAt"`;
 
 const FIND_BY_IDS = {
@@ -90,9 +91,16 @@ export class UsersRepository {
   }
 
   /** @param reference an id, a username or an e-mail */
-  async findByReference(reference: string): Promise<UserRow | null> {
-    if (isId(reference)) return this.findById(reference.toLowerCase());
+  async findByReference(reference: string, tx?: Transaction): Promise<UserRow | null> {
     if (!isStorable(reference)) return null;
+    const key = isId(reference) ? reference.toLowerCase() : loginKey(reference);
+    if (tx) {
+      const rows = await (isId(reference)
+        ? tx.query<UserRow>(FIND_BY_IDS.text, [[key]])
+        : tx.query<UserRow>(FIND_BY_KEY.text, [key]));
+      return rows[0] ?? null;
+    }
+    if (isId(reference)) return this.findById(key);
     return (await this.database.query<UserRow>(FIND_BY_KEY, [loginKey(reference)]))[0] ?? null;
   }
 
@@ -132,9 +140,9 @@ export class UsersRepository {
    */
   async setCredits(tx: Transaction, id: string, credits: number | null): Promise<void> {
     await tx.query(
-      `INSERT INTO limits (owner_id, meter, period, amount) VALUES ($1, 'tasks', 'lifetime', $2)
-       ON CONFLICT ON CONSTRAINT limits_pkey DO UPDATE SET amount = excluded.amount`,
-      [id, credits],
+      `INSERT INTO quotas AS q (owner_id, meter, limits) VALUES ($1, 'tasks', with_limit(NULL, 1, $2))
+       ON CONFLICT ON CONSTRAINT quotas_pkey DO UPDATE SET limits = with_limit(q.limits, 1, $2)`,
+      [id, credits ?? -1],
     );
   }
 
@@ -166,9 +174,10 @@ export class UsersRepository {
     return rows.map((row) => row.id);
   }
 
-  /** Deletes an account with all it owns. Its counters are locked first, in the order in which writers lock. */
+  /** Deletes an account with all it owns. Its quotas are locked first, in the order in which writers lock. */
   async delete(tx: Transaction, id: string): Promise<boolean> {
-    await tx.query('SELECT FROM counters WHERE owner_id = $1 ORDER BY meter FOR UPDATE', [id]);
+    await tx.query('SELECT FROM quotas WHERE owner_id = $1 ORDER BY key_id, meter FOR UPDATE', [id]);
+    await tx.query('DELETE FROM idempotency_keys WHERE owner_id = $1', [id]);
     return (await tx.query('DELETE FROM users WHERE id = $1 RETURNING id', [id])).length > 0;
   }
 

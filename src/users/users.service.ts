@@ -3,7 +3,7 @@ import { uuidv7 } from 'uuidv7';
 import { isSelf, type Caller } from '../common/caller.js';
 import { Cursors, type Page } from '../common/page.js';
 import { Problem } from '../common/problem.js';
-import { Database } from '../database/database.js';
+import { Database, type Transaction } from '../database/database.js';
 import { Passwords } from './passwords.js';
 import type { CreateUserDto, ListUsersQuery, UpdateUserDto } from './user.dto.js';
 import { UsersRepository, type UserChanges, type UserRow } from './users.repository.js';
@@ -23,7 +23,7 @@ export class UsersService {
    * @throws Problem validation_failed, username_taken, email_taken; forbidden when the account asks for what only
    * administrators may give
    */
-  async create(dto: CreateUserDto, caller: Caller | null): Promise<UserRow> {
+  async create(dto: CreateUserDto, caller: Caller | null, transaction?: Transaction): Promise<UserRow> {
     refuseReserved(dto, ['role', 'plan', 'credits'], caller);
     if (dto.username === undefined && dto.email === undefined) {
       throw Problem.field('/username', 'or email must be given');
@@ -31,7 +31,7 @@ export class UsersService {
     const { password, credits, ...account } = dto;
     const id = uuidv7();
     const passwordHash = await this.passwords.hashNew(password, '/password');
-    return this.database.transaction(async (tx) => {
+    return this.database.within(transaction, async (tx) => {
       await this.users.insert(tx, { ...account, id, passwordHash });
       if (credits !== undefined) await this.users.setCredits(tx, id, credits);
       return required(await this.users.lock(tx, id));
@@ -49,10 +49,18 @@ export class UsersService {
    * The id that `{user}` or `owner` stands for.
    * @throws Problem forbidden to whoever may not act for another, whether there is such a user or not; not_found
    */
-  async idOf(reference: string, caller: Caller): Promise<string> {
+  async idOf(reference: string, caller: Caller, tx?: Transaction): Promise<string> {
     if (isSelf(reference, caller)) return caller.userId;
     if (caller.role !== 'admin') throw new Problem('forbidden');
-    return required(await this.users.findByReference(reference)).id;
+    return required(await this.users.findByReference(reference, tx)).id;
+  }
+
+  /** Whose things `?owner=` lists; null for everyone's. @throws Problem as `idOf` */
+  async ownerOf(owner: string | undefined, caller: Caller): Promise<string | null> {
+    if (owner === undefined) return caller.userId;
+    if (owner !== '*') return this.idOf(owner, caller);
+    if (caller.role !== 'admin') throw new Problem('forbidden');
+    return null;
   }
 
   async list(query: ListUsersQuery): Promise<Page<UserRow>> {

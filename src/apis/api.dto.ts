@@ -1,0 +1,100 @@
+import { ApiProperty, ApiPropertyOptional, OmitType, PartialType } from '@nestjs/swagger';
+import { IsString, Length, MaxLength } from 'class-validator';
+import { IsMatch, IsStorable, MayBeNull, isStorable } from '../common/text.js';
+import { IsSlug } from '../quota/quota.dto.js';
+import type { Api } from './api.entity.js';
+
+/** An address that calls can be passed on to. */
+function isUpstream(text: string): boolean {
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  return (
+    /^https?:\/\/[^\s\\?#]+$/.test(text) &&
+    isStorable(text) &&
+    url?.username === '' &&
+    url.password === '' &&
+    text.length <= 2_048
+  );
+}
+
+export class CreateApiDto {
+  /**
+   * Lower-case letters, digits, and hyphens between them. Stays what it is: meters are named by it
+   * @example maps
+   */
+  @IsSlug()
+  slug!: string;
+
+  /** For people */
+  @ApiProperty({ example: 'Maps', minLength: 1, maxLength: 100 })
+  @IsString()
+  @Length(1, 100)
+  @IsStorable()
+  name!: string;
+
+  /** A fixed text that calls are answered with */
+  @ApiPropertyOptional({ type: String, nullable: true, example: 'MAPS', maxLength: 65_536 })
+  @MayBeNull()
+  @IsString()
+  @MaxLength(65_536)
+  @IsStorable()
+  answer?: string | null;
+
+  /** The address that calls are passed on to, instead of an answer */
+  @ApiPropertyOptional({ type: String, nullable: true, example: 'http://127.0.0.1:8080/maps' })
+  @MayBeNull()
+  @IsMatch('isUpstream', isUpstream, 'be an http or https address without user, query and fragment')
+  upstream?: string | null;
+}
+
+/** Changes to an API; what is missing stays, `null` clears. */
+export class UpdateApiDto extends PartialType(OmitType(CreateApiDto, ['slug']), {
+  skipNullProperties: false,
+}) {}
+
+/** An API of the catalogue. */
+export class ApiResponse {
+  /** @example maps */
+  slug!: string;
+
+  /** @example Maps */
+  name!: string;
+
+  /**
+   * What calls are answered with
+   * @example MAPS
+   */
+  answer!: string | null;
+
+  /** Where calls are passed on to; shown to administrators only */
+  @ApiPropertyOptional({ type: String, nullable: true, example: 'http://127.0.0.1:8080/maps' })
+  upstream?: string | null;
+
+  /** @example 2026-11-21T08:00:00.000Z */
+  createdAt!: string;
+
+  /** @example 2026-11-21T08:00:00.000Z */
+  updatedAt!: string;
+}
+
+/** One page of the catalogue, newest first. */
+export class ApiPage {
+  data!: ApiResponse[];
+
+  /**
+   * For `?cursor=`; null on the last page
+   * @example 2Zk4pQ0x3RkBof1ugjdyjr8j3zQrEbguLA
+   */
+  nextCursor!: string | null;
+}
+
+/** @param isAdmin whether to show what lies behind */
+export function toApiResponse(api: Api, isAdmin: boolean): ApiResponse {
+  return {
+    slug: api.slug,
+    name: api.name,
+    answer: api.answer,
+    ...(isAdmin ? { upstream: api.upstream } : {}),
+    createdAt: api.createdAt.toISOString(),
+    updatedAt: api.updatedAt.toISOString(),
+  };
+}

@@ -1,0 +1,62 @@
+import { Body, Controller, Delete, Get, HttpCode, Param, Patch, Post, Query } from '@nestjs/common';
+import { ApiTags } from '@nestjs/swagger';
+import { AdminOnly, Owned } from '../common/access.js';
+import { Fails } from '../common/api-docs.js';
+import { CurrentCaller, type Caller } from '../common/caller.js';
+import { Paged } from '../common/page-link.js';
+import { PageQuery, mapPage } from '../common/page.js';
+import { Idempotency, type Attempt } from '../idempotency/idempotency.js';
+import { CurrentAttempt, Idempotent } from '../idempotency/idempotent.js';
+import { ApiPage, ApiResponse, CreateApiDto, UpdateApiDto, toApiResponse } from './api.dto.js';
+import { ApisService } from './apis.service.js';
+
+@ApiTags('APIs')
+@Controller('v1/apis')
+export class ApisController {
+  constructor(
+    private readonly apis: ApisService,
+    private readonly idempotency: Idempotency,
+  ) {}
+
+  /** List the catalogue of metered APIs, newest first */
+  @Get()
+  @Owned()
+  @Paged()
+  async list(@Query() query: PageQuery, @CurrentCaller() caller: Caller): Promise<ApiPage> {
+    return mapPage(await this.apis.list(query), (api) => toApiResponse(api, caller.role === 'admin'));
+  }
+
+  /** Add an API to the catalogue */
+  @Post()
+  @AdminOnly()
+  @Idempotent()
+  @Fails('slug_taken')
+  async create(@Body() dto: CreateApiDto, @CurrentAttempt() attempt: Attempt): Promise<ApiResponse> {
+    return this.idempotency.respond(attempt, async (tx) => toApiResponse(await this.apis.create(dto, tx), true));
+  }
+
+  /** Read an API of the catalogue */
+  @Get(':slug')
+  @Owned()
+  @Fails('not_found')
+  async get(@Param('slug') slug: string, @CurrentCaller() caller: Caller): Promise<ApiResponse> {
+    return toApiResponse(await this.apis.get(slug), caller.role === 'admin');
+  }
+
+  /** Change an API of the catalogue */
+  @Patch(':slug')
+  @AdminOnly()
+  @Fails('not_found')
+  async update(@Param('slug') slug: string, @Body() dto: UpdateApiDto): Promise<ApiResponse> {
+    return toApiResponse(await this.apis.update(slug, dto), true);
+  }
+
+  /** Take an API out of the catalogue */
+  @Delete(':slug')
+  @AdminOnly()
+  @HttpCode(204)
+  @Fails('not_found')
+  async delete(@Param('slug') slug: string): Promise<void> {
+    await this.apis.delete(slug);
+  }
+}

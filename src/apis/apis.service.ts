@@ -1,0 +1,53 @@
+import { Injectable } from '@nestjs/common';
+import { Cursors, type Page, type PageQuery } from '../common/page.js';
+import { Problem } from '../common/problem.js';
+import { Database, type Transaction } from '../database/database.js';
+import { isSlug } from '../quota/meters.js';
+import type { CreateApiDto, UpdateApiDto } from './api.dto.js';
+import type { Api } from './api.entity.js';
+import { ApisRepository, type ApiPosition } from './apis.repository.js';
+
+/** The catalogue of metered APIs. */
+@Injectable()
+export class ApisService {
+  constructor(
+    private readonly database: Database,
+    private readonly apis: ApisRepository,
+    private readonly cursors: Cursors,
+  ) {}
+
+  /** @throws Problem slug_taken */
+  async create(dto: CreateApiDto, transaction?: Transaction): Promise<Api> {
+    const { slug, name, answer = null, upstream = null } = dto;
+    if (answer !== null && upstream !== null) throw Problem.field('/upstream', 'cannot be beside an answer');
+    return this.database.within(transaction, (tx) => this.apis.insert(tx, { slug, name, answer, upstream }));
+  }
+
+  async list(query: PageQuery): Promise<Page<Api>> {
+    const after =
+      query.cursor === undefined ? null : (JSON.parse(this.cursors.open('apis', query.cursor)) as ApiPosition);
+    const rows = await this.apis.list(after, query.limit + 1);
+    return this.cursors.page('apis', rows, query.limit, ({ createdAt, slug }) => JSON.stringify({ createdAt, slug }));
+  }
+
+  /** @throws Problem not_found */
+  async get(slug: string): Promise<Api> {
+    return required(isSlug(slug) ? await this.apis.find(slug) : null);
+  }
+
+  /** @throws Problem not_found; validation_failed when there would be both an answer and an upstream */
+  async update(slug: string, dto: UpdateApiDto): Promise<Api> {
+    await this.get(slug);
+    return required(await this.database.transaction((tx) => this.apis.update(tx, slug, dto)));
+  }
+
+  /** Takes an API out of the catalogue. What was called stays on record, and limits wait for one of the same slug. */
+  async delete(slug: string): Promise<void> {
+    if (!isSlug(slug) || !(await this.apis.delete(slug))) throw new Problem('not_found');
+  }
+}
+
+function required(api: Api | null): Api {
+  if (!api) throw new Problem('not_found');
+  return api;
+}

@@ -1,0 +1,110 @@
+import replyFrom from '@fastify/reply-from';
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import { Problem } from '../common/problem.js';
+import { pathOf, sendProblem, toProblem } from '../common/problem.filter.js';
+import type { CallAnswer, CallsService } from './calls.service.js';
+
+const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'];
+
+/** How long an upstream may take for its answer's head, and between two parts of its body. */
+const UPSTREAM_MS = 30_000;
+
+/** What tells an upstream who calls; what a client sends under these names is overwritten. */
+const CALLER_HEADERS = { keyId: 'x-quartermaster-key', ownerId: 'x-quartermaster-owner' } as const;
+
+type CallRequest = FastifyRequest<{ Params: { slug: string; '*'?: string } }>;
+
+/**
+ * Serves `/call/{slug}` and below, any method. It is the hottest route and does without Nest's layers (guards,
+ * interceptors, pipes): its one access rule, a key, is part of the spend itself. Bodies are for upstreams only and are
+ * passed on unread.
+ */
+export async function serveCalls(server: FastifyInstance, calls: CallsService): Promise<void> {
+  await server.register(async (scope) => {
+    await scope.register(replyFrom, {
+      // It would log queries.
+      ...{ disableRequestLogging: true, disableCache: true },
+      // Without a bound: calls that an upstream leaves hanging must not stand before those of others.
+      undici: { connections: null, headersTimeout: UPSTREAM_MS, bodyTimeout: UPSTREAM_MS },
+    });
+    scope.removeAllContentTypeParsers();
+    scope.addContentTypeParser('*', (_request, payload, done) => {
+      done(null, payload);
+    });
+    scope.setErrorHandler((error, request, reply) => {
+      refuse(error, request, reply);
+    });
+    const handler = async (request: CallRequest, reply: FastifyReply): Promise<unknown> => {
+      if (climbs(pathOf(request))) throw new Problem('not_found');
+      return answer(await calls.call(request, request.params.slug), request, reply);
+    };
+    for (const url of ['/call/:slug', '/call/:slug/*']) {
+      scope.route({ method: METHODS, url, handler, exposeHeadRoute: false, compress: false });
+    }
+  });
+}
+
+/** Whether a path has a segment that leads out of what it stands in, however it is written. Told before anything is spent. */
+function climbs(path: string): boolean {
+  if (!path.includes('..') && !/%2e/i.test(path)) return false;
+  const decoded = decodeURIComponent(path).replaceAll('\\', '/');
+  return decoded.includes('/..') || decoded.includes('../');
+}
+
+function answer(call: CallAnswer, request: CallRequest, reply: FastifyReply): FastifyReply {
+  reply.headers(call.headers);
+  if (call.isReplayed) reply.header('idempotency-replayed', 'true');
+  if (call.upstream === null) return reply.type('text/plain; charset=utf-8').send(call.answer);
+  return reply.from(targetOf(call.upstream, request), {
+    // As it was sent: the path alone is decoded and looked at.
+    queryString: () => queryOf(request),
+    // One unit, one request: whether to try again is the caller's to say.
+    retryDelay: () => null,
+    rewriteRequestHeaders: (_request, headers) => ({
+      ...passedOn(headers),
+      [CALLER_HEADERS.keyId]: call.keyId,
+      [CALLER_HEADERS.ownerId]: call.ownerId,
+    }),
+    rewriteHeaders: (headers) => without(headers, ['ratelimit', 'ratelimit-policy', 'x-request-id']),
+    onError: (_reply, { error }) => {
+      request.log.error({ reqId: request.id, err: error }, 'an upstream failed');
+      refuse(new Problem('upstream_failed'), request, reply);
+    },
+  });
+}
+
+/** Credentials, and what is said between two hops only (RFC 9110, section 7.6.1; undici refuses some of it). */
+const KEPT_BACK = [
+  ...['authorization', 'x-api-key', 'proxy-authorization', 'connection', 'proxy-connection', 'keep-alive'],
+  ...['expect', 'upgrade', 'http2-settings', 'te', 'trailer'],
+];
+
+/** What an upstream gets of a call's headers. Nothing that it could take for who calls: some read `_` as `-`. */
+function passedOn<T extends object>(headers: T): T {
+  const names = Object.keys(headers).filter((name) =>
+    name.toLowerCase().replaceAll('_', '-').startsWith('x-quartermaster-'),
+  );
+  return without(headers, [...KEPT_BACK, ...names.map((name) => name.toLowerCase())]);
+}
+
+function without<T extends object>(headers: T, names: readonly string[]): T {
+  return Object.fromEntries(Object.entries(headers).filter(([name]) => !names.includes(name.toLowerCase()))) as T;
+}
+
+/** Where a call is passed on to, without its query. */
+function targetOf(upstream: string, request: CallRequest): string {
+  const base = new URL(upstream);
+  return base.origin + base.pathname.replace(/\/$/, '') + pathOf(request).replace(/^\/[^/]*\/[^/]*/, '');
+}
+
+function queryOf(request: CallRequest): string {
+  const { url = '' } = request.raw;
+  const [start, end] = [url.indexOf('?'), url.indexOf('#')];
+  return start === -1 ? '' : url.slice(start + 1, end === -1 ? undefined : end);
+}
+
+function refuse(error: unknown, request: FastifyRequest, reply: FastifyReply): void {
+  const problem = toProblem(error) ?? new Problem('not_found');
+  if (problem.status >= 500) request.log.error({ reqId: request.id, err: error, code: problem.code }, 'request failed');
+  if (!reply.sent) sendProblem(problem, request, reply);
+}

@@ -1,0 +1,103 @@
+import { Injectable } from '@nestjs/common';
+import type { FastifyRequest } from 'fastify';
+import { isRepeated } from '../common/caller.js';
+import { Problem } from '../common/problem.js';
+import { Idempotency } from '../idempotency/idempotency.js';
+import { NOBODY, toRepeatable } from '../idempotency/idempotent.js';
+import { hashApiKey } from '../keys/api-key-format.js';
+import { isSlug } from '../quota/meters.js';
+import { Spender, type Spend } from '../quota/spender.js';
+
+/** What a call is answered with, or passed on to. */
+export interface CallAnswer {
+  headers: Record<string, string>;
+  answer: string;
+  upstream: string | null;
+  keyId: string;
+  ownerId: string;
+  isReplayed: boolean;
+}
+
+/** Calls of metered APIs: each is a unit, spent before it is answered. */
+@Injectable()
+export class CallsService {
+  constructor(
+    private readonly spender: Spender,
+    private readonly idempotency: Idempotency,
+  ) {}
+
+  /**
+   * Spends a unit with the key that a request brings.
+   * @throws Problem unauthenticated, invalid_api_key, account_disabled, not_found, scope_denied; quota_exceeded (429)
+   */
+  async call(request: FastifyRequest, slug: string): Promise<CallAnswer> {
+    const hash = keyHashOf(request);
+    const call = { hash, slug: isSlug(slug) ? slug : '', cost: 1, dryRun: false };
+    if (request.headers['idempotency-key'] === undefined) return toCallAnswer(await this.spender.spend(call));
+    // A key that is not good any more gets no earlier answer either.
+    const now = await this.spender.spend({ ...call, dryRun: true });
+    if (!now.isUsable) return toCallAnswer(now);
+    // Its body is not read here, and so does not tell requests apart.
+    const repeatable = { ...toRepeatable(request, NOBODY, hash), path: request.raw.url ?? '', body: null };
+    let refused: Spend | undefined;
+    const { body, isReplayed } = await this.idempotency.once(repeatable, async (tx) => {
+      const spend = tx ? await this.spender.spendIn(tx, call) : await this.spender.spend(call);
+      refused = spend.isGranted ? undefined : spend;
+      // Thrown only after the commit: that it was refused is on record.
+      const text = refused ? '' : JSON.stringify(toCallAnswer(spend));
+      // What an upstream answers is not kept here, so nobody gets to it again for nothing.
+      return { status: 200, headers: {}, body: text, isKept: spend.isGranted && spend.said.upstream === null };
+    });
+    if (refused) return toCallAnswer(refused);
+    return { ...(JSON.parse(body) as CallAnswer), isReplayed };
+  }
+}
+
+/**
+ * The hash of the key of a request: `Authorization: Bearer` or `X-API-Key`, never the query, which ends up in logs and
+ * histories.
+ */
+function keyHashOf(request: FastifyRequest): string {
+  const { authorization, 'x-api-key': header } = request.headers;
+  if (authorization === undefined && header === undefined) {
+    throw new Problem('unauthenticated', { detail: 'Send an API key as Authorization: Bearer or X-API-Key.' });
+  }
+  if (isRepeated(request, 'authorization') || (authorization !== undefined && header !== undefined)) {
+    throw new Problem('invalid_api_key', { detail: 'Send one API key, once.' });
+  }
+  const text = authorization === undefined ? String(header) : bearerOf(authorization);
+  const hash = hashApiKey(text);
+  if (hash === undefined) throw new Problem('invalid_api_key');
+  return hash;
+}
+
+function bearerOf(authorization: string): string {
+  return /^bearer +(\S+) *$/i.exec(authorization)?.[1] ?? '';
+}
+
+function toCallAnswer(spend: Spend): CallAnswer {
+  if (!spend.isGranted) throw refusalOf(spend);
+  const { said } = spend;
+  return {
+    headers: spend.rateLimitHeaders,
+    answer: said.answer ?? '',
+    upstream: said.upstream,
+    keyId: said.keyId ?? '',
+    ownerId: said.ownerId ?? '',
+    isReplayed: false,
+  };
+}
+
+function refusalOf(spend: Spend): Problem {
+  const { code } = spend;
+  if (code !== 'quota_exceeded') return new Problem(code === 'ok' ? 'internal_error' : code);
+  const { retryAfter } = spend;
+  const [first] = spend.violatedResponses;
+  return new Problem('quota_exceeded', {
+    status: 429,
+    ...(first ? { detail: `${first.used} of ${first.limit} units of ${first.meter} are used (${first.window}).` } : {}),
+    ...(retryAfter === undefined ? {} : { retryAfter }),
+    headers: spend.rateLimitHeaders,
+    members: { violated: spend.violatedResponses, limits: spend.limitResponses },
+  });
+}

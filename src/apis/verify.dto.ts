@@ -1,0 +1,62 @@
+import { ApiProperty, ApiPropertyOptional } from '@nestjs/swagger';
+import { IsBoolean, IsInt, IsString, Max, MaxLength, Min } from 'class-validator';
+import { MayBeMissing } from '../common/text.js';
+import { LimitResponse } from '../quota/quota.dto.js';
+
+/** So that no sum of costs leaves what PostgreSQL and a double hold, however many there are. */
+const MAX_COST = 1_000_000_000;
+
+export class VerifyDto {
+  /** The API key that a client of yours has sent you */
+  @ApiProperty({ example: 'qm_0bX3q7VtGm9yK2aWc5dEfHjLnPrTvXzB1D3F5H7J9Lo0aBcD1' })
+  @IsString()
+  @MaxLength(1_024)
+  key!: string;
+
+  /** The slug of the API that it asks for */
+  @ApiProperty({ example: 'api1' })
+  @IsString()
+  @MaxLength(64)
+  api!: string;
+
+  /** Units that the call costs */
+  @ApiPropertyOptional({ type: 'integer', minimum: 1, maximum: MAX_COST, default: 1, example: 1 })
+  @MayBeMissing()
+  @IsInt()
+  @Min(1)
+  @Max(MAX_COST)
+  cost?: number;
+
+  /** Judge, but charge nothing */
+  @ApiPropertyOptional({ default: false, example: false })
+  @MayBeMissing()
+  @IsBoolean()
+  dryRun?: boolean;
+}
+
+/** What became of a call. */
+export class VerifyResponse {
+  allowed!: boolean;
+
+  /** Why, or why not */
+  @ApiProperty({
+    enum: ['ok', 'invalid_api_key', 'account_disabled', 'scope_denied', 'quota_exceeded'],
+    example: 'ok',
+  })
+  code!: string;
+
+  /**
+   * The id of the key; null for one that is not valid
+   * @example 019aa5d2-7c1e-7b1a-9d54-3f0f5a1f2b3c
+   */
+  keyId!: string | null;
+
+  /**
+   * The id of the user whose key it is
+   * @example 019aa5d2-0000-7b1a-9d54-3f0f5a1f2b3c
+   */
+  owner!: string | null;
+
+  /** Every limit that was judged, as this call left it */
+  limits!: LimitResponse[];
+}

@@ -1,0 +1,50 @@
+import { Injectable } from '@nestjs/common';
+import { Problem } from '../common/problem.js';
+import { Idempotency, REPLAYED, type Attempt } from '../idempotency/idempotency.js';
+import { hashApiKey } from '../keys/api-key-format.js';
+import { isSlug } from '../quota/meters.js';
+import { Spender, type Spend } from '../quota/spender.js';
+import type { VerifyDto, VerifyResponse } from './verify.dto.js';
+
+const UNKNOWN: VerifyResponse = { allowed: false, code: 'invalid_api_key', keyId: null, owner: null, limits: [] };
+
+/** Spends for programs that serve their own APIs. Whoever holds the key may ask. */
+@Injectable()
+export class VerifyService {
+  constructor(
+    private readonly spender: Spender,
+    private readonly idempotency: Idempotency,
+  ) {}
+
+  /** @throws Problem not_found for an API that is not in the catalogue, to whoever has a key that is good */
+  async verify(
+    { key, api, cost = 1, dryRun = false }: VerifyDto,
+    { request, reply }: Attempt,
+  ): Promise<VerifyResponse> {
+    const hash = hashApiKey(key);
+    if (hash === undefined) return UNKNOWN;
+    const call = { hash, slug: isSlug(api) ? api : '', cost, dryRun };
+    if (request.key === undefined) return toVerifyResponse(await this.spender.spend(call));
+    // A key that is not good any more gets no earlier verdict either.
+    const now = await this.spender.spend({ ...call, dryRun: true });
+    if (!now.isUsable) return toVerifyResponse(now);
+    const { body, isReplayed } = await this.idempotency.once({ ...request, credential: hash }, async (tx) => {
+      const verdict = toVerifyResponse(tx ? await this.spender.spendIn(tx, call) : await this.spender.spend(call));
+      return { status: 200, headers: {}, body: JSON.stringify(verdict), isKept: verdict.allowed && !dryRun };
+    });
+    if (isReplayed) reply.header(REPLAYED, 'true');
+    return JSON.parse(body) as VerifyResponse;
+  }
+}
+
+function toVerifyResponse(spend: Spend): VerifyResponse {
+  if (spend.code === 'not_found') throw new Problem('not_found', { detail: 'There is no such API.' });
+  if (spend.code === 'invalid_api_key') return UNKNOWN;
+  return {
+    allowed: spend.isGranted,
+    code: spend.code,
+    keyId: spend.said.keyId,
+    owner: spend.said.ownerId,
+    limits: spend.limitResponses,
+  };
+}

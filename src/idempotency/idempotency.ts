@@ -1,0 +1,154 @@
+import { createCipheriv, createDecipheriv, createHmac, randomBytes } from 'node:crypto';
+import { Injectable, type BeforeApplicationShutdown, type OnApplicationBootstrap } from '@nestjs/common';
+import type { FastifyReply } from 'fastify';
+import { Problem } from '../common/problem.js';
+import { Secrets } from '../config/secrets.js';
+import { Database, type Transaction } from '../database/database.js';
+import { IdempotencyRepository } from './idempotency.repository.js';
+
+/** What is answered to a request, and to its repetitions. */
+export interface Answer {
+  status: number;
+  headers: Record<string, string>;
+  /** As it is sent. */
+  body: string;
+  /** False: it changed nothing, and a repetition is to be judged anew. */
+  isKept?: boolean;
+}
+
+/** A request that may be sent again. */
+export interface Repeatable {
+  /** Of the header; undefined where there is none. */
+  key: string | undefined;
+  /** Whose keys it is one of: a user's id, and of what credential. */
+  ownerId: string;
+  credential: string;
+  method: string;
+  path: string;
+  body: unknown;
+}
+
+/** What `respond` needs of a request. */
+export interface Attempt {
+  request: Repeatable;
+  reply: FastifyReply;
+}
+
+/** Says of an answer that it is that of an earlier request. */
+export const REPLAYED = 'idempotency-replayed';
+
+const CIPHER = 'aes-256-gcm';
+const IV_BYTES = 12;
+const TAG_BYTES = 16;
+
+const SWEEP_MS = 60_000;
+
+/**
+ * `Idempotency-Key`: the first answer is stored in the transaction of the work, and a repetition gets it again for 24
+ * hours. Answers are sealed, since some hold what is shown only once, and requests are told apart by a keyed hash, since
+ * some hold passwords. Refusals are not kept: they changed nothing, and a repetition is judged anew.
+ */
+@Injectable()
+export class Idempotency implements OnApplicationBootstrap, BeforeApplicationShutdown {
+  private readonly sealKey: Buffer;
+  private readonly hashKey: Buffer;
+  private timer: NodeJS.Timeout | undefined;
+
+  constructor(
+    private readonly database: Database,
+    private readonly answers: IdempotencyRepository,
+    secrets: Secrets,
+  ) {
+    this.sealKey = secrets.derive('idempotency-answer');
+    this.hashKey = secrets.derive('idempotency-request');
+  }
+
+  /**
+   * Does the work of a request once, however often it is sent.
+   * @param work gets a transaction that it must write in, or none where the request has no key
+   * @throws Problem idempotency_in_progress while the first is running; idempotency_key_reused for another request
+   */
+  async once(
+    request: Repeatable,
+    work: (tx?: Transaction) => Promise<Answer>,
+  ): Promise<Answer & { isReplayed: boolean }> {
+    const key = parseKey(request.key);
+    if (key === undefined) return { ...(await work()), isReplayed: false };
+    const keyHash = this.hash(request.credential, key);
+    const fingerprint = this.hash(
+      request.method,
+      request.path,
+      request.body === undefined ? '' : JSON.stringify(request.body),
+    );
+    return this.database.transaction(async (tx) => {
+      if (!(await this.answers.claim(tx, request.ownerId, keyHash))) {
+        throw new Problem('idempotency_in_progress', { retryAfter: 1 });
+      }
+      const stored = await this.answers.find(tx, request.ownerId, keyHash);
+      if (stored) {
+        if (!stored.fingerprint.equals(fingerprint)) throw new Problem('idempotency_key_reused');
+        return { ...this.open(stored.answer), isReplayed: true };
+      }
+      const answer = await work(tx);
+      if (answer.isKept !== false) {
+        await this.answers.store(tx, request.ownerId, keyHash, { fingerprint, answer: this.seal(answer) });
+      }
+      return { ...answer, isReplayed: false };
+    });
+  }
+
+  /** `once` for a route whose answer is the JSON of what `work` resolves with. */
+  async respond<T extends object>({ request, reply }: Attempt, work: (tx?: Transaction) => Promise<T>): Promise<T> {
+    if (request.key === undefined) return work();
+    const { body, isReplayed } = await this.once(request, async (tx) => {
+      return { status: reply.statusCode, headers: {}, body: JSON.stringify(await work(tx)) };
+    });
+    if (isReplayed) reply.header(REPLAYED, 'true');
+    return JSON.parse(body) as T;
+  }
+
+  onApplicationBootstrap(): void {
+    this.timer = setInterval(() => {
+      // The next sweep tries again.
+      this.answers.deleteExpired().catch(() => undefined);
+    }, SWEEP_MS).unref();
+  }
+
+  beforeApplicationShutdown(): void {
+    clearInterval(this.timer);
+  }
+
+  private hash(...parts: string[]): Buffer {
+    const hmac = createHmac('sha256', this.hashKey);
+    for (const part of parts) hmac.update(`${Buffer.byteLength(part)}:`).update(part);
+    return hmac.digest();
+  }
+
+  private seal(answer: Answer): Buffer {
+    const iv = randomBytes(IV_BYTES);
+    const cipher = createCipheriv(CIPHER, this.sealKey, iv);
+    const text = [cipher.update(JSON.stringify(answer), 'utf8'), cipher.final()];
+    return Buffer.concat([iv, cipher.getAuthTag(), ...text]);
+  }
+
+  private open(sealed: Buffer): Answer {
+    const decipher = createDecipheriv(CIPHER, this.sealKey, sealed.subarray(0, IV_BYTES));
+    decipher.setAuthTag(sealed.subarray(IV_BYTES, IV_BYTES + TAG_BYTES));
+    const text = Buffer.concat([decipher.update(sealed.subarray(IV_BYTES + TAG_BYTES)), decipher.final()]);
+    return JSON.parse(text.toString()) as Answer;
+  }
+}
+
+/**
+ * The key of a header: up to 255 printable characters, quoted (a structured field's string) or not.
+ * @throws Problem validation_failed
+ */
+export function parseKey(header: string | undefined): string | undefined {
+  if (header === undefined) return undefined;
+  const text = header.trim();
+  const key = /^"(.*)"$/.exec(text)?.[1]?.replace(/\\(["\\])/g, '$1') ?? text;
+  if (!/^[\x20-\x7e]{1,255}$/.test(key)) {
+    throw Problem.field('/Idempotency-Key', 'must have 1 to 255 printable ASCII characters');
+  }
+  return key;
+}

@@ -1,0 +1,208 @@
+import { ApiProperty, ApiPropertyOptional } from '@nestjs/swagger';
+import { Type } from 'class-transformer';
+import {
+  ArrayMaxSize,
+  ArrayUnique,
+  IsArray,
+  IsBoolean,
+  IsInt,
+  IsObject,
+  IsString,
+  Length,
+  Matches,
+  Max,
+  Min,
+  ValidateNested,
+} from 'class-validator';
+import { PageQuery } from '../common/page.js';
+import { IsFuture, IsStorable, MayBeMissing, MayBeNull } from '../common/text.js';
+import { LimitDto, MAX_LIMITS, QuotaResponse } from '../quota/quota.dto.js';
+import type { KeyState } from './keys.service.js';
+
+/** A slug, the start of slugs followed by `*`, or `*`. */
+const SCOPE = /^(\*|[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?|[a-z0-9][a-z0-9-]{0,62}\*)$/;
+
+const MAX_SCOPES = 100;
+
+export class CreateKeyDto {
+  /** For people */
+  @ApiProperty({ example: 'my server', minLength: 1, maxLength: 100 })
+  @IsString()
+  @Length(1, 100)
+  @IsStorable()
+  name!: string;
+
+  /** The APIs it is good for: slugs, the start of slugs with `*` behind it, or `*` for all. None means none */
+  @ApiProperty({ type: [String], example: ['api1'] })
+  @IsArray()
+  @ArrayMaxSize(MAX_SCOPES)
+  @ArrayUnique()
+  @IsString({ each: true })
+  @Matches(SCOPE, { each: true, message: 'must be slugs, the start of slugs with * behind it, or *' })
+  scopes!: string[];
+
+  /** Until when it is good; missing or `null`: until it is revoked */
+  @ApiPropertyOptional({ type: String, format: 'date-time', nullable: true, example: '2030-01-01T00:00:00Z' })
+  @MayBeNull()
+  @IsFuture()
+  expiresAt?: string | null;
+
+  /** What the key may use of the calls of its owner */
+  @ApiPropertyOptional({ type: [LimitDto], example: [{ meter: 'api:api1', window: 'minute', limit: 100 }] })
+  @MayBeMissing()
+  @IsArray()
+  @ArrayMaxSize(MAX_LIMITS)
+  @IsObject({ each: true })
+  @ValidateNested({ each: true })
+  @Type(() => LimitDto)
+  limits?: LimitDto[];
+
+  /**
+   * Administrators only: whose it shall be (id, username or e-mail); the caller's where it is missing
+   * @example me
+   */
+  @MayBeMissing()
+  @IsString()
+  @Length(1, 254)
+  @IsStorable()
+  owner?: string;
+}
+
+/** Changes to a key; what is missing stays. */
+export class UpdateKeyDto {
+  @ApiPropertyOptional({ example: 'my server', minLength: 1, maxLength: 100 })
+  @MayBeMissing()
+  @IsString()
+  @Length(1, 100)
+  @IsStorable()
+  name?: string;
+
+  /** As at creation */
+  @ApiPropertyOptional({ type: [String], example: ['api1', 'maps-*'] })
+  @MayBeMissing()
+  @IsArray()
+  @ArrayMaxSize(MAX_SCOPES)
+  @ArrayUnique()
+  @IsString({ each: true })
+  @Matches(SCOPE, { each: true, message: 'must be slugs, the start of slugs with * behind it, or *' })
+  scopes?: string[];
+
+  /** As at creation; `null` clears it */
+  @ApiPropertyOptional({ type: String, format: 'date-time', nullable: true, example: '2030-01-01T00:00:00Z' })
+  @MayBeNull()
+  @IsFuture()
+  expiresAt?: string | null;
+
+  /**
+   * A disabled key is refused from its next request on
+   * @example true
+   */
+  @MayBeMissing()
+  @IsBoolean()
+  disabled?: boolean;
+}
+
+/** A month. */
+const MAX_GRACE = 2_678_400;
+
+export class RotateKeyDto {
+  static readonly mayBeMissing = true;
+
+  /** So long the old secret stays good, in seconds; 0, where it is missing, ends it at once */
+  @ApiPropertyOptional({ type: 'integer', minimum: 0, maximum: MAX_GRACE, default: 0, example: 3_600 })
+  @MayBeMissing()
+  @IsInt()
+  @Min(0)
+  @Max(MAX_GRACE)
+  graceSeconds?: number;
+}
+
+export class ListKeysQuery extends PageQuery {
+  /**
+   * Administrators only: whose (id, username or e-mail), or `*` for everyone's
+   * @example me
+   */
+  @MayBeMissing()
+  @IsString()
+  @Length(1, 254)
+  @IsStorable()
+  owner?: string;
+}
+
+/** A key to the metered APIs, without its secret. */
+export class KeyResponse {
+  /** Stays when the key is rotated
+   * @example 019aa5d2-7c1e-7b1a-9d54-3f0f5a1f2b3c */
+  id!: string;
+
+  /**
+   * The id of the user it belongs to
+   * @example 019aa5d2-0000-7b1a-9d54-3f0f5a1f2b3c
+   */
+  owner!: string;
+
+  /** @example my server */
+  name!: string;
+
+  /**
+   * How the secret begins
+   * @example qm_4fK9
+   */
+  hint!: string;
+
+  /** @example ["api1"] */
+  scopes!: string[];
+
+  disabled!: boolean;
+
+  /** @example 2030-01-01T00:00:00.000Z */
+  expiresAt!: string | null;
+
+  /**
+   * Its last call, granted or refused by a limit
+   * @example 2026-11-21T08:00:00.000Z
+   */
+  lastUsedAt!: string | null;
+
+  /** Its own limits and what it has used of them */
+  limits!: QuotaResponse[];
+
+  /** @example 2026-11-21T08:00:00.000Z */
+  createdAt!: string;
+
+  /** @example 2026-11-21T08:00:00.000Z */
+  updatedAt!: string;
+}
+
+/** A key with its secret, which is shown this once. */
+export class IssuedKeyResponse extends KeyResponse {
+  /** @example qm_0bX3q7VtGm9yK2aWc5dEfHjLnPrTvXzB1D3F5H7J9Lo0aBcD1 */
+  key!: string;
+}
+
+/** One page of keys, newest first. */
+export class KeyPage {
+  data!: KeyResponse[];
+
+  /**
+   * For `?cursor=`; null on the last page
+   * @example 2Zk4pQ0x3RkBof1ugjdyjr8j3zQrEbguLA
+   */
+  nextCursor!: string | null;
+}
+
+export function toKeyResponse({ key, limits, lastUsedAt }: KeyState): KeyResponse {
+  return {
+    id: key.id,
+    owner: key.ownerId,
+    name: key.name,
+    hint: key.hint,
+    scopes: key.scopes,
+    disabled: key.disabled,
+    expiresAt: key.expiresAt?.toISOString() ?? null,
+    lastUsedAt: lastUsedAt?.toISOString() ?? null,
+    limits,
+    createdAt: key.createdAt.toISOString(),
+    updatedAt: key.updatedAt.toISOString(),
+  };
+}

@@ -1,0 +1,131 @@
+import { Body, Controller, Delete, Get, HttpCode, Param, Patch, Post, Put, Query } from '@nestjs/common';
+import { ApiTags } from '@nestjs/swagger';
+import { Owned } from '../common/access.js';
+import { Fails } from '../common/api-docs.js';
+import { CurrentCaller, type Caller } from '../common/caller.js';
+import { IdPipe } from '../common/id.pipe.js';
+import { Paged } from '../common/page-link.js';
+import { mapPage } from '../common/page.js';
+import { Idempotency, type Attempt } from '../idempotency/idempotency.js';
+import { CurrentAttempt, Idempotent } from '../idempotency/idempotent.js';
+import { QuotaResponse, SetQuotaDto, WindowQuery } from '../quota/quota.dto.js';
+import {
+  CreateKeyDto,
+  IssuedKeyResponse,
+  KeyPage,
+  KeyResponse,
+  ListKeysQuery,
+  RotateKeyDto,
+  UpdateKeyDto,
+  toKeyResponse,
+} from './key.dto.js';
+import { KeysService, type IssuedKey } from './keys.service.js';
+
+@ApiTags('Keys')
+@Controller('v1/keys')
+export class KeysController {
+  constructor(
+    private readonly keys: KeysService,
+    private readonly idempotency: Idempotency,
+  ) {}
+
+  /** Make an API key; it is shown this once */
+  @Post()
+  @Owned()
+  @Idempotent()
+  @Fails('forbidden', 'not_found')
+  async create(
+    @Body() dto: CreateKeyDto,
+    @CurrentCaller() caller: Caller,
+    @CurrentAttempt() attempt: Attempt,
+  ): Promise<IssuedKeyResponse> {
+    return this.idempotency.respond(attempt, async (tx) =>
+      toIssuedKeyResponse(await this.keys.create(dto, caller, tx)),
+    );
+  }
+
+  /** List API keys, newest first */
+  @Get()
+  @Owned()
+  @Paged()
+  @Fails('forbidden', 'not_found')
+  async list(@Query() query: ListKeysQuery, @CurrentCaller() caller: Caller): Promise<KeyPage> {
+    return mapPage(await this.keys.list(query, caller), toKeyResponse);
+  }
+
+  /** Read an API key: its limits, what it has used, when it was last used */
+  @Get(':id')
+  @Owned()
+  @Fails('not_found')
+  async get(@Param('id', IdPipe) id: string, @CurrentCaller() caller: Caller): Promise<KeyResponse> {
+    return toKeyResponse(await this.keys.get(id, caller));
+  }
+
+  /** Change an API key, or disable it */
+  @Patch(':id')
+  @Owned()
+  @Fails('not_found')
+  async update(
+    @Param('id', IdPipe) id: string,
+    @Body() dto: UpdateKeyDto,
+    @CurrentCaller() caller: Caller,
+  ): Promise<KeyResponse> {
+    return toKeyResponse(await this.keys.update(id, dto, caller));
+  }
+
+  /** Revoke an API key; what it has used stays on record */
+  @Delete(':id')
+  @Owned()
+  @HttpCode(204)
+  @Fails('not_found')
+  async delete(@Param('id', IdPipe) id: string, @CurrentCaller() caller: Caller): Promise<void> {
+    await this.keys.delete(id, caller);
+  }
+
+  /** Give an API key a new secret; it keeps its id, limits and counts */
+  @Post(':id/rotate')
+  @Owned()
+  @Idempotent()
+  @Fails('not_found')
+  async rotate(
+    @Param('id', IdPipe) id: string,
+    @Body() dto: RotateKeyDto,
+    @CurrentCaller() caller: Caller,
+    @CurrentAttempt() attempt: Attempt,
+  ): Promise<IssuedKeyResponse> {
+    return this.idempotency.respond(attempt, async (tx) =>
+      toIssuedKeyResponse(await this.keys.rotate(id, dto, caller, tx)),
+    );
+  }
+
+  /** Set a limit of an API key; its owner may only allow it less, administrators also more */
+  @Put(':id/quotas/:meter')
+  @Owned()
+  @Fails('forbidden', 'not_found')
+  async setQuota(
+    @Param('id', IdPipe) id: string,
+    @Param('meter') meter: string,
+    @Body() dto: SetQuotaDto,
+    @CurrentCaller() caller: Caller,
+  ): Promise<QuotaResponse> {
+    return this.keys.setQuota(id, meter, dto, caller);
+  }
+
+  /** Remove a limit of an API key: administrators only, unless there is none */
+  @Delete(':id/quotas/:meter')
+  @Owned()
+  @HttpCode(204)
+  @Fails('forbidden', 'not_found')
+  async unsetQuota(
+    @Param('id', IdPipe) id: string,
+    @Param('meter') meter: string,
+    @Query() query: WindowQuery,
+    @CurrentCaller() caller: Caller,
+  ): Promise<void> {
+    await this.keys.unsetQuota(id, meter, query, caller);
+  }
+}
+
+function toIssuedKeyResponse(issued: IssuedKey): IssuedKeyResponse {
+  return { ...toKeyResponse(issued), key: issued.secret };
+}

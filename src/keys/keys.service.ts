@@ -1,0 +1,176 @@
+import { Injectable } from '@nestjs/common';
+import { uuidv7 } from 'uuidv7';
+import type { Caller } from '../common/caller.js';
+import { Cursors, type Page } from '../common/page.js';
+import { Problem } from '../common/problem.js';
+import { Database, type Transaction } from '../database/database.js';
+import { isFlow } from '../quota/meters.js';
+import type { QuotaResponse, SetQuotaDto, WindowQuery } from '../quota/quota.dto.js';
+import { QuotaRepository } from '../quota/quota.repository.js';
+import { QuotaService, toQuotaResponses, windowOf } from '../quota/quota.service.js';
+import { UsersService } from '../users/users.service.js';
+import { hashApiKey, hintOf, makeApiKey } from './api-key-format.js';
+import type { CreateKeyDto, ListKeysQuery, RotateKeyDto, UpdateKeyDto } from './key.dto.js';
+import { KeysRepository, type KeyReference, type KeyRow } from './keys.repository.js';
+
+/** A key, its own limits, and when it last made a call. */
+export interface KeyState {
+  key: KeyRow;
+  limits: QuotaResponse[];
+  lastUsedAt: Date | null;
+}
+
+/** A key with its secret, which is nowhere kept. */
+export interface IssuedKey extends KeyState {
+  secret: string;
+}
+
+/** API keys: made by users for themselves and by administrators for anyone. */
+@Injectable()
+export class KeysService {
+  constructor(
+    private readonly database: Database,
+    private readonly users: UsersService,
+    private readonly keys: KeysRepository,
+    private readonly quota: QuotaService,
+    private readonly quotas: QuotaRepository,
+    private readonly cursors: Cursors,
+  ) {}
+
+  /** @throws Problem forbidden, not_found for an owner that may not be; validation_failed for limits that cannot be */
+  async create(dto: CreateKeyDto, caller: Caller, transaction?: Transaction): Promise<IssuedKey> {
+    const ownerId = dto.owner === undefined ? caller.userId : await this.users.idOf(dto.owner, caller, transaction);
+    const limits = dto.limits ?? [];
+    await this.quota.checkAll(limits, true, transaction);
+    const secret = makeApiKey();
+    const { name, scopes } = dto;
+    const key = { id: uuidv7(), ownerId, name, hint: hintOf(secret), scopes, expiresAt: inUtc(dto.expiresAt ?? null) };
+    const made = await this.database.within(transaction, async (tx) => {
+      await this.keys.insert(tx, key, hashOf(secret));
+      await this.quotas.openCalls(tx, ownerId);
+      await this.quota.setAll(tx, { ownerId, keyId: key.id }, limits);
+      return this.stateOf(required(await this.keys.lock(tx, key)), tx);
+    });
+    return { ...made, secret };
+  }
+
+  async list(query: ListKeysQuery, caller: Caller): Promise<Page<KeyState>> {
+    const ownerId = await this.users.ownerOf(query.owner, caller);
+    const list = `keys?owner=${ownerId ?? '*'}`;
+    const before = query.cursor === undefined ? null : this.cursors.open(list, query.cursor);
+    const rows = await this.keys.list(ownerId, before, query.limit + 1);
+    const page = this.cursors.page(list, rows, query.limit, (row) => row.id);
+    return { ...page, data: await this.statesOf(page.data) };
+  }
+
+  /** @throws Problem not_found, for another's as for none */
+  async get(id: string, caller: Caller): Promise<KeyState> {
+    return this.stateOf(required(await this.keys.find(reference(id, caller))));
+  }
+
+  /** @throws Problem not_found, for another's as for none */
+  async update(id: string, dto: UpdateKeyDto, caller: Caller): Promise<KeyState> {
+    return this.database.transaction(async (tx) => {
+      required(await this.keys.lock(tx, reference(id, caller)));
+      const changes = dto.expiresAt === undefined ? dto : { ...dto, expiresAt: inUtc(dto.expiresAt) };
+      if (Object.keys(dto).length > 0) await this.keys.update(tx, id, changes);
+      return this.stateOf(required(await this.keys.lock(tx, { ownerId: null, id })), tx);
+    });
+  }
+
+  /** A new secret for the key, which keeps its id, its limits and its counts. @throws Problem not_found */
+  async rotate(
+    id: string,
+    { graceSeconds = 0 }: RotateKeyDto,
+    caller: Caller,
+    transaction?: Transaction,
+  ): Promise<IssuedKey> {
+    const secret = makeApiKey();
+    const rotated = await this.database.within(transaction, async (tx) => {
+      required(await this.keys.lock(tx, reference(id, caller)));
+      await this.keys.rotate(tx, id, hashOf(secret), hintOf(secret), graceSeconds);
+      return this.stateOf(required(await this.keys.lock(tx, { ownerId: null, id })), tx);
+    });
+    return { ...rotated, secret };
+  }
+
+  /** @throws Problem not_found, for another's as for none */
+  async delete(id: string, caller: Caller): Promise<void> {
+    if (!(await this.keys.delete(reference(id, caller)))) throw new Problem('not_found');
+  }
+
+  /** @throws Problem forbidden when an owner would allow the key more than it may now; not_found */
+  async setQuota(id: string, meter: string, dto: SetQuotaDto, caller: Caller): Promise<QuotaResponse> {
+    const window = await this.quota.check(meter, dto);
+    if (!isFlow(meter)) throw Problem.field('/meter', 'is no meter of calls');
+    return this.database.transaction(async (tx) => {
+      const key = required(await this.keys.lock(tx, reference(id, caller)));
+      const holder = { ownerId: key.ownerId, keyId: key.id };
+      await this.quotas.lockCalls(tx, key.ownerId);
+      if (caller.role !== 'admin') {
+        const now = await this.quotas.limitOf(tx, holder, meter, window);
+        const isWider = now !== null && now !== -1 && (dto.limit === null || dto.limit > now);
+        if (isWider) throw new Problem('forbidden', { detail: 'Only administrators allow a key more.' });
+      }
+      await this.quotas.set(tx, holder, meter, window, dto.limit);
+      const { limits } = await this.stateOf(key, tx);
+      const quota = limits.find((each) => each.meter === meter && each.window === window);
+      if (!quota) throw new Error('A limit that was set is not there');
+      return quota;
+    });
+  }
+
+  /** @throws Problem forbidden to an owner, to whom it would allow more; not_found */
+  async unsetQuota(id: string, meter: string, query: WindowQuery, caller: Caller): Promise<void> {
+    const window = windowOf(meter, query);
+    if (!isFlow(meter)) throw Problem.field('/meter', 'is no meter of calls');
+    await this.database.transaction(async (tx) => {
+      const key = required(await this.keys.lock(tx, reference(id, caller)));
+      const holder = { ownerId: key.ownerId, keyId: key.id };
+      const now = await this.quotas.limitOf(tx, holder, meter, window);
+      if (caller.role !== 'admin' && now !== null && now !== -1) {
+        throw new Problem('forbidden', { detail: 'Only administrators allow a key more.' });
+      }
+      await this.quotas.unset(tx, holder, meter, window);
+    });
+  }
+
+  private async stateOf(key: KeyRow, tx?: Transaction): Promise<KeyState> {
+    const [state] = await this.statesOf([key], tx);
+    return required(state ?? null);
+  }
+
+  private async statesOf(keys: readonly KeyRow[], tx?: Transaction): Promise<KeyState[]> {
+    const quotas = await this.quotas.listOfKeys(keys, tx);
+    return keys.map((key) => {
+      const own = quotas.filter(({ keyId }) => keyId === key.id);
+      const used = own.flatMap(({ usedAt }) => (usedAt ? [usedAt.getTime()] : []));
+      return {
+        key,
+        limits: own.flatMap((row) => toQuotaResponses(row, 'key')),
+        lastUsedAt: used.length > 0 ? new Date(Math.max(...used)) : null,
+      };
+    });
+  }
+}
+
+/** The keys that a caller reaches by id: its own, or everyone's. */
+function reference(id: string, caller: Caller): KeyReference {
+  return { ownerId: caller.role === 'admin' ? null : caller.userId, id };
+}
+
+/** PostgreSQL takes fewer offsets than RFC 3339 has. */
+function inUtc(moment: string | null): string | null {
+  return moment === null ? null : new Date(moment).toISOString();
+}
+
+function hashOf(secret: string): string {
+  const hash = hashApiKey(secret);
+  if (hash === undefined) throw new Error('A key was made that is none');
+  return hash;
+}
+
+function required<T>(found: T | null): T {
+  if (found === null) throw new Problem('not_found');
+  return found;
+}

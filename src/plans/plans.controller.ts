@@ -1,0 +1,61 @@
+import { Body, Controller, Delete, Get, HttpCode, Param, Patch, Post, Query } from '@nestjs/common';
+import { ApiTags } from '@nestjs/swagger';
+import { AdminOnly, Owned } from '../common/access.js';
+import { Fails } from '../common/api-docs.js';
+import { Paged } from '../common/page-link.js';
+import { PageQuery, mapPage } from '../common/page.js';
+import { Idempotency, type Attempt } from '../idempotency/idempotency.js';
+import { CurrentAttempt, Idempotent } from '../idempotency/idempotent.js';
+import { CreatePlanDto, PlanPage, PlanResponse, UpdatePlanDto, toPlanResponse } from './plan.dto.js';
+import { PlansService } from './plans.service.js';
+
+@ApiTags('Plans')
+@Controller('v1/plans')
+export class PlansController {
+  constructor(
+    private readonly plans: PlansService,
+    private readonly idempotency: Idempotency,
+  ) {}
+
+  /** List plans, newest first */
+  @Get()
+  @Owned()
+  @Paged()
+  async list(@Query() query: PageQuery): Promise<PlanPage> {
+    return mapPage(await this.plans.list(query), toPlanResponse);
+  }
+
+  /** Make a plan */
+  @Post()
+  @AdminOnly()
+  @Idempotent()
+  @Fails('slug_taken')
+  async create(@Body() dto: CreatePlanDto, @CurrentAttempt() attempt: Attempt): Promise<PlanResponse> {
+    return this.idempotency.respond(attempt, async (tx) => toPlanResponse(await this.plans.create(dto, tx)));
+  }
+
+  /** Read a plan */
+  @Get(':slug')
+  @Owned()
+  @Fails('not_found')
+  async get(@Param('slug') slug: string): Promise<PlanResponse> {
+    return toPlanResponse(await this.plans.get(slug));
+  }
+
+  /** Change a plan; it holds for its users from their next request on */
+  @Patch(':slug')
+  @AdminOnly()
+  @Fails('not_found', 'slug_taken')
+  async update(@Param('slug') slug: string, @Body() dto: UpdatePlanDto): Promise<PlanResponse> {
+    return toPlanResponse(await this.plans.update(slug, dto));
+  }
+
+  /** Delete a plan that no user has */
+  @Delete(':slug')
+  @AdminOnly()
+  @HttpCode(204)
+  @Fails('not_found', 'plan_in_use')
+  async delete(@Param('slug') slug: string): Promise<void> {
+    await this.plans.delete(slug);
+  }
+}

@@ -1,0 +1,15 @@
+import { Module } from '@nestjs/common';
+import { TypeOrmModule } from '@nestjs/typeorm';
+import { QuotaModule } from '../quota/quota.module.js';
+import { PlanLimit } from './plan-limit.entity.js';
+import { PlansController } from './plans.controller.js';
+import { PlansRepository } from './plans.repository.js';
+import { PlansService } from './plans.service.js';
+
+/** Plans: limits that users share. */
+@Module({
+  imports: [TypeOrmModule.forFeature([PlanLimit]), QuotaModule],
+  controllers: [PlansController],
+  providers: [PlansService, PlansRepository],
+})
+export class PlansModule {}

@@ -1,0 +1,78 @@
+import { Injectable } from '@nestjs/common';
+import { Cursors, type Page, type PageQuery } from '../common/page.js';
+import { Problem } from '../common/problem.js';
+import { Database, type Transaction } from '../database/database.js';
+import { WINDOWS, isSlug } from '../quota/meters.js';
+import type { LimitDto } from '../quota/quota.dto.js';
+import type { Limits } from '../quota/quota.repository.js';
+import { QuotaService } from '../quota/quota.service.js';
+import type { CreatePlanDto, UpdatePlanDto } from './plan.dto.js';
+import { PlansRepository, type PlanPosition, type PlanState } from './plans.repository.js';
+
+/** Limits that users share: each user of a plan may use as much as it says. */
+@Injectable()
+export class PlansService {
+  constructor(
+    private readonly database: Database,
+    private readonly plans: PlansRepository,
+    private readonly quota: QuotaService,
+    private readonly cursors: Cursors,
+  ) {}
+
+  /** @throws Problem slug_taken; validation_failed for limits that cannot be */
+  async create({ slug, name, limits = [] }: CreatePlanDto, transaction?: Transaction): Promise<PlanState> {
+    await this.quota.checkAll(limits, false, transaction);
+    return this.database.within(transaction, async (tx) => {
+      await this.plans.insert(tx, slug, name);
+      await this.plans.replaceLimits(tx, slug, byMeter(limits));
+      return required(await this.plans.lock(tx, slug));
+    });
+  }
+
+  async list(query: PageQuery): Promise<Page<PlanState>> {
+    const after =
+      query.cursor === undefined ? null : (JSON.parse(this.cursors.open('plans', query.cursor)) as PlanPosition);
+    const rows = await this.plans.list(after, query.limit + 1);
+    return this.cursors.page('plans', rows, query.limit, ({ createdAt, slug }) => JSON.stringify({ createdAt, slug }));
+  }
+
+  /** @throws Problem not_found */
+  async get(slug: string): Promise<PlanState> {
+    return required(isSlug(slug) ? await this.plans.find(slug) : null);
+  }
+
+  /** @throws Problem not_found, slug_taken; validation_failed for limits that cannot be */
+  async update(slug: string, { limits, ...changes }: UpdatePlanDto): Promise<PlanState> {
+    await this.get(slug);
+    if (limits) await this.quota.checkAll(limits, false);
+    return this.database.transaction(async (tx) => {
+      required(await this.plans.lock(tx, slug));
+      await this.plans.update(tx, slug, changes);
+      const now = changes.slug ?? slug;
+      if (limits) await this.plans.replaceLimits(tx, now, byMeter(limits));
+      return required(await this.plans.lock(tx, now));
+    });
+  }
+
+  /** @throws Problem not_found; plan_in_use while users have it: without it they would be unlimited */
+  async delete(slug: string): Promise<void> {
+    if (!isSlug(slug)) throw new Problem('not_found');
+    const wasThere = await this.database.transaction((tx) => this.plans.delete(tx, slug));
+    if (!wasThere) throw new Problem('not_found');
+  }
+}
+
+function byMeter(limits: readonly LimitDto[]): { meter: string; limits: Limits }[] {
+  return [...new Set(limits.map(({ meter }) => meter))].map((meter) => ({
+    meter,
+    limits: WINDOWS.map((each) => {
+      const said = limits.find((limit) => limit.meter === meter && (limit.window ?? 'lifetime') === each);
+      return said ? (said.limit ?? -1) : null;
+    }),
+  }));
+}
+
+function required(plan: PlanState | null): PlanState {
+  if (!plan) throw new Problem('not_found');
+  return plan;
+}

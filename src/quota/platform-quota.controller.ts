@@ -1,0 +1,33 @@
+import { Body, Controller, Delete, Get, HttpCode, Param, Put, Query } from '@nestjs/common';
+import { ApiTags } from '@nestjs/swagger';
+import { AdminOnly } from '../common/access.js';
+import { QuotaList, QuotaResponse, SetQuotaDto, WindowQuery } from './quota.dto.js';
+import { QuotaService } from './quota.service.js';
+
+@ApiTags('Quotas')
+@Controller('v1/platform/quotas')
+export class PlatformQuotaController {
+  constructor(private readonly quotas: QuotaService) {}
+
+  /** Read the platform's quotas: what all users together may use, and have used */
+  @Get()
+  @AdminOnly()
+  async list(): Promise<QuotaList> {
+    return { data: await this.quotas.listOfPlatform() };
+  }
+
+  /** Set a quota of the platform; the first on a meter counts what was used so far */
+  @Put(':meter')
+  @AdminOnly()
+  async set(@Param('meter') meter: string, @Body() dto: SetQuotaDto): Promise<QuotaResponse> {
+    return this.quotas.setOfPlatform(meter, dto);
+  }
+
+  /** Remove a quota of the platform */
+  @Delete(':meter')
+  @AdminOnly()
+  @HttpCode(204)
+  async unset(@Param('meter') meter: string, @Query() query: WindowQuery): Promise<void> {
+    await this.quotas.unsetOfPlatform(meter, query);
+  }
+}

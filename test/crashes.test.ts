@@ -1,0 +1,237 @@
+import { chmod, mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { EmbeddedPostgres } from '../dist/src/database/embedded-postgres.js';
+import { Api, expectProblem, uniqueName, type Answer } from './support/api.js';
+import { Fleet, call, outcomeOf, tally, verify, type Key } from './support/fleet.js';
+import { headerOf, load, sizeOf, type Reply, type Shot } from './support/load.js';
+import { Random } from './support/random.js';
+import { TestServer } from './support/server.js';
+
+/** How often each is killed; the engine is to show it with KILLS=20. */
+const KILLS = sizeOf('KILLS', 2);
+const CONNECTIONS = 32;
+
+async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
+  while (!(await holds())) await sleep(10);
+}
+
+/** What clients know of the units of an owner. */
+class Books {
+  /** Those that they were told of. */
+  told = 0;
+  /** Those of requests of which they do not know what became of them. */
+  unknown = 0;
+
+  constructor(
+    readonly fleet: Fleet,
+    readonly key: Key,
+  ) {}
+}
+
+/** Every unit a client was told of is on record, and no more beyond it than what was in flight; every count agrees. */
+async function expectRight({ fleet, key, told, unknown }: Books): Promise<void> {
+  const [{ ledger, counter, all }] = await fleet.query(
+    `SELECT (SELECT sum(granted)::int FROM usage WHERE owner_id = $1) AS ledger,
+       (SELECT sum(counts[1])::int FROM quotas WHERE owner_id = $1 AND meter <> 'api:*') AS counter,
+       (SELECT counts[1]::int FROM quotas WHERE owner_id = $1 AND meter = 'api:*') AS all`,
+    [key.owner],
+  );
+  expect({ counter, all }).toEqual({ counter: ledger, all: ledger });
+  expect(ledger).toBeGreaterThanOrEqual(told);
+  expect(ledger).toBeLessThanOrEqual(told + unknown);
+}
+
+/** A key with a limit that is judged and not reached. */
+async function openBooks(fleet: Fleet): Promise<Books> {
+  const owner = await fleet.makeUser();
+  await fleet.setQuota(owner, 'api:*', 1_000_000_000);
+  return new Books(fleet, await fleet.makeKey(owner));
+}
+
+/** Verifications of 1 to 7 units and calls, in turn. */
+function shoot(books: Books, random: Random, heard: (reply: Reply, outcome: string, cost: number) => unknown): Shot {
+  const cost = random.chance(50) ? 1 : 1 + random.below(7);
+  const text = cost === 1 ? call(books.key) : verify(books.key, cost);
+  return {
+    text,
+    heard: (reply: Reply) => {
+      const outcome = outcomeOf(reply);
+      if (outcome === 'ok') books.told += cost;
+      return heard(reply, outcome, cost);
+    },
+  };
+}
+
+let folder: string;
+let dataDir: string;
+let postgres: EmbeddedPostgres;
+let fleet: Fleet;
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'quartermaster-crashes-'));
+  await chmod(folder, 0o755);
+  dataDir = join(folder, 'data');
+  postgres = await EmbeddedPostgres.start({ dataDir });
+  fleet = await Fleet.start(2, postgres.url);
+});
+
+afterAll(async () => {
+  await fleet.stop();
+  await postgres.stop();
+  await rm(folder, { recursive: true, force: true, maxRetries: 5 });
+});
+
+describe('a server that is killed under load', () => {
+  test(`(${KILLS} times) has recorded every unit that a client was told of, and at most what was in flight beyond; with an Idempotency-Key each once`, async () => {
+    const books = await openBooks(fleet);
+    /** Of requests that are sent again until they are answered. */
+    const repeated = await openBooks(fleet);
+    const random = new Random(KILLS);
+    const outcomes: string[] = [];
+    const again: { text: string; cost: number }[] = [];
+    const start = (): Promise<TestServer> => TestServer.start({ DATABASE_URL: fleet.url });
+    const shootOnce = (): Shot => {
+      const cost = 1 + random.below(7);
+      const text = verify(repeated.key, cost, 'api1', { 'idempotency-key': uniqueName() });
+      const heard = (reply: Reply): boolean => {
+        const outcome = outcomeOf(reply);
+        outcomes.push(outcome);
+        if (outcome === 'ok') repeated.told += cost;
+        else again.push({ text, cost });
+        return outcome === 'ok';
+      };
+      return { text, heard };
+    };
+    for (let kill = 0, next = start(); kill < KILLS; kill++) {
+      const victim = await next;
+      if (kill + 1 < KILLS) next = start();
+      const state = { before: books.told, isKilled: false };
+      const loading = load([fleet.servers[0]!, victim], CONNECTIONS, () => {
+        if (state.isKilled) return undefined;
+        if (random.chance(25)) return shootOnce();
+        return shoot(books, random, (_reply, outcome, cost) => {
+          outcomes.push(outcome);
+          if (outcome === 'lost') books.unknown += cost;
+          return outcome === 'ok';
+        });
+      });
+      await until(() => books.told > state.before + 500 + random.below(500));
+      await victim.kill();
+      state.isKilled = true;
+      await loading;
+      await expectRight(books);
+      // The first may be running still: its statement outlives the server that sent it.
+      await load(fleet.servers, 4, () => {
+        const each = again.shift();
+        if (!each) return undefined;
+        const heard = async (reply: Reply): Promise<void> => {
+          const outcome = outcomeOf(reply);
+          if (outcome === 'ok') repeated.told += each.cost;
+          else again.push(each);
+          if (outcome === 'idempotency_in_progress') await sleep(5);
+          else outcomes.push(outcome);
+        };
+        return { text: each.text, heard };
+      });
+      expect(again).toEqual([]);
+      await expectRight(repeated);
+    }
+    expect(Object.keys(tally(outcomes)).sort()).toEqual(['lost', 'ok']);
+    for (const server of fleet.servers) expect(server.output).not.toMatch(/"level":(50|60)/);
+  }, 600_000);
+});
+
+describe('a PostgreSQL', () => {
+  /** Loads until told otherwise. Whoever gets a 503 waits until a server says that it is ready again. */
+  function loading(books: Books, random: Random, outcomes: string[]): { end: () => Promise<void> } {
+    const state = { isOver: false };
+    const wait = async (server: number): Promise<void> => {
+      const api = new Api(fleet.servers[server]!.url);
+      await until(async () => (await api.get('/readyz')).status === 200);
+    };
+    const done = load(fleet.servers, CONNECTIONS, (server) => {
+      if (state.isOver) return undefined;
+      return shoot(books, random, async (reply, outcome, cost) => {
+        outcomes.push(outcome);
+        if (outcome === 'ok') return;
+        books.unknown += cost;
+        if (Number(headerOf(reply, 'retry-after')) < 1) outcomes.push('no Retry-After');
+        await wait(server);
+      });
+    });
+    return {
+      end: () => {
+        state.isOver = true;
+        return done;
+      },
+    };
+  }
+
+  test(`that is killed under load, ${KILLS} times, whole or one process, has kept every unit that a client was told of`, async () => {
+    const books = await openBooks(fleet);
+    const outcomes: string[] = [];
+    const load = loading(books, new Random(KILLS), outcomes);
+    for (let kill = 0; kill < KILLS; kill++) {
+      const before = books.told;
+      await until(() => books.told > before + 500);
+      const refusals = outcomes.length - (tally(outcomes).ok ?? 0);
+      if (kill % 2 === 0) {
+        process.kill(
+          Number.parseInt(await readFile(join(dataDir, 'postgres', 'postmaster.pid'), 'utf8'), 10),
+          'SIGKILL',
+        );
+      } else {
+        const busy = `SELECT pid FROM pg_stat_activity WHERE application_name = 'quartermaster' AND state = 'active' LIMIT 1`;
+        let rows: { pid: number }[] = [];
+        await until(async () => (rows = await fleet.query(busy)).length > 0);
+        process.kill(rows[0]!.pid, 'SIGKILL');
+      }
+      await until(() => outcomes.length - (tally(outcomes).ok ?? 0) > refusals);
+      const after = books.told;
+      await until(() => books.told > after + 100);
+    }
+    await load.end();
+    expect(Object.keys(tally(outcomes)).sort()).toEqual(['database_unavailable', 'ok']);
+    await expectRight(books);
+    expect(fleet.servers.map((server) => server.child.exitCode)).toEqual([null, null]);
+  }, 300_000);
+
+  test('that is away: calls answer 503, never 200, and work again afterwards', async () => {
+    const books = await openBooks(fleet);
+    const outcomes: string[] = [];
+    const load = loading(books, new Random(0), outcomes);
+    await until(() => books.told > 200);
+    const { url } = postgres;
+    await postgres.stop();
+    const { key } = books.key;
+    const expectAway = (answer: Answer): void => {
+      expectProblem(answer, 503, 'database_unavailable');
+      expect(Number(answer.headers.get('retry-after'))).toBeGreaterThanOrEqual(1);
+    };
+    for (const server of fleet.servers) {
+      const api = new Api(server.url);
+      expectAway(await api.get('/call/api1', { headers: { 'x-api-key': key } }));
+      expectAway(await api.post('/call/api1', undefined, { headers: { 'x-api-key': key, 'idempotency-key': 'a' } }));
+      expectAway(await api.post('/v1/verify', { key, api: 'api1' }));
+      expectAway(await api.post('/v1/verify', { key, api: 'api1' }, { headers: { 'idempotency-key': 'b' } }));
+      // Of what is no key no database is asked.
+      const typo = `${key.slice(0, -1)}${key.endsWith('0') ? '1' : '0'}`;
+      expectProblem(await api.get('/call/api1', { headers: { 'x-api-key': typo } }), 401, 'invalid_api_key');
+    }
+    postgres = await EmbeddedPostgres.start({ dataDir });
+    expect(postgres.url).toBe(url);
+    const before = books.told;
+    await until(() => books.told > before + 200);
+    await load.end();
+    expect(Object.keys(tally(outcomes)).sort()).toEqual(['database_unavailable', 'ok']);
+    await expectRight(books);
+    for (const server of fleet.servers) {
+      const again = { headers: { 'x-api-key': key, 'idempotency-key': 'a' } };
+      const answer = await new Api(server.url).post('/call/api1', undefined, again);
+      expect({ status: answer.status, text: answer.text }).toEqual({ status: 200, text: 'API1' });
+    }
+    expect(fleet.servers.map((server) => server.child.exitCode)).toEqual([null, null]);
+  });
+});

@@ -1,0 +1,152 @@
+import { Api, uniqueName, type Answer } from './api.js';
+import { write, type Reply } from './load.js';
+import { TestServer, createDatabase, query } from './server.js';
+
+export interface Key {
+  id: string;
+  /** The secret. */
+  key: string;
+  owner: string;
+}
+
+/** What the ledger says: units and requests. */
+export interface Ledger {
+  granted: number;
+  denied: number;
+}
+
+/** The places of `quotas.counts`. */
+const PLACES = { lifetime: 1, minute: 2, hour: 3, day: 4, month: 5 };
+
+export type Period = keyof typeof PLACES;
+
+/** Several servers on one database. */
+export class Fleet {
+  private constructor(
+    readonly url: string,
+    readonly servers: TestServer[],
+    /** The administrator, at each server. */
+    readonly admins: Api[],
+    private readonly drop: () => Promise<void>,
+  ) {}
+
+  /** @param url the address of a database that is there already; else one is made */
+  static async start(count: number, url?: string): Promise<Fleet> {
+    const database = url === undefined ? await createDatabase() : { url, drop: () => Promise.resolve() };
+    const servers = await Promise.all(
+      Array.from({ length: count }, () => TestServer.start({ DATABASE_URL: database.url })),
+    );
+    const { token } = await new Api(servers[0]!.url).admin();
+    const admins = servers.map((server) => new Api(server.url, token));
+    return new Fleet(database.url, servers, admins, database.drop);
+  }
+
+  /** Ends all servers. @returns their exit codes */
+  async stop(): Promise<(number | null)[]> {
+    const codes = await Promise.all(this.servers.map((server) => server.stop()));
+    await this.drop();
+    return codes;
+  }
+
+  /** One of the servers, in turn. */
+  admin(turn = 0): Api {
+    return this.admins[turn % this.admins.length]!;
+  }
+
+  query(sql: string, values?: unknown[]): Promise<any[]> {
+    return query(this.url, sql, values);
+  }
+
+  /** Makes an account, to whom nobody signs in. @returns its id */
+  async makeUser(fields: { plan?: string } = {}): Promise<string> {
+    return (await this.post('/v1/users', { username: uniqueName(), password: 'Unguessable-7', ...fields })).id;
+  }
+
+  async makeKey(owner: string, fields: object = {}): Promise<Key> {
+    return this.post('/v1/keys', { name: 'a key', scopes: ['*'], owner, ...fields });
+  }
+
+  /** @returns its slug */
+  async makePlan(limits: object[]): Promise<string> {
+    return (await this.post('/v1/plans', { slug: uniqueName(), name: 'A plan', limits })).slug;
+  }
+
+  async setQuota(owner: string, meter: string, limit: number | null, window: Period = 'lifetime'): Promise<void> {
+    expectDone(await this.admin().put(`/v1/users/${owner}/quotas/${meter}`, { limit, window }));
+  }
+
+  /** What is on record of some owners. */
+  async ledger(...owners: string[]): Promise<Ledger> {
+    const [row] = await this.query(
+      `SELECT coalesce(sum(granted), 0)::int AS granted, coalesce(sum(denied), 0)::int AS denied
+       FROM usage WHERE owner_id = ANY($1)`,
+      [owners],
+    );
+    return row;
+  }
+
+  /** What a counter of an owner, or of one of its keys, holds; as it is in the table. */
+  async counter(owner: string, meter: string, period: Period = 'lifetime', key?: Key): Promise<number | undefined> {
+    const [row] = await this.query(
+      `SELECT counts[$4]::int AS count FROM quotas
+       WHERE owner_id = $1 AND meter = $2 AND key_id = coalesce($3, '00000000-0000-0000-0000-000000000000'::uuid)`,
+      [owner, meter, key?.id ?? null, PLACES[period]],
+    );
+    return row?.count;
+  }
+
+  /**
+   * Gives windows another length, in this database only: some seconds each; those that are not named never end, so that
+   * no test depends on when it runs.
+   */
+  async setWindows(seconds: Partial<Record<Period, number>>): Promise<void> {
+    const cases = Object.entries(seconds).map(
+      ([period, length]) =>
+        `WHEN '${period}' THEN date_bin('${String(length)} s', moment, TIMESTAMPTZ '2000-01-01 00:00Z')`,
+    );
+    await this.query(`
+      CREATE OR REPLACE FUNCTION window_start(period text, moment timestamptz) RETURNS timestamptz LANGUAGE sql STABLE AS $$
+        SELECT CASE period WHEN 'lifetime' THEN '-infinity'::timestamptz ${cases.join(' ')}
+          ELSE TIMESTAMPTZ '2000-01-01 00:00Z' END
+      $$`);
+  }
+
+  private async post(path: string, body: object): Promise<any> {
+    return expectDone(await this.admin().post(path, body)).body;
+  }
+}
+
+/** Checks that what a test needs was done. */
+export function expectDone(answer: Answer): Answer {
+  if (answer.status >= 300) throw new Error(`Answered ${String(answer.status)}: ${answer.text}`);
+  return answer;
+}
+
+/** A unit of an API, with a key. */
+export function call({ key }: { key: string }, slug = 'api1', headers: Record<string, string> = {}): string {
+  return write('POST', `/call/${slug}`, { 'x-api-key': key, ...headers });
+}
+
+/** Units of an API that somebody else serves. */
+export function verify(
+  { key }: { key: string },
+  cost: number,
+  api = 'api1',
+  headers: Record<string, string> = {},
+): string {
+  return write('POST', '/v1/verify', headers, { key, api, cost });
+}
+
+/** What became of a call or a verification: `ok`, a code, or `lost`. */
+export function outcomeOf(reply: Reply): string {
+  if (reply.status === 0) return 'lost';
+  if (!reply.text.startsWith('{')) return reply.status === 200 ? 'ok' : String(reply.status);
+  return JSON.parse(reply.text).code;
+}
+
+/** How often there is each. */
+export function tally(outcomes: readonly string[]): Record<string, number> {
+  const counts: Record<string, number> = {};
+  for (const outcome of outcomes) counts[outcome] = (counts[outcome] ?? 0) + 1;
+  return counts;
+}

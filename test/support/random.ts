@@ -1,0 +1,47 @@
+// Had once: in Jest's sandbox it takes long to come by a global.
+const { imul } = Math;
+
+/** Small, seeded, good enough to shuffle what happens (mulberry32). */
+export class Random {
+  private state: number;
+
+  constructor(seed: number) {
+    this.state = seed;
+  }
+
+  /** A whole number from 0, below a bound. */
+  below(bound: number): number {
+    this.state = (this.state + 0x6d2b79f5) | 0;
+    let t = imul(this.state ^ (this.state >>> 15), 1 | this.state);
+    t = (t + imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return ((t ^ (t >>> 14)) >>> 0) % bound;
+  }
+
+  /** Whether to, in so many of a hundred cases. */
+  chance(percent: number): boolean {
+    return this.below(100) < percent;
+  }
+
+  pick<T>(from: readonly T[]): T {
+    return from[this.below(from.length)] as T;
+  }
+
+  hex(digits: number): string {
+    let text = '';
+    while (text.length < digits)
+      text += this.below(2 ** 32)
+        .toString(16)
+        .padStart(8, '0');
+    return text.slice(0, digits);
+  }
+
+  uuid(): string {
+    return this.hex(32).replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-');
+  }
+}
+
+/** What a test of seeds replays: all from 0, or only the one that the environment names (`SEED=123`). */
+export function seeds(count: number): number[] {
+  const only = process.env.SEED;
+  return only === undefined ? Array.from({ length: count }, (_, seed) => seed) : [Number(only)];
+}
