@@ -5,14 +5,15 @@ import pg from 'pg';
  * @typedef {import('./load.js').LoadRequest} LoadRequest
  * @typedef {object} Case
  * @property {string} name
- * @property {'hello' | 'database' | 'quartermaster'} server
+ * @property {'hello' | 'database' | 'quartermaster' | 'peer'} server
  * @property {LoadRequest[]} requests
  * @property {number} expect the status of every answer
  * @property {boolean} [writes]
  * @property {readonly number[]} [connections] instead of the usual ones
  */
 
-/** The case that the others are compared with. */
+/** The cases that the others are compared with. */
+export const HELLO = 'bare: hello';
 export const BASELINE = 'bare: SELECT';
 
 export const ADMIN_PASSWORD = 'Quarter-Master-1';
@@ -82,6 +83,77 @@ export async function seedQuartermaster(url, { owners, items }) {
 }
 
 /**
+ * Users with keys, each under two limits that are never reached: the user's of a day, the key's of a minute.
+ * @param {string} url
+ * @param {{ users: number, keysEach: number }} size
+ * @returns {Promise<string[]>} keys, dealt out so that neighbours belong to different users
+ */
+export async function seedKeys(url, { users, keysEach }) {
+  const admin = await signIn(url, 'admin', ADMIN_PASSWORD);
+  const limit = 1_000_000_000_000;
+  const names = Array.from({ length: users }, (_each, i) => `caller${i}`);
+  const keys = await inParallel(8, names, async (username) => {
+    await call(url, 'POST', '/v1/users', { username, password: PASSWORD }, admin);
+    await call(url, 'PUT', `/v1/users/${username}/quotas/api:api1`, { limit, window: 'day' }, admin);
+    const limits = [{ meter: 'api:api1', window: 'minute', limit }];
+    const body = { name: 'bench', scopes: ['*'], owner: username, limits };
+    /** @type {string[]} */
+    const own = [];
+    while (own.length < keysEach) own.push(String((await call(url, 'POST', '/v1/keys', body, admin)).key));
+    return own;
+  });
+  return Array.from({ length: keysEach }, (_each, n) => keys.map((own) => own[n] ?? '')).flat();
+}
+
+/**
+ * Keys of one user each that are good for so many calls.
+ * @param {string} url
+ * @param {number} limit
+ * @param {number} count
+ */
+export async function limitedKeys(url, limit, count) {
+  const admin = await signIn(url, 'admin', ADMIN_PASSWORD);
+  const limits = [{ meter: 'api:api1', limit }];
+  return inParallel(1, Array(count).fill('limited'), async (name) => {
+    return String((await call(url, 'POST', '/v1/keys', { name, scopes: ['api1'], limits }, admin)).key);
+  });
+}
+
+/**
+ * The same job, done by better-auth (see peers/README.md).
+ * @param {readonly string[]} keys
+ * @returns {Case[]}
+ */
+export function peerCases(keys) {
+  const requests = keys.map((key) => ({
+    method: /** @type {const} */ ('GET'),
+    path: '/verify',
+    headers: { 'x-api-key': key },
+  }));
+  const common = { server: /** @type {const} */ ('peer'), expect: 200, writes: true };
+  return [
+    { ...common, name: 'better-auth: verify, hot key', requests: requests.slice(0, 1) },
+    { ...common, name: `better-auth: verify, ${requests.length} keys`, requests },
+  ];
+}
+
+/**
+ * @param {readonly string[]} keys
+ * @returns {Case[]}
+ */
+export function callCases(keys) {
+  const calls = keys.map((key) => get('/call/api1', key));
+  const verifications = keys.map((key) => post('/v1/verify', { key, api: 'api1' }));
+  const common = { server: /** @type {const} */ ('quartermaster'), expect: 200, writes: true };
+  return [
+    { ...common, name: 'GET /call/api1, hot key', requests: calls.slice(0, 1) },
+    { ...common, name: `GET /call/api1, ${calls.length} keys`, requests: calls },
+    { ...common, name: 'POST /v1/verify, hot key', requests: verifications.slice(0, 1) },
+    { ...common, name: `POST /v1/verify, ${calls.length} keys`, requests: verifications },
+  ];
+}
+
+/**
  * @param {Awaited<ReturnType<typeof seedBare>>} bare
  * @param {Awaited<ReturnType<typeof seedQuartermaster>>} ours
  * @returns {Case[]}
@@ -93,7 +165,7 @@ export function allCases(bare, { tokens, full, resources }) {
   const insert = bare.owners.map((owner) => post(`/owners/${owner}/items`, { value: VALUE }));
   const login = tokens.map((_token, i) => post('/v1/auth/login', { login: `bench${i}`, password: PASSWORD }));
   return [
-    { name: 'bare: hello', server: 'hello', requests: [get('/hello')], expect: 200 },
+    { name: HELLO, server: 'hello', requests: [get('/hello')], expect: 200 },
     { name: BASELINE, server: 'database', requests: bare.items.map((id) => get(`/items/${id}`)), expect: 200 },
     { name: 'GET /v1/users/me, one user', server: 'quartermaster', requests: me.slice(0, 1), expect: 200 },
     { name: `GET /v1/users/me, ${me.length} users`, server: 'quartermaster', requests: me, expect: 200 },

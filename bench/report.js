@@ -23,20 +23,21 @@ export function median(values) {
 /**
  * One row a case and number of connections.
  * @param {Sample[]} samples
- * @param {string} baseline the case whose rate in the same round, at as many connections, is 1
+ * @param {readonly string[]} baselines the cases whose rate in the same round, at as many connections, is 1
  */
-export function table(samples, baseline) {
+export function table(samples, baselines) {
   const groups = new Set(samples.map(({ connections, name }) => `${connections} ${name}`));
   const rows = [...groups].map((group) =>
     row(
       samples.filter(({ connections, name }) => `${connections} ${name}` === group),
       samples,
-      baseline,
+      baselines,
     ),
   );
+  const ratios = baselines.map((baseline) => `× ${baseline}`).join(' | ');
   return [
-    `| case | connections | answers/s | of the rounds | × ${baseline} | p50 ms | p99 ms | cores: server + PostgreSQL + load (+ others) | unexpected |`,
-    '|---|--:|--:|---|--:|--:|--:|---|--:|',
+    `| case | connections | answers/s | of the rounds | ${ratios} | p50 ms | p99 ms | cores: server + PostgreSQL + load (+ others) | unexpected |`,
+    `|---|--:|--:|---|${'--:|'.repeat(baselines.length)}--:|--:|---|--:|`,
     ...rows,
   ].join('\n');
 }
@@ -44,15 +45,20 @@ export function table(samples, baseline) {
 /**
  * @param {Sample[]} group
  * @param {Sample[]} samples
- * @param {string} baseline
+ * @param {readonly string[]} baselines
  */
-function row(group, samples, baseline) {
+function row(group, samples, baselines) {
   const [{ name, connections } = { name: '', connections: 0 }] = group;
   const rates = group.map((sample) => sample.rate);
-  const ratios = group.flatMap(({ rate, round }) => {
-    const base = samples.find((one) => one.name === baseline && one.connections === connections && one.round === round);
-    return base ? [rate / base.rate] : [];
-  });
+  const ratioTo = (/** @type {string} */ baseline) => {
+    const ratios = group.flatMap(({ rate, round }) => {
+      const base = samples.find(
+        (one) => one.name === baseline && one.connections === connections && one.round === round,
+      );
+      return base ? [rate / base.rate] : [];
+    });
+    return ratios.length > 0 ? median(ratios).toFixed(2) : '–';
+  };
   const cores = (/** @type {keyof Sample['cores']} */ who) =>
     median(group.map((sample) => sample.cores[who])).toFixed(2);
   const cells = [
@@ -60,7 +66,7 @@ function row(group, samples, baseline) {
     connections,
     count(median(rates)),
     `${count(Math.min(...rates))} to ${count(Math.max(...rates))}`,
-    ratios.length > 0 ? median(ratios).toFixed(2) : '–',
+    ...baselines.map(ratioTo),
     milliseconds(median(group.map((sample) => sample.p50))),
     milliseconds(median(group.map((sample) => sample.p99))),
     `${cores('server')} + ${cores('postgres')} + ${cores('load')} (+ ${cores('others')})`,

@@ -13,7 +13,19 @@ import { parseArgs } from 'node:util';
 import pg from 'pg';
 import { EmbeddedPostgres } from '../dist/src/database/embedded-postgres.js';
 import { verificationsPerSecond } from './argon2.js';
-import { ADMIN_PASSWORD, BASELINE, allCases, seedBare, seedQuartermaster } from './cases.js';
+import {
+  ADMIN_PASSWORD,
+  BASELINE,
+  HELLO,
+  allCases,
+  callCases,
+  limitedKeys,
+  peerCases,
+  seedBare,
+  seedKeys,
+  seedQuartermaster,
+} from './cases.js';
+import { admitted, startPeer } from './peers/peer.js';
 import { Load, Server, cpuSeconds } from './processes.js';
 import { count, table } from './report.js';
 
@@ -32,7 +44,13 @@ const rounds = Number(options.rounds ?? (quick ? 1 : 3));
 const seconds = Number(options.seconds ?? (quick ? 1 : 5));
 const warmUp = quick ? 0.5 : 2;
 const usual = (options.connections ?? (quick ? '32' : '1,32,256')).split(',').map(Number);
-const size = quick ? { owners: 16, items: 64 } : { owners: 256, items: 1_000 };
+const size = quick
+  ? { owners: 16, items: 64, users: 16, keysEach: 2 }
+  : { owners: 256, items: 1_000, users: 1_000, keysEach: 10 };
+/** What a key is good for, and how it is tried: how many are admitted? */
+const GRANTED = 100;
+const DAY_MS = 86_400_000;
+const RUSH = { connections: 32, requests: 3_000 };
 
 /** Cores that other processes may take of the machine; beyond it a measurement is repeated, so often in all. */
 const DISTURBED = 0.15;
@@ -62,8 +80,11 @@ async function main() {
   await database.connect();
   cleanUp.push(() => database.end());
   await database.query('CREATE DATABASE bare');
+  await database.query('CREATE DATABASE better_auth');
   const bareUrl = new URL(postgres.url);
   bareUrl.pathname = '/bare';
+  const peerUrl = new URL(postgres.url);
+  peerUrl.pathname = '/better_auth';
   const [state] = (
     await database.query(`
       SELECT version() AS version, current_setting('fsync') AS fsync,
@@ -94,11 +115,32 @@ async function main() {
       folder,
     }),
   };
+  const peer = await startPeer({ databaseUrl: peerUrl.href, folder });
+  if (peer) cleanUp.push(() => peer.stop());
   await sleep(quick ? 1_000 : 10_000);
   console.log(`Memory of Quartermaster, idle: ${servers.quartermaster.memory()} MB`);
   const seeded = await seedQuartermaster(servers.quartermaster.url, size);
-  const cases = allCases(bareItems, seeded).filter(
-    ({ name }) => options.only === undefined || name === BASELINE || name.includes(options.only),
+  const peerKeys = peer ? await peer.makeKeys({ remaining: 1_000_000_000, count: quick ? 16 : 1_000 }) : [];
+  const cases = [
+    ...allCases(bareItems, seeded),
+    ...callCases(await seedKeys(servers.quartermaster.url, size)),
+    ...(peer ? peerCases(peerKeys) : []),
+  ].filter(
+    ({ name }) => options.only === undefined || name === HELLO || name === BASELINE || name.includes(options.only),
+  );
+  const ours = await limitedKeys(servers.quartermaster.url, GRANTED, rounds);
+  // Refilled daily, which is what a limit is here; one that is good for 100 in all better-auth deletes while others still
+  // use it, and then admits fewer.
+  const theirs = peer ? await peer.makeKeys({ remaining: GRANTED, refillInterval: DAY_MS, count: rounds }) : [];
+  const rush = async (/** @type {string} */ url, /** @type {string[]} */ keys) => {
+    const counts = [];
+    for (const key of keys) counts.push((await admitted(url, key, RUSH)).admitted);
+    return counts.join(', ');
+  };
+  console.log(
+    `Admitted of ${GRANTED} allowed, ${RUSH.connections} connections: Quartermaster ` +
+      (await rush(`${servers.quartermaster.url}/call/api1`, ours)) +
+      (peer ? `; better-auth ${await rush(`${peer.url}/verify`, theirs)}` : ''),
   );
   if (cases.some(({ name }) => name.includes('login'))) {
     const alone = await verificationsPerSecond(quick ? 1 : 3);
@@ -117,7 +159,8 @@ async function main() {
     if (stopped) break;
     const connections = (each.connections && !options.connections ? each.connections : usual)[step];
     if (connections === undefined) continue;
-    const server = servers[each.server];
+    const server = each.server === 'peer' ? peer : servers[each.server];
+    if (!server) continue;
     const pids = { server: server.pid, load: load.pid, postmaster: state.postmaster };
     const job = { url: server.url, connections, requests: each.requests };
     // Pools close what was idle for ten seconds: connections and prepared statements are made anew, unmeasured.
@@ -131,7 +174,7 @@ async function main() {
     if (each.writes) await database.query('CHECKPOINT');
   }
   console.log(`Memory of Quartermaster, after the load: ${servers.quartermaster.memory()} MB\n`);
-  console.log(table(samples, BASELINE));
+  console.log(table(samples, [HELLO, BASELINE]));
   if (samples.some(({ unexpected }) => unexpected > 0)) process.exitCode = 1;
 }
 
