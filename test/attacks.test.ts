@@ -167,6 +167,8 @@ describe('a server of its own', () => {
     const logins = Array.from({ length: 40 }, () =>
       api.post('/v1/auth/login', { login: user.body.username, password: 'Unguessable-7' }).then(({ status }) => status),
     );
+    // The first is answered once the server has long taken in the others, however slow the machine is.
+    await Promise.race(logins);
     await sleep(100);
     process.kill(-npm.pid!, 'SIGTERM');
     expect(new Set(await Promise.all(logins))).toEqual(new Set([200]));
