@@ -40,13 +40,13 @@ export class CallsService {
     // Its body is not read here, and so does not tell requests apart.
     const repeatable = { ...toRepeatable(request, NOBODY, hash), path: request.raw.url ?? '', body: null };
     let refused: Spend | undefined;
-    const { body, isReplayed } = await this.idempotency.once(repeatable, async (tx) => {
-      const spend = tx ? await this.spender.spendIn(tx, call) : await this.spender.spend(call);
+    const { body, isReplayed } = await this.idempotency.once(repeatable.key ?? '', repeatable, async (tx) => {
+      const spend = await this.spender.spendIn(tx, call);
       refused = spend.isGranted ? undefined : spend;
       // Thrown only after the commit: that it was refused is on record.
       const text = refused ? '' : JSON.stringify(toCallAnswer(spend));
       // What an upstream answers is not kept here, so nobody gets to it again for nothing.
-      return { status: 200, headers: {}, body: text, isKept: spend.isGranted && spend.said.upstream === null };
+      return { body: text, isKept: spend.isGranted && spend.said.upstream === null };
     });
     if (refused) return toCallAnswer(refused);
     return { ...(JSON.parse(body) as CallAnswer), isReplayed };

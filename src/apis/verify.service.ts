@@ -28,10 +28,14 @@ export class VerifyService {
     // A key that is not good any more gets no earlier verdict either.
     const now = await this.spender.spend({ ...call, dryRun: true });
     if (!now.isUsable) return toVerifyResponse(now);
-    const { body, isReplayed } = await this.idempotency.once({ ...request, credential: hash }, async (tx) => {
-      const verdict = toVerifyResponse(tx ? await this.spender.spendIn(tx, call) : await this.spender.spend(call));
-      return { status: 200, headers: {}, body: JSON.stringify(verdict), isKept: verdict.allowed && !dryRun };
-    });
+    const { body, isReplayed } = await this.idempotency.once(
+      request.key,
+      { ...request, credential: hash },
+      async (tx) => {
+        const verdict = toVerifyResponse(await this.spender.spendIn(tx, call));
+        return { body: JSON.stringify(verdict), isKept: verdict.allowed && !dryRun };
+      },
+    );
     if (isReplayed) reply.header(REPLAYED, 'true');
     return JSON.parse(body) as VerifyResponse;
   }

@@ -8,8 +8,6 @@ import { IdempotencyRepository } from './idempotency.repository.js';
 
 /** What is answered to a request, and to its repetitions. */
 export interface Answer {
-  status: number;
-  headers: Record<string, string>;
   /** As it is sent. */
   body: string;
   /** False: it changed nothing, and a repetition is to be judged anew. */
@@ -65,16 +63,16 @@ export class Idempotency implements OnApplicationBootstrap, BeforeApplicationShu
 
   /**
    * Does the work of a request once, however often it is sent.
-   * @param work gets a transaction that it must write in, or none where the request has no key
+   * @param header its Idempotency-Key
+   * @param work gets the transaction that it must write in
    * @throws Problem idempotency_in_progress while the first is running; idempotency_key_reused for another request
    */
   async once(
+    header: string,
     request: Repeatable,
-    work: (tx?: Transaction) => Promise<Answer>,
+    work: (tx: Transaction) => Promise<Answer>,
   ): Promise<Answer & { isReplayed: boolean }> {
-    const key = parseKey(request.key);
-    if (key === undefined) return { ...(await work()), isReplayed: false };
-    const keyHash = this.hash(request.credential, key);
+    const keyHash = this.hash(request.credential, parseKey(header));
     const fingerprint = this.hash(
       request.method,
       request.path,
@@ -100,9 +98,9 @@ export class Idempotency implements OnApplicationBootstrap, BeforeApplicationShu
   /** `once` for a route whose answer is the JSON of what `work` resolves with. */
   async respond<T extends object>({ request, reply }: Attempt, work: (tx?: Transaction) => Promise<T>): Promise<T> {
     if (request.key === undefined) return work();
-    const { body, isReplayed } = await this.once(request, async (tx) => {
-      return { status: reply.statusCode, headers: {}, body: JSON.stringify(await work(tx)) };
-    });
+    const { body, isReplayed } = await this.once(request.key, request, async (tx) => ({
+      body: JSON.stringify(await work(tx)),
+    }));
     if (isReplayed) reply.header(REPLAYED, 'true');
     return JSON.parse(body) as T;
   }
@@ -143,8 +141,7 @@ export class Idempotency implements OnApplicationBootstrap, BeforeApplicationShu
  * The key of a header: up to 255 printable characters, quoted (a structured field's string) or not.
  * @throws Problem validation_failed
  */
-export function parseKey(header: string | undefined): string | undefined {
-  if (header === undefined) return undefined;
+export function parseKey(header: string): string {
   const text = header.trim();
   const key = /^"(.*)"$/.exec(text)?.[1]?.replace(/\\(["\\])/g, '$1') ?? text;
   if (!/^[\x20-\x7e]{1,255}$/.test(key)) {

@@ -1,4 +1,4 @@
-import { ApiProperty, ApiPropertyOptional } from '@nestjs/swagger';
+import { ApiProperty, ApiPropertyOptional, PartialType, PickType } from '@nestjs/swagger';
 import { Type } from 'class-transformer';
 import {
   ArrayMaxSize,
@@ -68,31 +68,10 @@ export class CreateKeyDto {
   owner?: string;
 }
 
-/** Changes to a key; what is missing stays. */
-export class UpdateKeyDto {
-  @ApiPropertyOptional({ example: 'my server', minLength: 1, maxLength: 100 })
-  @MayBeMissing()
-  @IsString()
-  @Length(1, 100)
-  @IsStorable()
-  name?: string;
-
-  /** As at creation */
-  @ApiPropertyOptional({ type: [String], example: ['api1', 'maps-*'] })
-  @MayBeMissing()
-  @IsArray()
-  @ArrayMaxSize(MAX_SCOPES)
-  @ArrayUnique()
-  @IsString({ each: true })
-  @Matches(SCOPE, { each: true, message: 'must be slugs, the start of slugs with * behind it, or *' })
-  scopes?: string[];
-
-  /** As at creation; `null` clears it */
-  @ApiPropertyOptional({ type: String, format: 'date-time', nullable: true, example: '2030-01-01T00:00:00Z' })
-  @MayBeNull()
-  @IsFuture()
-  expiresAt?: string | null;
-
+/** Changes to a key; what is missing stays, `null` clears `expiresAt`. */
+export class UpdateKeyDto extends PartialType(PickType(CreateKeyDto, ['name', 'scopes', 'expiresAt']), {
+  skipNullProperties: false,
+}) {
   /**
    * A disabled key is refused from its next request on
    * @example true

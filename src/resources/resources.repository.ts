@@ -2,6 +2,7 @@ import { Injectable } from '@nestjs/common';
 import { Problem } from '../common/problem.js';
 import { Coalescer } from '../database/coalescer.js';
 import { Database, type Transaction } from '../database/database.js';
+import { NO_KEY } from '../quota/quota.entity.js';
 import type { Resource } from './resource.entity.js';
 
 export type ResourceRow = Pick<Resource, 'id' | 'ownerId' | 'value' | 'createdAt'>;
@@ -80,7 +81,7 @@ const DELETE_AND_RELEASE = {
   text: `
     WITH locked AS MATERIALIZED (
       SELECT q.owner_id FROM quotas q
-      WHERE q.meter = 'resources' AND q.key_id = '00000000-0000-0000-0000-000000000000' AND q.owner_id = (
+      WHERE q.meter = 'resources' AND q.key_id = '${NO_KEY}' AND q.owner_id = (
         SELECT owner_id FROM resources WHERE id = $2 AND ($1::uuid IS NULL OR owner_id = $1))
       FOR UPDATE
     ), gone AS (
@@ -89,7 +90,7 @@ const DELETE_AND_RELEASE = {
       UPDATE platform_quotas SET counts[1] = counts[1] - 1 WHERE meter = 'resources' AND EXISTS (SELECT FROM gone)
     )
     UPDATE quotas q SET counts[1] = q.counts[1] - 1 FROM gone
-    WHERE q.owner_id = gone.owner_id AND q.key_id = '00000000-0000-0000-0000-000000000000' AND q.meter = 'resources'
+    WHERE q.owner_id = gone.owner_id AND q.key_id = '${NO_KEY}' AND q.meter = 'resources'
     RETURNING q.owner_id`,
 };
 

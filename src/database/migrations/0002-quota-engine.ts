@@ -418,7 +418,7 @@ const SPEND_CALLS = `
     starts := ARRAY[${WINDOWS.map((window) => `window_start('${window}', now)`).join(', ')}];
     moment := extract(epoch FROM now) * 1000;
     FOR r IN
-      SELECT a.place::integer AS place, a.slug, a.meter, a.cost, a.count, a.dry, s.key_id, s.owner_id, i.answer, i.upstream,
+      SELECT a.place::integer AS place, a.meter, a.cost, a.count, a.dry, s.key_id, s.owner_id, i.answer, i.upstream,
         CASE
           WHEN d.owner_id IS NULL OR s.disabled OR s.expires_at <= now OR s.retires_at <= now THEN 'invalid_api_key'
           WHEN u.status <> 'active' THEN 'account_disabled'
@@ -430,7 +430,7 @@ const SPEND_CALLS = `
         END AS verdict,
         d.limits AS d_limits, d.counts AS d_counts, d.at AS d_at, pd.limits AS pd_limits,
         c.limits AS c_limits, c.counts AS c_counts, c.at AS c_at, pc.limits AS pc_limits,
-        m.limits AS m_limits, m.counts AS m_counts, m.at AS m_at, m.hour_denied AS m_hour_denied,
+        m.limits AS m_limits, m.counts AS m_counts, m.at AS m_at,
         b.limits AS b_limits, b.counts AS b_counts, b.at AS b_at
       FROM (
         SELECT a.*, 'api:' || a.slug AS meter
