@@ -17,6 +17,7 @@ const MAY_IMPORT = {
   auth: ['users', 'idempotency', 'database', 'common', 'config'],
   quota: ['users', 'idempotency', 'database', 'common', 'config'],
   plans: ['quota', 'users', 'idempotency', 'database', 'common', 'config'],
+  store: ['quota', 'users', 'idempotency', 'database', 'common', 'config'],
   resources: ['quota', 'users', 'idempotency', 'database', 'common', 'config'],
   keys: ['quota', 'users', 'idempotency', 'database', 'common', 'config'],
   apis: ['keys', 'quota', 'users', 'idempotency', 'database', 'common', 'config'],

@@ -14,6 +14,7 @@ import { PlatformQuota } from './src/quota/platform-quota.entity.js';
 import { Quota } from './src/quota/quota.entity.js';
 import { UsageHour } from './src/quota/usage-hour.entity.js';
 import { Resource } from './src/resources/resource.entity.js';
+import { StoreEntry } from './src/store/store-entry.entity.js';
 import { Plan } from './src/users/plan.entity.js';
 import { User } from './src/users/user.entity.js';
 
@@ -42,5 +43,6 @@ export default new DataSource({
     Api,
     IdempotencyKey,
     Resource,
+    StoreEntry,
   ],
 });

@@ -2,9 +2,11 @@ import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { DocumentBuilder, SwaggerModule, type OpenAPIObject } from '@nestjs/swagger';
 import { callPaths } from './apis/call.docs.js';
 import { documentProblems, operationsOf } from './common/api-docs.js';
+import { storePaths } from './store/store.docs.js';
+import { STORE_MODELS } from './store/store.dto.js';
 import { VERSION } from './version.js';
 
-const DESCRIPTION = `Accounts and sign-in, exact quotas, owned resources, and their limits.
+const DESCRIPTION = `Accounts and sign-in, exact quotas, metered APIs, owned resources, a JSON store, and their limits.
 
 **To try it here**: run \`POST /v1/auth/login\` below; this page then signs its requests with the token it got.
 Every refusal is \`application/problem+json\` (RFC 9457) with a stable \`code\`.`;
@@ -36,14 +38,16 @@ export function openApiDocument(app: NestFastifyApplication): OpenAPIObject {
     .addTag('APIs', 'The catalogue of metered APIs')
     .addTag('Calls', 'Metered calls with an API key')
     .addTag('Resources', 'Texts that belong to users, as many as the quota allows')
+    .addTag('Store', 'JSON values under keys, in batches and one by one')
     .addTag('Health', 'For whoever watches over the server')
     .addBearerAuth({ type: 'http', scheme: 'bearer', bearerFormat: 'JWT', description: 'An access token' })
     .addApiKey({ type: 'apiKey', in: 'header', name: 'X-API-Key', description: 'An API key' }, 'key')
     .build();
   const document = SwaggerModule.createDocument(app, config, {
+    extraModels: STORE_MODELS,
     operationIdFactory: (controller, method) => `${controller.replace(/Controller$/, '')}_${method}`,
   });
-  Object.assign(document.paths, callPaths());
+  Object.assign(document.paths, callPaths(), storePaths());
   for (const path of Object.values(document.paths)) {
     for (const operation of operationsOf(path)) {
       for (const parameter of operation.parameters ?? []) {

@@ -13,6 +13,7 @@ import { PlansModule } from './plans/plans.module.js';
 import { PlatformModule } from './platform/platform.module.js';
 import { QuotaModule } from './quota/quota.module.js';
 import { ResourcesModule } from './resources/resources.module.js';
+import { StoreModule } from './store/store.module.js';
 import { UsersModule } from './users/users.module.js';
 
 /** All modules. Guards come with AuthModule; see the README for the way of a request. */
@@ -29,6 +30,7 @@ import { UsersModule } from './users/users.module.js';
     KeysModule,
     ApisModule,
     ResourcesModule,
+    StoreModule,
     PlatformModule,
   ],
   providers: [

@@ -17,6 +17,7 @@ import { serveDocs } from './app.docs.js';
 import { serveCalls } from './apis/call.route.js';
 import { CallsService } from './apis/calls.service.js';
 import { AppModule } from './app.module.js';
+import { Authenticator } from './auth/authenticator.js';
 import type { AuthenticatedRequest } from './common/caller.js';
 import { sqlState, violatedConstraint } from './common/database-error.js';
 import { tag } from './common/etag.js';
@@ -26,6 +27,9 @@ import { Problem } from './common/problem.js';
 import { pathOf, sendProblem } from './common/problem.filter.js';
 import { MAX_PARAM_LENGTH, RouteTable } from './common/route-table.js';
 import { type Env } from './config/env.js';
+import { Idempotency } from './idempotency/idempotency.js';
+import { serveStore } from './store/store.route.js';
+import { StoreService } from './store/store.service.js';
 
 /**
  * The log: pino's JSON lines. Refusals are `info`, faults `error`, everything else `debug`. No query, header or body
@@ -66,7 +70,8 @@ export async function createApp(env: Env, logger: Logger): Promise<NestFastifyAp
     return503OnClosing: false,
     keepAliveTimeout: 72_000,
     requestTimeout: 30_000,
-    connectionTimeout: 0,
+    // Of silence: who takes nothing of its answer holds memory.
+    connectionTimeout: 120_000,
     routerOptions: { maxParamLength: MAX_PARAM_LENGTH, ignoreTrailingSlash: false, caseSensitive: true },
     clientErrorHandler: answerUnreadable,
     // A path that cannot be decoded, or is too long: the router gives up before any handler of ours.
@@ -139,6 +144,11 @@ export async function createApp(env: Env, logger: Logger): Promise<NestFastifyAp
   serveDocs(app);
   observe(server, logger);
   await serveCalls(server, app.get(CallsService, { strict: false }));
+  await serveStore(server, {
+    store: app.get(StoreService, { strict: false }),
+    authentication: app.get(Authenticator, { strict: false }),
+    idempotency: app.get(Idempotency, { strict: false }),
+  });
   await app.init();
   for (const [method, pattern] of patterns) routes.add(method, pattern);
   return app;

@@ -60,6 +60,9 @@ const CALLED = ['GET', 'POST', 'PUT', 'PATCH', 'DELETE'].flatMap((method): [stri
   [`${method} /call/{slug}/{path}`, { rule: 'key', path: () => '/call/api1/below' }],
 ]);
 
+/** The key of what everybody has in the store. */
+const STORED = 'kept';
+
 const REGISTRATION = () => ({ username: `u${crypto.randomUUID().replaceAll('-', '')}`, password: 'Unguessable-7' });
 
 /** How every operation of the document is called. A new route belongs here, with its rule. */
@@ -125,6 +128,13 @@ const CALLS: Record<string, Call> = {
   'GET /v1/resources': { rule: 'own' },
   'GET /v1/resources/{id}': { rule: 'object-or-admin', path: ({ resourceId }) => `/v1/resources/${resourceId}` },
   'DELETE /v1/resources/{id}': { rule: 'object-or-admin', path: ({ resourceId }) => `/v1/resources/${resourceId}` },
+  'GET /v1/store': { rule: 'own' },
+  'POST /v1/store/write': { rule: 'own', body: () => ({ entries: [{ key: 'new', value: 1 }] }) },
+  'POST /v1/store/read': { rule: 'own', body: () => ({ keys: [STORED] }) },
+  'POST /v1/store/delete': { rule: 'own', body: () => ({ keys: [STORED] }) },
+  'GET /v1/store/{key}': { rule: 'own', path: () => `/v1/store/${STORED}` },
+  'PUT /v1/store/{key}': { rule: 'own', path: () => `/v1/store/${STORED}`, body: () => 'new' },
+  'DELETE /v1/store/{key}': { rule: 'own', path: () => `/v1/store/${STORED}` },
   'GET /livez': { rule: 'public' },
   'GET /readyz': { rule: 'public' },
 };
@@ -144,6 +154,7 @@ async function createOwner(overrides: Record<string, unknown> = {}): Promise<Own
     api.as(user).post('/v1/resources', { value: SECRET }),
     api.as(user).get('/v1/auth/sessions'),
     api.as(user).createKey({ name: SECRET }),
+    api.as(user).put(`/v1/store/${STORED}`, `${SECRET}: ${user.id}`),
   ]);
   const ids = { resourceId: resource.body.id, sessionId: sessions.body.data[0].id, keyId: key.id };
   return { ...user, ...ids, key: key.key };
@@ -167,6 +178,8 @@ async function expectUntouched(owner: Owner): Promise<void> {
   expect((await api.as(owner).get(`/v1/resources/${owner.resourceId}`)).body.value).toBe(SECRET);
   const key = await api.as(owner).get(keyPath(owner));
   expect(key.body).toMatchObject({ name: SECRET, limits: [] });
+  const store = await api.as(owner).get('/v1/store?values=true');
+  expect(store.body.data).toMatchObject([{ key: STORED, value: `${SECRET}: ${owner.id}`, owner: owner.id }]);
   expect((await api.call('api1', owner)).body).toBe('API1');
 }
 
@@ -332,6 +345,7 @@ describe('a stranger', () => {
     expect((await api.as(owner).get('/v1/auth/sessions')).body.data).toHaveLength(1);
     expect((await api.as(owner).get('/v1/resources')).body.data).toHaveLength(1);
     expect((await api.as(owner).get('/v1/keys')).body.data).toHaveLength(1);
+    expect((await api.as(owner).get(`/v1/store/${STORED}`)).body).toContain(owner.id);
   });
 
   test('learns of another account not even whether it exists', async () => {
@@ -351,11 +365,22 @@ describe('a stranger', () => {
       expectProblem(await api.as(stranger).post('/v1/resources', { value: 'x', owner: name }), 403, 'forbidden');
       const key = { name: 'x', scopes: ['*'], owner: name };
       expectProblem(await api.as(stranger).post('/v1/keys', key), 403, 'forbidden');
-      for (const list of ['/v1/resources', '/v1/keys']) {
+      for (const [path, body] of [
+        ['/v1/store/write', { entries: [{ key: STORED, value: 1 }], onConflict: 'replace' }],
+        ['/v1/store/read', { keys: [STORED] }],
+        ['/v1/store/delete', { keys: [STORED] }],
+      ] as const) {
+        expectProblem(await api.as(stranger).post(path, { ...body, owner: name }), 403, 'forbidden');
+      }
+      for (const method of ['GET', 'PUT', 'DELETE']) {
+        const path = `/v1/store/${STORED}?owner=${name}`;
+        expectProblem(await api.as(stranger).send(method, path, method === 'PUT' ? 1 : undefined), 403, 'forbidden');
+      }
+      for (const list of ['/v1/resources', '/v1/keys', '/v1/store']) {
         expectProblem(await api.as(stranger).get(`${list}?owner=${name}`), 403, 'forbidden');
       }
     }
-    for (const list of ['/v1/resources', '/v1/keys']) {
+    for (const list of ['/v1/resources', '/v1/keys', '/v1/store']) {
       expectProblem(await api.as(stranger).get(`${list}?owner=*`), 403, 'forbidden');
       expect((await api.as(owner).get(list)).body.data).toHaveLength(1);
     }
@@ -453,7 +478,9 @@ describe('the document', () => {
     const refusals = (id: string): string[] => [
       // An unknown query parameter is refused everywhere.
       '400 validation_failed',
-      ...(bodies.has(id) ? ['400 malformed_json', '413 body_too_large', '415 unsupported_media_type'] : []),
+      ...(bodies.has(id) || id === 'PUT /v1/store/{key}'
+        ? ['400 malformed_json', '413 body_too_large', '415 unsupported_media_type']
+        : []),
       ...(CALLS[id]?.rule === 'public' ? [] : ['401 unauthenticated', '403 account_disabled']),
       ...(PROTECTED.includes(id) ? ['401 invalid_token'] : []),
       ...(METERED.includes(id)

@@ -30,12 +30,17 @@ interface Target {
   body: (user: Account, marker: string) => Record<string, unknown> | Promise<Record<string, unknown>>;
   /** It does as well without a body, or with an empty one. */
   mayBeEmpty?: boolean;
+  /** Bytes that a body may have; 1 MiB where nothing is said. */
+  maxBytes?: number;
 }
 
 /** A limit that every kind of limit may be. */
 const LIMITS = [{ meter: 'api:api1', limit: 5, window: 'day' }];
 
 const keyPath = async (user: Account): Promise<string> => `/v1/keys/${(await api.as(user).createKey()).id}`;
+
+/** Of the store, which reads its bodies itself. */
+const BATCH = { maxBytes: 2 ** 24 };
 
 /** A body that would be accepted by each operation that takes one. */
 const TARGETS: Record<string, Target> = {
@@ -97,6 +102,13 @@ const TARGETS: Record<string, Target> = {
     path: async (user) => `${await keyPath(user)}/quotas/api:api1`,
     body: () => ({ limit: 5 }),
   },
+  'POST /v1/store/write': {
+    as: 'user',
+    body: (_user, key) => ({ entries: [{ key, value: 1 }], onConflict: 'replace', atomic: true }),
+    ...BATCH,
+  },
+  'POST /v1/store/read': { as: 'user', body: (_user, key) => ({ keys: [key], onMissing: 'report' }), ...BATCH },
+  'POST /v1/store/delete': { as: 'user', body: () => ({ keys: ['kept'] }), ...BATCH },
   'POST /v1/verify': {
     as: 'nobody',
     body: async (user) => ({ key: (await api.as(user).createKey({ limits: LIMITS })).key, api: 'api1', cost: 1 }),
@@ -138,6 +150,7 @@ async function subjectOf(id: string): Promise<Subject> {
   const { path, body } = TARGETS[id]!;
   const user = await api.createUser();
   const marker = uniqueName();
+  await api.as(user).put('/v1/store/kept', 1);
   const target = (await path?.(user)) ?? id.split(' ')[1] ?? '';
   return { user, target, marker, valid: await body(user, marker) };
 }
@@ -174,6 +187,7 @@ async function stateOf(id: string, { user, target, marker }: Subject): Promise<u
     `/v1/users/${user.id}/quotas`,
     `/v1/resources?owner=${user.id}`,
     `/v1/keys?owner=${user.id}`,
+    `/v1/store?owner=${user.id}&values=true`,
     `/v1/users?query=${marker}`,
     '/v1/platform/quotas',
     `/v1/plans/${marker}`,
@@ -217,7 +231,9 @@ function expectField(answer: Answer, pointer: string): void {
   expectProblem(answer, 400, 'validation_failed');
   const pointers = answer.body.errors.map((error: { pointer: string }) => error.pointer);
   // Of a list the element that is wrong may be named.
-  expect(pointers.map((each: string) => each.replace(/^(\/(?:limits|scopes))\/.*/, '$1'))).toContain(pointer);
+  expect(pointers.map((each: string) => each.replace(/^(\/(?:limits|scopes|entries|keys))\/.*/, '$1'))).toContain(
+    pointer,
+  );
 }
 
 /** Many requests of one test go a few at a time. */
@@ -243,7 +259,8 @@ describe('bodies', () => {
   test.each(OPERATIONS)('that are no object, or empty: %s', async (id) => {
     await withoutEffect(id, async ({ send }) => {
       const raws = ['null', '[]', '[{}]', '"text"', '1', 'true'];
-      await forEach(TARGETS[id]!.mayBeEmpty && !id.startsWith('PATCH') ? raws : [...raws, ''], async (raw) => {
+      const { mayBeEmpty } = TARGETS[id]!;
+      await forEach(mayBeEmpty && !id.startsWith('PATCH') ? raws : [...raws, ''], async (raw) => {
         expectProblem(await send(raw), 400, 'validation_failed');
       });
     });
@@ -351,8 +368,9 @@ describe('bodies', () => {
 
   test.each(OPERATIONS)('that are too large, and whose sender still gets the answer: %s', async (id) => {
     await withoutEffect(id, async ({ send, valid, properties }) => {
-      const large = JSON.stringify({ ...valid, [properties[0]![0]]: 'x'.repeat(2 ** 21) });
-      for (const raw of [large, ' '.repeat(2 ** 21), large, large, large]) {
+      const bytes = TARGETS[id]!.maxBytes ?? 2 ** 20;
+      const large = JSON.stringify({ ...valid, [properties[0]![0]]: 'x'.repeat(bytes + 2 ** 20) });
+      for (const raw of [large, ' '.repeat(bytes + 2 ** 20), large, large, large]) {
         expectProblem(await send(raw), 413, 'body_too_large');
       }
     });
@@ -421,6 +439,10 @@ describe('addresses', () => {
       expectProblem(await admin.get(`/v1/resources?owner=${owner}`), 404, 'not_found');
       const body = { value: 'x', owner: decodeURIComponent(owner) };
       expectProblem(await admin.post('/v1/resources', body), 404, 'not_found');
+      expectProblem(await admin.get(`/v1/store?owner=${owner}`), 404, 'not_found');
+      expectProblem(await admin.get(`/v1/store/a?owner=${owner}`), 404, 'not_found');
+      const keys = { keys: ['a'], owner: body.owner };
+      expectProblem(await admin.post('/v1/store/read', keys), 404, 'not_found');
     },
   );
 
@@ -464,7 +486,8 @@ describe('addresses', () => {
   test('that are very long, and headers that are, are refused in the contract’s form', async () => {
     for (const length of [1_100, 3_000, 12_000]) {
       const answer = await sendExactly(api, 'GET', `/v1/users/${'x'.repeat(length)}`);
-      expect([400, 404, 414]).toContain(answer.status);
+      // As long as the longest key of the store is, it could be anybody’s.
+      expect([400, 401, 404, 414]).toContain(answer.status);
       expectProblem(answer, answer.status, answer.body.code);
     }
   });
@@ -489,7 +512,11 @@ describe('addresses', () => {
   test('with a method that is not theirs are 405 with those that are', async () => {
     const operations = await listOperations(api);
     for (const path of new Set(operations.map((operation) => operation.path))) {
-      const methods = operations.filter((operation) => operation.path === path).map(({ method }) => method);
+      // `/v1/store/write` is also where the value of a key is.
+      const serves = (other: string): boolean => new RegExp(`^${other.replaceAll(/\{\w+\}/g, '[^/{}]+')}$`).test(path);
+      const methods = operations
+        .filter((operation) => operation.path === path || serves(operation.path))
+        .map(({ method }) => method);
       const undocumented = path.startsWith('/call/') ? ['HEAD', 'OPTIONS'] : methods.includes('GET') ? ['HEAD'] : [];
       const allowed = [...methods, ...undocumented].sort();
       const others = ['GET', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'TRACE'];
@@ -519,7 +546,7 @@ describe('addresses', () => {
 });
 
 describe('queries', () => {
-  const LISTS = ['/v1/users', '/v1/resources', '/v1/auth/sessions', '/v1/keys', '/v1/plans', '/v1/apis'];
+  const LISTS = ['/v1/users', '/v1/resources', '/v1/auth/sessions', '/v1/keys', '/v1/plans', '/v1/apis', '/v1/store'];
 
   test('are tried at every list', async () => {
     const paged = (await listOperations(api)).filter(({ declared }) =>
@@ -545,6 +572,7 @@ describe('queries', () => {
     for (const value of ['one', 'two']) {
       await api.as(boss).post('/v1/resources', { value });
       await api.as(boss).createKey({ name: value });
+      await api.as(boss).put(`/v1/store/${value}`, value);
       if (path === '/v1/plans') await api.createPlan();
     }
     const { nextCursor: good } = (await api.as(boss).get(`${path}?limit=1`)).body;
@@ -580,11 +608,12 @@ describe('queries', () => {
     for (const owner of ['', '%00', 'x'.repeat(255), 'me&owner=me']) {
       expectField(await admin.get(`/v1/resources?owner=${owner}`), '/owner');
       expectField(await admin.get(`/v1/keys?owner=${owner}`), '/owner');
+      expectField(await admin.get(`/v1/store?owner=${owner}`), '/owner');
     }
   });
 
   const fill = (path: string): string =>
-    path.replace('{user}', 'me').replace('{id}', crypto.randomUUID()).replace('{slug}', 'api1');
+    path.replace('{user}', 'me').replace('{id}', crypto.randomUUID()).replace('{slug}', 'api1').replace('{key}', 'a');
 
   test.each([
     'unknown',

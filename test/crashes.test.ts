@@ -4,10 +4,11 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { EmbeddedPostgres } from '../dist/src/database/embedded-postgres.js';
 import { Api, expectProblem, uniqueName, type Answer } from './support/api.js';
-import { Fleet, call, outcomeOf, tally, verify, type Key } from './support/fleet.js';
+import { Fleet, call, expectDone, outcomeOf, tally, verify, type Key } from './support/fleet.js';
 import { headerOf, load, sizeOf, type Reply, type Shot } from './support/load.js';
 import { Random } from './support/random.js';
 import { TestServer } from './support/server.js';
+import { holdingsOf } from './support/store.js';
 
 /** How often each is killed; the engine is to show it with KILLS=20. */
 const KILLS = sizeOf('KILLS', 2);
@@ -203,6 +204,7 @@ describe('a PostgreSQL', () => {
     const outcomes: string[] = [];
     const load = loading(books, new Random(0), outcomes);
     await until(() => books.told > 200);
+    expectDone(await fleet.admin().put('/v1/store/kept', { of: 'before' }));
     const { url } = postgres;
     await postgres.stop();
     const { key } = books.key;
@@ -210,6 +212,18 @@ describe('a PostgreSQL', () => {
       expectProblem(answer, 503, 'database_unavailable');
       expect(Number(answer.headers.get('retry-after'))).toBeGreaterThanOrEqual(1);
     };
+    const replace = { entries: [{ key: 'kept', value: 'lost' }], onConflict: 'replace' };
+    const ofStore = fleet.admins.flatMap((admin) => [
+      admin.post('/v1/store/write', replace),
+      admin.post('/v1/store/write', replace, { headers: { 'idempotency-key': 'c' } }),
+      admin.post('/v1/store/read', { keys: ['kept'] }),
+      admin.post('/v1/store/delete', { keys: ['kept'] }),
+      admin.get('/v1/store'),
+      admin.get('/v1/store/kept'),
+      admin.put('/v1/store/kept', 'lost'),
+      admin.delete('/v1/store/kept'),
+    ]);
+    for (const answer of await Promise.all(ofStore)) expectAway(answer);
     for (const server of fleet.servers) {
       const api = new Api(server.url);
       expectAway(await api.get('/call/api1', { headers: { 'x-api-key': key } }));
@@ -232,6 +246,16 @@ describe('a PostgreSQL', () => {
       const answer = await new Api(server.url).post('/call/api1', undefined, again);
       expect({ status: answer.status, text: answer.text }).toEqual({ status: 200, text: 'API1' });
     }
+    for (const [i, admin] of fleet.admins.entries()) {
+      expect((await admin.get('/v1/store/kept')).body).toEqual({ of: 'before' });
+      const again = { headers: { 'idempotency-key': `c${i}` } };
+      const entries = [{ key: 'new', value: i }];
+      expect((await admin.post('/v1/store/write', { entries }, again)).body).toMatchObject({
+        written: 1 - i,
+        skipped: i,
+      });
+    }
+    expect((await holdingsOf(fleet, [])).wrong).toEqual([]);
     expect(fleet.servers.map((server) => server.child.exitCode)).toEqual([null, null]);
   });
 });

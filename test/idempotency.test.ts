@@ -84,6 +84,12 @@ const CASES: Record<string, Case> = {
   },
   'POST /v1/plans': { as: () => admin, path: () => '/v1/plans', ...entries('/v1/plans') },
   'POST /v1/apis': { as: () => admin, path: () => '/v1/apis', ...entries('/v1/apis') },
+  'POST /v1/store/write': {
+    as: () => mine,
+    path: () => '/v1/store/write',
+    body: (key) => ({ entries: [{ key, value: key }] }),
+    count: async (_path, { entries: [{ key }] }) => (await mine.get(`/v1/store?prefix=${key}`)).body.data.length,
+  },
   'POST /v1/verify': {
     as: () => api,
     path: () => '/v1/verify',

@@ -1,7 +1,7 @@
 import replyFrom from '@fastify/reply-from';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { Problem } from '../common/problem.js';
-import { pathOf, sendProblem, toProblem } from '../common/problem.filter.js';
+import { pathOf, refuse, toProblem } from '../common/problem.filter.js';
 import type { CallAnswer, CallsService } from './calls.service.js';
 
 const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'];
@@ -32,7 +32,7 @@ export async function serveCalls(server: FastifyInstance, calls: CallsService): 
       done(null, payload);
     });
     scope.setErrorHandler((error, request, reply) => {
-      refuse(error, request, reply);
+      refuse(error, toProblem(error) ?? new Problem('not_found'), request, reply);
     });
     const handler = async (request: CallRequest, reply: FastifyReply): Promise<unknown> => {
       if (climbs(pathOf(request))) throw new Problem('not_found');
@@ -67,8 +67,7 @@ function answer(call: CallAnswer, request: CallRequest, reply: FastifyReply): Fa
     }),
     rewriteHeaders: (headers) => without(headers, ['ratelimit', 'ratelimit-policy', 'x-request-id']),
     onError: (_reply, { error }) => {
-      request.log.error({ reqId: request.id, err: error }, 'an upstream failed');
-      refuse(new Problem('upstream_failed'), request, reply);
+      refuse(error, new Problem('upstream_failed'), request, reply);
     },
   });
 }
@@ -101,10 +100,4 @@ function queryOf(request: CallRequest): string {
   const { url = '' } = request.raw;
   const [start, end] = [url.indexOf('?'), url.indexOf('#')];
   return start === -1 ? '' : url.slice(start + 1, end === -1 ? undefined : end);
-}
-
-function refuse(error: unknown, request: FastifyRequest, reply: FastifyReply): void {
-  const problem = toProblem(error) ?? new Problem('not_found');
-  if (problem.status >= 500) request.log.error({ reqId: request.id, err: error, code: problem.code }, 'request failed');
-  if (!reply.sent) sendProblem(problem, request, reply);
 }

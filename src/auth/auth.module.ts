@@ -8,6 +8,7 @@ import { AccessGuard } from './access.guard.js';
 import { AuthController } from './auth.controller.js';
 import { AuthService } from './auth.service.js';
 import { AuthenticationGuard } from './authentication.guard.js';
+import { Authenticator } from './authenticator.js';
 import { JwksController } from './jwks.controller.js';
 import { RefreshTokens } from './refresh-tokens.js';
 import { Session } from './session.entity.js';
@@ -25,6 +26,7 @@ import { SigningKeysRepository } from './signing-keys.repository.js';
     AccessTokens,
     RefreshTokens,
     AccessRules,
+    Authenticator,
     SigningKeys,
     SigningKeysRepository,
     SessionsRepository,

@@ -17,7 +17,8 @@ export const ACCESS_RULE = 'quartermaster:access';
 
 const rule = (access: AccessRule): MethodDecorator & ClassDecorator => SetMetadata(ACCESS_RULE, access);
 
-const SIGNED_IN = [
+/** How every route refuses that is not public. */
+export const SIGNED_IN = [
   'unauthenticated',
   'invalid_token',
   'account_disabled',

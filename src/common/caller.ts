@@ -15,6 +15,17 @@ export interface Caller {
   sessionId: string;
 }
 
+/** What a credential says of itself. Whether it is good, and for what, only the database knows. */
+export type Claims = Pick<Caller, 'userId' | 'sessionId'>;
+
+/** Identifies callers. Routes outside Nest are given it; to the others the authentication guard gives the caller. */
+export interface Authentication {
+  /** Asks no database. @throws Problem unauthenticated, invalid_token */
+  claimsOf(request: FastifyRequest): Claims;
+  /** Reads session and account, for this very request. @throws Problem invalid_token, account_disabled */
+  identify(claims: Claims): Promise<Caller>;
+}
+
 /** A request after the authentication guard; `caller` is missing on public routes only. */
 export type AuthenticatedRequest = FastifyRequest & { caller?: Caller };
 

@@ -1,3 +1,4 @@
+import type { IncomingHttpHeaders } from 'node:http';
 import type { FastifyInstance } from 'fastify';
 import { Problem } from './problem.js';
 
@@ -42,6 +43,13 @@ export function nestsDeeperThan(json: string, max: number): boolean {
   return excessOf(json, max, Infinity) === 'depth';
 }
 
+/** The refusal of a compressed body: what it unpacks to has no bound. Undefined for any other. */
+export function refusalOfEncoding(headers: IncomingHttpHeaders): Problem | undefined {
+  const encoding = headers['content-encoding'];
+  if (encoding === undefined || encoding.toLowerCase() === 'identity') return undefined;
+  return new Problem('unsupported_media_type', { detail: 'Send the body without Content-Encoding.' });
+}
+
 /**
  * Makes JSON the only body the server reads. Other types get 415; a compressed body too, for what it unpacks to has
  * no bound. An empty body is no body, whatever its type says: clients set `Content-Type` on a bare POST or DELETE.
@@ -51,9 +59,9 @@ export function acceptJsonBodies(server: FastifyInstance): void {
   const parse = server.getDefaultJsonParser('error', 'error');
   server.addContentTypeParser('application/json', { parseAs: 'string' }, (request, body, done) => {
     const text = body as string;
-    const encoding = request.headers['content-encoding'];
-    if (encoding !== undefined && encoding.toLowerCase() !== 'identity') {
-      done(new Problem('unsupported_media_type', { detail: 'Send the body without Content-Encoding.' }));
+    const refusal = refusalOfEncoding(request.headers);
+    if (refusal) {
+      done(refusal);
     } else if (text === '') {
       done(null, undefined);
     } else {

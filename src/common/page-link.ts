@@ -8,10 +8,13 @@ export const Paged = (): MethodDecorator => RouteConfig({ paged: true });
 /** Adds `Link: <…>; rel="next"` (RFC 8288) to a page that is not the last. */
 export const linkNextPage: preSerializationHookHandler = (request, reply, payload, done) => {
   const { nextCursor } = payload as Partial<Page<unknown>>;
-  if (typeof nextCursor === 'string') {
-    const url = new URL(request.url, 'http://localhost');
-    url.searchParams.set('cursor', nextCursor);
-    reply.header('link', `<${url.pathname}${url.search}>; rel="next"`);
-  }
+  if (typeof nextCursor === 'string') reply.header('link', nextPageOf(request.url, nextCursor));
   done(null, payload);
 };
+
+/** The link from one page, at `path` with its query, to the next. */
+export function nextPageOf(path: string, nextCursor: string): string {
+  const url = new URL(path, 'http://localhost');
+  url.searchParams.set('cursor', nextCursor);
+  return `<${url.pathname}${url.search}>; rel="next"`;
+}

@@ -14,18 +14,7 @@ export class ProblemFilter implements ExceptionFilter {
     const http = host.switchToHttp();
     const request = http.getRequest<FastifyRequest>();
     const reply = http.getResponse<FastifyReply>();
-    const problem = toProblem(thrown) ?? this.unknownRoute(request);
-    if (problem.status >= 500)
-      request.log.error({ reqId: request.id, err: thrown, code: problem.code }, 'request failed');
-    if (reply.sent || reply.raw.headersSent) return;
-    if (problem.code === 'body_too_large') {
-      // Closed with the body unread, the connection is reset, and the sender never sees why.
-      drain(request.raw, () => {
-        sendProblem(problem, request, reply);
-      });
-    } else {
-      sendProblem(problem, request, reply);
-    }
+    refuse(thrown, toProblem(thrown) ?? this.unknownRoute(request), request, reply);
   }
 
   private unknownRoute(request: FastifyRequest): Problem {
@@ -64,8 +53,31 @@ function drain(body: IncomingMessage, done: () => void): void {
     left -= chunk.length;
     if (left < 0) finish();
   };
-  if (body.readableEnded || body.destroyed) done();
-  else body.on('data', count).once('end', finish).once('close', finish).resume();
+  body.on('data', count).once('end', finish).once('close', finish).resume();
+}
+
+/** Whether a request was refused before its body was read, or because of its size. */
+function hasUnreadBody({ raw, body }: FastifyRequest): boolean {
+  const { headers } = raw;
+  const isPassedOn = body !== undefined && body !== null;
+  const hasBody = headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0;
+  return hasBody && !isPassedOn && !raw.readableEnded && !raw.destroyed;
+}
+
+/** Answers with what became of something thrown, and logs it if it is a fault of ours. */
+export function refuse(thrown: unknown, problem: Problem, request: FastifyRequest, reply: FastifyReply): void {
+  // Whoever went away in the middle of the request has no fault of ours to hear of.
+  if (request.raw.destroyed && !request.raw.complete) return;
+  if (problem.status >= 500) {
+    request.log.error({ reqId: request.id, err: thrown, code: problem.code }, 'request failed');
+  }
+  if (reply.sent || reply.raw.headersSent) return;
+  const send = (): void => {
+    sendProblem(problem, request, reply);
+  };
+  // Closed with the body unread, the connection is reset, and the sender never sees why.
+  if (hasUnreadBody(request)) drain(request.raw, send);
+  else send();
 }
 
 /** The HTTP status that Nest or Fastify gave an error of theirs. */

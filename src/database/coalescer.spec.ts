@@ -130,6 +130,73 @@ describe('a coalescer', () => {
     expect(batches(calls)).toEqual(['a', 'bc', 'e']);
   });
 
+  describe('of requests that have a size', () => {
+    /** As long as they are written. */
+    const sizeOf = (request: string): number => request.length;
+
+    test('sends as many together as fit, in order of arrival, and leaves the rest to the next', async () => {
+      const { calls, coalescer } = make({ inFlight: 1, maxBatch: 5, sizeOf });
+      const answers = Promise.all(['aa', 'bb', 'cc', 'd', 'eeee', 'f', 'g'].map((request) => coalescer.add(request)));
+      const sent = ['aabb', 'ccd', 'eeeef', 'g'];
+      for (const [i] of sent.entries()) {
+        await turn();
+        calls[i]?.answer();
+      }
+      expect(await answers).toEqual(['aa!', 'bb!', 'cc!', 'd!', 'eeee!', 'f!', 'g!']);
+      expect(batches(calls)).toEqual(sent);
+    });
+
+    test('sends alone what is larger than a statement may be, in its turn', async () => {
+      const { calls, coalescer } = make({ inFlight: 1, maxBatch: 3, sizeOf });
+      const answers = Promise.all(['a', 'bbbbbbb', 'c', 'dd', 'eeee'].map((request) => coalescer.add(request)));
+      const sent = ['a', 'bbbbbbb', 'cdd', 'eeee'];
+      for (const [i] of sent.entries()) {
+        await turn();
+        calls[i]?.answer();
+      }
+      await answers;
+      expect(batches(calls)).toEqual(sent);
+    });
+
+    test('lets no more wait than the bound, however few they are, and takes as much again as was sent', async () => {
+      const { calls, coalescer } = make({ inFlight: 1, maxBatch: 4, maxWaiting: 6, sizeOf });
+      const answers = [coalescer.add('a')];
+      await turn();
+      answers.push(coalescer.add('bbb'), coalescer.add('cc'));
+      await expect(coalescer.add('dd')).rejects.toMatchObject({ code: 'overloaded' });
+      // What was refused takes no room.
+      answers.push(coalescer.add('e'));
+      await expect(coalescer.add('f')).rejects.toMatchObject({ code: 'overloaded' });
+      calls[0]?.answer();
+      await turn();
+      answers.push(coalescer.add('ggg'));
+      await expect(coalescer.add('h')).rejects.toMatchObject({ code: 'overloaded' });
+      for (let i = 1; i < 4; i++) {
+        calls[i]?.answer();
+        await turn();
+      }
+      expect(await Promise.all(answers)).toEqual(['a!', 'bbb!', 'cc!', 'e!', 'ggg!']);
+      expect(batches(calls)).toEqual(['a', 'bbb', 'cce', 'ggg']);
+    });
+
+    test('takes one that is larger than all that may wait while nothing waits, and only then', async () => {
+      const { calls, coalescer } = make({ inFlight: 1, maxBatch: 2, maxWaiting: 3, sizeOf });
+      const answers = [coalescer.add('a')];
+      await turn();
+      answers.push(coalescer.add('bbbbbb'));
+      await expect(coalescer.add('c')).rejects.toMatchObject({ code: 'overloaded' });
+      calls[0]?.answer();
+      await turn();
+      answers.push(coalescer.add('dd'));
+      await expect(coalescer.add('eeeeee')).rejects.toMatchObject({ code: 'overloaded' });
+      calls[1]?.answer();
+      await turn();
+      calls[2]?.answer();
+      expect(await Promise.all(answers)).toEqual(['a!', 'bbbbbb!', 'dd!']);
+      expect(batches(calls)).toEqual(['a', 'bbbbbb', 'dd']);
+    });
+  });
+
   test('fails the request that the database refuses, and none of its neighbours', async () => {
     const refusal = databaseError('23503');
     const run = (batch: readonly string[]): Promise<string[]> =>
@@ -222,6 +289,7 @@ function check(holds: boolean, rule: string): void {
 
 interface Request {
   number: number;
+  size: number;
   addedAt: number;
   key: string;
   poisoned: boolean;
@@ -238,7 +306,7 @@ async function simulate(seed: number): Promise<void> {
   const random = randomOf(seed);
   const chance = (percent: number): boolean => random(100) < percent;
   const [inFlight, maxBatch] = [1 + random(3), 1 + random(6)];
-  const [keyed, readOnly] = [chance(50), chance(50)];
+  const [keyed, readOnly, sized] = [chance(50), chance(50), chance(50)];
   const faults = chance(50) ? 0 : 10;
   let clock = 0;
   const flying: (() => void)[] = [];
@@ -246,7 +314,8 @@ async function simulate(seed: number): Promise<void> {
 
   const run = (batch: readonly Request[]): Promise<Reply[]> => {
     const beganAt = clock++;
-    check(batch.length > 0 && batch.length <= maxBatch, 'a batch has 1 to maxBatch requests');
+    const size = batch.reduce((sum, request) => sum + request.size, 0);
+    check(batch.length === 1 || (batch.length > 1 && size <= maxBatch), 'a batch has maxBatch at most, or one request');
     check(
       batch.every(({ number }, i) => i === 0 || number > (batch[i - 1]?.number ?? 0)),
       'a batch is in order of arrival',
@@ -271,6 +340,7 @@ async function simulate(seed: number): Promise<void> {
   const coalescer = new Coalescer<Request, Reply>(run, {
     ...{ inFlight, maxBatch, readOnly },
     ...(keyed ? { key: (request: Request) => request.key } : {}),
+    ...(sized ? { sizeOf: (request: Request) => request.size } : {}),
   });
   const outcomes: Promise<unknown>[] = [];
   const requests = 5 + random(25);
@@ -280,7 +350,7 @@ async function simulate(seed: number): Promise<void> {
       const number = outcomes.length;
       const poisoned = chance(5);
       const key = poisoned ? `poison ${String(number)}` : `key ${String(keyed ? random(4) : number)}`;
-      const request = { number, addedAt: clock++, key, poisoned };
+      const request = { number, size: sized ? 1 + random(4) : 1, addedAt: clock++, key, poisoned };
       const outcome = coalescer.add(request).then(
         (reply) => {
           check(!poisoned, 'what is refused is not answered');

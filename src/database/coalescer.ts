@@ -4,10 +4,12 @@ import { Problem } from '../common/problem.js';
 export interface CoalescerOptions<Q> {
   /** Statements under way at once. Two keep the database busy while the process reads the answers of the other. */
   inFlight?: number;
-  /** Requests one statement carries at most. */
+  /** How much one statement carries at most: requests, or the sum of their sizes. One request always goes. */
   maxBatch?: number;
-  /** Requests that may wait; one more is refused with `overloaded`. */
+  /** How much may wait, likewise; what comes on top is refused with `overloaded`. */
   maxWaiting?: number;
+  /** What a request counts for in both; 1 where it is missing. */
+  sizeOf?: (request: Q) => number;
   /** For look-ups: requests of one batch with the same key are asked once and share the answer. */
   key?: (request: Q) => string;
   /** Whether asking again is harmless, so that a lost connection is tried once more. */
@@ -33,7 +35,7 @@ interface Waiting<Q, R> {
  * a request costs its one statement and no wait; under load one statement, one round trip and one fsync serve many.
  *
  * Nothing is cached: a request is only ever answered by a statement that was sent after it arrived. Requests of one
- * batch are judged in order of arrival. `run` must do all it does for a batch in one transaction and answer in the
+ * batch come in order of arrival. `run` must do all it does for a batch in one transaction and answer in the
  * order of the batch; when the database blames its data, nothing of the batch has happened, and the halves are tried
  * apart, so that one poisoned request cannot fail its neighbours.
  */
@@ -44,6 +46,8 @@ export class Coalescer<Q, R> {
   private readonly maxWaiting: number;
   private readonly key: ((request: Q) => string) | undefined;
   private readonly readOnly: boolean;
+  private readonly sizeOf: (request: Q) => number;
+  private waitingSize = 0;
   private running = 0;
   private scheduled = false;
 
@@ -56,6 +60,7 @@ export class Coalescer<Q, R> {
     this.maxWaiting = options.maxWaiting ?? 10_000;
     this.key = options.key;
     this.readOnly = options.readOnly ?? false;
+    this.sizeOf = options.sizeOf ?? (() => 1);
   }
 
   /**
@@ -63,9 +68,11 @@ export class Coalescer<Q, R> {
    * @throws Problem overloaded when too many wait already; else what the database threw
    */
   add(request: Q): Promise<R> {
-    if (this.waiting.length >= this.maxWaiting) {
+    const size = this.sizeOf(request);
+    if (this.waiting.length > 0 && this.waitingSize + size > this.maxWaiting) {
       return Promise.reject(new Problem('overloaded', { retryAfter: 1 }));
     }
+    this.waitingSize += size;
     return new Promise<R>((resolve, reject) => {
       this.waiting.push({ request, resolve, reject });
       if (!this.scheduled && this.running < this.inFlight) {
@@ -81,13 +88,27 @@ export class Coalescer<Q, R> {
 
   private dispatch(): void {
     while (this.running < this.inFlight && this.waiting.length > 0) {
-      const batch = this.waiting.splice(0, this.maxBatch);
+      const batch = this.takeBatch();
       this.running++;
       void this.settle(batch).then(() => {
         this.running--;
         this.dispatch();
       });
     }
+  }
+
+  /** The oldest requests, as many as fit. */
+  private takeBatch(): Waiting<Q, R>[] {
+    let count = 0;
+    let size = 0;
+    for (const { request } of this.waiting) {
+      const next = this.sizeOf(request);
+      if (count > 0 && size + next > this.maxBatch) break;
+      size += next;
+      count++;
+    }
+    this.waitingSize -= size;
+    return this.waiting.splice(0, count);
   }
 
   /** Answers every request of a batch. Never rejects. */

@@ -41,6 +41,10 @@ export class Quota {
   @Column('timestamptz', { default: '-infinity' })
   at!: Date | number;
 
+  /** Of `store.entries`: how often entries were written; the versions of entries are taken from it. */
+  @Column('bigint', { default: 0 })
+  revision!: number;
+
   /** Requests refused, ever. */
   @Column('bigint', { default: 0 })
   denied!: number;

@@ -37,13 +37,20 @@ const COUNTS_NOW = `ARRAY[counts[1], ${WINDOWS.slice(1)
   .map((window, i) => `CASE WHEN at >= window_start('${window}', now()) THEN counts[${i + 2}] ELSE 0 END`)
   .join(', ')}]`;
 
+/** Entries of the store that have expired count no more, though they are in the counts until they are swept. */
+function withoutExpired(meter: string, counts: string, whose: string): string {
+  return `CASE WHEN ${meter} LIKE 'store.%'
+    THEN ARRAY[(${counts})[1] - (expired_entries(${whose}))[CASE ${meter} WHEN 'store.entries' THEN 1 ELSE 2 END], 0, 0, 0, 0]
+    ELSE ${counts} END`;
+}
+
 /** Every meter there is, and those that something is said of. */
 const LIST = {
   name: 'quotas-list',
   text: `
     SELECT m.meter, q.limits, p.limits AS "planLimits", now() AS moment,
       CASE WHEN m.meter LIKE 'api:%' THEN calls_used($1, '${NO_KEY}', m.meter, now())
-        ELSE coalesce(q.counts, '{0,0,0,0,0}') END AS counts
+        ELSE ${withoutExpired('m.meter', `coalesce(q.counts, '{0,0,0,0,0}')`, '$1::uuid, now()')} END AS counts
     FROM (
       SELECT unnest($2::text[]) AS meter UNION SELECT 'api:' || slug FROM apis
       UNION SELECT meter FROM quotas WHERE owner_id = $1 AND key_id = '${NO_KEY}'
@@ -70,7 +77,7 @@ const LIST_OF_PLATFORM = {
   name: 'quotas-list-of-platform',
   text: `
     SELECT meter, limits, NULL AS "planLimits", now() AS moment,
-      ${COUNTS_NOW} AS counts
+      ${withoutExpired('meter', COUNTS_NOW, 'now()')} AS counts
     FROM platform_quotas ORDER BY meter`,
 };
 

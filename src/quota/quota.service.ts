@@ -143,20 +143,27 @@ function sayingOf(limits: Limits, place: number): number | null {
   return limits?.[place] ?? null;
 }
 
-/**
- * The refusal of a write that a gauge's limits do not allow: names every limit that was judged.
- * @param text what charge_gauge said of the limits
- */
-export function gaugeExceeded(gauge: Gauge, text: string, cost = 1): Problem {
-  const limits = parseLimits(text, gauge);
-  const violated = limits.filter((each) => isViolated(each, cost));
-  const [first] = violated;
+/** What a write asked of a gauge, and what the database said of the limits (see charge_gauge). */
+export interface GaugeDenial {
+  gauge: Gauge;
+  limits: string;
+  cost: number;
+}
+
+/** The refusal of a write that the limits of gauges do not allow: names every limit that was judged. */
+export function gaugeExceeded(denials: GaugeDenial[], members: Record<string, unknown> = {}): Problem {
+  const judged = denials.flatMap(({ gauge, limits, cost }) =>
+    parseLimits(limits, gauge).map((limit) => ({ limit, isViolated: cost > 0 && isViolated(limit, cost) })),
+  );
+  const first = judged.find((each) => each.isViolated)?.limit;
   const now = Date.now();
+  const toResponses = (some: typeof judged) => some.map(({ limit }) => toLimitResponse(limit, now));
   return new Problem('quota_exceeded', {
-    ...(first ? { detail: `${first.used} of ${first.limit} ${gauge} are in use.` } : {}),
+    ...(first ? { detail: `${first.used} of ${first.limit} ${first.meter} are in use.` } : {}),
     members: {
-      violated: violated.map((each) => toLimitResponse(each, now)),
-      limits: limits.map((each) => toLimitResponse(each, now)),
+      ...members,
+      violated: toResponses(judged.filter((each) => each.isViolated)),
+      limits: toResponses(judged),
     },
   });
 }

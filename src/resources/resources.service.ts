@@ -23,7 +23,7 @@ export class ResourcesService {
     const ownerId = owner === undefined ? caller.userId : await this.users.idOf(owner, caller, tx);
     const resource = { id: uuidv7(), ownerId, value };
     const verdict = await this.resources.chargeAndInsert(resource, tx);
-    if (!verdict.granted) throw gaugeExceeded('resources', verdict.limits);
+    if (!verdict.granted) throw gaugeExceeded([{ gauge: 'resources', limits: verdict.limits, cost: 1 }]);
     return { ...resource, createdAt: verdict.createdAt };
   }
 

@@ -176,7 +176,9 @@ export class UsersRepository {
 
   /** Deletes an account with all it owns. Its quotas are locked first, in the order in which writers lock. */
   async delete(tx: Transaction, id: string): Promise<boolean> {
+    // In the order in which whoever charges locks them; the cascade would take them as they lie.
     await tx.query('SELECT FROM quotas WHERE owner_id = $1 ORDER BY key_id, meter FOR UPDATE', [id]);
+    await tx.query(`SELECT FROM platform_quotas WHERE meter NOT LIKE 'api:%' ORDER BY meter FOR UPDATE`);
     await tx.query('DELETE FROM idempotency_keys WHERE owner_id = $1', [id]);
     return (await tx.query('DELETE FROM users WHERE id = $1 RETURNING id', [id])).length > 0;
   }

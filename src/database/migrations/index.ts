@@ -1,5 +1,6 @@
 import { AccountsAndResources1763700000001 } from './0001-accounts-and-resources.js';
 import { QuotaEngine1763900000002 } from './0002-quota-engine.js';
+import { Store1764000000003 } from './0003-store.js';
 
 /** Every migration, oldest first. Append only: one that has landed is never changed. */
-export const migrations = [AccountsAndResources1763700000001, QuotaEngine1763900000002];
+export const migrations = [AccountsAndResources1763700000001, QuotaEngine1763900000002, Store1764000000003];

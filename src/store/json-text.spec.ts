@@ -1,0 +1,372 @@
+import fc from 'fast-check';
+import { Problem } from '../common/problem.js';
+import { Random, seeds } from '../../test/support/random.js';
+import { JsonText } from './json-text.js';
+
+/** What is kept of a text, as text. */
+function kept(source: string | Buffer, maxDepth = 1_000): string {
+  const json = new JsonText(Buffer.from(source as string));
+  const value = json.readValue(maxDepth, '/value');
+  json.expectEnd();
+  return value.toString();
+}
+
+/** What is kept, or undefined for what is no JSON. Whatever else is thrown fails the test. */
+function keptIfAny(source: string | Buffer): string | undefined {
+  try {
+    return kept(source);
+  } catch (error) {
+    if (error instanceof Problem && error.code === 'malformed_json') return undefined;
+    throw error;
+  }
+}
+
+/** What must be kept, told by others: by the platform's parser, and by an expression that knows nothing but strings. */
+function expectedOf(bytes: Buffer): string | undefined {
+  try {
+    const text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
+    JSON.parse(text);
+    return text.replace(/("(?:\\.|[^"\\])*")|[ \t\n\r]+/gs, '$1');
+  } catch {
+    return undefined;
+  }
+}
+
+function refusalOf(work: () => unknown): object {
+  try {
+    work();
+  } catch (error) {
+    if (error instanceof Problem) return { code: error.code, errors: error.extra.errors };
+    throw error;
+  }
+  return { code: 'none' };
+}
+
+const MALFORMED = { code: 'malformed_json', errors: undefined };
+
+const NUMBERS = [
+  ...['0', '-0', '7', '12345678901234567890', '-98765432109876543210', '0.10', '1.000', '1e400', '-1E+400', '1e-400'],
+  ...['0.1e1', '3.14159265358979323846264338327950288', '1E0', '9007199254740993', '0e0', '-0.0e-0'],
+];
+
+const PIECES = [
+  ...['a', 'B', ' ', '\t'.trim(), '[', ']', '{', '}', ':', ',', '/', 'null', '1e5', '\u007f', '\u0080', 'ü', '✓', '💥'],
+  ...['\u2028', '\ufeff', '\uffff', '\u{10ffff}', '\\"', '\\\\', '\\/', '\\b', '\\f', '\\n', '\\r', '\\t', '\\u0000'],
+  ...['\\ud800', '\\uDFFF', '\\ud83d\\udca5', '\\u0022', '\\u005C', '__proto__', '  '],
+];
+
+const BLANKS = ['', '', '', ' ', '\n', '\t', '\r\n', '   ', ' \t\r\n '];
+
+/** Any JSON, as text, with blanks wherever they may be. */
+class Writer {
+  constructor(private readonly random: Random) {}
+
+  text(depth = 0): string {
+    return this.blank() + this.value(depth) + this.blank();
+  }
+
+  string(): string {
+    return `"${Array.from({ length: this.random.below(5) }, () => this.random.pick(PIECES)).join('')}"`;
+  }
+
+  private blank(): string {
+    return this.random.pick(BLANKS);
+  }
+
+  private value(depth: number): string {
+    const { random } = this;
+    const kind = random.below(depth > 6 ? 3 : 5);
+    if (kind === 0) return random.pick(['true', 'false', 'null']);
+    if (kind === 1) return random.pick(NUMBERS);
+    if (kind === 2) return this.string();
+    const items = Array.from({ length: random.below(4) }, () =>
+      kind === 3 ? this.text(depth + 1) : `${this.blank()}${this.string()}${this.blank()}:${this.text(depth + 1)}`,
+    ).join(',');
+    return kind === 3 ? `[${items || this.blank()}]` : `{${items || this.blank()}}`;
+  }
+}
+
+const SPLINTERS = [
+  ...[
+    '"',
+    '\\',
+    '[',
+    ']',
+    '{',
+    '}',
+    ':',
+    ',',
+    '-',
+    '+',
+    '.',
+    'e',
+    'E',
+    '0',
+    '1',
+    'u',
+    't',
+    'n',
+    ' ',
+    '\n',
+    '\0',
+    '\x1f',
+  ],
+  ...[
+    '\v',
+    '\f',
+    '\u00a0',
+    '\u2028',
+    '\ufeff',
+    "'",
+    '/',
+    '//',
+    '/**/',
+    'NaN',
+    'Infinity',
+    '0x1',
+    '01',
+    ',]',
+    '\\u12',
+    '\x80',
+  ],
+];
+
+/** Something that is nearly JSON, or still is. */
+function damaged(text: string, random: Random): Buffer {
+  let bytes: Buffer = Buffer.from(text);
+  for (let count = 1 + random.below(3); count > 0; count--) {
+    const at = random.below(bytes.length + 1);
+    const to = Math.min(bytes.length, at + 1 + random.below(3));
+    const [before, between, after] = [bytes.subarray(0, at), bytes.subarray(at, to), bytes.subarray(to)];
+    const splinter = Buffer.from(random.pick(SPLINTERS));
+    bytes = Buffer.concat(
+      random.pick([
+        [before],
+        [between, after],
+        [before, after],
+        [before, splinter, between, after],
+        [before, splinter, after],
+        [before, between, between, after],
+        // Some byte: seldom UTF-8.
+        [before, Buffer.of(random.below(256)), after],
+      ]),
+    );
+  }
+  return bytes;
+}
+
+/** Runs a case for each seed. @returns what is wrong with the first few that fail, by their seeds */
+function faultsOf(list: number[], run: (random: Random) => string | undefined): string[] {
+  return list
+    .flatMap((seed) => {
+      const fault = run(new Random(seed));
+      return fault === undefined ? [] : [`SEED=${seed} ${fault}`];
+    })
+    .slice(0, 5);
+}
+
+/** How what is kept of a text differs from what must be; undefined where it does not. */
+function differenceOf(bytes: Buffer): string | undefined {
+  const [is, shouldBe] = [keptIfAny(bytes), expectedOf(bytes)];
+  return is === shouldBe ? undefined : JSON.stringify({ source: bytes.toString(), is, shouldBe });
+}
+
+const SEEDS = seeds(5_000);
+
+describe('a JSON text', () => {
+  test(`is kept, but for the blanks outside its strings (${SEEDS.length} seeds)`, () => {
+    const fault = (text: string): string | undefined =>
+      keptIfAny(text) === undefined ? `refused: ${text}` : differenceOf(Buffer.from(text));
+    expect(faultsOf(SEEDS, (random) => fault(new Writer(random).text()))).toEqual([]);
+  });
+
+  test(`is taken exactly where JSON.parse takes it, however damaged (${SEEDS.length} seeds)`, () => {
+    const make = (random: Random): Buffer => damaged(new Writer(random).text(4), random);
+    expect(faultsOf(SEEDS, (random) => differenceOf(make(random)))).toEqual([]);
+    // Some of them are JSON still, and most are not.
+    const taken = seeds(200).filter((seed) => keptIfAny(make(new Random(seed))) !== undefined);
+    expect(taken.length).toBeLessThan(150);
+  });
+
+  test('is taken wherever JSON.stringify wrote it, and says the same afterwards', () => {
+    fc.assert(
+      fc.property(fc.json({ stringUnit: 'binary' }), fc.constantFrom(undefined, 1, '\t', '\n\r'), (text, space) => {
+        const value: unknown = JSON.parse(text);
+        expect(kept(JSON.stringify(value, null, space))).toBe(JSON.stringify(value));
+      }),
+      { numRuns: 300 },
+    );
+  });
+
+  test('may be of any kind, and is kept as it is', () => {
+    for (const text of [
+      ...[...NUMBERS, 'true', 'false', 'null', '""', '[]', '{}', '[[],{}]', '{"":{"":[]}}', '"\u007f\u2028\ufeff💥"'],
+      ...['{"b":1,"a":2,"b":3}', '{"__proto__":1,"constructor":2}', '{"2":1,"1":2}', '"\\u0000\\ud800\\uDC00\\/"'],
+    ]) {
+      expect(kept(text)).toBe(text);
+      expect(kept(` \t\r\n${text}\n `)).toBe(text);
+    }
+    expect(kept('[ "a b" , " ]\\" [ " ,\t{ " x " :\r\n-1 } ]')).toBe('["a b"," ]\\" [ ",{" x ":-1}]');
+  });
+
+  test.each([
+    ...['', ' ', '\n', '{', '[', '"', ']', '}', ',', ':', '[,]', '[1,]', '[,1]', '{,}', '{"a":1,}', '{"a"}', '{"a":}'],
+    ...['{"a",1}', '{a:1}', '{1:1}', '{"a":1 "b":2}', '[1 2]', '[1:2]', '[}', '{]', '[1}', '{"a":1]', '1 2', '[] []'],
+    ...[
+      '{}x',
+      '[]]',
+      '{}}',
+      '""x',
+      '1,',
+      'tru',
+      'truee',
+      'True',
+      'nul',
+      'nulll',
+      'falsey',
+      'undefined',
+      'NaN',
+      '-',
+      '+1',
+    ],
+    ...[
+      '--1',
+      '01',
+      '-01',
+      '00',
+      '1.',
+      '.1',
+      '-.1',
+      '1.e1',
+      '1e',
+      '1e+',
+      '1e1.5',
+      '0x10',
+      '1_000',
+      'Infinity',
+      '-Infinity',
+    ],
+    ...[
+      '"\t"',
+      '"\n"',
+      '"\0"',
+      '"\x1f"',
+      '"\\x"',
+      '"\\u12"',
+      '"\\u12G4"',
+      '"\\U0000"',
+      "'a'",
+      '"\\',
+      '"\\"',
+      '"a',
+      '"\\u',
+    ],
+    ...['\ufeff{}', '\u00a01', '\v1', '\f1', '/**/1', '1//', '\0', '1\0', '[1,\0]', '\u20281'],
+  ])('is refused where it is none: %j', (text) => {
+    expect(refusalOf(() => kept(text))).toEqual(MALFORMED);
+    expect(() => JSON.parse(text) as unknown).toThrow();
+  });
+
+  test('is refused where anything stands behind it', () => {
+    for (const text of ['1', '"a"', '[1]', '{"a":1}', 'null']) {
+      for (const behind of ['1', ' "', '\n[', ' ]', ',', ' null', '\0', '\ufeff']) {
+        if (text + behind === '11') continue;
+        expect(refusalOf(() => kept(text + behind))).toEqual(MALFORMED);
+      }
+      expect(kept(`${text} \t\r\n`)).toBe(text);
+    }
+  });
+
+  test.each([
+    ['an overlong slash', [0x22, 0xc0, 0xaf, 0x22]],
+    ['an overlong U+0000', [0x22, 0xc0, 0x80, 0x22]],
+    ['a surrogate', [0x22, 0xed, 0xa0, 0x80, 0x22]],
+    ['a pair of surrogates, CESU-8', [0x22, 0xed, 0xa0, 0xbd, 0xed, 0xb2, 0xa5, 0x22]],
+    ['a code point above U+10FFFF', [0x22, 0xf4, 0x90, 0x80, 0x80, 0x22]],
+    ['a continuation alone', [0x22, 0x80, 0x22]],
+    ['a sequence cut short', [0x22, 0xf0, 0x9f, 0x92, 0x22]],
+    ['a sequence cut short by the end', [0x22, 0xf0, 0x9f, 0x92]],
+    ['Latin-1', [0x22, 0xfc, 0x22]],
+    ['UTF-16', [0xff, 0xfe, 0x7b, 0x00, 0x7d, 0x00]],
+    ['a BOM', [0xef, 0xbb, 0xbf, 0x7b, 0x7d]],
+    ['a byte of none behind it', [0x7b, 0x7d, 0xff]],
+  ])('is UTF-8 and nothing else: not with %s', (_name, bytes) => {
+    expect(refusalOf(() => kept(Buffer.from(bytes)))).toEqual(MALFORMED);
+  });
+
+  test('nests as deep as it may, and no deeper', () => {
+    const nests = (depth: number): string[] => [
+      '['.repeat(depth) + ']'.repeat(depth),
+      `${'[ '.repeat(depth)}1${' ]'.repeat(depth)}`,
+      `${'{"a":'.repeat(depth)}null${'}'.repeat(depth)}`,
+      `[[],[],{},${'[1,'.repeat(depth - 1)}2${']'.repeat(depth - 1)},[[]]]`,
+      `${'[{"a":'.repeat(depth / 2)}"[[[[{{{{"${'}]'.repeat(depth / 2)}`,
+    ];
+    for (const text of nests(64)) expect(kept(text, 64)).toBe(text.replaceAll(' ', ''));
+    for (const text of nests(66)) {
+      expect(refusalOf(() => kept(text, 64))).toEqual({
+        code: 'validation_failed',
+        errors: [{ pointer: '/value', detail: 'must not nest deeper than 64 levels' }],
+      });
+    }
+    expect(kept('7', 0)).toBe('7');
+    expect(refusalOf(() => kept('[]', 0))).toMatchObject({ code: 'validation_failed' });
+    expect(refusalOf(() => kept('['.repeat(65) + ']'.repeat(65), 64))).toMatchObject({ code: 'validation_failed' });
+  });
+
+  test('needs no stack, and is refused for its depth before its end is missed', () => {
+    for (const open of ['[', '{"a":']) {
+      expect(refusalOf(() => kept(open.repeat(100_000), 64))).toMatchObject({ code: 'validation_failed' });
+      expect(refusalOf(() => kept(open.repeat(1_000_000), 2_000_000))).toEqual(MALFORMED);
+    }
+    const deep = '['.repeat(1_000_000) + ']'.repeat(1_000_000);
+    expect(kept(deep, 1_000_000) === deep).toBe(true);
+  });
+});
+
+describe('parts of a JSON text', () => {
+  test(`that are strings say what JSON.parse says (${SEEDS.length} seeds)`, () => {
+    const fault = (text: string): string | undefined => {
+      const json = new JsonText(Buffer.from(` ${text} ,`));
+      const said = json.readString();
+      json.expect(0x2c);
+      json.expectEnd();
+      return said === JSON.parse(text) ? undefined : text;
+    };
+    expect(faultsOf(SEEDS, (random) => fault(new Writer(random).string()))).toEqual([]);
+    for (const text of ['1', '[]', 'a', '', '"\\x"']) {
+      expect(refusalOf(() => new JsonText(Buffer.from(text)).readString())).toEqual(MALFORMED);
+    }
+  });
+
+  test('are read one after the other, each where the one before ended', () => {
+    const json = new JsonText(Buffer.from(' { "a" : [ 1 , 2 ] , "b":true}'));
+    expect(json.take(0x7d)).toBe(false);
+    expect(json.take(0x7b)).toBe(true);
+    expect(json.readString()).toBe('a');
+    json.expect(0x3a);
+    expect(json.readValue(1, '').toString()).toBe('[1,2]');
+    expect(json.take(0x2c)).toBe(true);
+    expect(json.readString()).toBe('b');
+    expect(refusalOf(() => json.expect(0x2c))).toEqual(MALFORMED);
+    json.expect(0x3a);
+    expect(json.parseValue('')).toBe(true);
+    expect(refusalOf(() => json.expectEnd())).toEqual(MALFORMED);
+    json.expect(0x7d);
+    json.expectEnd();
+    expect(json.peek()).toBeUndefined();
+    expect(refusalOf(() => json.expect(0x7d))).toEqual(MALFORMED);
+  });
+
+  test('are made into values only while they are small', () => {
+    const parsed = (text: string): unknown => new JsonText(Buffer.from(text)).parseValue('/at');
+    expect(parsed(' 1.0 ')).toBe(1);
+    expect(parsed('[1, {"a": null}]')).toEqual([1, { a: null }]);
+    expect(parsed(`"${'x'.repeat(2_000)}"`)).toBeUndefined();
+    expect(parsed('9'.repeat(100_000))).toBeUndefined();
+    expect(refusalOf(() => parsed('['.repeat(100)))).toMatchObject({
+      code: 'validation_failed',
+      errors: [{ pointer: '/at' }],
+    });
+  });
+});

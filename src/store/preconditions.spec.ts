@@ -1,0 +1,157 @@
+import fc from 'fast-check';
+import { Problem } from '../common/problem.js';
+import { holds, readPreconditions, tagOf, versionFor } from './preconditions.js';
+
+function read(match?: string, noneMatch?: string) {
+  return readPreconditions({
+    ...(match === undefined ? {} : { 'if-match': match }),
+    ...(noneMatch === undefined ? {} : { 'if-none-match': noneMatch }),
+  });
+}
+
+/** Whether conditions hold where version 42, or none, is there. */
+const verdicts = (match?: string, noneMatch?: string): boolean[] =>
+  [42, 0].map((version) => holds(read(match, noneMatch), version));
+
+function refusalOf(work: () => unknown): unknown {
+  try {
+    return work();
+  } catch (error) {
+    return error instanceof Problem ? [error.code, error.extra.errors?.map(({ pointer }) => pointer)] : error;
+  }
+}
+
+describe('If-Match', () => {
+  test.each([
+    [undefined, true, true],
+    ['*', true, false],
+    [' * ', true, false],
+    ['"42"', true, false],
+    [' "42"\t', true, false],
+    ['"41"', false, false],
+    ['"41", "42"', true, false],
+    ['"41","42","43"', true, false],
+    ['"42" ,\t"41"', true, false],
+    ['W/"42"', false, false],
+    ['W/"42", "42"', true, false],
+    ['"042"', false, false],
+    ['"+42"', false, false],
+    ['"42.0"', false, false],
+    ['"0"', false, false],
+    ['""', false, false],
+    ['"-1"', false, false],
+    ['"*"', false, false],
+    ['"4", "2"', false, false],
+    ['"4,2"', false, false],
+    ['"42,43"', false, false],
+    ['"abc"', false, false],
+    ['"99999999999999999999"', false, false],
+  ])('%j holds: %p where version 42 is there, %p where none is', (header, there, nothing) => {
+    expect(verdicts(header)).toEqual([there, nothing]);
+  });
+});
+
+describe('If-None-Match', () => {
+  test.each([
+    [undefined, true, true],
+    ['*', false, true],
+    ['"42"', false, true],
+    ['W/"42"', false, true],
+    ['"41"', true, true],
+    ['W/"41", W/"42"', false, true],
+    ['"042"', true, true],
+    ['"0"', true, true],
+    ['"*"', true, true],
+    ['"4,2"', true, true],
+  ])('%j holds: %p where version 42 is there, %p where none is', (header, there, nothing) => {
+    expect(verdicts(undefined, header)).toEqual([there, nothing]);
+  });
+});
+
+describe('both', () => {
+  test.each([
+    ['"42"', '"42"', false],
+    ['"42"', '"41"', true],
+    ['*', '"41"', true],
+    ['"41"', '"41"', false],
+    ['*', '*', false],
+    ['"42"', '*', false],
+  ])('hold where each does: %s and %s: %p', (match, noneMatch, there) => {
+    expect(verdicts(match, noneMatch)).toEqual([there, false]);
+  });
+});
+
+test.each([
+  '',
+  ' ',
+  ',',
+  '42',
+  "'42'",
+  '"42',
+  '42"',
+  '"42" "43"',
+  '"42";',
+  '*, "42"',
+  '**',
+  'w/"42"',
+  'W/42',
+  'W/ "42"',
+])('what is no list of tags is refused, by the name of its header: %j', (header) => {
+  expect(refusalOf(() => read(header))).toEqual(['validation_failed', ['/If-Match']]);
+  expect(refusalOf(() => read(undefined, header))).toEqual(['validation_failed', ['/If-None-Match']]);
+});
+
+test('tags may not have quotes, blanks or what is no text', () => {
+  for (const inside of ['4"2', '4 2', '4\t2', '\u0000', '\u007f']) {
+    expect(refusalOf(() => read(`"${inside}"`))).toEqual(['validation_failed', ['/If-Match']]);
+  }
+  // Headers come as Latin-1.
+  expect(verdicts('"\u0080\u00ff!#~"')).toEqual([false, false]);
+});
+
+test('a list of many tags, or of nearly many, is read in no time to speak of', () => {
+  const many = Array.from({ length: 2_000 }, (_, i) => `"${i}"`).join(' , ');
+  expect(verdicts(many)).toEqual([true, false]);
+  for (const header of [`${many} x`, `${' '.repeat(16_000)}x`, '"'.repeat(16_001), `"${'W/'.repeat(8_000)}`]) {
+    expect(refusalOf(() => read(header))).toEqual(['validation_failed', ['/If-Match']]);
+  }
+});
+
+test('a version is the tag of itself and of no other', () => {
+  fc.assert(
+    fc.property(fc.integer({ min: 1, max: Number.MAX_SAFE_INTEGER }), fc.integer({ min: 1 }), (one, other) => {
+      expect(holds(read(tagOf(one)), one)).toBe(true);
+      expect(holds(read(undefined, tagOf(one)), one)).toBe(false);
+      expect(holds(read(tagOf(one)), other)).toBe(one === other);
+    }),
+  );
+});
+
+test('the one version that must be there says the same as the conditions', () => {
+  const some = fc.oneof(fc.constant('*'), fc.array(fc.integer({ min: 1, max: 4 }), { maxLength: 3 }));
+  const tags = fc.option(some, { nil: undefined });
+  fc.assert(
+    fc.property(tags, tags, (match, noneMatch) => {
+      const wanted = versionFor({ match, noneMatch });
+      if (wanted === undefined) return;
+      for (let version = 0; version <= 5; version++) {
+        const isGood = wanted === null || wanted === version || (wanted === -1 && version > 0);
+        expect(isGood).toBe(holds({ match, noneMatch }, version));
+      }
+    }),
+    { numRuns: 500 },
+  );
+  expect(versionFor(read())).toBeNull();
+  expect(versionFor(read('*'))).toBe(-1);
+  expect(versionFor(read('"42"'))).toBe(42);
+  expect(versionFor(read(undefined, '*'))).toBe(0);
+  for (const conditions of [
+    read('"1", "2"'),
+    read('"x"'),
+    read(undefined, '"1"'),
+    read('*', '"1"'),
+    read('"1"', '*'),
+  ]) {
+    expect(versionFor(conditions)).toBeUndefined();
+  }
+});

@@ -1,0 +1,150 @@
+import { getSchemaPath, type OpenAPIObject } from '@nestjs/swagger';
+import { SIGNED_IN } from '../common/access.js';
+import { markOf } from '../common/api-docs.js';
+import type { ProblemCode } from '../common/problem.js';
+import { IDEMPOTENCY_KEY } from '../idempotency/idempotent.js';
+import { MAX_TTL_SECONDS } from './store-body.js';
+import {
+  DeleteDto,
+  DeleteResponse,
+  PutResponse,
+  ReadDto,
+  ReadResponse,
+  StorePage,
+  WriteDto,
+  WriteResponse,
+} from './store.dto.js';
+
+type Paths = OpenAPIObject['paths'];
+type Operation = NonNullable<Paths[string]['get']>;
+type Parameter = NonNullable<Operation['parameters']>[number];
+type Model = Parameters<typeof getSchemaPath>[0];
+
+const parameter = (where: 'query' | 'header', name: string, description: string, schema: object = { type: 'string' }) =>
+  ({ name, in: where, required: false, description, schema }) as Parameter;
+
+const OWNER = parameter('query', 'owner', 'Administrators only: whose store (id, username or e-mail)');
+const KEY: Parameter = {
+  ...{ name: 'key', in: 'path', required: true, schema: { type: 'string' } },
+  description: '1 to 512 bytes of UTF-8. In an address a `/` of it is written `%2F`',
+  example: 'carts/17',
+};
+const IF_MATCH = parameter('header', 'If-Match', 'Only if this version is there (its ETag), or any (`*`)');
+const IF_NONE_MATCH = parameter(
+  'header',
+  'If-None-Match',
+  'Only if another version is there than this; `*`: only if none is',
+);
+const ETAG = { ETag: { description: 'The version', schema: { type: 'string', example: '"42"' } } } as const;
+const VALUE = { description: 'Any JSON', schema: { example: { items: ['tea', 'sugar'], total: 12.5 } } };
+
+const answer = (description: string, model: Model, headers = {}) => ({
+  description,
+  headers,
+  content: { 'application/json': { schema: { $ref: getSchemaPath(model) } } },
+});
+
+function operationOf(
+  name: string,
+  summary: string,
+  { fails, ...rest }: Pick<Operation, 'responses' | 'parameters' | 'requestBody'> & { fails: ProblemCode[] },
+): Operation {
+  return {
+    operationId: `Store_${name}`,
+    summary,
+    tags: ['Store'],
+    security: [{ bearer: [] }],
+    ...rest,
+    ...Object.fromEntries([...SIGNED_IN, ...fails].map((code) => markOf(code))),
+  };
+}
+
+function batchOf(
+  name: string,
+  summary: string,
+  body: Model,
+  result: Model,
+  more: { fails: ProblemCode[]; parameters?: Parameter[] },
+) {
+  return {
+    post: operationOf(name, summary, {
+      requestBody: { required: true, content: { 'application/json': { schema: { $ref: getSchemaPath(body) } } } },
+      responses: { 200: answer('The result', result) },
+      ...more,
+      fails: ['forbidden', 'not_found', ...more.fails],
+    }),
+  };
+}
+
+/** The operations of the store, which Nest does not know of (see store.route.ts). */
+export function storePaths(): Paths {
+  return {
+    '/v1/store': {
+      get: operationOf('list', 'List keys in order, with their values if wanted', {
+        parameters: [
+          parameter('query', 'limit', 'How many at most', { type: 'integer', minimum: 1, maximum: 100, default: 50 }),
+          parameter('query', 'cursor', '`nextCursor` of the page before'),
+          parameter('query', 'prefix', 'What the keys begin with'),
+          parameter('query', 'values', 'Whether the values come along', { type: 'boolean', default: false }),
+          {
+            ...OWNER,
+            description: 'Administrators only: whose store (id, username or e-mail), or `*` for everyone’s',
+          },
+        ],
+        responses: { 200: answer('One page', StorePage) },
+        fails: ['validation_failed', 'forbidden', 'not_found'],
+      }),
+    },
+    '/v1/store/write': batchOf(
+      'write',
+      'Write up to 1,000 entries, and learn what became of each',
+      WriteDto,
+      WriteResponse,
+      {
+        parameters: [{ ...IDEMPOTENCY_KEY, in: 'header', schema: { type: 'string', maxLength: 255 } }],
+        fails: ['version_mismatch', 'quota_exceeded', 'idempotency_in_progress', 'idempotency_key_reused'],
+      },
+    ),
+    '/v1/store/read': batchOf('read', 'Read up to 1,000 entries as of one moment', ReadDto, ReadResponse, {
+      fails: ['keys_not_found', 'body_too_large'],
+    }),
+    '/v1/store/delete': batchOf(
+      'delete',
+      'Delete up to 1,000 entries; their quota is given back',
+      DeleteDto,
+      DeleteResponse,
+      {
+        fails: [],
+      },
+    ),
+    '/v1/store/{key}': {
+      get: operationOf('get', 'Read a value as it was written', {
+        parameters: [KEY, OWNER, IF_MATCH, IF_NONE_MATCH],
+        responses: {
+          200: { description: 'The value', headers: ETAG, content: { 'application/json': VALUE } },
+          304: { description: 'It is the version that `If-None-Match` names', headers: ETAG },
+        },
+        fails: ['forbidden', 'not_found', 'version_mismatch'],
+      }),
+      put: operationOf('put', 'Write a value: the body', {
+        parameters: [
+          KEY,
+          parameter('query', 'ttl', 'Seconds it lives; without it, for ever', {
+            type: 'integer',
+            minimum: 1,
+            maximum: MAX_TTL_SECONDS,
+          }),
+          ...[OWNER, IF_MATCH, IF_NONE_MATCH],
+        ],
+        requestBody: { required: true, content: { 'application/json': VALUE } },
+        responses: { 200: answer('Replaced', PutResponse, ETAG), 201: answer('Created', PutResponse, ETAG) },
+        fails: ['forbidden', 'not_found', 'version_mismatch', 'quota_exceeded'],
+      }),
+      delete: operationOf('delete_one', 'Delete an entry; its quota is given back', {
+        parameters: [KEY, OWNER, IF_MATCH, IF_NONE_MATCH],
+        responses: { 204: { description: 'Deleted' } },
+        fails: ['forbidden', 'not_found', 'version_mismatch'],
+      }),
+    },
+  };
+}

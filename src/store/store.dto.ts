@@ -1,0 +1,260 @@
+import { ApiProperty, ApiPropertyOptional, type ApiPropertyOptions } from '@nestjs/swagger';
+import { Transform } from 'class-transformer';
+import { IsBoolean, IsString, Length, MaxLength } from 'class-validator';
+import { PageQuery } from '../common/page.js';
+import { IsStorable, MayBeMissing } from '../common/text.js';
+import { MAX_ITEMS, MAX_KEY_BYTES, MAX_TTL_SECONDS, ON_CONFLICT, type OnConflict } from './store-body.js';
+
+// Bodies are read in store-body.ts, which keeps the text of values; these classes describe them.
+
+const EXAMPLE_KEY = 'carts/17';
+const EXAMPLE_VALUE = { items: ['tea', 'sugar'], total: 12.5 };
+const KEY = { minLength: 1, maxLength: MAX_KEY_BYTES, example: EXAMPLE_KEY };
+
+/** Any JSON. */
+const ANY = {
+  oneOf: [
+    { type: 'object' },
+    { type: 'array', items: {} },
+    { type: 'string' },
+    { type: 'number' },
+    { type: 'boolean' },
+  ],
+  nullable: true,
+  example: EXAMPLE_VALUE,
+};
+const VERSION = { type: 'integer', minimum: 1, example: 42 } as const;
+
+const OWNER: ApiPropertyOptions = {
+  type: 'string',
+  maxLength: 254,
+  example: 'me',
+  description: 'Administrators only: whose store (id, username or e-mail)',
+};
+
+export class WriteEntryDto {
+  @ApiProperty({ ...KEY, description: '1 to 512 bytes of UTF-8, without U+0000' })
+  key!: string;
+
+  @ApiProperty({
+    ...ANY,
+    description: 'Any JSON, up to 256 KiB and 64 levels; its text is kept, but for blanks outside strings',
+  })
+  value!: unknown;
+
+  @ApiPropertyOptional({
+    type: 'integer',
+    minimum: 1,
+    maximum: MAX_TTL_SECONDS,
+    description: 'Seconds it lives; without it, for ever',
+  })
+  ttlSeconds?: number;
+
+  @ApiPropertyOptional({
+    type: 'integer',
+    minimum: 0,
+    description: 'Written only if this version is there; 0: if none is. Goes before `onConflict`',
+  })
+  ifVersion?: number;
+}
+
+/** Entries to write. */
+export class WriteDto {
+  @ApiProperty({
+    ...{ type: [WriteEntryDto], minItems: 1, maxItems: MAX_ITEMS },
+    example: [{ key: EXAMPLE_KEY, value: EXAMPLE_VALUE }],
+  })
+  entries!: WriteEntryDto[];
+
+  @ApiPropertyOptional({
+    enum: ON_CONFLICT,
+    default: 'skip',
+    example: 'replace',
+    description:
+      'What becomes of an entry whose key exists: `skip` leaves it and warns, `replace` writes over it, `fail` refuses the whole batch',
+  })
+  onConflict?: OnConflict;
+
+  @ApiPropertyOptional({
+    type: 'boolean',
+    default: false,
+    example: false,
+    description: 'All or none: a conflict or a quota refuses the whole batch',
+  })
+  atomic?: boolean;
+
+  @ApiPropertyOptional(OWNER)
+  owner?: string;
+}
+
+/** What became of one entry. */
+export class EntryResult {
+  @ApiProperty(KEY)
+  key!: string;
+
+  @ApiProperty({
+    enum: ['written', 'skipped', 'failed', 'aborted'],
+    example: 'written',
+    description: '`failed` says why in `code`; `aborted` was not written because others of the batch failed',
+  })
+  status!: 'written' | 'skipped' | 'failed' | 'aborted';
+
+  @ApiPropertyOptional({ ...VERSION, description: 'The version that is there now' })
+  version?: number;
+
+  @ApiPropertyOptional({ enum: ['version_mismatch', 'quota_exceeded'], example: 'version_mismatch' })
+  code?: 'version_mismatch' | 'quota_exceeded';
+}
+
+export class WriteResponse {
+  @ApiProperty({ type: 'integer', example: 1, description: 'Entries that were written' })
+  written!: number;
+
+  @ApiProperty({ type: 'integer', example: 0, description: 'Entries that exist and were left as they are' })
+  skipped!: number;
+
+  @ApiProperty({ type: [EntryResult], description: 'In the order of the request' })
+  results!: EntryResult[];
+
+  @ApiProperty({ type: [String], example: [], description: 'A sentence for each that was skipped' })
+  warnings!: string[];
+}
+
+/** Keys to read. */
+export class ReadDto {
+  @ApiProperty({ type: [String], minItems: 1, maxItems: MAX_ITEMS, example: [EXAMPLE_KEY] })
+  keys!: string[];
+
+  @ApiPropertyOptional({
+    enum: ['fail', 'report'],
+    default: 'fail',
+    example: 'report',
+    description:
+      'Where keys are missing: `fail` answers 404 and names them, `report` answers the others and names them',
+  })
+  onMissing?: 'fail' | 'report';
+
+  @ApiPropertyOptional(OWNER)
+  owner?: string;
+}
+
+export class EntryResponse {
+  @ApiProperty(KEY)
+  key!: string;
+
+  @ApiProperty(ANY)
+  value!: unknown;
+
+  @ApiProperty(VERSION)
+  version!: number;
+
+  @ApiProperty({ type: 'string', nullable: true, example: null, description: 'When it is gone; null: never' })
+  expiresAt!: string | null;
+}
+
+/** Entries, all as of one moment. */
+export class ReadResponse {
+  @ApiProperty({ type: [EntryResponse], description: 'In the order of the request' })
+  entries!: EntryResponse[];
+
+  @ApiProperty({ type: [String], example: [] })
+  missing!: string[];
+}
+
+/** Keys to delete. */
+export class DeleteDto {
+  @ApiProperty({ type: [String], minItems: 1, maxItems: MAX_ITEMS, example: [EXAMPLE_KEY] })
+  keys!: string[];
+
+  @ApiPropertyOptional(OWNER)
+  owner?: string;
+}
+
+export class DeleteResponse {
+  @ApiProperty({ type: 'integer', example: 1, description: 'Entries that were deleted' })
+  deleted!: number;
+
+  @ApiProperty({ type: [String], example: [], description: 'Keys under which there was none' })
+  missing!: string[];
+}
+
+export class PutResponse {
+  @ApiProperty(KEY)
+  key!: string;
+
+  @ApiProperty({ ...VERSION, description: 'Higher than that of every earlier entry of the store; also in `ETag`' })
+  version!: number;
+}
+
+export class StoreItem {
+  @ApiProperty(KEY)
+  key!: string;
+
+  @ApiPropertyOptional({ ...ANY, description: 'With `values=true`' })
+  value?: unknown;
+
+  @ApiProperty(VERSION)
+  version!: number;
+
+  @ApiProperty({ type: 'string', nullable: true, example: null, description: 'When it is gone; null: never' })
+  expiresAt!: string | null;
+
+  @ApiProperty({
+    type: 'string',
+    example: '019aa5d2-0000-7b1a-9d54-3f0f5a1f2b3c',
+    description: 'The id of the user it belongs to',
+  })
+  owner!: string;
+}
+
+/** One page of a store, by key (in the order of code points); of all stores, owner by owner. */
+export class StorePage {
+  @ApiProperty({ type: [StoreItem] })
+  data!: StoreItem[];
+
+  @ApiProperty({ type: 'string', nullable: true, example: null, description: 'For `?cursor=`; null on the last page' })
+  nextCursor!: string | null;
+}
+
+export class ListStoreQuery extends PageQuery {
+  /** What the keys begin with */
+  @MayBeMissing()
+  @IsString()
+  @MaxLength(MAX_KEY_BYTES)
+  @IsStorable()
+  prefix?: string;
+
+  /** Whether the values come along */
+  @MayBeMissing()
+  @Transform(({ value }: { value: unknown }) => FLAGS.get(value) ?? value)
+  @IsBoolean()
+  values?: boolean;
+
+  /**
+   * Administrators only: whose store (id, username or e-mail), or `*` for everyone's
+   */
+  @MayBeMissing()
+  @IsString()
+  @Length(1, 254)
+  @IsStorable()
+  owner?: string;
+}
+
+const FLAGS = new Map<unknown, boolean>([
+  ['true', true],
+  ['1', true],
+  ['false', false],
+  ['0', false],
+]);
+
+/** All that the document knows by name. */
+export const STORE_MODELS = [
+  WriteDto,
+  WriteResponse,
+  ReadDto,
+  ReadResponse,
+  DeleteDto,
+  DeleteResponse,
+  PutResponse,
+  StorePage,
+];

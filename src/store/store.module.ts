@@ -1,0 +1,14 @@
+import { Module } from '@nestjs/common';
+import { TypeOrmModule } from '@nestjs/typeorm';
+import { UsersModule } from '../users/users.module.js';
+import { StoreEntry } from './store-entry.entity.js';
+import { StoreSweeper } from './store-sweeper.js';
+import { StoreRepository } from './store.repository.js';
+import { StoreService } from './store.service.js';
+
+/** The store: JSON under keys. Its routes are in store.route.ts. */
+@Module({
+  imports: [TypeOrmModule.forFeature([StoreEntry]), UsersModule],
+  providers: [StoreService, StoreRepository, StoreSweeper],
+})
+export class StoreModule {}

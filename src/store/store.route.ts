@@ -1,0 +1,258 @@
+import { createHash } from 'node:crypto';
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import { ByteBudget } from '../common/byte-budget.js';
+import type { AuthenticatedRequest, Authentication, Caller, Claims } from '../common/caller.js';
+import { refusalOfEncoding } from '../common/json-body.js';
+import { nextPageOf } from '../common/page-link.js';
+import { Problem, type FieldError } from '../common/problem.js';
+import { refuse, toProblem } from '../common/problem.filter.js';
+import { isStorable } from '../common/text.js';
+import { RequestValidationPipe } from '../common/validation.pipe.js';
+import type { Idempotency } from '../idempotency/idempotency.js';
+import { toRepeatable } from '../idempotency/idempotent.js';
+import { holds, readPreconditions, tagOf } from './preconditions.js';
+import { faultOfKey, faultOfTtl, readDeleteBody, readReadBody, readValue, readWriteBody } from './store-body.js';
+import { ListStoreQuery } from './store.dto.js';
+import type { StoreListing, StoreService } from './store.service.js';
+
+/** Of a batch: all that a thousand entries of usual size need. */
+const BATCH_BYTES = 16_777_216;
+
+/** What is larger counts in the budget, and is not taken before the session is known to be good. */
+const SMALL_BYTES = 65_536;
+
+/** All large bodies and answers that are under way in this process. */
+const UNDER_WAY_BYTES = 268_435_456;
+
+const JSON_TYPE = 'application/json; charset=utf-8';
+
+interface StoreParts {
+  store: StoreService;
+  authentication: Authentication;
+  idempotency: Idempotency;
+}
+
+interface KeyRoute {
+  Params: { key: string };
+}
+
+type StoreRequest = AuthenticatedRequest & { claims?: Claims | null };
+type KeyRequest = StoreRequest & FastifyRequest<KeyRoute>;
+
+/**
+ * Serves `/v1/store`. Outside Nest, as `/call` is: values must reach the database as the bytes they came in, and its body
+ * parser would make objects of them. Its one access rule is that of every route here: any signed-in user, on the user's
+ * own store, and administrators on any.
+ */
+export async function serveStore(
+  server: FastifyInstance,
+  { store, authentication, idempotency }: StoreParts,
+): Promise<void> {
+  const pipe = new RequestValidationPipe();
+  const budget = new ByteBudget(UNDER_WAY_BYTES);
+
+  await server.register((scope, _options, done) => {
+    scope.removeAllContentTypeParsers();
+    scope.addContentTypeParser('application/json', { parseAs: 'buffer' }, readBytes);
+    scope.setErrorHandler((error, request, reply) => {
+      refuse(error, toProblem(error) ?? new Problem('not_found'), request, reply);
+    });
+    scope.decorateRequest('claims', null);
+    // Before the body is read.
+    scope.addHook('onRequest', (request: StoreRequest, reply, next) => {
+      request.claims = authentication.claimsOf(request);
+      const size = sizeOfBody(request);
+      if (size <= SMALL_BYTES) next();
+      else {
+        callerOf(request)
+          .then(() => {
+            budget.hold(size, reply.raw);
+          })
+          .then(() => {
+            next();
+          }, next);
+      }
+    });
+
+    scope.get('/v1/store', async (request: StoreRequest, reply) => {
+      const caller = await callerOf(request);
+      const query = (await pipe.transform(request.query, {
+        type: 'query',
+        metatype: ListStoreQuery,
+      })) as ListStoreQuery;
+      const listing = await store.list(query, caller);
+      if (listing.nextCursor !== null) reply.header('link', nextPageOf(request.url, listing.nextCursor));
+      return sendJson(reply, toJson(listing));
+    });
+
+    scope.post('/v1/store/write', { bodyLimit: BATCH_BYTES }, async (request: StoreRequest, reply) => {
+      const caller = await callerOf(request);
+      readQuery(request, []);
+      const bytes = bodyOf(request);
+      const body = readWriteBody(bytes);
+      const repeatable = toRepeatable(request, caller.userId, 'user');
+      repeatable.body = repeatable.key === undefined ? null : createHash('sha256').update(bytes).digest('base64');
+      return idempotency.respond({ request: repeatable, reply }, async (tx) =>
+        store.write(await store.ownerOf(body.owner, caller, tx), body, tx),
+      );
+    });
+
+    scope.post('/v1/store/read', { bodyLimit: BATCH_BYTES }, async (request: StoreRequest, reply) => {
+      const caller = await callerOf(request);
+      readQuery(request, []);
+      const { owner, ...wanted } = readReadBody(bodyOf(request));
+      return sendJson(reply, await store.read(await store.ownerOf(owner, caller), wanted));
+    });
+
+    scope.post('/v1/store/delete', { bodyLimit: BATCH_BYTES }, async (request: StoreRequest) => {
+      const caller = await callerOf(request);
+      readQuery(request, []);
+      const { keys, owner } = readDeleteBody(bodyOf(request));
+      return store.deleteAll(await store.ownerOf(owner, caller), keys);
+    });
+
+    scope.get<KeyRoute>('/v1/store/:key', async (request: KeyRequest, reply) => {
+      const { owner, key, match, noneMatch } = await understood(request, () => ({
+        ...readQuery(request, ['owner']),
+        ...{ key: keyOf(request), ...readPreconditions(request.headers) },
+      }));
+      const found = await readingAs(request, owner, (ownerId) => store.find(ownerId, key));
+      if (!found) throw new Problem('not_found');
+      reply.header('etag', tagOf(found.version)).header('cache-control', 'private, no-cache');
+      if (!holds({ match, noneMatch: undefined }, found.version)) throw new Problem('version_mismatch');
+      if (!holds({ match: undefined, noneMatch }, found.version)) {
+        return reply.code(304).header('vary', 'accept-encoding').send();
+      }
+      return sendJson(reply, found.value);
+    });
+
+    scope.put<KeyRoute>('/v1/store/:key', async (request: KeyRequest, reply) => {
+      const caller = await callerOf(request);
+      const { owner, ttl } = readQuery(request, ['owner', 'ttl']);
+      const key = keyOf(request);
+      const conditions = readPreconditions(request.headers);
+      const value = readValue(valueOf(request));
+      const ownerId = await store.ownerOf(owner, caller);
+      const { isNew, version } = await store.put(ownerId, key, value, ttl ?? null, conditions);
+      reply.code(isNew ? 201 : 200).header('etag', tagOf(version));
+      return { key, version };
+    });
+
+    scope.delete<KeyRoute>('/v1/store/:key', async (request: KeyRequest, reply) => {
+      const caller = await callerOf(request);
+      const { owner } = readQuery(request, ['owner']);
+      const key = keyOf(request);
+      await store.delete(await store.ownerOf(owner, caller), key, readPreconditions(request.headers));
+      return reply.code(204).send();
+    });
+
+    done();
+  });
+
+  function sendJson(reply: FastifyReply, text: string): FastifyReply {
+    if (text.length > SMALL_BYTES) budget.hold(text.length, reply.raw);
+    return reply.type(JSON_TYPE).send(text);
+  }
+
+  async function callerOf(request: StoreRequest): Promise<Caller> {
+    return (request.caller = await authentication.identify(claimsOf(request)));
+  }
+
+  /** What a request says. Who may not ask at all learns nothing of what is wrong with it. */
+  async function understood<T>(request: StoreRequest, read: () => T): Promise<T> {
+    try {
+      return read();
+    } catch (error) {
+      await callerOf(request);
+      throw error;
+    }
+  }
+
+  /** Reads while session and account are being read, and says nothing before those are known to be good. */
+  async function readingAs<T>(
+    request: StoreRequest,
+    owner: string | undefined,
+    read: (ownerId: string) => Promise<T>,
+  ): Promise<T> {
+    if (owner !== undefined) return read(await store.ownerOf(owner, await callerOf(request)));
+    const reading = read(claimsOf(request).userId);
+    // Should it fail first, it is heard of below.
+    reading.catch(() => undefined);
+    await callerOf(request);
+    return reading;
+  }
+}
+
+/** A body is taken as it comes; none is an empty one. */
+function readBytes(
+  request: FastifyRequest,
+  body: string | Buffer,
+  done: (error: Error | null, body?: Buffer) => void,
+): void {
+  const refusal = refusalOfEncoding(request.headers);
+  if (refusal) done(refusal);
+  else done(null, body as Buffer);
+}
+
+/** Bytes that a body will have; as many as it may have, where it does not say. */
+function sizeOfBody(request: FastifyRequest): number {
+  const { 'content-length': length = 0, 'transfer-encoding': coding } = request.headers;
+  const size = coding === undefined ? Number(length) : Infinity;
+  return size <= SMALL_BYTES ? size : Math.min(size, request.routeOptions.bodyLimit);
+}
+
+/** The body of a batch. @throws Problem validation_failed where there is none, as any route without its body */
+function bodyOf({ body }: FastifyRequest): Buffer {
+  if (Buffer.isBuffer(body) && body.length > 0) return body;
+  throw Problem.field('', 'must be a JSON object');
+}
+
+/** The body that is a value. @throws Problem malformed_json where there is none: no JSON is empty */
+function valueOf({ body }: FastifyRequest): Buffer {
+  if (Buffer.isBuffer(body)) return body;
+  throw new Problem('malformed_json', { detail: 'Send JSON as the body.' });
+}
+
+function claimsOf({ claims }: StoreRequest): Claims {
+  if (!claims) throw new Error('A request of nobody was let through');
+  return claims;
+}
+
+/** @throws Problem validation_failed; not_found where there is none: `/v1/store/` is no address */
+function keyOf({ params }: KeyRequest): string {
+  if (params.key === '') throw new Problem('not_found');
+  const fault = faultOfKey(params.key);
+  if (fault !== undefined) throw Problem.field('/key', fault);
+  return params.key;
+}
+
+/** The query of a route that knows these parameters. @throws Problem validation_failed */
+function readQuery(
+  { query }: FastifyRequest,
+  known: readonly ('owner' | 'ttl')[],
+): { owner?: string | undefined; ttl?: number | undefined } {
+  const given = query as Record<string, unknown>;
+  const names = Object.keys(given);
+  if (names.length === 0) return {};
+  const { owner, ttl } = given;
+  const seconds = typeof ttl === 'string' && /^\d{1,12}$/.test(ttl) ? Number(ttl) : ttl;
+  const errors: FieldError[] = names
+    .filter((name) => !known.some((each) => each === name))
+    .map((name) => ({ pointer: `/${name}`, detail: 'is not known here' }));
+  if (owner !== undefined && (typeof owner !== 'string' || !/^.{1,254}$/s.test(owner) || !isStorable(owner))) {
+    errors.push({ pointer: '/owner', detail: 'must be the id, username or e-mail of a user' });
+  }
+  const fault = ttl === undefined ? undefined : faultOfTtl(seconds);
+  if (fault !== undefined) errors.push({ pointer: '/ttl', detail: fault });
+  if (errors.length > 0) throw new Problem('validation_failed', { errors });
+  return { owner: owner as string | undefined, ttl: seconds as number | undefined };
+}
+
+/** A page, with the values in their own words. */
+function toJson({ data, nextCursor }: StoreListing): string {
+  const items = data.map(({ text, ...item }) => {
+    const json = JSON.stringify(item);
+    return text === null ? json : `${json.slice(0, -1)},"value":${text}}`;
+  });
+  return `{"data":[${items.join(',')}],"nextCursor":${JSON.stringify(nextCursor)}}`;
+}

@@ -1,0 +1,231 @@
+import { Injectable } from '@nestjs/common';
+import type { Caller } from '../common/caller.js';
+import { Cursors } from '../common/page.js';
+import { Problem } from '../common/problem.js';
+import type { Transaction } from '../database/database.js';
+import { gaugeExceeded } from '../quota/quota.service.js';
+import { UsersService } from '../users/users.service.js';
+import { holds, versionFor, type Preconditions } from './preconditions.js';
+import type { ReadBody, WriteBody } from './store-body.js';
+import type {
+  DeleteResponse,
+  EntryResult,
+  ListStoreQuery,
+  PutResponse,
+  StoreItem,
+  WriteResponse,
+} from './store.dto.js';
+import {
+  AFTER_ALL_KEYS,
+  MAX_ANSWER_BYTES,
+  StoreRepository,
+  type Deletion,
+  type Found,
+  type ListedEntry,
+  type WriteRequest,
+  type WriteVerdict,
+} from './store.repository.js';
+
+/** One page of entries, whose values are JSON text. */
+export interface StoreListing {
+  data: (Omit<StoreItem, 'value'> & { text: string | null })[];
+  nextCursor: string | null;
+}
+
+/** How often a conditional write is tried that a database cannot judge in one go, while others write the same entry. */
+const ATTEMPTS = 10;
+
+/** JSON values under keys, in a store of each owner's own. */
+@Injectable()
+export class StoreService {
+  constructor(
+    private readonly users: UsersService,
+    private readonly store: StoreRepository,
+    private readonly cursors: Cursors,
+  ) {}
+
+  /** Whose store a request means. @throws Problem forbidden, not_found */
+  async ownerOf(owner: string | undefined, caller: Caller, tx?: Transaction): Promise<string> {
+    return owner === undefined ? caller.userId : this.users.idOf(owner, caller, tx);
+  }
+
+  find(ownerId: string, key: string): Promise<Found | null> {
+    return this.store.find(ownerId, key);
+  }
+
+  /**
+   * @returns a JSON text, `ReadResponse`
+   * @throws Problem keys_not_found with those that are missing; body_too_large for more than one answer holds
+   */
+  async read(ownerId: string, { keys, onMissing }: Pick<ReadBody, 'keys' | 'onMissing'>): Promise<string> {
+    const { entries, missing, bytes } = await this.store.findAll(ownerId, keys);
+    if (missing.length > 0 && onMissing === 'fail') {
+      throw new Problem('keys_not_found', {
+        detail: `${missing.length} of ${keys.length} keys do not exist.`,
+        members: { missing },
+      });
+    }
+    if (!entries) {
+      throw new Problem('body_too_large', {
+        detail: `The values have ${bytes} bytes together, and an answer has room for ${MAX_ANSWER_BYTES}: ask for fewer.`,
+      });
+    }
+    return `{"entries":[${entries.join(',')}],"missing":${JSON.stringify(missing)}}`;
+  }
+
+  /**
+   * Writes a batch: each entry by itself, or all or none where it is atomic.
+   * @throws Problem version_mismatch, quota_exceeded where nothing could be written; both tell the result of each entry
+   */
+  async write(ownerId: string, body: WriteBody, tx?: Transaction): Promise<WriteResponse> {
+    const verdict = await this.writeAll({ ...body, ownerId }, tx);
+    const results = body.entries.map(({ key }, i) => toResult(key, verdict, i));
+    const written = results.filter(({ status }) => status === 'written').length;
+    const skipped = results.filter(({ status }) => status === 'skipped');
+    const warnings = skipped.map(({ key }) => `${JSON.stringify(key)} exists already and was left as it is.`);
+    const answer = { written, skipped: skipped.length, results, warnings };
+    if (written === 0 && skipped.length === 0) throw refusalOf(verdict, answer);
+    return answer;
+  }
+
+  /** Writes one value. @throws Problem version_mismatch, overloaded, quota_exceeded, not_found for an owner that has gone */
+  async put(
+    ownerId: string,
+    key: string,
+    value: Buffer,
+    ttlSeconds: number | null,
+    conditions: Preconditions,
+  ): Promise<PutResponse & { isNew: boolean }> {
+    const { version, isNew } = await this.conditionally(ownerId, key, conditions, async (ifVersion) => {
+      const entries = [{ key, value, ttlSeconds, ifVersion }];
+      const verdict = await this.writeAll({ ownerId, entries, onConflict: 'replace', atomic: false });
+      const [letter] = verdict.verdicts;
+      if (letter === 'm') return null;
+      if (letter === 'q') throw refusalOf(verdict);
+      return { version: verdict.versions[0] ?? 0, isNew: letter === 'n' };
+    });
+    return { key, version, isNew };
+  }
+
+  /** @throws Problem not_found, version_mismatch */
+  async delete(ownerId: string, key: string, conditions: Preconditions): Promise<void> {
+    const attempt = async (ifVersion: number | null): Promise<Deletion | null> => {
+      const [letter = 'n'] = await this.store.delete({ ownerId, keys: [key], ifVersion });
+      return letter === 'm' ? null : letter;
+    };
+    // What is not there is 404, whatever the conditions are.
+    const deletion = await this.conditionally(ownerId, key, conditions, attempt, 'n');
+    if (deletion === 'n') throw new Problem('not_found');
+  }
+
+  async deleteAll(ownerId: string, keys: string[]): Promise<DeleteResponse> {
+    const deletions = await this.store.delete({ ownerId, keys, ifVersion: null });
+    const missing = keys.filter((_key, i) => deletions[i] !== 'd');
+    return { deleted: keys.length - missing.length, missing };
+  }
+
+  /** Keys in order; for all owners owner by owner. @throws Problem validation_failed for a cursor that is not of this list */
+  async list(query: ListStoreQuery, caller: Caller): Promise<StoreListing> {
+    const ownerId = await this.users.ownerOf(query.owner, caller);
+    const prefix = query.prefix ?? '';
+    const list = `store?owner=${ownerId ?? '*'}&prefix=${prefix}`;
+    // The owner, a blank, and the key.
+    const last = query.cursor === undefined ? undefined : this.cursors.open(list, query.cursor);
+    const range = {
+      // The next key there can be: none has U+0000.
+      from: last === undefined ? prefix : `${last.slice(last.indexOf(' ') + 1)}\u0001`,
+      before: endOfPrefix(prefix),
+      limit: query.limit + 1,
+      withValues: query.values ?? false,
+    };
+    const rows =
+      ownerId === null
+        ? await this.store.listAll(last?.slice(0, last.indexOf(' ')) ?? FIRST_OWNER, prefix, range)
+        : await this.store.listOwned(ownerId, range);
+    const page = this.cursors.page(list, rows, query.limit, ({ ownerId: id, key }) => `${id} ${key}`);
+    return { data: page.data.map(toItem), nextCursor: page.nextCursor };
+  }
+
+  private async writeAll(request: WriteRequest, tx?: Transaction): Promise<WriteVerdict> {
+    const verdict = await this.store.write(request, tx);
+    if (!verdict) throw new Problem('not_found');
+    return verdict;
+  }
+
+  /**
+   * Does what is to be done only where the conditions hold. What the statement itself cannot judge is judged before, and
+   * the statement then wants the version that was judged.
+   * @param attempt null: another version is there
+   * @param ifNone what comes of it where none is there, if that is for no condition to say
+   */
+  private async conditionally<T>(
+    ownerId: string,
+    key: string,
+    conditions: Preconditions,
+    attempt: (ifVersion: number | null) => Promise<T | null>,
+    ifNone?: T,
+  ): Promise<T> {
+    const ifVersion = versionFor(conditions);
+    for (let count = 0; count < (ifVersion === undefined ? ATTEMPTS : 1); count++) {
+      let wanted = ifVersion ?? null;
+      if (ifVersion === undefined) {
+        wanted = (await this.store.find(ownerId, key))?.version ?? 0;
+        if (wanted === 0 && ifNone !== undefined) return ifNone;
+        if (!holds(conditions, wanted)) throw new Problem('version_mismatch');
+      }
+      const done = await attempt(wanted);
+      if (done !== null) return done;
+    }
+    // Of many writers this one was always late, though its conditions held.
+    throw ifVersion === undefined ? new Problem('overloaded', { retryAfter: 1 }) : new Problem('version_mismatch');
+  }
+}
+
+/** Before every id. */
+const FIRST_OWNER = '00000000-0000-0000-0000-000000000000';
+
+const HIGHEST = 0x10ffff;
+
+/** The first text after all that begin with a prefix, in the order of code points, which is that of UTF-8. */
+function endOfPrefix(prefix: string): string {
+  const points = Array.from(prefix, (each) => each.codePointAt(0) ?? 0);
+  while (points.at(-1) === HIGHEST) points.pop();
+  const last = points.pop();
+  if (last === undefined) return AFTER_ALL_KEYS;
+  // Surrogates are no characters.
+  return String.fromCodePoint(...points, last === 0xd7ff ? 0xe000 : last + 1);
+}
+
+function toItem({ ownerId, key, version, expiresAt, value }: ListedEntry): StoreListing['data'][number] {
+  return { key, version, expiresAt: expiresAt?.toISOString() ?? null, owner: ownerId, text: value };
+}
+
+function toResult(key: string, { verdicts, versions }: WriteVerdict, i: number): EntryResult {
+  const version = versions[i] ?? undefined;
+  switch (verdicts[i]) {
+    case 'n':
+    case 'w':
+      return { key, status: 'written', ...(version === undefined ? {} : { version }) };
+    case 's':
+      return { key, status: 'skipped', ...(version === undefined ? {} : { version }) };
+    case 'm':
+      return { key, status: 'failed', code: 'version_mismatch', ...(version === undefined ? {} : { version }) };
+    case 'q':
+      return { key, status: 'failed', code: 'quota_exceeded' };
+    default:
+      return { key, status: 'aborted' };
+  }
+}
+
+/** Why nothing was written: what was wrong with the first entry that something was wrong with. */
+function refusalOf({ verdicts, denial }: WriteVerdict, answer?: WriteResponse): Problem {
+  const members = { ...answer };
+  if (!denial || verdicts.find((letter) => letter !== 'a') === 'm') return new Problem('version_mismatch', { members });
+  return gaugeExceeded(
+    [
+      { gauge: 'store.entries', limits: denial.entryLimits, cost: denial.entryCost },
+      { gauge: 'store.bytes', limits: denial.byteLimits, cost: denial.byteCost },
+    ],
+    members,
+  );
+}
