@@ -10,6 +10,12 @@ const SELECT = {
   text: 'SELECT id, owner_id AS "ownerId", value, created_at AS "createdAt" FROM bare_items WHERE id = $1',
 };
 
+/** What POST /v1/store/read promises: all as of one moment. */
+const SELECT_ALL = {
+  name: 'select-all',
+  text: 'SELECT id, owner_id AS "ownerId", value, created_at AS "createdAt" FROM bare_items WHERE id = ANY($1)',
+};
+
 /** What POST /v1/resources promises, in the shortest way: `used` equals the rows, and never exceeds the limit. */
 const CHARGE_AND_INSERT = {
   name: 'charge-and-insert',
@@ -19,6 +25,17 @@ const CHARGE_AND_INSERT = {
     )
     INSERT INTO bare_items (owner_id, value) SELECT owner_id, $2 FROM charged
     RETURNING id, owner_id AS "ownerId", value, created_at AS "createdAt"`,
+};
+
+/** The same for many. */
+const CHARGE_AND_INSERT_ALL = {
+  name: 'charge-and-insert-all',
+  text: `
+    WITH charged AS (
+      UPDATE bare_counters SET used = used + cardinality($2::text[])
+      WHERE owner_id = $1 AND used + cardinality($2::text[]) <= amount RETURNING owner_id
+    )
+    INSERT INTO bare_items (owner_id, value) SELECT owner_id, unnest($2::text[]) FROM charged RETURNING id`,
 };
 
 const kind = process.argv[2];
@@ -38,6 +55,17 @@ if (kind === 'hello') {
     const { value } = /** @type {{ value: string }} */ (request.body);
     const { rows } = await pool.query({ ...CHARGE_AND_INSERT, values: [owner, value] });
     return rows[0] ? reply.code(201).send(rows[0]) : reply.code(403).send({ status: 403 });
+  });
+  server.post('/items/read', async (request) => {
+    const { ids } = /** @type {{ ids: string[] }} */ (request.body);
+    return (await pool.query({ ...SELECT_ALL, values: [ids] })).rows;
+  });
+  server.post('/owners/:owner/batch', async (request, reply) => {
+    const { owner } = /** @type {{ owner: string }} */ (request.params);
+    const { values } = /** @type {{ values: object[] }} */ (request.body);
+    const texts = values.map((value) => JSON.stringify(value));
+    const { rows } = await pool.query({ ...CHARGE_AND_INSERT_ALL, values: [owner, texts] });
+    return rows[0] ? reply.code(201).send(rows) : reply.code(403).send({ status: 403 });
   });
   server.addHook('onClose', () => pool.end());
 }

@@ -3,9 +3,10 @@ import pg from 'pg';
 
 /**
  * @typedef {import('./load.js').LoadRequest} LoadRequest
+ * @typedef {NonNullable<Awaited<ReturnType<typeof import('./peers/peer.js').startParseServer>>>} ParseServer
  * @typedef {object} Case
  * @property {string} name
- * @property {'hello' | 'database' | 'quartermaster' | 'peer'} server
+ * @property {'hello' | 'database' | 'quartermaster' | 'better-auth' | 'parse-server'} server
  * @property {LoadRequest[]} requests
  * @property {number} expect the status of every answer
  * @property {boolean} [writes]
@@ -19,6 +20,13 @@ export const BASELINE = 'bare: SELECT';
 export const ADMIN_PASSWORD = 'Quarter-Master-1';
 const PASSWORD = 'Bench-Password-1';
 const VALUE = 'a text of some fifty characters, as people write it';
+/** What a store holds: about a hundred bytes of JSON. */
+const DOCUMENT = { text: VALUE, count: 42, tags: ['bench', 'store'] };
+
+/** How many objects a batch creates or reads. */
+const BATCH = 50;
+/** At 256 connections what is left of batches when a measurement ends would burden the next for seconds. */
+const BATCH_CONNECTIONS = [1, 4, 16];
 
 /**
  * The tables of the bare servers, shaped as ours.
@@ -124,17 +132,88 @@ export async function limitedKeys(url, limit, count) {
  * @param {readonly string[]} keys
  * @returns {Case[]}
  */
-export function peerCases(keys) {
+export function betterAuthCases(keys) {
   const requests = keys.map((key) => ({
     method: /** @type {const} */ ('GET'),
     path: '/verify',
     headers: { 'x-api-key': key },
   }));
-  const common = { server: /** @type {const} */ ('peer'), expect: 200, writes: true };
+  const common = { server: /** @type {const} */ ('better-auth'), expect: 200, writes: true };
   return [
     { ...common, name: 'better-auth: verify, hot key', requests: requests.slice(0, 1) },
     { ...common, name: `better-auth: verify, ${requests.length} keys`, requests },
   ];
+}
+
+/**
+ * Objects, made by Parse Server (see peers/README.md).
+ * @param {ParseServer} peer
+ * @param {number} count
+ * @returns {Promise<string[]>} ids
+ */
+export async function seedParseServer(peer, count) {
+  /** @type {string[]} */
+  const made = [];
+  while (made.length < count) {
+    const requests = parseCreates(Math.min(BATCH, count - made.length));
+    for (const { objectId } of await peer.batch({ requests })) made.push(objectId);
+  }
+  // The load generator looks at the status alone, and a batch answers 200 whatever becomes of its parts: these throw.
+  await peer.batch({ requests: parseCreates(BATCH), transaction: true });
+  const read = await peer.batch({ requests: made.slice(0, BATCH).map(parseRead) });
+  if (read.some(({ objectId, value }, i) => objectId !== made[i] || !value)) throw new Error('Not what was stored');
+  return made;
+}
+
+/**
+ * @param {ParseServer} peer
+ * @param {readonly string[]} objects ids
+ * @returns {Case[]}
+ */
+export function parseServerCases({ headers }, objects) {
+  const json = { 'content-type': 'application/json', ...headers };
+  const reads = objects.map((id) => ({ ...parseRead(id), headers }));
+  const { method, path, body } = parseCreate(0);
+  const batch = (/** @type {object} */ content) => ({
+    ...{ method: /** @type {const} */ ('POST'), path: '/parse/batch', headers: json },
+    body: JSON.stringify(content),
+  });
+  const batchesOfReads = Array.from({ length: Math.floor(objects.length / BATCH) }, (_each, i) =>
+    batch({ requests: objects.slice(i * BATCH, (i + 1) * BATCH).map(parseRead) }),
+  );
+  const creates = { requests: parseCreates(BATCH) };
+  const server = /** @type {const} */ ('parse-server');
+  const batches = { server, expect: 200, connections: BATCH_CONNECTIONS };
+  return [
+    { name: 'Parse Server: read, one object', server, expect: 200, requests: reads.slice(0, 1) },
+    { name: `Parse Server: read, ${reads.length} objects`, server, expect: 200, requests: reads },
+    {
+      ...{ name: 'Parse Server: create', server, expect: 201, writes: true },
+      requests: [{ method, path, headers: json, body: JSON.stringify(body) }],
+    },
+    { ...batches, name: `Parse Server: batch of ${BATCH} reads`, requests: batchesOfReads },
+    { ...batches, name: `Parse Server: batch of ${BATCH} creates`, writes: true, requests: [batch(creates)] },
+    {
+      ...{ ...batches, name: `Parse Server: batch of ${BATCH} creates, one transaction`, writes: true },
+      requests: [batch({ ...creates, transaction: true })],
+    },
+  ];
+}
+
+/** @param {string} id */
+function parseRead(id) {
+  return { method: /** @type {const} */ ('GET'), path: `/parse/classes/Store/${id}` };
+}
+
+/** @param {number} count */
+function parseCreates(count) {
+  return Array.from({ length: count }, (_each, i) => parseCreate(i));
+}
+
+/** @param {number} i */
+function parseCreate(i) {
+  const body = { key: `key${i}`, value: DOCUMENT };
+  return { method: /** @type {const} */ ('POST'), path: '/parse/classes/Store', body };
 }
 
 /**
@@ -151,6 +230,73 @@ export function callCases(keys) {
     { ...common, name: 'POST /v1/verify, hot key', requests: verifications.slice(0, 1) },
     { ...common, name: `POST /v1/verify, ${calls.length} keys`, requests: verifications },
   ];
+}
+
+/** Entries of a batch beside the bare server; beside Parse Server they are BATCH. */
+const HUNDRED = 100;
+
+/**
+ * The store, in which every user has the same keys, under limits that are never reached.
+ * @param {string} url
+ * @param {readonly string[]} tokens
+ */
+export async function seedStore(url, tokens) {
+  const admin = await signIn(url, 'admin', ADMIN_PASSWORD);
+  const entries = storeKeys(HUNDRED).map((key) => ({ key, value: DOCUMENT }));
+  await inParallel(8, tokens, async (token) => {
+    await call(url, 'POST', '/v1/store/write', { entries }, token);
+    const { id } = await call(url, 'GET', '/v1/users/me', undefined, token);
+    for (const meter of ['store.entries', 'store.bytes']) {
+      await call(url, 'PUT', `/v1/users/${id}/quotas/${meter}`, { limit: 1_000_000_000_000 }, admin);
+    }
+  });
+}
+
+/**
+ * @param {Awaited<ReturnType<typeof seedBare>>} bare
+ * @param {readonly string[]} tokens
+ * @returns {Case[]}
+ */
+export function storeCases({ owners, items }, tokens) {
+  const [first = ''] = tokens;
+  const [key = '', ...others] = storeKeys(HUNDRED);
+  // Neighbours belong to different users, and no two requests are for the same entry.
+  const spread = [key, ...others].flatMap((each) => tokens.map((token) => ({ key: each, token }))).slice(0, 1_000);
+  const reads = spread.map((each) => get(`/v1/store/${each.key}`, each.token));
+  const writes = spread.map((each) => put(`/v1/store/${each.key}`, DOCUMENT, each.token));
+  const readsOf = (/** @type {number} */ count) =>
+    tokens.map((token) => post('/v1/store/read', { keys: storeKeys(count) }, token));
+  const writesOf = (/** @type {number} */ count, /** @type {boolean} */ atomic) => {
+    const entries = storeKeys(count).map((each) => ({ key: each, value: DOCUMENT }));
+    return tokens.map((token) => post('/v1/store/write', { entries, onConflict: 'replace', atomic }, token));
+  };
+  const ours = { server: /** @type {const} */ ('quartermaster'), expect: 200 };
+  const theirs = { server: /** @type {const} */ ('database') };
+  const values = Array(HUNDRED).fill(DOCUMENT);
+  const batches = { ...ours, connections: BATCH_CONNECTIONS };
+  return [
+    { ...ours, name: 'GET /v1/store/{key}, one', requests: [get(`/v1/store/${key}`, first)] },
+    { ...ours, name: `GET /v1/store/{key}, ${reads.length}`, requests: reads },
+    { ...ours, name: 'PUT /v1/store/{key}, one', writes: true, requests: writes.slice(0, 1) },
+    { ...ours, name: `PUT /v1/store/{key}, ${writes.length}`, writes: true, requests: writes },
+    {
+      ...{ ...theirs, name: `bare: SELECT of ${HUNDRED} (store)`, expect: 200 },
+      requests: [post('/items/read', { ids: items.slice(0, HUNDRED) })],
+    },
+    { ...ours, name: `POST /v1/store/read of ${HUNDRED}`, requests: readsOf(HUNDRED) },
+    {
+      ...{ ...theirs, name: `bare: UPDATE + INSERT of ${HUNDRED} (store)`, expect: 201, writes: true },
+      requests: owners.map((owner) => post(`/owners/${owner}/batch`, { values })),
+    },
+    { ...ours, name: `POST /v1/store/write of ${HUNDRED}`, writes: true, requests: writesOf(HUNDRED, false) },
+    { ...batches, name: `POST /v1/store/read of ${BATCH}`, requests: readsOf(BATCH) },
+    { ...batches, name: `POST /v1/store/write of ${BATCH}, atomic`, writes: true, requests: writesOf(BATCH, true) },
+  ];
+}
+
+/** @param {number} count */
+function storeKeys(count) {
+  return Array.from({ length: count }, (_each, i) => `cart-${i}`);
 }
 
 /**
@@ -203,7 +349,7 @@ export function allCases(bare, { tokens, full, resources }) {
  * @param {string} [token]
  * @returns {LoadRequest}
  */
-function get(path, token) {
+export function get(path, token) {
   return { method: 'GET', path, headers: authorization(token) };
 }
 
@@ -213,9 +359,19 @@ function get(path, token) {
  * @param {string} [token]
  * @returns {LoadRequest}
  */
-function post(path, body, token) {
+export function post(path, body, token) {
   const headers = { 'content-type': 'application/json', ...authorization(token) };
   return { method: 'POST', path, headers, body: JSON.stringify(body) };
+}
+
+/**
+ * @param {string} path
+ * @param {object} body
+ * @param {string} token
+ * @returns {LoadRequest}
+ */
+export function put(path, body, token) {
+  return { ...post(path, body, token), method: 'PUT' };
 }
 
 /**
@@ -231,7 +387,7 @@ function authorization(token) {
  * @param {string} login
  * @param {string} password
  */
-async function signIn(url, login, password) {
+export async function signIn(url, login, password) {
   return String((await call(url, 'POST', '/v1/auth/login', { login, password })).accessToken);
 }
 
@@ -239,13 +395,14 @@ async function signIn(url, login, password) {
  * @param {string} url
  * @param {string} method
  * @param {string} path
- * @param {object} body
+ * @param {object | undefined} body
  * @param {string} [token]
  * @returns {Promise<Record<string, unknown>>}
  */
-async function call(url, method, path, body, token) {
+export async function call(url, method, path, body, token) {
   const headers = { 'content-type': 'application/json', ...authorization(token) };
-  const response = await fetch(url + path, { method, headers, body: JSON.stringify(body) });
+  const content = body === undefined ? {} : { body: JSON.stringify(body) };
+  const response = await fetch(url + path, { method, headers, ...content });
   if (!response.ok) throw new Error(`${method} ${path}: ${response.status} ${await response.text()}`);
   return /** @type {Record<string, unknown>} */ (await response.json());
 }

@@ -3,7 +3,7 @@
 import autocannon from 'autocannon';
 
 /**
- * @typedef {{ method: 'GET' | 'POST', path: string, headers?: Record<string, string>, body?: string }} LoadRequest
+ * @typedef {{ method: 'GET' | 'POST' | 'PUT', path: string, headers?: Record<string, string>, body?: string }} LoadRequest
  * @typedef {{ url: string, connections: number, seconds: number, requests: LoadRequest[] }} Job
  * @typedef {{ rate: number, p50: number, p99: number, statuses: Record<string, number>, errors: number }} Outcome
  *   `rate` in answers a second, latencies in milliseconds

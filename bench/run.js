@@ -1,6 +1,6 @@
 // `npm run bench`: see README.md.
 //   --quick        a smoke run within a minute: fewer users, one round, short
-//   --only=TEXT    only the cases whose name contains it (and the one that all are compared with)
+//   --only=A,B     only the cases whose name contains one of these (and those that all are compared with)
 //   --rounds=N --seconds=N --connections=1,32,256
 //   --profile=DIR  writes a CPU profile of Quartermaster there (.cpuprofile; slows it down a little)
 import { randomBytes } from 'node:crypto';
@@ -18,14 +18,18 @@ import {
   BASELINE,
   HELLO,
   allCases,
+  betterAuthCases,
   callCases,
   limitedKeys,
-  peerCases,
+  parseServerCases,
   seedBare,
   seedKeys,
+  seedStore,
+  storeCases,
+  seedParseServer,
   seedQuartermaster,
 } from './cases.js';
-import { admitted, startPeer } from './peers/peer.js';
+import { admitted, startBetterAuth, startParseServer } from './peers/peer.js';
 import { Load, Server, cpuSeconds } from './processes.js';
 import { count, table } from './report.js';
 
@@ -40,6 +44,7 @@ const { values: options } = parseArgs({
   },
 });
 const { quick } = options;
+const wanted = (options.only ?? '').split(',');
 const rounds = Number(options.rounds ?? (quick ? 1 : 3));
 const seconds = Number(options.seconds ?? (quick ? 1 : 5));
 const warmUp = quick ? 0.5 : 2;
@@ -79,12 +84,12 @@ async function main() {
   const database = new pg.Client({ connectionString: postgres.url });
   await database.connect();
   cleanUp.push(() => database.end());
-  await database.query('CREATE DATABASE bare');
-  await database.query('CREATE DATABASE better_auth');
-  const bareUrl = new URL(postgres.url);
-  bareUrl.pathname = '/bare';
-  const peerUrl = new URL(postgres.url);
-  peerUrl.pathname = '/better_auth';
+  const makeDatabase = async (/** @type {string} */ name) => {
+    await database.query(`CREATE DATABASE ${name}`);
+    const url = new URL(postgres.url);
+    url.pathname = `/${name}`;
+    return url.href;
+  };
   const [state] = (
     await database.query(`
       SELECT version() AS version, current_setting('fsync') AS fsync,
@@ -97,7 +102,8 @@ async function main() {
   );
   if (state.fsync !== 'on' || state.synchronousCommit !== 'on') throw new Error('Commits are not durable');
 
-  const bareItems = await seedBare(bareUrl.href, size);
+  const bareUrl = await makeDatabase('bare');
+  const bareItems = await seedBare(bareUrl, size);
   const bare = fileURLToPath(new URL('bare.js', import.meta.url));
   const main = fileURLToPath(new URL('../dist/src/main.js', import.meta.url));
   // With the flags of `npm start`.
@@ -106,7 +112,7 @@ async function main() {
   const profile = options.profile === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${resolve(options.profile)}`];
   const servers = {
     hello: await started({ name: 'hello', args: [bare, 'hello'], folder }),
-    database: await started({ name: 'bare', args: [bare, 'database'], env: { DATABASE_URL: bareUrl.href }, folder }),
+    database: await started({ name: 'bare', args: [bare, 'database'], env: { DATABASE_URL: bareUrl }, folder }),
     quartermaster: await started({
       name: 'quartermaster',
       args: [...flags, ...profile, main],
@@ -114,24 +120,26 @@ async function main() {
       env: { DATABASE_URL: postgres.url, PORT: '0', ADMIN_PASSWORD, SECRET_KEY: randomBytes(32).toString('hex') },
       folder,
     }),
+    'better-auth': kept(await startBetterAuth({ databaseUrl: await makeDatabase('better_auth'), folder })),
+    'parse-server': kept(await startParseServer({ databaseUrl: await makeDatabase('parse'), folder })),
   };
-  const peer = await startPeer({ databaseUrl: peerUrl.href, folder });
-  if (peer) cleanUp.push(() => peer.stop());
+  const { 'better-auth': betterAuth, 'parse-server': parseServer } = servers;
   await sleep(quick ? 1_000 : 10_000);
   console.log(`Memory of Quartermaster, idle: ${servers.quartermaster.memory()} MB`);
   const seeded = await seedQuartermaster(servers.quartermaster.url, size);
-  const peerKeys = peer ? await peer.makeKeys({ remaining: 1_000_000_000, count: quick ? 16 : 1_000 }) : [];
+  await seedStore(servers.quartermaster.url, seeded.tokens);
+  const peerKeys = await betterAuth?.makeKeys({ remaining: 1_000_000_000, count: quick ? 16 : 1_000 });
   const cases = [
     ...allCases(bareItems, seeded),
     ...callCases(await seedKeys(servers.quartermaster.url, size)),
-    ...(peer ? peerCases(peerKeys) : []),
-  ].filter(
-    ({ name }) => options.only === undefined || name === HELLO || name === BASELINE || name.includes(options.only),
-  );
+    ...storeCases(bareItems, seeded.tokens),
+    ...(peerKeys ? betterAuthCases(peerKeys) : []),
+    ...(parseServer ? parseServerCases(parseServer, await seedParseServer(parseServer, size.items)) : []),
+  ].filter(({ name }) => name === HELLO || name === BASELINE || wanted.some((text) => name.includes(text)));
   const ours = await limitedKeys(servers.quartermaster.url, GRANTED, rounds);
   // Refilled daily, which is what a limit is here; one that is good for 100 in all better-auth deletes while others still
   // use it, and then admits fewer.
-  const theirs = peer ? await peer.makeKeys({ remaining: GRANTED, refillInterval: DAY_MS, count: rounds }) : [];
+  const theirs = await betterAuth?.makeKeys({ remaining: GRANTED, refillInterval: DAY_MS, count: rounds });
   const rush = async (/** @type {string} */ url, /** @type {string[]} */ keys) => {
     const counts = [];
     for (const key of keys) counts.push((await admitted(url, key, RUSH)).admitted);
@@ -140,7 +148,7 @@ async function main() {
   console.log(
     `Admitted of ${GRANTED} allowed, ${RUSH.connections} connections: Quartermaster ` +
       (await rush(`${servers.quartermaster.url}/call/api1`, ours)) +
-      (peer ? `; better-auth ${await rush(`${peer.url}/verify`, theirs)}` : ''),
+      (betterAuth && theirs ? `; better-auth ${await rush(`${betterAuth.url}/verify`, theirs)}` : ''),
   );
   if (cases.some(({ name }) => name.includes('login'))) {
     const alone = await verificationsPerSecond(quick ? 1 : 3);
@@ -159,7 +167,7 @@ async function main() {
     if (stopped) break;
     const connections = (each.connections && !options.connections ? each.connections : usual)[step];
     if (connections === undefined) continue;
-    const server = each.server === 'peer' ? peer : servers[each.server];
+    const server = servers[each.server];
     if (!server) continue;
     const pids = { server: server.pid, load: load.pid, postmaster: state.postmaster };
     const job = { url: server.url, connections, requests: each.requests };
@@ -225,7 +233,14 @@ function sampleOf({ name, expect }, connections, round, { outcome, cores }) {
 
 /** @param {Parameters<typeof Server.start>[0]} options */
 async function started(options) {
-  const server = await Server.start(options);
-  cleanUp.push(() => server.stop());
+  return kept(await Server.start(options));
+}
+
+/**
+ * @template {{ stop: () => Promise<void> } | undefined} T
+ * @param {T} server to be ended with the run, if there is one
+ */
+function kept(server) {
+  if (server) cleanUp.push(() => server.stop());
   return server;
 }

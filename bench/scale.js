@@ -1,5 +1,6 @@
-// What a call costs when the tables are large: `node bench/scale.js [millions]`. One server, one set of keys, measured
-// before and after a million users with a key each, limits, and an hour of usage stand beside them.
+// What a request costs when the tables are large: `node bench/scale.js`. One server, measured before and after.
+//   node bench/scale.js calls [millions]  calls with 256 keys, beside a million users with a key each, limits, and an hour of usage
+//   node bench/scale.js store [millions]  the store of one owner, with 5,000 entries and then with 5 millions
 import { randomBytes } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -7,16 +8,15 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import pg from 'pg';
 import { EmbeddedPostgres } from '../dist/src/database/embedded-postgres.js';
-import { ADMIN_PASSWORD, callCases, seedKeys } from './cases.js';
+import { ADMIN_PASSWORD, call, callCases, get, post, put, seedKeys, signIn } from './cases.js';
 import { Load, Server } from './processes.js';
 import { median } from './report.js';
 
-const rows = Math.round(Number(process.argv[2] ?? 1) * 1_000_000);
 const ROUNDS = 7;
 const CONNECTIONS = [1, 32, 256];
 
 /** Rows as the API makes them, without its argon2. */
-const FILL = [
+const FILL_USERS = [
   `INSERT INTO users (id, username, username_key, password_hash)
     SELECT gen_random_uuid(), 'scale' || n, 'scale' || n, 'none' FROM generate_series(1, $1::int) n`,
   `INSERT INTO api_keys (id, owner_id, name, hint, scopes)
@@ -31,9 +31,76 @@ const FILL = [
   `INSERT INTO usage_hours (owner_id, key_id, meter, hour, granted, denied)
     SELECT owner_id, id, 'api:api1', date_trunc('hour', now(), 'UTC') - interval '1 hour', 4, 0
     FROM api_keys WHERE name = 'scale'`,
-  'VACUUM ANALYZE',
-  'CHECKPOINT',
 ];
+
+const FILL_STORE = [
+  `INSERT INTO store_entries (owner_id, key, value, version)
+    SELECT id, 'key-' || lpad(n::text, 8, '0'), '{"items":["tea","sugar"],"total":' || n || '}', n
+    FROM users, generate_series(1, $1::int) n WHERE username = 'admin' ON CONFLICT DO NOTHING`,
+  `UPDATE quotas q SET revision = $1, counts[1] = CASE q.meter WHEN 'store.entries' THEN e.count ELSE e.bytes END
+    FROM (SELECT owner_id, count(*), sum(octet_length(key) + octet_length(value)) AS bytes FROM store_entries GROUP BY 1) e
+    WHERE q.owner_id = e.owner_id AND q.meter LIKE 'store.%' AND $1::int > 0`,
+];
+
+/**
+ * @typedef {object} Scenario
+ * @property {string} filled what the tables hold in the end
+ * @property {(url: string) => Promise<(rows: number) => import('./cases.js').Case[]>} seed what is measured, by how much is there
+ * @property {string[]} fill
+ * @property {[before: number, after: number]} rows
+ */
+
+/** @type {Record<string, (millions: number | undefined) => Scenario>} */
+const SCENARIOS = {
+  calls: (millions = 1) => ({
+    filled: `${millions} million users and keys`,
+    seed: async (url) => {
+      const cases = callCases(await seedKeys(url, { users: 256, keysEach: 1 })).slice(0, 2);
+      return () => cases;
+    },
+    fill: FILL_USERS,
+    rows: [0, millions * 1_000_000],
+  }),
+  store: (millions = 5) => ({
+    filled: `${millions} million entries of the owner`,
+    seed: async (url) => {
+      const token = await signIn(url, 'admin', ADMIN_PASSWORD);
+      await call(url, 'PUT', '/v1/store/first', {}, token);
+      return (rows) => {
+        const key = (/** @type {number} */ n) => `key-${String(n).padStart(8, '0')}`;
+        const keys = Array.from({ length: 1_000 }, (_each, i) => key(1 + Math.floor((i * rows) / 1_000)));
+        const some = keys.filter((_each, i) => i % 10 === 0);
+        const server = /** @type {const} */ ('quartermaster');
+        return [
+          {
+            name: 'GET /v1/store/{key}',
+            server,
+            expect: 200,
+            requests: keys.map((each) => get(`/v1/store/${each}`, token)),
+          },
+          {
+            ...{ name: 'PUT /v1/store/{key}', server, expect: 200 },
+            requests: keys.map((each) => put(`/v1/store/${each}`, { items: ['tea', 'sugar'], total: 1 }, token)),
+          },
+          {
+            ...{ name: 'GET /v1/store?prefix=&values=true', server, expect: 200 },
+            requests: keys.map((each) => get(`/v1/store?prefix=${each.slice(0, -2)}&values=true`, token)),
+          },
+          {
+            ...{ name: 'POST /v1/store/read of 100', server, expect: 200 },
+            requests: [post('/v1/store/read', { keys: some }, token)],
+          },
+        ];
+      };
+    },
+    fill: FILL_STORE,
+    rows: [5_000, millions * 1_000_000],
+  }),
+};
+
+const [name = 'calls', millions] = process.argv.slice(2);
+const scenario = SCENARIOS[name]?.(millions === undefined ? undefined : Number(millions));
+if (!scenario) throw new Error(`There are ${Object.keys(SCENARIOS).join(', ')}`);
 
 const folder = await mkdtemp(join(tmpdir(), 'quartermaster-scale-'));
 /** @type {(() => Promise<unknown>)[]} */
@@ -53,17 +120,25 @@ try {
   cleanUp.push(() => server.stop());
   const load = new Load();
   cleanUp.push(() => load.stop());
-  const cases = callCases(await seedKeys(server.url, { users: 256, keysEach: 1 })).slice(0, 2);
+  const casesOf = await scenario.seed(server.url);
 
-  /** @returns {Promise<Map<string, { p50: number, rate: number }>>} medians by case and connections */
-  const measure = async () => {
+  /**
+   * @param {number} rows
+   * @returns {Promise<Map<string, { p50: number, rate: number }>>} medians by case and connections
+   */
+  const measure = async (rows) => {
+    if (rows > 0)
+      for (const statement of scenario.fill) await database.query(statement, statement.includes('$1') ? [rows] : []);
+    for (const statement of ['VACUUM ANALYZE', 'CHECKPOINT']) await database.query(statement);
     const outcomes = new Map();
-    for (const { name, requests } of cases) {
+    for (const { name, requests, expect } of casesOf(rows)) {
       for (const connections of CONNECTIONS) {
         const job = { url: server.url, connections, requests };
         await load.run({ ...job, seconds: 2 });
         const rounds = [];
         for (let round = 0; round < ROUNDS; round++) rounds.push(await load.run({ ...job, seconds: 2 }));
+        const wrong = rounds.flatMap((one) => Object.keys(one.statuses)).find((status) => Number(status) !== expect);
+        if (wrong !== undefined) throw new Error(`${name} answered ${wrong}`);
         outcomes.set(`${name}, ${connections} connections`, {
           p50: median(rounds.map((one) => one.p50)),
           rate: median(rounds.map((one) => one.rate)),
@@ -73,12 +148,8 @@ try {
     return outcomes;
   };
 
-  const before = await measure();
-  for (const statement of FILL) await database.query(statement, statement.includes('$1') ? [rows] : []);
-  const after = await measure();
-  console.log(
-    `| case | p50 ms, empty | with ${rows.toLocaleString('en')} users and keys | ratio | answers/s, empty | full |`,
-  );
+  const [before, after] = [await measure(scenario.rows[0]), await measure(scenario.rows[1])];
+  console.log(`| case | p50 ms, before | with ${scenario.filled} | ratio | answers/s, before | after |`);
   console.log('|---|--:|--:|--:|--:|--:|');
   for (const [name, { p50, rate }] of before) {
     const full = after.get(name);
