@@ -3,18 +3,10 @@ import type { Caller } from '../common/caller.js';
 import { Cursors } from '../common/page.js';
 import { Problem } from '../common/problem.js';
 import type { Transaction } from '../database/database.js';
-import { gaugeExceeded } from '../quota/quota.service.js';
 import { UsersService } from '../users/users.service.js';
 import { holds, versionFor, type Preconditions } from './preconditions.js';
 import type { ReadBody, WriteBody } from './store-body.js';
-import type {
-  DeleteResponse,
-  EntryResult,
-  ListStoreQuery,
-  PutResponse,
-  StoreItem,
-  WriteResponse,
-} from './store.dto.js';
+import type { DeleteResponse, ListStoreQuery, PutResponse, StoreItem, WriteResponse } from './store.dto.js';
 import {
   AFTER_ALL_KEYS,
   MAX_ANSWER_BYTES,
@@ -25,6 +17,7 @@ import {
   type WriteRequest,
   type WriteVerdict,
 } from './store.repository.js';
+import { refusalOf, toResult } from './store-results.js';
 
 /** One page of entries, whose values are JSON text. */
 export interface StoreListing {
@@ -198,34 +191,4 @@ function endOfPrefix(prefix: string): string {
 
 function toItem({ ownerId, key, version, expiresAt, value }: ListedEntry): StoreListing['data'][number] {
   return { key, version, expiresAt: expiresAt?.toISOString() ?? null, owner: ownerId, text: value };
-}
-
-function toResult(key: string, { verdicts, versions }: WriteVerdict, i: number): EntryResult {
-  const version = versions[i] ?? undefined;
-  switch (verdicts[i]) {
-    case 'n':
-    case 'w':
-      return { key, status: 'written', ...(version === undefined ? {} : { version }) };
-    case 's':
-      return { key, status: 'skipped', ...(version === undefined ? {} : { version }) };
-    case 'm':
-      return { key, status: 'failed', code: 'version_mismatch', ...(version === undefined ? {} : { version }) };
-    case 'q':
-      return { key, status: 'failed', code: 'quota_exceeded' };
-    default:
-      return { key, status: 'aborted' };
-  }
-}
-
-/** Why nothing was written: what was wrong with the first entry that something was wrong with. */
-function refusalOf({ verdicts, denial }: WriteVerdict, answer?: WriteResponse): Problem {
-  const members = { ...answer };
-  if (!denial || verdicts.find((letter) => letter !== 'a') === 'm') return new Problem('version_mismatch', { members });
-  return gaugeExceeded(
-    [
-      { gauge: 'store.entries', limits: denial.entryLimits, cost: denial.entryCost },
-      { gauge: 'store.bytes', limits: denial.byteLimits, cost: denial.byteCost },
-    ],
-    members,
-  );
 }
