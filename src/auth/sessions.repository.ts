@@ -2,7 +2,7 @@ import { Injectable } from '@nestjs/common';
 import { InjectRepository } from '@nestjs/typeorm';
 import { LessThan, Raw, type Repository } from 'typeorm';
 import type { Origin, Role } from '../common/caller.js';
-import { Coalescer } from '../database/coalescer.js';
+import { Coalescer, inPlace } from '../database/coalescer.js';
 import { Database, type Transaction } from '../database/database.js';
 import type { UserStatus } from '../users/user.entity.js';
 import { Session } from './session.entity.js';
@@ -37,8 +37,8 @@ export interface NewSession extends SessionKey, Origin {
 const FIND_LIVE = {
   name: 'sessions-live',
   text: `
-    SELECT q.ord::integer AS ord, u.role, u.status, u.username_key AS "usernameKey", u.email_key AS "emailKey"
-    FROM unnest($1::uuid[], $2::uuid[]) WITH ORDINALITY AS q (owner_id, id, ord)
+    SELECT q.place::integer AS place, u.role, u.status, u.username_key AS "usernameKey", u.email_key AS "emailKey"
+    FROM unnest($1::uuid[], $2::uuid[]) WITH ORDINALITY AS q (owner_id, id, place)
     JOIN sessions s ON s.owner_id = q.owner_id AND s.id = q.id AND s.expires_at > now()
     JOIN users u ON u.id = q.owner_id`,
 };
@@ -137,12 +137,10 @@ export class SessionsRepository {
   }
 
   private async findAllLive(keys: readonly SessionKey[]): Promise<(LiveSession | null)[]> {
-    const rows = await this.database.query<LiveSession & { ord: number }>(FIND_LIVE, [
+    const rows = await this.database.query<LiveSession & { place: number }>(FIND_LIVE, [
       keys.map((key) => key.ownerId),
       keys.map((key) => key.id),
     ]);
-    const found = Array<LiveSession | null>(keys.length).fill(null);
-    for (const row of rows) found[row.ord - 1] = row;
-    return found;
+    return inPlace(rows, keys.length);
   }
 }

@@ -26,6 +26,7 @@ function blamesData(error: unknown): boolean {
 
 interface Waiting<Q, R> {
   request: Q;
+  size: number;
   resolve: (answer: R) => void;
   reject: (error: unknown) => void;
 }
@@ -74,7 +75,7 @@ export class Coalescer<Q, R> {
     }
     this.waitingSize += size;
     return new Promise<R>((resolve, reject) => {
-      this.waiting.push({ request, resolve, reject });
+      this.waiting.push({ request, size, resolve, reject });
       if (!this.scheduled && this.running < this.inFlight) {
         this.scheduled = true;
         // After the poll phase: what other sockets delivered in the same turn of the event loop joins the batch.
@@ -101,10 +102,9 @@ export class Coalescer<Q, R> {
   private takeBatch(): Waiting<Q, R>[] {
     let count = 0;
     let size = 0;
-    for (const { request } of this.waiting) {
-      const next = this.sizeOf(request);
-      if (count > 0 && size + next > this.maxBatch) break;
-      size += next;
+    for (const next of this.waiting) {
+      if (count > 0 && size + next.size > this.maxBatch) break;
+      size += next.size;
       count++;
     }
     this.waitingSize -= size;
@@ -156,4 +156,11 @@ export class Coalescer<Q, R> {
     if (answers.length !== requests.length) throw new Error('A coalesced statement lost or invented answers');
     return answers;
   }
+}
+
+/** The answers to a batch from rows that tell their `place` in it, from 1 on; null where there is no row. */
+export function inPlace<Row extends { place: number }>(rows: readonly Row[], count: number): (Row | null)[] {
+  const placed = Array<Row | null>(count).fill(null);
+  for (const row of rows) placed[row.place - 1] = row;
+  return placed;
 }

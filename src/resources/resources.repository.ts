@@ -1,6 +1,6 @@
 import { Injectable } from '@nestjs/common';
 import { Problem } from '../common/problem.js';
-import { Coalescer } from '../database/coalescer.js';
+import { Coalescer, inPlace } from '../database/coalescer.js';
 import { Database, type Transaction } from '../database/database.js';
 import { NO_KEY } from '../quota/quota.entity.js';
 import type { Resource } from './resource.entity.js';
@@ -30,16 +30,16 @@ const COLUMNS = `r.id, r.owner_id AS "ownerId", r.value, r.created_at AS "create
 const FIND = {
   name: 'resources-find',
   text: `
-    SELECT q.ord::integer AS ord, ${COLUMNS}
-    FROM unnest($1::uuid[], $2::uuid[]) WITH ORDINALITY AS q (owner_id, id, ord)
+    SELECT q.place::integer AS place, ${COLUMNS}
+    FROM unnest($1::uuid[], $2::uuid[]) WITH ORDINALITY AS q (owner_id, id, place)
     JOIN resources r ON r.owner_id = q.owner_id AND r.id = q.id`,
 };
 
 const FIND_ANY = {
   name: 'resources-find-any',
   text: `
-    SELECT q.ord::integer AS ord, ${COLUMNS}
-    FROM unnest($1::uuid[]) WITH ORDINALITY AS q (id, ord) JOIN resources r ON r.id = q.id`,
+    SELECT q.place::integer AS place, ${COLUMNS}
+    FROM unnest($1::uuid[]) WITH ORDINALITY AS q (id, place) JOIN resources r ON r.id = q.id`,
 };
 
 /** Charges and inserts many in one statement: what is refused is not inserted, what is inserted is charged. */
@@ -142,11 +142,7 @@ export class ResourcesRepository {
   }
 
   private async findAll(statement: typeof FIND, values: unknown[], count: number): Promise<(ResourceRow | null)[]> {
-    const found = Array<ResourceRow | null>(count).fill(null);
-    for (const row of await this.database.query<ResourceRow & { ord: number }>(statement, values)) {
-      found[row.ord - 1] = row;
-    }
-    return found;
+    return inPlace(await this.database.query<ResourceRow & { place: number }>(statement, values), count);
   }
 
   private chargeAndInsertAll(batch: readonly NewResource[], tx?: Transaction): Promise<VerdictRow[]> {

@@ -1,6 +1,6 @@
 import { Problem, type FieldError } from '../common/problem.js';
 import { isStorable } from '../common/text.js';
-import { JsonText } from './json-text.js';
+import { CLOSE_BRACE, CLOSE_BRACKET, COLON, COMMA, JsonText, OPEN_BRACE, OPEN_BRACKET, QUOTE } from './json-text.js';
 
 /** Entries or keys of one request. */
 export const MAX_ITEMS = 1_000;
@@ -55,6 +55,12 @@ export function faultOfKey(key: string): string | undefined {
 
 export function faultOfTtl(seconds: unknown): string | undefined {
   return isWhole(seconds, 1, MAX_TTL_SECONDS) ? undefined : `must be a whole number from 1 to ${MAX_TTL_SECONDS}`;
+}
+
+/** What is wrong with a name for the owner of a store; undefined where nothing is. */
+export function faultOfOwner(owner: unknown): string | undefined {
+  const isName = typeof owner === 'string' && owner.length >= 1 && owner.length <= 254 && isStorable(owner);
+  return isName ? undefined : 'must be the id, username or e-mail of a user';
 }
 
 /** The value that is a body. @throws Problem malformed_json, validation_failed, body_too_large */
@@ -170,23 +176,23 @@ class BodyReader {
   /** @returns the names of the members that are there; undefined if it is no object */
   readObject(pointer: string, members: Members): Set<string> | undefined {
     const { json } = this;
-    if (!json.take(0x7b)) {
+    if (!json.take(OPEN_BRACE)) {
       this.refuse(pointer, 'must be a JSON object');
       return undefined;
     }
     const found = new Set<string>();
-    if (json.take(0x7d)) return found;
+    if (json.take(CLOSE_BRACE)) return found;
     do {
       const name = json.readString();
-      json.expect(0x3a);
+      json.expect(COLON);
       const member = `${pointer}/${name.slice(0, 64).toWellFormed().replaceAll('~', '~0').replaceAll('/', '~1')}`;
       const read = Object.hasOwn(members, name) ? members[name] : undefined;
       if (!read) this.refuse(member, 'is not known here');
       else if (found.has(name)) this.refuse(member, 'is given twice');
       else read(member);
       found.add(name);
-    } while (json.take(0x2c));
-    json.expect(0x7d);
+    } while (json.take(COMMA));
+    json.expect(CLOSE_BRACE);
     return found;
   }
 
@@ -194,11 +200,11 @@ class BodyReader {
   readArray(pointer: string, what: string, readItem: (pointer: string, i: number) => void): void {
     const { json } = this;
     const rule = ruleOf(what);
-    if (!json.take(0x5b)) {
+    if (!json.take(OPEN_BRACKET)) {
       this.refuse(pointer, rule);
       return;
     }
-    if (json.take(0x5d)) {
+    if (json.take(CLOSE_BRACKET)) {
       this.fault(pointer, rule);
       return;
     }
@@ -207,8 +213,8 @@ class BodyReader {
       if (count === MAX_ITEMS) throw Problem.field(pointer, rule);
       readItem(`${pointer}/${count}`, count);
       count++;
-    } while (json.take(0x2c));
-    json.expect(0x5d);
+    } while (json.take(COMMA));
+    json.expect(CLOSE_BRACKET);
   }
 
   readEntry(pointer: string): NewEntry | undefined {
@@ -252,7 +258,7 @@ class BodyReader {
   }
 
   readString(pointer: string): string | undefined {
-    if (this.json.peek() === 0x22) return this.json.readString();
+    if (this.json.peek() === QUOTE) return this.json.readString();
     this.refuse(pointer, 'must be a string');
     return undefined;
   }
@@ -266,9 +272,8 @@ class BodyReader {
 
   readOwner(pointer: string): string | undefined {
     const owner = this.readString(pointer);
-    if (owner !== undefined && (owner.length < 1 || owner.length > 254 || !isStorable(owner))) {
-      this.fault(pointer, 'must be the id, username or e-mail of a user');
-    }
+    const fault = owner === undefined ? undefined : faultOfOwner(owner);
+    if (fault !== undefined) this.fault(pointer, fault);
     return owner;
   }
 

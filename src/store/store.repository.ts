@@ -1,5 +1,5 @@
 import { Injectable } from '@nestjs/common';
-import { Coalescer } from '../database/coalescer.js';
+import { Coalescer, inPlace } from '../database/coalescer.js';
 import { Database, type Statement, type Transaction } from '../database/database.js';
 import { MAX_VALUE_BYTES, ON_CONFLICT, type NewEntry, type OnConflict } from './store-body.js';
 
@@ -102,8 +102,8 @@ const LIVE = '(s.expires_at IS NULL OR s.expires_at > now())';
 const FIND = {
   name: 'store-find',
   text: `
-    SELECT q.ord::integer AS ord, s.value, s.version
-    FROM unnest($1::uuid[], $2::text[]) WITH ORDINALITY AS q (owner_id, key, ord)
+    SELECT q.place::integer AS place, s.value, s.version
+    FROM unnest($1::uuid[], $2::text[]) WITH ORDINALITY AS q (owner_id, key, place)
     JOIN store_entries s ON s.owner_id = q.owner_id AND s.key = q.key AND ${LIVE}`,
 };
 
@@ -250,10 +250,8 @@ export class StoreRepository {
   }
 
   private async findEach(keys: readonly EntryKey[]): Promise<(Found | null)[]> {
-    const found = Array<Found | null>(keys.length).fill(null);
     const values = [keys.map((each) => each.ownerId), keys.map((each) => each.key)];
-    for (const row of await this.database.query<Found & { ord: number }>(FIND, values)) found[row.ord - 1] = row;
-    return found;
+    return inPlace(await this.database.query<Found & { place: number }>(FIND, values), keys.length);
   }
 
   private async findBatches(batch: readonly Keys[]): Promise<FoundAll[]> {
@@ -383,11 +381,4 @@ function toVerdicts(
             },
     };
   });
-}
-
-/** Rows by their `place`, which counts from 1. */
-function inPlace<Row extends { place: number }>(rows: readonly Row[], count: number): (Row | null)[] {
-  const placed = Array<Row | null>(count).fill(null);
-  for (const row of rows) placed[row.place - 1] = row;
-  return placed;
 }

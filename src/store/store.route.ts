@@ -6,12 +6,19 @@ import { refusalOfEncoding } from '../common/json-body.js';
 import { nextPageOf } from '../common/page-link.js';
 import { Problem, type FieldError } from '../common/problem.js';
 import { refuse, toProblem } from '../common/problem.filter.js';
-import { isStorable } from '../common/text.js';
 import { RequestValidationPipe } from '../common/validation.pipe.js';
 import type { Idempotency } from '../idempotency/idempotency.js';
 import { toRepeatable } from '../idempotency/idempotent.js';
 import { holds, readPreconditions, tagOf } from './preconditions.js';
-import { faultOfKey, faultOfTtl, readDeleteBody, readReadBody, readValue, readWriteBody } from './store-body.js';
+import {
+  faultOfKey,
+  faultOfOwner,
+  faultOfTtl,
+  readDeleteBody,
+  readReadBody,
+  readValue,
+  readWriteBody,
+} from './store-body.js';
 import { ListStoreQuery } from './store.dto.js';
 import type { StoreListing, StoreService } from './store.service.js';
 
@@ -58,7 +65,7 @@ export async function serveStore(
       refuse(error, toProblem(error) ?? new Problem('not_found'), request, reply);
     });
     scope.decorateRequest('claims', null);
-    // Before the body is read.
+    // Before the body is read. The handler asks once more: a session may end while a large body is on its way.
     scope.addHook('onRequest', (request: StoreRequest, reply, next) => {
       request.claims = authentication.claimsOf(request);
       const size = sizeOfBody(request);
@@ -239,11 +246,10 @@ function readQuery(
   const errors: FieldError[] = names
     .filter((name) => !known.some((each) => each === name))
     .map((name) => ({ pointer: `/${name}`, detail: 'is not known here' }));
-  if (owner !== undefined && (typeof owner !== 'string' || !/^.{1,254}$/s.test(owner) || !isStorable(owner))) {
-    errors.push({ pointer: '/owner', detail: 'must be the id, username or e-mail of a user' });
-  }
-  const fault = ttl === undefined ? undefined : faultOfTtl(seconds);
-  if (fault !== undefined) errors.push({ pointer: '/ttl', detail: fault });
+  const faultyOwner = owner === undefined ? undefined : faultOfOwner(owner);
+  if (faultyOwner !== undefined) errors.push({ pointer: '/owner', detail: faultyOwner });
+  const faultyTtl = ttl === undefined ? undefined : faultOfTtl(seconds);
+  if (faultyTtl !== undefined) errors.push({ pointer: '/ttl', detail: faultyTtl });
   if (errors.length > 0) throw new Problem('validation_failed', { errors });
   return { owner: owner as string | undefined, ttl: seconds as number | undefined };
 }
