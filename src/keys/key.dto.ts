@@ -1,22 +1,19 @@
 import { ApiProperty, ApiPropertyOptional, PartialType, PickType } from '@nestjs/swagger';
-import { Type } from 'class-transformer';
 import {
   ArrayMaxSize,
   ArrayUnique,
   IsArray,
   IsBoolean,
   IsInt,
-  IsObject,
   IsString,
   Length,
   Matches,
   Max,
   Min,
-  ValidateNested,
 } from 'class-validator';
 import { PageQuery } from '../common/page.js';
 import { IsFuture, IsStorable, MayBeMissing, MayBeNull } from '../common/text.js';
-import { LimitDto, MAX_LIMITS, QuotaResponse } from '../quota/quota.dto.js';
+import { AreLimits, LimitDto, QuotaResponse } from '../quota/quota.dto.js';
 import type { KeyState } from './keys.service.js';
 
 /** A slug, the start of slugs followed by `*`, or `*`. */
@@ -48,13 +45,7 @@ export class CreateKeyDto {
   expiresAt?: string | null;
 
   /** What the key may use of the calls of its owner */
-  @ApiPropertyOptional({ type: [LimitDto], example: [{ meter: 'api:api1', window: 'minute', limit: 100 }] })
-  @MayBeMissing()
-  @IsArray()
-  @ArrayMaxSize(MAX_LIMITS)
-  @IsObject({ each: true })
-  @ValidateNested({ each: true })
-  @Type(() => LimitDto)
+  @AreLimits({ meter: 'api:api1', window: 'minute', limit: 100 })
   limits?: LimitDto[];
 
   /**

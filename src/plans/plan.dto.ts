@@ -1,9 +1,8 @@
-import { ApiProperty, ApiPropertyOptional, PartialType } from '@nestjs/swagger';
-import { Type } from 'class-transformer';
-import { ArrayMaxSize, IsArray, IsObject, IsString, Length, ValidateNested } from 'class-validator';
-import { IsStorable, MayBeMissing } from '../common/text.js';
+import { ApiProperty, PartialType } from '@nestjs/swagger';
+import { IsString, Length } from 'class-validator';
+import { IsStorable } from '../common/text.js';
 import { type Window, WINDOWS } from '../quota/meters.js';
-import { IsSlug, LimitDto, MAX_LIMITS } from '../quota/quota.dto.js';
+import { AreLimits, IsSlug, LimitDto } from '../quota/quota.dto.js';
 import type { PlanState } from './plans.repository.js';
 
 export class CreatePlanDto {
@@ -22,13 +21,7 @@ export class CreatePlanDto {
   name!: string;
 
   /** What each user of the plan may use */
-  @ApiPropertyOptional({ type: [LimitDto], example: [{ meter: 'api:*', window: 'month', limit: 1_000 }] })
-  @MayBeMissing()
-  @IsArray()
-  @ArrayMaxSize(MAX_LIMITS)
-  @IsObject({ each: true })
-  @ValidateNested({ each: true })
-  @Type(() => LimitDto)
+  @AreLimits({ meter: 'api:*', window: 'month', limit: 1_000 })
   limits?: LimitDto[];
 }
 

@@ -1,6 +1,7 @@
 import { applyDecorators } from '@nestjs/common';
 import { ApiProperty, ApiPropertyOptional } from '@nestjs/swagger';
-import { IsIn, IsInt, Max, Min, ValidateIf } from 'class-validator';
+import { Type } from 'class-transformer';
+import { ArrayMaxSize, IsArray, IsIn, IsInt, IsObject, Max, Min, ValidateIf, ValidateNested } from 'class-validator';
 import { IsMatch, MayBeMissing } from '../common/text.js';
 import { WINDOWS, isMeter, isSlug, type Window } from './meters.js';
 
@@ -22,7 +23,7 @@ export const IsSlug = (): PropertyDecorator =>
   );
 
 /** Limits that one plan or key may have. */
-export const MAX_LIMITS = 100;
+const MAX_LIMITS = 100;
 
 export const IsMeter = (): PropertyDecorator =>
   IsMatch('isMeter', isMeter, 'be a meter: resources, tasks, store.entries, store.bytes, api:<slug> or api:*');
@@ -53,6 +54,18 @@ export class LimitDto extends SetQuotaDto {
   @IsMeter()
   meter!: string;
 }
+
+/** The limits of a plan or a key. */
+export const AreLimits = (example: LimitDto): PropertyDecorator =>
+  applyDecorators(
+    Type(() => LimitDto),
+    ValidateNested({ each: true }),
+    IsObject({ each: true }),
+    ArrayMaxSize(MAX_LIMITS),
+    IsArray(),
+    MayBeMissing(),
+    ApiPropertyOptional({ type: [LimitDto], example: [example] }),
+  );
 
 /** A limit that was judged and how much of it is used. */
 export class LimitResponse {
