@@ -9,13 +9,18 @@ import { dataSourceOptions } from './src/database/options.js';
 import { IdempotencyKey } from './src/idempotency/idempotency-key.entity.js';
 import { ApiKeySecret } from './src/keys/api-key-secret.entity.js';
 import { ApiKey } from './src/keys/api-key.entity.js';
+import { RequestCount } from './src/metrics/request-count.entity.js';
 import { PlanLimit } from './src/plans/plan-limit.entity.js';
 import { PlatformQuota } from './src/quota/platform-quota.entity.js';
 import { Quota } from './src/quota/quota.entity.js';
 import { UsageHour } from './src/quota/usage-hour.entity.js';
 import { Resource } from './src/resources/resource.entity.js';
 import { StoreEntry } from './src/store/store-entry.entity.js';
-import { Plan } from './src/users/plan.entity.js';
+import { CreditAccount } from './src/tasks/credit-account.entity.js';
+import { CreditGrant } from './src/tasks/credit-grant.entity.js';
+import { Task } from './src/tasks/task.entity.js';
+import { PlatformSettings } from './src/platform/platform-settings.entity.js';
+import { Plan } from './src/platform/plan.entity.js';
 import { User } from './src/users/user.entity.js';
 
 async function databaseUrl(env: Env): Promise<string> {
@@ -44,5 +49,10 @@ export default new DataSource({
     IdempotencyKey,
     Resource,
     StoreEntry,
+    Task,
+    CreditGrant,
+    CreditAccount,
+    PlatformSettings,
+    RequestCount,
   ],
 });

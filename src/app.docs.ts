@@ -6,7 +6,8 @@ import { storePaths } from './store/store.docs.js';
 import { STORE_MODELS } from './store/store.dto.js';
 import { VERSION } from './version.js';
 
-const DESCRIPTION = `Accounts and sign-in, exact quotas, metered APIs, owned resources, a JSON store, and their limits.
+const DESCRIPTION = `Accounts and sign-in, exact quotas, metered APIs, tasks paid with credits, owned resources, a JSON store, and the
+metrics of all of it.
 
 **To try it here**: run \`POST /v1/auth/login\` below; this page then signs its requests with the token it got.
 Every refusal is \`application/problem+json\` (RFC 9457) with a stable \`code\`.`;
@@ -37,8 +38,11 @@ export function openApiDocument(app: NestFastifyApplication): OpenAPIObject {
     .addTag('Keys', 'API keys: scopes, limits, rotation')
     .addTag('APIs', 'The catalogue of metered APIs')
     .addTag('Calls', 'Metered calls with an API key')
+    .addTag('Tasks', 'Work that holds credits, and the credits')
     .addTag('Resources', 'Texts that belong to users, as many as the quota allows')
     .addTag('Store', 'JSON values under keys, in batches and one by one')
+    .addTag('Platform', 'Settings and bounds of the whole')
+    .addTag('Metrics', 'What everyone used')
     .addTag('Health', 'For whoever watches over the server')
     .addBearerAuth({ type: 'http', scheme: 'bearer', bearerFormat: 'JWT', description: 'An access token' })
     .addApiKey({ type: 'apiKey', in: 'header', name: 'X-API-Key', description: 'An API key' }, 'key')

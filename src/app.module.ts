@@ -9,11 +9,13 @@ import { ConfigModule } from './config/config.module.js';
 import { DatabaseModule } from './database/database.module.js';
 import { IdempotencyModule } from './idempotency/idempotency.module.js';
 import { KeysModule } from './keys/keys.module.js';
+import { MetricsModule } from './metrics/metrics.module.js';
 import { PlansModule } from './plans/plans.module.js';
 import { PlatformModule } from './platform/platform.module.js';
 import { QuotaModule } from './quota/quota.module.js';
 import { ResourcesModule } from './resources/resources.module.js';
 import { StoreModule } from './store/store.module.js';
+import { TasksModule } from './tasks/tasks.module.js';
 import { UsersModule } from './users/users.module.js';
 
 /** All modules. Guards come with AuthModule; see the README for the way of a request. */
@@ -30,8 +32,10 @@ import { UsersModule } from './users/users.module.js';
     KeysModule,
     ApisModule,
     ResourcesModule,
+    TasksModule,
     StoreModule,
     PlatformModule,
+    MetricsModule,
   ],
   providers: [
     { provide: APP_FILTER, useClass: ProblemFilter },

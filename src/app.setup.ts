@@ -28,6 +28,9 @@ import { pathOf, sendProblem } from './common/problem.filter.js';
 import { MAX_PARAM_LENGTH, RouteTable } from './common/route-table.js';
 import { type Env } from './config/env.js';
 import { Idempotency } from './idempotency/idempotency.js';
+import { RequestRecorder } from './metrics/request-recorder.js';
+import { RequestStatistics } from './metrics/request-statistics.js';
+import { CallRanks } from './quota/call-ranks.js';
 import { serveStore } from './store/store.route.js';
 import { StoreService } from './store/store.service.js';
 
@@ -83,12 +86,14 @@ export async function createApp(env: Env, logger: Logger): Promise<NestFastifyAp
     http: { maxHeaderSize: 16_384, headersTimeout: 15_000 },
   });
   const server = adapter.getInstance<FastifyInstance>();
+  const recorder = new RequestRecorder();
   const patterns: [method: string, pattern: string][] = [];
   server.addHook('onRoute', (route) => {
     // Whatever is under /docs is a file, or is not there.
     if (!route.url.startsWith('/docs/')) {
       for (const each of [route.method].flat()) patterns.push([each, route.url]);
     }
+    if (env.requestStatistics === 'on') recorder.watch(route);
     // Hooks of their own routes only, in place of Nest interceptors: those cost every route an Observable.
     const { tagged, paged } = (route.config ?? {}) as { tagged?: boolean; paged?: boolean };
     if (tagged) route.onSend = tag;
@@ -142,13 +147,17 @@ export async function createApp(env: Env, logger: Logger): Promise<NestFastifyAp
   }
   protect(server);
   serveDocs(app);
-  observe(server, logger);
+  observe(server, logger, env.requestStatistics === 'on' ? recorder : undefined);
   await serveCalls(server, app.get(CallsService, { strict: false }));
   await serveStore(server, {
     store: app.get(StoreService, { strict: false }),
     authentication: app.get(Authenticator, { strict: false }),
     idempotency: app.get(Idempotency, { strict: false }),
   });
+  const [statistics, ranks] = [app.get(RequestStatistics, { strict: false }), app.get(CallRanks, { strict: false })];
+  statistics.start(recorder);
+  // Once every request is answered, and before the pool closes.
+  server.addHook('onClose', () => Promise.all([statistics.stop(), ranks.stop()]));
   await app.init();
   for (const [method, pattern] of patterns) routes.add(method, pattern);
   return app;
@@ -171,7 +180,7 @@ function protect(server: FastifyInstance): void {
 }
 
 /** Puts the request's id on every answer and one line on each into the log. */
-function observe(server: FastifyInstance, logger: Logger): void {
+function observe(server: FastifyInstance, logger: Logger, recorder: RequestRecorder | undefined): void {
   server.addHook('onRequest', (request, reply, done) => {
     void reply.header('x-request-id', request.id);
     done();
@@ -191,6 +200,7 @@ function observe(server: FastifyInstance, logger: Logger): void {
         'request',
       );
     }
+    if (recorder && request.is404) recorder.recordUnmatched(request, reply);
     done();
   });
 }

@@ -4,8 +4,10 @@ import type { AddressInfo, Socket } from 'node:net';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { createApp, createLogger } from './app.setup.js';
 import { ConfigError, type Env } from './config/env.js';
+import { Prometheus } from './metrics/prometheus.js';
 import { STOP_SIGNALS } from './signals.js';
 import { FirstAdmin } from './users/first-admin.js';
+import { joinMetrics } from './worker-metrics.js';
 
 /** What a worker tells the primary once it listens. */
 export interface Ready {
@@ -15,6 +17,8 @@ export interface Ready {
 /** A server that listens. */
 export interface RunningServer {
   port: number;
+  /** Its numbers, for Prometheus. */
+  metrics: Prometheus;
   /** Takes no more connections, answers what was accepted, then closes the database's connections. */
   stop(): Promise<void>;
 }
@@ -42,7 +46,8 @@ export async function startServer(env: Env): Promise<RunningServer> {
     await app.close();
     clearInterval(sweep);
   };
-  return { port: (http.address() as AddressInfo).port, stop };
+  const metrics = app.get(Prometheus, { strict: false });
+  return { port: (http.address() as AddressInfo).port, metrics, stop };
 }
 
 /** The life of a worker: listens, tells the primary, and stops when told or when the primary is gone. */
@@ -57,6 +62,8 @@ export async function runWorker(env: Env): Promise<void> {
       () => process.exit(1),
     );
   };
+  const { metrics } = server;
+  metrics.gather = joinMetrics(() => metrics.collect());
   for (const signal of STOP_SIGNALS) process.on(signal, stop);
   process.on('disconnect', stop);
   cluster.worker?.send({ ready: { port: server.port } } satisfies Ready);

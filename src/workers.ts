@@ -1,6 +1,7 @@
 import cluster, { type Worker } from 'node:cluster';
 import { fileURLToPath } from 'node:url';
 import type { Ready, RunningServer } from './server.js';
+import { WorkerMetrics } from './worker-metrics.js';
 
 /** A worker that dies this soon after its start is not replaced at once. */
 const SHORT_LIFE_MS = 5_000;
@@ -15,12 +16,13 @@ export class WorkerFailed extends Error {
  * Forks `count` workers on one port and replaces those that die. The first is waited for alone, so that a fault that
  * hits all of them is told once.
  */
-export async function startWorkers(count: number): Promise<RunningServer> {
+export async function startWorkers(count: number): Promise<Pick<RunningServer, 'port' | 'stop'>> {
   // A larger young generation: what 256 requests at once allocate dies young, and collecting it took a third of the time.
   cluster.setupPrimary({
     exec: fileURLToPath(new URL('./main.js', import.meta.url)),
     execArgv: [...new Set([...process.execArgv, '--max-semi-space-size=32'])],
   });
+  new WorkerMetrics().listen();
   const pool = new WorkerPool();
   const port = await pool.start();
   await Promise.all(Array.from({ length: count - 1 }, () => pool.start()));
@@ -47,9 +49,12 @@ class WorkerPool {
     const worker = cluster.fork();
     this.workers.add(worker);
     return new Promise((resolve, reject) => {
-      worker.once('message', ({ ready }: Ready) => {
+      const listen = ({ ready }: Partial<Ready>): void => {
+        if (!ready) return;
+        worker.off('message', listen);
         resolve(ready.port);
-      });
+      };
+      worker.on('message', listen);
       worker.once('exit', () => {
         this.workers.delete(worker);
         reject(new WorkerFailed('A worker could not start.'));

@@ -32,6 +32,7 @@ type Rule = 'public' | 'own' | 'object' | 'object-or-admin' | 'account' | 'admin
 interface Owner extends Account {
   sessionId: string;
   resourceId: string;
+  taskId: string;
   keyId: string;
   key: string;
 }
@@ -54,6 +55,10 @@ const apiPath = async (): Promise<string> => `/v1/apis/${await api.createApi()}`
 const platformPath = async (): Promise<string> => `/v1/platform/quotas/api:${await api.createApi()}`;
 
 const keyPath = ({ keyId }: Owner): string => `/v1/keys/${keyId}`;
+
+const taskPath = ({ taskId }: Owner): string => `/v1/tasks/${taskId}`;
+
+const creditsPath = ({ username }: Owner): string => `/v1/users/${username}/credits`;
 
 const CALLED = ['GET', 'POST', 'PUT', 'PATCH', 'DELETE'].flatMap((method): [string, Call][] => [
   [`${method} /call/{slug}`, { rule: 'key', path: () => '/call/api1' }],
@@ -94,6 +99,11 @@ const CALLS: Record<string, Call> = {
     body: () => ({ limit: 5 }),
   },
   'DELETE /v1/users/{user}/quotas/{meter}': { rule: 'admin', path: ({ id }) => `/v1/users/${id}/quotas/resources` },
+  'GET /v1/users/{user}/credits': { rule: 'account', path: creditsPath },
+  'POST /v1/users/{user}/credits': { rule: 'admin', path: creditsPath, body: () => ({ amount: 5 }) },
+  'GET /v1/platform': { rule: 'admin' },
+  // As it is: other tests use the same server.
+  'PATCH /v1/platform': { rule: 'admin', body: () => ({ creditOverprovisioning: false }) },
   'GET /v1/platform/quotas': { rule: 'admin' },
   'PUT /v1/platform/quotas/{meter}': { rule: 'admin', path: platformPath, body: () => ({ limit: 5 }) },
   'DELETE /v1/platform/quotas/{meter}': { rule: 'admin', path: platformPath },
@@ -128,6 +138,17 @@ const CALLS: Record<string, Call> = {
   'GET /v1/resources': { rule: 'own' },
   'GET /v1/resources/{id}': { rule: 'object-or-admin', path: ({ resourceId }) => `/v1/resources/${resourceId}` },
   'DELETE /v1/resources/{id}': { rule: 'object-or-admin', path: ({ resourceId }) => `/v1/resources/${resourceId}` },
+  'POST /v1/tasks': { rule: 'own', body: () => ({ title: 'x' }) },
+  'GET /v1/tasks': { rule: 'own' },
+  'GET /v1/tasks/{id}': { rule: 'object-or-admin', path: taskPath },
+  'PATCH /v1/tasks/{id}': { rule: 'object-or-admin', path: taskPath, body: () => ({ completed: true }) },
+  'DELETE /v1/tasks/{id}': { rule: 'object-or-admin', path: taskPath },
+  'GET /v1/metrics': { rule: 'admin' },
+  'GET /v1/metrics/users/{user}': { rule: 'account', path: ({ username }) => `/v1/metrics/users/${username}` },
+  'GET /v1/metrics/top': { rule: 'admin' },
+  'GET /v1/metrics/series': { rule: 'own' },
+  'GET /v1/metrics/routes': { rule: 'admin' },
+  'GET /v1/metrics/usage': { rule: 'admin' },
   'GET /v1/store': { rule: 'own' },
   'POST /v1/store/write': { rule: 'own', body: () => ({ entries: [{ key: 'new', value: 1 }] }) },
   'POST /v1/store/read': { rule: 'own', body: () => ({ keys: [STORED] }) },
@@ -135,6 +156,7 @@ const CALLS: Record<string, Call> = {
   'GET /v1/store/{key}': { rule: 'own', path: () => `/v1/store/${STORED}` },
   'PUT /v1/store/{key}': { rule: 'own', path: () => `/v1/store/${STORED}`, body: () => 'new' },
   'DELETE /v1/store/{key}': { rule: 'own', path: () => `/v1/store/${STORED}` },
+  'GET /metrics': { rule: 'public' },
   'GET /livez': { rule: 'public' },
   'GET /readyz': { rule: 'public' },
 };
@@ -150,14 +172,15 @@ const SECRET = 'only its owner may read this';
 
 async function createOwner(overrides: Record<string, unknown> = {}): Promise<Owner> {
   const user = await api.createUser(overrides);
-  const [resource, sessions, key] = await Promise.all([
+  const [resource, sessions, key, task] = await Promise.all([
     api.as(user).post('/v1/resources', { value: SECRET }),
     api.as(user).get('/v1/auth/sessions'),
     api.as(user).createKey({ name: SECRET }),
+    api.as(user).post('/v1/tasks', { title: SECRET }),
     api.as(user).put(`/v1/store/${STORED}`, `${SECRET}: ${user.id}`),
   ]);
-  const ids = { resourceId: resource.body.id, sessionId: sessions.body.data[0].id, keyId: key.id };
-  return { ...user, ...ids, key: key.key };
+  const ids = { resourceId: resource.body.id, taskId: task.body.id, sessionId: sessions.body.data[0].id };
+  return { ...user, ...ids, keyId: key.id, key: key.key };
 }
 
 let two: Promise<{ owner: Owner; stranger: Owner }> | undefined;
@@ -176,6 +199,8 @@ async function call(as: Api, id: string, owner: Owner): Promise<Answer> {
 /** That nobody else has touched what is the owner's. */
 async function expectUntouched(owner: Owner): Promise<void> {
   expect((await api.as(owner).get(`/v1/resources/${owner.resourceId}`)).body.value).toBe(SECRET);
+  expect((await api.as(owner).get(taskPath(owner))).body).toMatchObject({ title: SECRET, completed: false });
+  expect((await api.as(owner).get(creditsPath(owner))).body.data).toEqual([]);
   const key = await api.as(owner).get(keyPath(owner));
   expect(key.body).toMatchObject({ name: SECRET, limits: [] });
   const store = await api.as(owner).get('/v1/store?values=true');
@@ -266,11 +291,9 @@ describe('nobody', () => {
 
   test('gets no protected answer by spelling a path otherwise', async () => {
     const owner = await createOwner();
-    const paths = await Promise.all(
-      PROTECTED.filter((id) => id.startsWith('GET ')).map(
-        async (id) => CALLS[id]!.path?.(owner) ?? id.slice('GET '.length),
-      ),
-    );
+    const reads = PROTECTED.filter((id) => id.startsWith('GET '));
+    const pathOf = async (id: string): Promise<string> => CALLS[id]!.path?.(owner) ?? id.slice('GET '.length);
+    const paths = await Promise.all(reads.map(pathOf));
     const spellings = paths.flatMap((path) => {
       const segments = path.split('/');
       const last = segments.at(-1)!;
@@ -312,8 +335,8 @@ describe('nobody', () => {
     });
     expect(wrong.map(({ method, path, answer }) => `${method} ${path}: ${answer.status}`)).toEqual([]);
     // The same requests reach the owner where the spelling is the documented one.
-    for (const path of paths.filter((known) => !['/v1/users', '/v1/platform/quotas'].includes(known))) {
-      expect((await sendExactly(api.as(owner), 'GET', path)).status).toBe(200);
+    for (const id of reads.filter((each) => CALLS[each]!.rule !== 'admin')) {
+      expect((await sendExactly(api.as(owner), 'GET', await pathOf(id))).status).toBe(200);
     }
   });
 });
@@ -339,12 +362,13 @@ describe('a stranger', () => {
     const [owner, stranger] = await Promise.all([createOwner(), createOwner()]);
     const answer = await call(api.as(stranger), id, stranger);
     expectSuccess(answer);
-    for (const mine of [owner.id, owner.resourceId, owner.sessionId, owner.keyId]) {
+    for (const mine of [owner.id, owner.resourceId, owner.taskId, owner.sessionId, owner.keyId]) {
       expect(answer.text).not.toContain(mine);
     }
     expect((await api.as(owner).get('/v1/auth/sessions')).body.data).toHaveLength(1);
-    expect((await api.as(owner).get('/v1/resources')).body.data).toHaveLength(1);
-    expect((await api.as(owner).get('/v1/keys')).body.data).toHaveLength(1);
+    for (const list of ['/v1/resources', '/v1/tasks', '/v1/keys']) {
+      expect((await api.as(owner).get(list)).body.data).toHaveLength(1);
+    }
     expect((await api.as(owner).get(`/v1/store/${STORED}`)).body).toContain(owner.id);
   });
 
@@ -352,7 +376,13 @@ describe('a stranger', () => {
     const [owner, stranger] = await Promise.all([createOwner(), createOwner()]);
     const answers = await Promise.all(
       [owner.id, owner.username, crypto.randomUUID(), 'nosuchuser', 'nobody@example.com', '%00', 'admin'].flatMap(
-        (user) => [api.as(stranger).get(`/v1/users/${user}`), api.as(stranger).get(`/v1/users/${user}/quotas`)],
+        (user) =>
+          [
+            `/v1/users/${user}`,
+            `/v1/users/${user}/quotas`,
+            `/v1/users/${user}/credits`,
+            `/v1/metrics/users/${user}`,
+          ].map((path) => api.as(stranger).get(path)),
       ),
     );
     for (const answer of answers) expectProblem(answer, 403, 'forbidden');
@@ -363,6 +393,8 @@ describe('a stranger', () => {
     const [owner, stranger] = await Promise.all([createOwner(), createOwner()]);
     for (const name of [owner.id, owner.username, crypto.randomUUID(), 'admin']) {
       expectProblem(await api.as(stranger).post('/v1/resources', { value: 'x', owner: name }), 403, 'forbidden');
+      expectProblem(await api.as(stranger).post('/v1/tasks', { title: 'x', owner: name }), 403, 'forbidden');
+      expectProblem(await api.as(stranger).get(`/v1/metrics/series?user=${name}`), 403, 'forbidden');
       const key = { name: 'x', scopes: ['*'], owner: name };
       expectProblem(await api.as(stranger).post('/v1/keys', key), 403, 'forbidden');
       for (const [path, body] of [
@@ -376,11 +408,11 @@ describe('a stranger', () => {
         const path = `/v1/store/${STORED}?owner=${name}`;
         expectProblem(await api.as(stranger).send(method, path, method === 'PUT' ? 1 : undefined), 403, 'forbidden');
       }
-      for (const list of ['/v1/resources', '/v1/keys', '/v1/store']) {
+      for (const list of ['/v1/resources', '/v1/tasks', '/v1/keys', '/v1/store']) {
         expectProblem(await api.as(stranger).get(`${list}?owner=${name}`), 403, 'forbidden');
       }
     }
-    for (const list of ['/v1/resources', '/v1/keys', '/v1/store']) {
+    for (const list of ['/v1/resources', '/v1/tasks', '/v1/keys', '/v1/store']) {
       expectProblem(await api.as(stranger).get(`${list}?owner=*`), 403, 'forbidden');
       expect((await api.as(owner).get(list)).body.data).toHaveLength(1);
     }

@@ -37,6 +37,9 @@ interface Target {
 /** A limit that every kind of limit may be. */
 const LIMITS = [{ meter: 'api:api1', limit: 5, window: 'day' }];
 
+const taskPath = async (user: Account): Promise<string> =>
+  `/v1/tasks/${(await api.as(user).post('/v1/tasks')).body.id}`;
+
 const keyPath = async (user: Account): Promise<string> => `/v1/keys/${(await api.as(user).createKey()).id}`;
 
 /** Of the store, which reads its bodies itself. */
@@ -69,7 +72,20 @@ const TARGETS: Record<string, Target> = {
     path: ({ id }) => `/v1/users/${id}/quotas/resources`,
     body: () => ({ limit: 5 }),
   },
+  'POST /v1/users/{user}/credits': {
+    as: 'admin',
+    path: ({ id }) => `/v1/users/${id}/credits`,
+    body: () => ({ amount: 5, reason: 'x', expiresAt: '2999-01-31T12:00:00Z' }),
+  },
+  'PATCH /v1/platform': { as: 'admin', body: () => ({ registration: 'open' }), mayBeEmpty: true },
   'POST /v1/resources': { as: 'user', body: () => ({ value: 'x' }) },
+  'POST /v1/tasks': { as: 'user', body: () => ({ title: 'x', completed: false }), mayBeEmpty: true },
+  'PATCH /v1/tasks/{id}': {
+    as: 'user',
+    path: taskPath,
+    body: () => ({ title: 'x', completed: true }),
+    mayBeEmpty: true,
+  },
   'PUT /v1/platform/quotas/{meter}': {
     as: 'admin',
     path: () => '/v1/platform/quotas/resources',
@@ -185,10 +201,13 @@ async function stateOf(id: string, { user, target, marker }: Subject): Promise<u
   const paths = [
     `/v1/users/${user.id}`,
     `/v1/users/${user.id}/quotas`,
+    `/v1/users/${user.id}/credits`,
     `/v1/resources?owner=${user.id}`,
+    `/v1/tasks?owner=${user.id}`,
     `/v1/keys?owner=${user.id}`,
     `/v1/store?owner=${user.id}&values=true`,
     `/v1/users?query=${marker}`,
+    '/v1/platform',
     '/v1/platform/quotas',
     `/v1/plans/${marker}`,
     `/v1/apis/${marker}`,
@@ -422,6 +441,9 @@ describe('addresses', () => {
       for (const name of [...ids, 'x'.repeat(1_000)]) {
         expectProblem(await as.get(`/v1/resources/${name}`), 404, 'not_found');
         expectProblem(await as.delete(`/v1/resources/${name}`), 404, 'not_found');
+        expectProblem(await as.get(`/v1/tasks/${name}`), 404, 'not_found');
+        expectProblem(await as.patch(`/v1/tasks/${name}`, { completed: true }), 404, 'not_found');
+        expectProblem(await as.delete(`/v1/tasks/${name}`), 404, 'not_found');
         expectProblem(await as.delete(`/v1/auth/sessions/${name}`), 404, 'not_found');
       }
     }
@@ -430,6 +452,9 @@ describe('addresses', () => {
   test.each(NO_IDS)('with users that are none are 404 to administrators: %s', async (name) => {
     expectProblem(await admin.get(`/v1/users/${name}`), 404, 'not_found');
     expectProblem(await admin.get(`/v1/users/${name}/quotas`), 404, 'not_found');
+    expectProblem(await admin.get(`/v1/users/${name}/credits`), 404, 'not_found');
+    expectProblem(await admin.post(`/v1/users/${name}/credits`, { amount: 1 }), 404, 'not_found');
+    expectProblem(await admin.get(`/v1/metrics/users/${name}`), 404, 'not_found');
   });
 
   test.each(NO_IDS.filter((name) => name !== '*' && name !== '%00'))(
@@ -439,6 +464,8 @@ describe('addresses', () => {
       expectProblem(await admin.get(`/v1/resources?owner=${owner}`), 404, 'not_found');
       const body = { value: 'x', owner: decodeURIComponent(owner) };
       expectProblem(await admin.post('/v1/resources', body), 404, 'not_found');
+      expectProblem(await admin.get(`/v1/tasks?owner=${owner}`), 404, 'not_found');
+      expectProblem(await admin.post('/v1/tasks', { owner: body.owner }), 404, 'not_found');
       expectProblem(await admin.get(`/v1/store?owner=${owner}`), 404, 'not_found');
       expectProblem(await admin.get(`/v1/store/a?owner=${owner}`), 404, 'not_found');
       const keys = { keys: ['a'], owner: body.owner };
@@ -546,13 +573,16 @@ describe('addresses', () => {
 });
 
 describe('queries', () => {
-  const LISTS = ['/v1/users', '/v1/resources', '/v1/auth/sessions', '/v1/keys', '/v1/plans', '/v1/apis', '/v1/store'];
+  const LISTS = [
+    ...['/v1/users', '/v1/users/me/credits', '/v1/resources', '/v1/tasks', '/v1/auth/sessions', '/v1/keys'],
+    ...['/v1/plans', '/v1/apis', '/v1/store'],
+  ];
 
   test('are tried at every list', async () => {
     const paged = (await listOperations(api)).filter(({ declared }) =>
       (declared.parameters ?? []).some(({ name }) => name === 'cursor'),
     );
-    expect(paged.map(({ path }) => path).sort()).toEqual([...LISTS].sort());
+    expect(paged.map(({ path }) => path.replace('{user}', 'me')).sort()).toEqual([...LISTS].sort());
   });
 
   test.each(LISTS)('with limits that are none are refused: %s', async (path) => {
@@ -571,6 +601,8 @@ describe('queries', () => {
     await api.signIn(boss.username, boss.password);
     for (const value of ['one', 'two']) {
       await api.as(boss).post('/v1/resources', { value });
+      await api.as(boss).post('/v1/tasks', { title: value });
+      await api.as(boss).post('/v1/users/me/credits', { amount: 1 });
       await api.as(boss).createKey({ name: value });
       await api.as(boss).put(`/v1/store/${value}`, value);
       if (path === '/v1/plans') await api.createPlan();
@@ -607,6 +639,7 @@ describe('queries', () => {
     }
     for (const owner of ['', '%00', 'x'.repeat(255), 'me&owner=me']) {
       expectField(await admin.get(`/v1/resources?owner=${owner}`), '/owner');
+      expectField(await admin.get(`/v1/tasks?owner=${owner}`), '/owner');
       expectField(await admin.get(`/v1/keys?owner=${owner}`), '/owner');
       expectField(await admin.get(`/v1/store?owner=${owner}`), '/owner');
     }

@@ -62,6 +62,24 @@ const CASES: Record<string, Case> = {
       return body.data.filter((resource: { value: string }) => resource.value === value).length;
     },
   },
+  'POST /v1/tasks': {
+    as: () => mine,
+    path: () => '/v1/tasks',
+    body: (title) => ({ title }),
+    count: async (_path, { title }) => {
+      const { body } = await mine.get('/v1/tasks?limit=100');
+      return body.data.filter((task: { title: string }) => task.title === title).length;
+    },
+  },
+  'POST /v1/users/{user}/credits': {
+    as: () => admin,
+    path: () => `/v1/users/${user.id}/credits`,
+    body: (reason) => ({ amount: 5, reason }),
+    count: async (path, { reason }) => {
+      const { body } = await mine.get(`${path}?limit=100`);
+      return body.data.filter((grant: { reason: string }) => grant.reason === reason).length;
+    },
+  },
   'POST /v1/keys': {
     as: () => mine,
     path: () => '/v1/keys',

@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { DataSource, type QueryRunner } from 'typeorm';
 import { migrations } from '../src/database/migrations/index.js';
+import { Api, expectProblem } from './support/api.js';
 import { TestServer, createDatabase, query } from './support/server.js';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
@@ -166,6 +167,163 @@ describe('the migrations', () => {
     await kept.drop();
   });
 
+  test('begin to sum up and rank with what is there, as if they had been there from the first on', async () => {
+    const grown = await createDatabase();
+    const source = new DataSource({ type: 'postgres', url: grown.url, migrations });
+    const rows = (text: string): Promise<any[]> => query(grown.url, text);
+    /** What is kept besides what it is made of. */
+    const sums = async (): Promise<object> => ({
+      totals: await rows(
+        `SELECT sum(users)::int AS users, sum(tasks)::int AS tasks, sum(resources)::int AS resources,
+           sum(store_entries)::int AS entries FROM platform_totals`,
+      ),
+      ranks: await rows(
+        `SELECT owner_id, meter, rank::int FROM quotas WHERE rank > 0 ORDER BY owner_id, meter COLLATE "C"`,
+      ),
+      credits: await rows(
+        `SELECT basis, sum(users)::int AS users, sum(own)::text AS own, sum(bonus)::text AS bonus FROM credit_totals
+          GROUP BY basis HAVING sum(users) > 0 ORDER BY basis COLLATE "C"`,
+      ),
+      accounts: await rows(
+        `SELECT owner_id, basis, own::text, bonus::text FROM credit_accounts WHERE basis IS NOT NULL ORDER BY owner_id`,
+      ),
+      calls: await rows(
+        `SELECT meter, sum(granted)::int AS granted, sum(denied)::int AS denied FROM platform_calls
+         GROUP BY meter ORDER BY meter`,
+      ),
+      hours: await rows(
+        `SELECT meter, hour, sum(granted)::int AS granted, sum(denied)::int AS denied FROM platform_usage
+         GROUP BY meter, hour HAVING sum(granted) > 0 OR sum(denied) > 0 ORDER BY meter, hour`,
+      ),
+    });
+    /** What the ledger says of it. */
+    const ledger = async (): Promise<object> => ({
+      calls: await rows(
+        `SELECT meter, sum(granted)::int AS granted, sum(denied)::int AS denied FROM usage GROUP BY meter ORDER BY meter`,
+      ),
+      hours: await rows(
+        `SELECT meter, hour, sum(granted)::int AS granted, sum(denied)::int AS denied FROM usage
+         GROUP BY meter, hour ORDER BY meter, hour`,
+      ),
+    });
+    /** What there was before there were sums: it must be as it was, whichever way the migrations went. */
+    const kept = async (): Promise<object> => {
+      const tables = {
+        users: 'id, username, plan',
+        plans: 'slug, name',
+        plan_limits: 'plan, meter, limits::text',
+        resources: 'owner_id, id, value',
+        store_entries: 'owner_id, key, value::text, version::text, expires_at',
+        quotas: 'owner_id, key_id, meter, limits::text, counts::text, at, denied::int, hour_denied::int',
+        platform_quotas: 'meter, limits::text, counts::text',
+        usage: 'owner_id, key_id, meter, hour, granted::int, denied::int',
+        api_keys: 'owner_id, id, name',
+      };
+      const listed = Object.entries(tables).map(async ([table, columns]) => [
+        table,
+        await rows(
+          `SELECT ${columns} FROM ${table} ORDER BY 1, 2, 3`.replace(/(plans|users) ORDER BY .*/, '$1 ORDER BY 1'),
+        ),
+      ]);
+      return Object.fromEntries(await Promise.all(listed)) as object;
+    };
+    let server = await TestServer.start({ DATABASE_URL: grown.url });
+    let api = new Api(server.url);
+    let admin = await api.admin();
+    const plan = await api.createPlan([
+      { meter: 'tasks', limit: 7 },
+      { meter: 'resources', limit: 3 },
+    ]);
+    const users = [
+      await api.createUser({ plan }),
+      await api.createUser({ plan, credits: 5 }),
+      await api.createUser({ plan, credits: null }),
+      await api.createUser({ credits: 0 }),
+      await api.createUser(),
+    ];
+    expect((await admin.put('/v1/platform/quotas/resources', { limit: 100 })).status).toBe(200);
+    for (const [i, user] of users.entries()) {
+      const me = api.as(user);
+      for (let n = 0; n < i; n++) await me.post('/v1/resources', { value: String(n) });
+      const entries = Array.from({ length: 5 - i }, (_, n) => ({ key: `k${n}`, value: n }));
+      await me.post('/v1/store/write', { entries });
+      await admin.put(`/v1/users/${user.id}/quotas/api:api2`, { limit: 1 });
+      const keys = [await me.createKey(), await me.createKey()];
+      for (let n = 0; n <= i; n++) {
+        for (const [k, key] of keys.entries()) await api.call(`api${String(k + 1)}`, key);
+      }
+    }
+    // Of one that is gone the usage stays.
+    expect((await admin.delete(`/v1/users/${users[4]!.id}`)).status).toBe(204);
+    const metrics = (await admin.get('/v1/metrics')).body;
+    expect(metrics).toMatchObject({
+      ...{ users: 5, objects: { total: 5 + 6 + 14, users: 5, tasks: 0, resources: 6, storeEntries: 14 } },
+      ...{ credits: { granted: 12, used: 0 }, calls: { granted: 20, denied: 10 } },
+    });
+    expect(await server.stop()).toBe(0);
+    // Ranks of calls are brought up to date now and then.
+    await rows('SELECT rank_calls(array_agg(DISTINCT owner_id)) FROM quotas');
+    const before = { sums: await sums(), kept: await kept() };
+    expect(before.sums).toMatchObject(await ledger());
+
+    await source.initialize();
+    await source.undoLastMigration();
+    expect(await kept()).toEqual(before.kept);
+    expect(await rows(`SELECT to_regclass('tasks') AS tasks, to_regclass('platform_totals') AS totals`)).toEqual([
+      { tasks: null, totals: null },
+    ]);
+    await source.runMigrations();
+    expect({ sums: await sums(), kept: await kept() }).toEqual(before);
+
+    // And from an older ledger: hours that are over, of whoever is there, and of one that is gone.
+    await source.undoLastMigration();
+    await query(
+      grown.url,
+      `INSERT INTO usage_hours (owner_id, key_id, meter, hour, granted, denied)
+       SELECT CASE n % 2 WHEN 0 THEN $1::uuid ELSE gen_random_uuid() END, gen_random_uuid(), 'api:api' || n % 3 + 1,
+         date_trunc('hour', now()) - make_interval(hours => n), n, n % 4
+       FROM generate_series(1, 50) AS n`,
+      [users[0]!.id],
+    );
+    await source.runMigrations();
+    expect(await sums()).toMatchObject(await ledger());
+
+    // What comes is added to it, each unit once; and tasks and grants go when the tables go.
+    server = await TestServer.start({ DATABASE_URL: grown.url });
+    api = new Api(server.url);
+    admin = await api.admin();
+    const { body } = await admin.get('/v1/metrics');
+    const me = api.as(await api.signIn(users[1]!.username, users[1]!.password));
+    const key = await me.createKey();
+    for (let n = 0; n < 3; n++) expect((await api.call('api1', key)).status).toBe(200);
+    expect((await me.post('/v1/tasks')).status).toBe(201);
+    expect((await admin.post(`/v1/users/${users[1]!.id}/credits`, { amount: 2 })).status).toBe(201);
+    expect((await admin.patch('/v1/platform', { totalObjects: 1_000, defaultPlan: plan })).status).toBe(200);
+    expect((await admin.get('/v1/metrics')).body).toMatchObject({
+      ...{ users: 5, objects: { tasks: 1, resources: 6, storeEntries: 14 }, credits: { granted: 14, used: 1 } },
+      calls: { granted: body.calls.granted + 3, denied: body.calls.denied },
+    });
+    expect(await sums()).toMatchObject(await ledger());
+    expect(await server.stop()).toBe(0);
+    await source.undoLastMigration();
+    expect(await rows(`SELECT meter FROM quotas WHERE meter = 'tasks' AND counts[1] <> 0`)).toEqual([]);
+    expect(await rows('SELECT meter FROM platform_quotas')).toEqual([{ meter: 'resources' }]);
+    await source.runMigrations();
+    server = await TestServer.start({ DATABASE_URL: grown.url });
+    api = new Api(server.url);
+    admin = await api.admin();
+    expect((await admin.get('/v1/platform')).body).toMatchObject({ totalObjects: null, defaultPlan: null });
+    expect((await admin.get('/v1/metrics')).body).toMatchObject({
+      ...{ objects: { tasks: 0, resources: 6, storeEntries: 14 }, credits: { granted: 12, used: 0 } },
+    });
+    const again = api.as(await api.signIn(users[1]!.username, users[1]!.password));
+    for (let n = 0; n < 5; n++) expect((await again.post('/v1/tasks')).status).toBe(201);
+    expectProblem(await again.post('/v1/tasks'), 402, 'credits_exhausted');
+    await server.stop();
+    await source.destroy();
+    await grown.drop();
+  });
+
   test('name every constraint and index themselves', async () => {
     const made = await query(
       database.url,
@@ -196,10 +354,8 @@ describe('the migrations', () => {
     );
     expect(keys.map(({ key }) => key)).toEqual(
       expect.arrayContaining([
-        'idempotency_keys_pkey',
-        'quotas_pkey',
-        'resources_pkey',
-        'sessions_pkey',
+        ...['credit_accounts_pkey', 'credit_grants_pkey', 'idempotency_keys_pkey', 'quotas_pkey'],
+        ...['request_counts_pkey', 'request_hours_pkey', 'resources_pkey', 'sessions_pkey', 'tasks_pkey'],
         'usage_hours_pkey',
       ]),
     );

@@ -1,6 +1,6 @@
 import { Injectable } from '@nestjs/common';
 import type { FastifyRequest } from 'fastify';
-import { isRepeated } from '../common/caller.js';
+import { isRepeated, type AuthenticatedRequest } from '../common/caller.js';
 import { Problem } from '../common/problem.js';
 import { Idempotency } from '../idempotency/idempotency.js';
 import { NOBODY, toRepeatable } from '../idempotency/idempotent.js';
@@ -30,15 +30,16 @@ export class CallsService {
    * Spends a unit with the key that a request brings.
    * @throws Problem unauthenticated, invalid_api_key, account_disabled, not_found, scope_denied; quota_exceeded (429)
    */
-  async call(request: FastifyRequest, slug: string): Promise<CallAnswer> {
+  async call(request: AuthenticatedRequest, slug: string): Promise<CallAnswer> {
     const hash = keyHashOf(request);
     const call = { hash, slug: isSlug(slug) ? slug : '', cost: 1, dryRun: false };
-    if (request.headers['idempotency-key'] === undefined) return toCallAnswer(await this.spender.spend(call));
+    if (request.headers['idempotency-key'] === undefined) return answerOf(request, await this.spender.spend(call));
     // A key that is not good any more gets no earlier answer either.
     const now = await this.spender.spend({ ...call, dryRun: true });
-    if (!now.isUsable) return toCallAnswer(now);
+    if (!now.isUsable) return answerOf(request, now);
     // Its body is not read here, and so does not tell requests apart.
     const repeatable = { ...toRepeatable(request, NOBODY, hash), path: request.raw.url ?? '', body: null };
+    noteOwner(request, now);
     let refused: Spend | undefined;
     const { body, isReplayed } = await this.idempotency.once(repeatable.key ?? '', repeatable, async (tx) => {
       const spend = await this.spender.spendIn(tx, call);
@@ -51,6 +52,16 @@ export class CallsService {
     if (refused) return toCallAnswer(refused);
     return { ...(JSON.parse(body) as CallAnswer), isReplayed };
   }
+}
+
+/** Notes whose key a request brings, whatever becomes of it. */
+function noteOwner(request: AuthenticatedRequest, { said }: Spend): void {
+  if (said.ownerId !== null) request.keyOwnerId = said.ownerId;
+}
+
+function answerOf(request: AuthenticatedRequest, spend: Spend): CallAnswer {
+  noteOwner(request, spend);
+  return toCallAnswer(spend);
 }
 
 /**

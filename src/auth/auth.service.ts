@@ -40,7 +40,6 @@ export class AuthService {
   ) {}
 
   async register(dto: RegisterDto, tx?: Transaction): Promise<UserRow> {
-    if (this.env.registration === 'closed') throw new Problem('forbidden', { detail: 'Registration is closed.' });
     return this.users.create(dto, null, tx);
   }
 

@@ -77,6 +77,7 @@ export class SessionsRepository {
     private readonly database: Database,
   ) {
     this.live = new Coalescer((keys) => this.findAllLive(keys), {
+      name: 'sessions',
       key: ({ ownerId, id }) => ownerId + id,
       readOnly: true,
     });

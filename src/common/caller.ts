@@ -27,7 +27,16 @@ export interface Authentication {
 }
 
 /** A request after the authentication guard; `caller` is missing on public routes only. */
-export type AuthenticatedRequest = FastifyRequest & { caller?: Caller };
+export type AuthenticatedRequest = FastifyRequest & {
+  caller?: Caller;
+  /** Whose API key it came with, where that is its credential. */
+  keyOwnerId?: string;
+};
+
+/** The user that a request counts for; undefined for nobody's. */
+export function callerIdOf({ caller, keyOwnerId }: AuthenticatedRequest): string | undefined {
+  return caller?.userId ?? keyOwnerId;
+}
 
 /** Injects the caller of a route that is not public. */
 export const CurrentCaller = createParamDecorator((_data: unknown, context: ExecutionContext): Caller => {
@@ -35,6 +44,11 @@ export const CurrentCaller = createParamDecorator((_data: unknown, context: Exec
   if (!caller) throw new Error('A public route asked for its caller');
   return caller;
 });
+
+/** Whose objects a caller reaches by id: its own, or everyone's (null). */
+export function reach(caller: Caller): string | null {
+  return caller.role === 'admin' ? null : caller.userId;
+}
 
 /** Where a request comes from, for sessions and audit. */
 export interface Origin {

@@ -5,6 +5,7 @@
 interface DriverError {
   code?: unknown;
   constraint?: unknown;
+  detail?: unknown;
   message?: unknown;
   driverError?: unknown;
 }
@@ -25,6 +26,12 @@ export function sqlState(error: unknown): string | undefined {
 export function violatedConstraint(error: unknown): string | undefined {
   const constraint = driverError(error)?.constraint;
   return typeof constraint === 'string' ? constraint : undefined;
+}
+
+/** What a rule of ours says of its refusal. */
+export function violationDetail(error: unknown): string | undefined {
+  const detail = driverError(error)?.detail;
+  return typeof detail === 'string' ? detail : undefined;
 }
 
 const SOCKET_ERRORS = new Set([

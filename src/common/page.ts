@@ -1,5 +1,5 @@
 import { createHmac, timingSafeEqual } from 'node:crypto';
-import { Injectable } from '@nestjs/common';
+import { Injectable, applyDecorators } from '@nestjs/common';
 import { ApiPropertyOptional } from '@nestjs/swagger';
 import { Transform } from 'class-transformer';
 import { IsInt, IsString, Max, MaxLength, Min } from 'class-validator';
@@ -7,14 +7,25 @@ import { Secrets } from '../config/secrets.js';
 import { Problem } from './problem.js';
 import { MayBeMissing } from './text.js';
 
+/** How many items of a list are wanted. */
+export const IsLength = (byDefault: number): PropertyDecorator =>
+  applyDecorators(
+    ApiPropertyOptional({
+      ...{ description: 'How many at most', minimum: 1, maximum: 100 },
+      ...{ default: byDefault, type: 'integer' },
+    }),
+    // Number('') is 0 and Number('0x10') is 16: only decimal digits are a number here.
+    Transform(({ value }: { value: unknown }) =>
+      typeof value === 'string' && /^\d{1,9}$/.test(value) ? +value : value,
+    ),
+    IsInt({ message: 'must be a whole number from 1 to 100' }),
+    Min(1),
+    Max(100),
+  );
+
 /** `?limit=` and `?cursor=` of every list. */
 export class PageQuery {
-  @ApiPropertyOptional({ description: 'How many at most', minimum: 1, maximum: 100, default: 50, type: 'integer' })
-  // Number('') is 0 and Number('0x10') is 16: only decimal digits are a number here.
-  @Transform(({ value }: { value: unknown }) => (typeof value === 'string' && /^\d{1,9}$/.test(value) ? +value : value))
-  @IsInt({ message: 'must be a whole number from 1 to 100' })
-  @Min(1)
-  @Max(100)
+  @IsLength(50)
   limit = 50;
 
   @ApiPropertyOptional({ description: '`nextCursor` of the page before' })

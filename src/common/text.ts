@@ -41,7 +41,10 @@ export function MayBeNull(): PropertyDecorator {
 }
 
 /** RFC 3339, section 5.6: date and time with an offset. */
-const MOMENT = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)$/i;
+const MOMENT = /^\d{4}-\d\d-\d\dT([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)$/i;
+
+/** RFC 3339: full-date. */
+const DAY = /^\d{4}-\d\d-\d\d$/;
 
 /** RFC 3339 has four digits for a year. */
 const YEAR_10000 = 253_402_300_800_000;
@@ -52,6 +55,19 @@ export function IsFuture(): PropertyDecorator {
     'isFuture',
     (value) => MOMENT.test(value) && isReal(value) && Date.parse(value) > Date.now() && Date.parse(value) < YEAR_10000,
     'be a time to come, like 2030-01-31T12:00:00Z',
+  );
+}
+
+/** A day (UTC), or a moment with its offset, from the year 1970 on. */
+export function IsMoment(): PropertyDecorator {
+  return IsMatch(
+    'isMoment',
+    (value) =>
+      (MOMENT.test(value) || DAY.test(value)) &&
+      isReal(value) &&
+      Date.parse(value) >= 0 &&
+      Date.parse(value) < YEAR_10000,
+    'be a day like 2026-01-31, or a time with its offset like 2026-01-31T12:00:00Z',
   );
 }
 

@@ -28,6 +28,9 @@ const DEFAULTS = {
   issuer: 'quartermaster',
   corsOrigins: [],
   trustProxy: false,
+  usageRetentionDays: 400,
+  requestStatistics: 'on',
+  metricsToken: undefined,
   bodyLimit: 1_048_576,
   logLevel: 'info',
 };
@@ -67,6 +70,9 @@ describe('the configuration', () => {
       ISSUER: 'https://id.example.com',
       CORS_ORIGINS: 'https://a.example, https://b.example,',
       TRUST_PROXY: '10.0.0.0/8, ::1',
+      USAGE_RETENTION_DAYS: '30',
+      REQUEST_STATISTICS: 'off',
+      METRICS_TOKEN: 'm'.repeat(16),
       BODY_LIMIT: '2048',
       LOG_LEVEL: 'debug',
     });
@@ -87,6 +93,9 @@ describe('the configuration', () => {
       issuer: 'https://id.example.com',
       corsOrigins: ['https://a.example', 'https://b.example'],
       trustProxy: '10.0.0.0/8, ::1',
+      usageRetentionDays: 30,
+      requestStatistics: 'off',
+      metricsToken: 'm'.repeat(16),
       bodyLimit: 2_048,
       logLevel: 'debug',
     });
@@ -132,6 +141,11 @@ describe('the configuration', () => {
     ['TRUST_PROXY', '10.0.0.0/'],
     ['TRUST_PROXY', '127.0.0.1,localhost'],
     ['TRUST_PROXY', '-1'],
+    ['USAGE_RETENTION_DAYS', '0'],
+    ['USAGE_RETENTION_DAYS', '36501'],
+    ['USAGE_RETENTION_DAYS', 'never'],
+    ['REQUEST_STATISTICS', 'yes'],
+    ['METRICS_TOKEN', 'x'.repeat(15)],
     ['BODY_LIMIT', '1023'],
     ['BODY_LIMIT', '1MB'],
     ['LOG_LEVEL', 'loud'],
@@ -151,6 +165,7 @@ describe('the configuration', () => {
   test.each([
     ['DATABASE_URL', 'mysql://me:hunter2@db/x'],
     ['SECRET_KEY', 'hunter2 is too short'],
+    ['METRICS_TOKEN', 'hunter2'],
   ])('does not repeat the secret of a refused %s', (name, value) => {
     expect(refusal({ [name]: value })).not.toContain('hunter2');
   });

@@ -49,6 +49,12 @@ export class Env {
   readonly corsOrigins: readonly string[];
   /** TRUST_PROXY: whose X-Forwarded-For counts: addresses or networks separated by commas, or a number of hops. Unset: nobody's. */
   readonly trustProxy: string | TrustHops | false;
+  /** USAGE_RETENTION_DAYS: how long the ledger keeps what was used by the hour. */
+  readonly usageRetentionDays: number;
+  /** REQUEST_STATISTICS: `on`, or `off` to count no requests. */
+  readonly requestStatistics: 'on' | 'off';
+  /** METRICS_TOKEN: what Prometheus must send as its bearer token; unset: `/metrics` answers anyone. */
+  readonly metricsToken: string | undefined;
   /** BODY_LIMIT: bytes a request's body may have. */
   readonly bodyLimit: number;
   /** LOG_LEVEL: `fatal`, `error`, `warn`, `info` (refusals and faults), `debug` (every request), `trace` or `silent`. */
@@ -73,6 +79,9 @@ export class Env {
     this.issuer = read.text('ISSUER', 'quartermaster');
     this.corsOrigins = Object.freeze(read.origins('CORS_ORIGINS'));
     this.trustProxy = read.proxies('TRUST_PROXY');
+    this.usageRetentionDays = read.integer('USAGE_RETENTION_DAYS', 400, 1, 36_500);
+    this.requestStatistics = read.choice('REQUEST_STATISTICS', ['on', 'off']);
+    this.metricsToken = read.secret('METRICS_TOKEN', 16);
     this.bodyLimit = read.integer('BODY_LIMIT', 1_048_576, 1_024, 1_073_741_824);
     this.logLevel = read.choice('LOG_LEVEL', ['info', 'fatal', 'error', 'warn', 'debug', 'trace', 'silent']);
     Object.freeze(this);

@@ -1,7 +1,10 @@
 import { isDatabaseUnavailable, sqlState } from '../common/database-error.js';
+import { Distribution } from '../common/distribution.js';
 import { Problem } from '../common/problem.js';
 
 export interface CoalescerOptions<Q> {
+  /** What it is called where it is watched; several of one process may share a name. Without one nobody watches it. */
+  name?: string;
   /** Statements under way at once. Two keep the database busy while the process reads the answers of the other. */
   inFlight?: number;
   /** How much one statement carries at most: requests, or the sum of their sizes. One request always goes. */
@@ -26,9 +29,40 @@ function blamesData(error: unknown): boolean {
 
 interface Waiting<Q, R> {
   request: Q;
+  /** When it came (performance.now). */
+  since: number;
   size: number;
   resolve: (answer: R) => void;
   reject: (error: unknown) => void;
+}
+
+/** Requests of a batch: the steps of what is counted. */
+const BATCH_SIZES = [1, 2, 4, 8, 16, 32, 64, 128, 256];
+
+/** Seconds. */
+const WAITS = [0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5];
+
+/** How much there is to do for a coalescer, for whoever watches over the server. */
+export class CoalescerLoad {
+  readonly batches = new Distribution(BATCH_SIZES);
+  /** How long the oldest request of each batch waited, in seconds. */
+  readonly waits = new Distribution(WAITS);
+  /** Requests that found too many waiting. */
+  refused = 0;
+
+  constructor(
+    readonly name: string,
+    readonly capacity: number,
+    /** How much waits now, in the unit of `capacity`. */
+    readonly waiting: () => number,
+  ) {}
+}
+
+const watched = new Set<CoalescerLoad>();
+
+/** The coalescers of this process that have a name. */
+export function coalescerLoads(): readonly CoalescerLoad[] {
+  return [...watched];
 }
 
 /**
@@ -48,6 +82,7 @@ export class Coalescer<Q, R> {
   private readonly key: ((request: Q) => string) | undefined;
   private readonly readOnly: boolean;
   private readonly sizeOf: (request: Q) => number;
+  private readonly load: CoalescerLoad;
   private waitingSize = 0;
   private running = 0;
   private scheduled = false;
@@ -62,6 +97,8 @@ export class Coalescer<Q, R> {
     this.key = options.key;
     this.readOnly = options.readOnly ?? false;
     this.sizeOf = options.sizeOf ?? (() => 1);
+    this.load = new CoalescerLoad(options.name ?? '', this.maxWaiting, () => this.waitingSize);
+    if (options.name !== undefined) watched.add(this.load);
   }
 
   /**
@@ -71,11 +108,12 @@ export class Coalescer<Q, R> {
   add(request: Q): Promise<R> {
     const size = this.sizeOf(request);
     if (this.waiting.length > 0 && this.waitingSize + size > this.maxWaiting) {
+      this.load.refused++;
       return Promise.reject(new Problem('overloaded', { retryAfter: 1 }));
     }
     this.waitingSize += size;
     return new Promise<R>((resolve, reject) => {
-      this.waiting.push({ request, size, resolve, reject });
+      this.waiting.push({ request, since: performance.now(), size, resolve, reject });
       if (!this.scheduled && this.running < this.inFlight) {
         this.scheduled = true;
         // After the poll phase: what other sockets delivered in the same turn of the event loop joins the batch.
@@ -108,6 +146,9 @@ export class Coalescer<Q, R> {
       count++;
     }
     this.waitingSize -= size;
+    const [oldest] = this.waiting;
+    this.load.batches.add(count);
+    if (oldest) this.load.waits.add((performance.now() - oldest.since) / 1_000);
     return this.waiting.splice(0, count);
   }
 

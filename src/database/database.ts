@@ -22,6 +22,13 @@ export class NotCommitted extends Error {
   override readonly name = 'NotCommitted';
 }
 
+/** Thrown by the work of a transaction that must begin anew, having acted on what is no longer so. Nothing was written. */
+export class OutOfDate extends Error {
+  override readonly name = 'OutOfDate';
+  /** As PostgreSQL says it: serialization_failure. */
+  readonly code = '40001';
+}
+
 const MIGRATIONS_DONE = { name: 'migrations-done', text: 'SELECT name FROM migrations' };
 
 /** How often a statement or transaction runs in all, where deadlocks and serialization failures stop it. */
@@ -59,6 +66,42 @@ export class Database {
   /** Runs `work` in a transaction that is open already, or else in one of its own. */
   within<T>(tx: Transaction | undefined, work: (tx: Transaction) => Promise<T>): Promise<T> {
     return tx ? work(tx) : this.transaction(work);
+  }
+
+  /**
+   * Reads the rows of a statement as of one moment, some at a time. Holds a connection, and what the moment sees, until all
+   * are read or the reader turns away; a reader that pauses longer than a statement may take is given up by the server.
+   */
+  async *stream<Row extends QueryResultRow>(text: string, values: unknown[], rowsATime: number): AsyncGenerator<Row[]> {
+    const client = await this.pool.connect();
+    const ask = async (...query: [string, unknown[]?]): Promise<Row[]> => {
+      const stop = this.destroyAtDeadline(client);
+      try {
+        return (await client.query<Row>(...query)).rows;
+      } finally {
+        stop();
+      }
+    };
+    let isDone = false;
+    try {
+      await ask('BEGIN READ ONLY');
+      await ask(`DECLARE streamed NO SCROLL CURSOR FOR ${text}`, values);
+      for (;;) {
+        const rows = await ask(`FETCH ${String(rowsATime)} FROM streamed`);
+        if (rows.length === 0) break;
+        yield rows;
+      }
+      await ask('COMMIT');
+      isDone = true;
+    } finally {
+      client.release(!isDone);
+    }
+  }
+
+  /** The connections of this process. */
+  get connections(): { active: number; idle: number; max: number; waiting: number } {
+    const { totalCount, idleCount, waitingCount, options } = this.pool;
+    return { active: totalCount - idleCount, idle: idleCount, max: options.max, waiting: waitingCount };
   }
 
   /** Whether the database answers, and has run every migration that this program knows. */

@@ -1,5 +1,5 @@
 import { Check, Column, Entity, JoinColumn, ManyToOne, PrimaryColumn } from 'typeorm';
-import { Plan } from '../users/plan.entity.js';
+import { Plan } from '../platform/plan.entity.js';
 
 /** What a plan allows each of its users of a meter. */
 @Entity('plan_limits')

@@ -1,5 +1,6 @@
 import { Module } from '@nestjs/common';
 import { TypeOrmModule } from '@nestjs/typeorm';
+import { PlatformModule } from '../platform/platform.module.js';
 import { QuotaModule } from '../quota/quota.module.js';
 import { PlanLimit } from './plan-limit.entity.js';
 import { PlansController } from './plans.controller.js';
@@ -8,7 +9,7 @@ import { PlansService } from './plans.service.js';
 
 /** Plans: limits that users share. */
 @Module({
-  imports: [TypeOrmModule.forFeature([PlanLimit]), QuotaModule],
+  imports: [TypeOrmModule.forFeature([PlanLimit]), QuotaModule, PlatformModule],
   controllers: [PlansController],
   providers: [PlansService, PlansRepository],
 })

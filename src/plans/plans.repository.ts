@@ -3,7 +3,7 @@ import { violatedConstraint } from '../common/database-error.js';
 import { Problem } from '../common/problem.js';
 import { Database, type Transaction } from '../database/database.js';
 import type { Limits } from '../quota/quota.repository.js';
-import { Plan } from '../users/plan.entity.js';
+import { Plan } from '../platform/plan.entity.js';
 import { PlanLimit } from './plan-limit.entity.js';
 
 export type PlanState = Plan & { limits: { meter: string; limits: Limits }[] };
@@ -79,7 +79,11 @@ export class PlansRepository {
     try {
       return (await tx.query('DELETE FROM plans WHERE slug = $1 RETURNING slug', [slug])).length > 0;
     } catch (error) {
-      if (violatedConstraint(error) === 'users_plan_fkey') throw new Problem('plan_in_use');
+      const constraint = violatedConstraint(error);
+      if (constraint === 'users_plan_fkey') throw new Problem('plan_in_use');
+      if (constraint === 'platform_settings_default_plan_fkey') {
+        throw new Problem('plan_in_use', { detail: 'New users get the plan: it is `defaultPlan` of the platform.' });
+      }
       throw error;
     }
   }

@@ -2,6 +2,8 @@ import { Injectable } from '@nestjs/common';
 import { Cursors, type Page, type PageQuery } from '../common/page.js';
 import { Problem } from '../common/problem.js';
 import { Database, type Transaction } from '../database/database.js';
+import { CreditBound } from '../platform/credit-bound.js';
+import { PlatformRepository } from '../platform/platform.repository.js';
 import { WINDOWS, isSlug } from '../quota/meters.js';
 import type { LimitDto } from '../quota/quota.dto.js';
 import type { Limits } from '../quota/quota.repository.js';
@@ -17,6 +19,8 @@ export class PlansService {
     private readonly plans: PlansRepository,
     private readonly quota: QuotaService,
     private readonly cursors: Cursors,
+    private readonly settings: PlatformRepository,
+    private readonly credits: CreditBound,
   ) {}
 
   /** @throws Problem slug_taken; validation_failed for limits that cannot be */
@@ -41,23 +45,31 @@ export class PlansService {
     return required(isSlug(slug) ? await this.plans.find(slug) : null);
   }
 
-  /** @throws Problem not_found, slug_taken; validation_failed for limits that cannot be */
+  /** @throws Problem not_found, slug_taken, credits_overprovisioned; validation_failed for limits that cannot be */
   async update(slug: string, { limits, ...changes }: UpdatePlanDto): Promise<PlanState> {
     await this.get(slug);
     if (limits) await this.quota.checkAll(limits, false);
-    return this.database.transaction(async (tx) => {
+    const change = async (tx: Transaction): Promise<PlanState> => {
       required(await this.plans.lock(tx, slug));
       await this.plans.update(tx, slug, changes);
       const now = changes.slug ?? slug;
       if (limits) await this.plans.replaceLimits(tx, now, byMeter(limits));
       return required(await this.plans.lock(tx, now));
+    };
+    return this.database.transaction(async (tx) => {
+      // The settings name a plan: a new slug changes them too, and they are the first lock.
+      if (changes.slug !== undefined) await this.settings.lock(tx, true);
+      return limits ? this.credits.guard(tx, () => change(tx)) : change(tx);
     });
   }
 
   /** @throws Problem not_found; plan_in_use while users have it: without it they would be unlimited */
   async delete(slug: string): Promise<void> {
     if (!isSlug(slug)) throw new Problem('not_found');
-    const wasThere = await this.database.transaction((tx) => this.plans.delete(tx, slug));
+    const wasThere = await this.database.transaction(async (tx) => {
+      await this.settings.lock(tx, true);
+      return this.plans.delete(tx, slug);
+    });
     if (!wasThere) throw new Problem('not_found');
   }
 }

@@ -1,6 +1,17 @@
 import { Module } from '@nestjs/common';
+import { TypeOrmModule } from '@nestjs/typeorm';
+import { CreditBound } from './credit-bound.js';
 import { HealthController } from './health.controller.js';
+import { PlatformSettings } from './platform-settings.entity.js';
+import { PlatformController } from './platform.controller.js';
+import { PlatformRepository } from './platform.repository.js';
+import { PlatformService } from './platform.service.js';
 
-/** The platform as a whole. */
-@Module({ controllers: [HealthController] })
+/** The platform as a whole: its settings, its bound on objects and credits, its health. */
+@Module({
+  imports: [TypeOrmModule.forFeature([PlatformSettings])],
+  controllers: [HealthController, PlatformController],
+  providers: [PlatformService, PlatformRepository, CreditBound],
+  exports: [PlatformService, PlatformRepository, CreditBound],
+})
 export class PlatformModule {}

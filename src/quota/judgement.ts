@@ -1,4 +1,5 @@
 import type { LimitResponse } from './quota.dto.js';
+import { ALL_OBJECTS } from '../platform/objects.js';
 import { ALL_CALLS, windowEnd, type Window } from './meters.js';
 
 export type Scope = 'platform' | 'plan' | 'user' | 'key';
@@ -13,6 +14,8 @@ export interface Judged {
 }
 
 const SCOPES: Record<string, Scope> = { g: 'platform', p: 'plan', u: 'user', k: 'key' };
+/** What stands for a meter that is not the one that was charged. */
+const METERS: Record<string, string> = { '*': ALL_CALLS, o: ALL_OBJECTS };
 const WINDOWS: Record<string, Window> = { l: 'lifetime', m: 'minute', h: 'hour', d: 'day', M: 'month' };
 
 /**
@@ -28,7 +31,7 @@ export function parseLimits(text: string, meter: string): Judged[] {
     const colon = part.indexOf(':');
     judged.push({
       scope,
-      meter: part.charAt(2) === '*' ? ALL_CALLS : meter,
+      meter: METERS[part.charAt(2)] ?? meter,
       window,
       limit: Number(part.slice(3, colon)),
       used: Number(part.slice(colon + 1)),

@@ -1,4 +1,4 @@
-import { Check, Column, Entity, JoinColumn, ManyToOne, PrimaryColumn } from 'typeorm';
+import { Check, Column, Entity, Index, JoinColumn, ManyToOne, PrimaryColumn } from 'typeorm';
 import { User } from '../users/user.entity.js';
 
 /** `key_id` of what an owner uses as a whole, whatever the key. */
@@ -9,6 +9,7 @@ export const NO_KEY = '00000000-0000-0000-0000-000000000000';
  * deletes what it counts. The places of `limits` and `counts` are those of WINDOWS.
  */
 @Entity('quotas')
+@Index('quotas_rank_idx', { synchronize: false })
 @Check('quotas_limits_check', `cardinality(limits) = 5 AND -1 <= ALL(limits) AND 9007199254740991 >= ALL(limits)`)
 @Check('quotas_counts_check', `cardinality(counts) = 5 AND 0 <= ALL(counts)`)
 export class Quota {
@@ -44,6 +45,13 @@ export class Quota {
   /** Of `store.entries`: how often entries were written; the versions of entries are taken from it. */
   @Column('bigint', { default: 0 })
   revision!: number;
+
+  /**
+   * What lists of who has most go by: what a gauge counts; of `api:*`, what the owner was granted of all APIs (up to a second
+   * late). 0 for all others.
+   */
+  @Column('bigint', { default: 0 })
+  rank!: number;
 
   /** Requests refused, ever. */
   @Column('bigint', { default: 0 })

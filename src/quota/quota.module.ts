@@ -1,6 +1,8 @@
 import { Module } from '@nestjs/common';
 import { TypeOrmModule } from '@nestjs/typeorm';
+import { PlatformModule } from '../platform/platform.module.js';
 import { UsersModule } from '../users/users.module.js';
+import { CallRanks } from './call-ranks.js';
 import { PlatformQuotaController } from './platform-quota.controller.js';
 import { PlatformQuota } from './platform-quota.entity.js';
 import { QuotaController } from './quota.controller.js';
@@ -13,18 +15,25 @@ import { UsageHour } from './usage-hour.entity.js';
 
 /** The quota engine: limits, what is used of them, and spends. */
 @Module({
-  imports: [TypeOrmModule.forFeature([Quota, PlatformQuota, UsageHour]), UsersModule],
+  imports: [TypeOrmModule.forFeature([Quota, PlatformQuota, UsageHour]), UsersModule, PlatformModule],
   controllers: [QuotaController, PlatformQuotaController],
   providers: [
     QuotaService,
     QuotaRepository,
     SpendsRepository,
+    CallRanks,
     {
       provide: Spender,
-      inject: [SpendsRepository],
-      useFactory: (spends: SpendsRepository) => new Spender((runs, tx) => spends.spend(runs, tx)),
+      inject: [SpendsRepository, CallRanks],
+      useFactory: (spends: SpendsRepository, ranks: CallRanks) =>
+        new Spender((runs, tx) => spends.spend(runs, tx), {
+          name: 'calls',
+          onGranted: (ownerId) => {
+            ranks.touch(ownerId);
+          },
+        }),
     },
   ],
-  exports: [QuotaService, QuotaRepository, Spender],
+  exports: [QuotaService, QuotaRepository, Spender, CallRanks],
 })
 export class QuotaModule {}

@@ -2,6 +2,7 @@ import { Injectable } from '@nestjs/common';
 import { violatedConstraint } from '../common/database-error.js';
 import { Problem } from '../common/problem.js';
 import { Database, type Transaction } from '../database/database.js';
+import { ALL_OBJECTS } from '../platform/objects.js';
 import { ALL_CALLS, WINDOWS, isFlow, type Window } from './meters.js';
 import { NO_KEY } from './quota.entity.js';
 
@@ -17,6 +18,8 @@ export interface QuotaRow {
   /** Of the windows that hold `moment`. */
   counts: number[];
   moment: Date;
+  /** What grants add to a limit of `tasks`. */
+  bonus?: number;
 }
 
 export interface KeyQuotaRow extends QuotaRow {
@@ -49,6 +52,7 @@ const LIST = {
   name: 'quotas-list',
   text: `
     SELECT m.meter, q.limits, p.limits AS "planLimits", now() AS moment,
+      CASE m.meter WHEN 'tasks' THEN coalesce(bonus_credits($1::uuid, now()), 0) ELSE 0 END::float8 AS bonus,
       CASE WHEN m.meter LIKE 'api:%' THEN calls_used($1, '${NO_KEY}', m.meter, now())
         ELSE ${withoutExpired('m.meter', `coalesce(q.counts, '{0,0,0,0,0}')`, '$1::uuid, now()')} END AS counts
     FROM (
@@ -78,7 +82,7 @@ const LIST_OF_PLATFORM = {
   text: `
     SELECT meter, limits, NULL AS "planLimits", now() AS moment,
       ${withoutExpired('meter', COUNTS_NOW, 'now()')} AS counts
-    FROM platform_quotas ORDER BY meter`,
+    FROM platform_quotas WHERE meter <> '${ALL_OBJECTS}' ORDER BY meter`,
 };
 
 const UNKNOWN_APIS = {
@@ -90,7 +94,7 @@ const UNKNOWN_APIS = {
 
 /**
  * The first limit of the platform on a meter begins with what all keys, or all owners, have used of it; of users that are
- * gone with what the ledger kept, by the hour. Reads whole tables.
+ * gone with what the ledger kept, by the hour; over the lifetime with what all ever have. Reads whole tables.
  */
 const PLATFORM_FIRST = `
   WITH mine AS MATERIALIZED (
@@ -105,9 +109,11 @@ const PLATFORM_FIRST = `
     SELECT greatest(clock_timestamp(), max(at)) AS at FROM mine
   )
   INSERT INTO platform_quotas (meter, counts, at)
-  SELECT $1, ARRAY[coalesce(sum(m.counts[1]), 0), ${WINDOWS.slice(1)
-    .map((window, i) => `coalesce(sum(m.counts[${i + 2}]) FILTER (WHERE m.at >= window_start('${window}', l.at)), 0)`)
-    .join(', ')}]::bigint[], l.at
+  SELECT $1, ARRAY[CASE WHEN $1 LIKE 'api:%' THEN coalesce((
+      SELECT sum(c.granted) FROM platform_calls c WHERE $1 = '${ALL_CALLS}' OR c.meter = $1
+    ), 0) ELSE coalesce(sum(m.counts[1]), 0) END, ${WINDOWS.slice(1)
+      .map((window, i) => `coalesce(sum(m.counts[${i + 2}]) FILTER (WHERE m.at >= window_start('${window}', l.at)), 0)`)
+      .join(', ')}]::bigint[], l.at
   FROM latest l LEFT JOIN mine m ON true GROUP BY l.at
   ON CONFLICT ON CONSTRAINT platform_quotas_pkey DO NOTHING`;
 

@@ -2,6 +2,7 @@ import { Injectable } from '@nestjs/common';
 import type { Caller } from '../common/caller.js';
 import { Problem } from '../common/problem.js';
 import { Database, type Transaction } from '../database/database.js';
+import { CreditBound } from '../platform/credit-bound.js';
 import { UsersService } from '../users/users.service.js';
 import { isViolated, parseLimits, toLimitResponse, type Scope } from './judgement.js';
 import { ALL_CALLS, GAUGES, WINDOWS, hasWindow, isMeter, windowEnd, type Gauge, type Window } from './meters.js';
@@ -15,6 +16,7 @@ export class QuotaService {
     private readonly database: Database,
     private readonly users: UsersService,
     private readonly quotas: QuotaRepository,
+    private readonly credits: CreditBound,
   ) {}
 
   async list(reference: string, caller: Caller): Promise<QuotaResponse[]> {
@@ -25,7 +27,7 @@ export class QuotaService {
   async set(reference: string, meter: string, dto: SetQuotaDto, caller: Caller): Promise<QuotaResponse> {
     const window = await this.check(meter, dto);
     const ownerId = await this.users.idOf(reference, caller);
-    await this.database.transaction((tx) => this.quotas.set(tx, { ownerId }, meter, window, dto.limit));
+    await this.change(meter, (tx) => this.quotas.set(tx, { ownerId }, meter, window, dto.limit));
     const listed = await this.listOf(ownerId);
     const quota = listed.find((each) => each.meter === meter && each.window === window);
     if (!quota) throw new Problem('not_found');
@@ -35,7 +37,7 @@ export class QuotaService {
   async unset(reference: string, meter: string, query: WindowQuery, caller: Caller): Promise<void> {
     const window = windowOf(meter, query);
     const ownerId = await this.users.idOf(reference, caller);
-    await this.database.transaction((tx) => this.quotas.unset(tx, { ownerId }, meter, window));
+    await this.change(meter, (tx) => this.quotas.unset(tx, { ownerId }, meter, window));
   }
 
   async listOfPlatform(): Promise<QuotaResponse[]> {
@@ -96,6 +98,11 @@ export class QuotaService {
     }
   }
 
+  /** @throws Problem credits_overprovisioned */
+  private async change(meter: string, work: (tx: Transaction) => Promise<void>): Promise<void> {
+    await this.database.transaction((tx) => (meter === 'tasks' ? this.credits.guard(tx, () => work(tx)) : work(tx)));
+  }
+
   private async listOf(ownerId: string): Promise<QuotaResponse[]> {
     const rows = await this.quotas.list(ownerId, [...GAUGES, ALL_CALLS]);
     return rows.flatMap((row) => toQuotaResponses(row, 'user'));
@@ -117,14 +124,14 @@ function isGauge(meter: string): boolean {
 
 /** The lifetime of each meter, and every other window that something is said of. */
 export function toQuotaResponses(
-  { meter, limits, planLimits, counts, moment }: QuotaRow,
+  { meter, limits, planLimits, counts, moment, bonus = 0 }: QuotaRow,
   scope: Scope,
 ): QuotaResponse[] {
   return WINDOWS.flatMap((window, i) => {
     const [own, plans] = [sayingOf(limits, i), sayingOf(planLimits, i)];
     const said = own ?? plans;
     if (said === null && (window !== 'lifetime' || scope === 'platform' || scope === 'key')) return [];
-    const limit = said === -1 ? null : said;
+    const limit = said === null || said === -1 ? null : Math.min(said + bonus, Number.MAX_SAFE_INTEGER);
     const used = counts[i] ?? 0;
     const end = windowEnd(window, moment.getTime());
     return {
@@ -155,14 +162,19 @@ export function gaugeExceeded(denials: GaugeDenial[], members: Record<string, un
   const judged = denials.flatMap(({ gauge, limits, cost }) =>
     parseLimits(limits, gauge).map((limit) => ({ limit, isViolated: cost > 0 && isViolated(limit, cost) })),
   );
-  const first = judged.find((each) => each.isViolated)?.limit;
+  const violated = judged.filter((each) => each.isViolated);
+  // Who has credits left is refused by the platform's limits alone.
+  const isOfCredits = violated.some(({ limit }) => limit.meter === 'tasks' && limit.scope !== 'platform');
+  const first = violated[0]?.limit;
   const now = Date.now();
   const toResponses = (some: typeof judged) => some.map(({ limit }) => toLimitResponse(limit, now));
-  return new Problem('quota_exceeded', {
-    ...(first ? { detail: `${first.used} of ${first.limit} ${first.meter} are in use.` } : {}),
+  return new Problem(isOfCredits ? 'credits_exhausted' : 'quota_exceeded', {
+    ...(first
+      ? { detail: `${first.used} of ${first.limit} ${isOfCredits ? 'credits' : first.meter} are in use.` }
+      : {}),
     members: {
       ...members,
-      violated: toResponses(judged.filter((each) => each.isViolated)),
+      violated: toResponses(violated),
       limits: toResponses(judged),
     },
   });

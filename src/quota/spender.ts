@@ -1,3 +1,4 @@
+import { tally } from '../common/tally.js';
 import { Coalescer, type CoalescerOptions } from '../database/coalescer.js';
 import type { Transaction } from '../database/database.js';
 import { isViolated, parseLimits, toLimitResponse, type Judged } from './judgement.js';
@@ -147,10 +148,13 @@ export class Spender {
   private readonly calls: Coalescer<Call, Spend>;
   private readonly owners = new Map<string, string>();
 
-  /** @param judge judges and charges runs, all in one transaction, and answers in their order */
+  /**
+   * @param judge judges and charges runs, all in one transaction, and answers in their order
+   * @param options what a coalescer is told, and who hears of the owners that were granted something
+   */
   constructor(
     private readonly judge: (runs: readonly Run[], tx?: Transaction) => Promise<readonly RunVerdict[]>,
-    options: CoalescerOptions<Call> = {},
+    private readonly options: CoalescerOptions<Call> & { onGranted?: (ownerId: string) => void } = {},
   ) {
     this.calls = new Coalescer((calls) => this.spendAll(calls), options);
   }
@@ -162,7 +166,9 @@ export class Spender {
 
   /** Spends in a transaction of the caller's, with nobody else's. */
   async spendIn(tx: Transaction, call: Call): Promise<Spend> {
-    const [said] = await this.judge([{ ...call, count: 1 }], tx);
+    const run = { ...call, count: 1 };
+    const [said] = await this.judge([run], tx);
+    this.count(run, required(said));
     return new Spend(new Judgement(call, required(said)), 0);
   }
 
@@ -171,6 +177,9 @@ export class Spender {
     const said = await this.judge(runs);
     const judgements = runs.map((run, i) => new Judgement(run, required(said[i])));
     for (const { call, said: verdict } of judgements) this.learn(call.hash, verdict.ownerId);
+    runs.forEach((run, i) => {
+      this.count(run, required(said[i]));
+    });
     const places = runs.map(() => 0);
     return runOf.map((run) => {
       const place = places[run] ?? 0;
@@ -198,6 +207,12 @@ export class Spender {
       return place;
     });
     return { runs, runOf };
+  }
+
+  private count(run: Run, { verdict, granted, ownerId }: RunVerdict): void {
+    if (verdict !== 'ok' || run.dryRun) return;
+    tally.count('calls', granted, run.count - granted);
+    if (granted > 0 && ownerId !== null) this.options.onGranted?.(ownerId);
   }
 
   private learn(hash: string, ownerId: string | null): void {

@@ -1,10 +1,10 @@
 import { ApiProperty } from '@nestjs/swagger';
 import { IsString, Length } from 'class-validator';
-import { PageQuery } from '../common/page.js';
-import { IsStorable, MayBeMissing } from '../common/text.js';
+import { NewOwnedDto, OwnedPageQuery } from '../common/owner.js';
+import { IsStorable } from '../common/text.js';
 import type { ResourceRow } from './resources.repository.js';
 
-export class CreateResourceDto {
+export class CreateResourceDto extends NewOwnedDto {
   /**
    * 1 to 4,096 characters, kept as they are sent
    */
@@ -13,29 +13,9 @@ export class CreateResourceDto {
   @Length(1, 4096)
   @IsStorable()
   value!: string;
-
-  /**
-   * Administrators only: whose it shall be (id, username or e-mail); the caller's where it is missing
-   * @example me
-   */
-  @MayBeMissing()
-  @IsString()
-  @Length(1, 254)
-  @IsStorable()
-  owner?: string;
 }
 
-export class ListResourcesQuery extends PageQuery {
-  /**
-   * Administrators only: whose (id, username or e-mail), or `*` for everyone's
-   * @example me
-   */
-  @MayBeMissing()
-  @IsString()
-  @Length(1, 254)
-  @IsStorable()
-  owner?: string;
-}
+export class ListResourcesQuery extends OwnedPageQuery {}
 
 /** A text that belongs to a user. */
 export class ResourceResponse {

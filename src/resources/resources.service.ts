@@ -1,6 +1,6 @@
 import { Injectable } from '@nestjs/common';
 import { uuidv7 } from 'uuidv7';
-import type { Caller } from '../common/caller.js';
+import { reach, type Caller } from '../common/caller.js';
 import { Cursors, type Page } from '../common/page.js';
 import { Problem } from '../common/problem.js';
 import type { Transaction } from '../database/database.js';
@@ -31,13 +31,13 @@ export class ResourcesService {
     const ownerId = await this.users.ownerOf(query.owner, caller);
     const list = `resources?owner=${ownerId ?? '*'}`;
     const before = query.cursor === undefined ? null : this.cursors.open(list, query.cursor);
-    const rows = await this.resources.list(ownerId, before, query.limit + 1);
+    const rows = await this.resources.list(ownerId, { before, limit: query.limit + 1 });
     return this.cursors.page(list, rows, query.limit, (row) => row.id);
   }
 
   /** @throws Problem not_found, for another's as for none */
   async get(id: string, caller: Caller): Promise<ResourceRow> {
-    const resource = await this.resources.findOwned({ ownerId: reach(caller), id });
+    const resource = await this.resources.find({ ownerId: reach(caller), id });
     if (!resource) throw new Problem('not_found');
     return resource;
   }
@@ -46,9 +46,4 @@ export class ResourcesService {
   async delete(id: string, caller: Caller): Promise<void> {
     if (!(await this.resources.deleteAndRelease({ ownerId: reach(caller), id }))) throw new Problem('not_found');
   }
-}
-
-/** Whose objects a caller reaches by id: its own, or everyone's (null). */
-function reach(caller: Caller): string | null {
-  return caller.role === 'admin' ? null : caller.userId;
 }

@@ -1,4 +1,5 @@
 import { Injectable, type BeforeApplicationShutdown, type OnApplicationBootstrap } from '@nestjs/common';
+import { Sweeper } from '../database/sweeper.js';
 import { StoreRepository } from './store.repository.js';
 
 const SWEEP_MS = 1_000;
@@ -12,32 +13,17 @@ const BATCH = 500;
  */
 @Injectable()
 export class StoreSweeper implements OnApplicationBootstrap, BeforeApplicationShutdown {
-  private timer: NodeJS.Timeout | undefined;
-  private sweeping: Promise<void> | undefined;
-  private stopped = false;
+  private readonly sweeper: Sweeper;
 
-  constructor(private readonly store: StoreRepository) {}
+  constructor(store: StoreRepository) {
+    this.sweeper = new Sweeper(SWEEP_MS, async () => (await store.sweep(BATCH)) === BATCH);
+  }
 
   onApplicationBootstrap(): void {
-    this.timer = setInterval(() => {
-      this.sweeping ??= this.sweep().finally(() => {
-        this.sweeping = undefined;
-      });
-    }, SWEEP_MS).unref();
+    this.sweeper.start();
   }
 
-  /** The pool closes after this: what is under way ends first. */
-  async beforeApplicationShutdown(): Promise<void> {
-    this.stopped = true;
-    clearInterval(this.timer);
-    await this.sweeping;
-  }
-
-  private async sweep(): Promise<void> {
-    try {
-      while (!this.stopped && (await this.store.sweep(BATCH)) === BATCH);
-    } catch {
-      // The next sweep tries again.
-    }
+  beforeApplicationShutdown(): Promise<void> {
+    return this.sweeper.stop();
   }
 }

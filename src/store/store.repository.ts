@@ -1,4 +1,5 @@
 import { Injectable } from '@nestjs/common';
+import { tally } from '../common/tally.js';
 import { Coalescer, inPlace } from '../database/coalescer.js';
 import { Database, type Statement, type Transaction } from '../database/database.js';
 import { MAX_VALUE_BYTES, ON_CONFLICT, type NewEntry, type OnConflict } from './store-body.js';
@@ -187,22 +188,26 @@ export class StoreRepository {
 
   constructor(private readonly database: Database) {
     this.found = new Coalescer((keys) => this.findEach(keys), {
+      name: 'store_read',
       key: ({ ownerId, key }) => ownerId + key,
       readOnly: true,
     });
     this.foundAll = new Coalescer((batch) => this.findBatches(batch), {
+      name: 'store_read_all',
       sizeOf: ({ keys }) => keys.length,
       maxBatch: MAX_READ,
       maxWaiting: MAX_WAITING,
       readOnly: true,
     });
     this.written = new Coalescer((batch) => this.writeAll(batch), {
+      name: 'store_write',
       sizeOf: ({ entries }) =>
         entries.reduce((size, { value }) => size + 1 + Math.floor(value.length / BYTES_A_UNIT), 0),
       maxBatch: MAX_WRITTEN,
       maxWaiting: MAX_WAITING,
     });
     this.deleted = new Coalescer((batch) => this.deleteAll(batch), {
+      name: 'store_delete',
       sizeOf: ({ keys }) => keys.length,
       maxBatch: MAX_WRITTEN,
       maxWaiting: MAX_WAITING,
@@ -299,6 +304,10 @@ export class StoreRepository {
       Buffer.concat(entries.map((entry) => entry.value)),
     ];
     const rows = await (tx ? tx.query<WriteRow>(WRITE.text, values) : this.database.query<WriteRow>(WRITE, values));
+    for (const { verdicts } of rows) {
+      const denied = verdicts.split('q').length - 1;
+      tally.count('store', verdicts.split(/[nw]/).length - 1, denied);
+    }
     return toVerdicts(batch, waves, rows);
   }
 

@@ -5,6 +5,7 @@ import { uuidv7 } from 'uuidv7';
 import { Problem } from '../common/problem.js';
 import { ConfigError, Env } from '../config/env.js';
 import { Database } from '../database/database.js';
+import { PlatformRepository } from '../platform/platform.repository.js';
 import { Passwords } from './passwords.js';
 import { UsersRepository } from './users.repository.js';
 
@@ -22,6 +23,7 @@ export class FirstAdmin {
     private readonly database: Database,
     private readonly users: UsersRepository,
     private readonly passwords: Passwords,
+    private readonly settings: PlatformRepository,
   ) {}
 
   /**
@@ -39,6 +41,7 @@ export class FirstAdmin {
     const passwordHash = await this.hash(password);
     const made = await this.database.transaction(async (tx) => {
       await tx.query('SELECT pg_advisory_xact_lock($1)', [LOCK]);
+      await this.settings.lock(tx, false);
       if ((await this.users.lockActiveAdmins(tx)).length > 0) return false;
       const names = { username: 'admin', ...(adminEmail === undefined ? {} : { email: adminEmail }) };
       await this.users.insert(tx, { id: uuidv7(), ...names, role: 'admin', passwordHash });

@@ -1,6 +1,6 @@
 import { Check, Column, Entity, Index, JoinColumn, ManyToOne, PrimaryColumn, Unique } from 'typeorm';
 import type { Role } from '../common/caller.js';
-import { Plan } from './plan.entity.js';
+import { Plan } from '../platform/plan.entity.js';
 
 export type UserStatus = 'active' | 'disabled';
 

@@ -1,8 +1,9 @@
 import { Module } from '@nestjs/common';
 import { TypeOrmModule } from '@nestjs/typeorm';
+import { PlatformModule } from '../platform/platform.module.js';
 import { FirstAdmin } from './first-admin.js';
 import { Passwords } from './passwords.js';
-import { Plan } from './plan.entity.js';
+import { Plan } from '../platform/plan.entity.js';
 import { User } from './user.entity.js';
 import { UsersController } from './users.controller.js';
 import { UsersRepository } from './users.repository.js';
@@ -10,7 +11,7 @@ import { UsersService } from './users.service.js';
 
 /** Accounts. */
 @Module({
-  imports: [TypeOrmModule.forFeature([User, Plan])],
+  imports: [TypeOrmModule.forFeature([User, Plan]), PlatformModule],
   controllers: [UsersController],
   providers: [UsersRepository, UsersService, Passwords, FirstAdmin],
   exports: [UsersRepository, UsersService, Passwords],

@@ -1,10 +1,11 @@
 import { Injectable } from '@nestjs/common';
-import { violatedConstraint } from '../common/database-error.js';
+import { violatedConstraint, violationDetail } from '../common/database-error.js';
 import { isId, loginKey, type Role } from '../common/caller.js';
 import { Problem } from '../common/problem.js';
 import { isStorable } from '../common/text.js';
 import { Coalescer } from '../database/coalescer.js';
 import { Database, type Transaction } from '../database/database.js';
+import { objectsExceeded } from '../platform/objects.js';
 import { User, type UserStatus } from './user.entity.js';
 
 /** An account as it is read: without its password. */
@@ -83,7 +84,11 @@ export class UsersRepository {
   private readonly byId: Coalescer<string, UserRow | null>;
 
   constructor(private readonly database: Database) {
-    this.byId = new Coalescer((ids) => this.findByIds(ids), { key: (id) => id, readOnly: true });
+    this.byId = new Coalescer((ids) => this.findByIds(ids), {
+      name: 'users',
+      key: (id) => id,
+      readOnly: true,
+    });
   }
 
   findById(id: string): Promise<UserRow | null> {
@@ -122,7 +127,7 @@ export class UsersRepository {
     return this.database.query<UserRow>(LIST_BY_PREFIX, [before, limit, pattern]);
   }
 
-  /** @throws Problem username_taken, email_taken; validation_failed for an unknown plan */
+  /** @throws Problem username_taken, email_taken; validation_failed for an unknown plan; quota_exceeded */
   async insert(tx: Transaction, user: NewUser): Promise<void> {
     await refusing(() => tx.manager.getRepository(User).insert({ ...user, ...keysOf(user) }));
   }
@@ -197,6 +202,12 @@ function keysOf(user: UserChanges | NewUser): Partial<Pick<User, 'usernameKey' |
   };
 }
 
+/** What count_users says of the bound (see migration 0004): the limit, and what was used of it. */
+function objectsOf(error: unknown): Problem {
+  const [limit = 0, used = 0] = (violationDetail(error) ?? '').split(':').map(Number);
+  return objectsExceeded(limit, used);
+}
+
 /** Names the rule of the database that refused a write. */
 async function refusing(write: () => Promise<unknown>): Promise<void> {
   try {
@@ -209,6 +220,8 @@ async function refusing(write: () => Promise<unknown>): Promise<void> {
         throw new Problem('email_taken');
       case 'users_plan_fkey':
         throw Problem.field('/plan', 'is not the slug of a plan');
+      case 'platform_objects':
+        throw objectsOf(error);
       case 'users_login_check':
         throw Problem.field('/username', 'and email cannot both be empty');
       default:

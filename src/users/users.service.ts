@@ -4,6 +4,9 @@ import { isSelf, type Caller } from '../common/caller.js';
 import { Cursors, type Page } from '../common/page.js';
 import { Problem } from '../common/problem.js';
 import { Database, type Transaction } from '../database/database.js';
+import { CreditBound } from '../platform/credit-bound.js';
+import { PlatformRepository, type SettingsRow } from '../platform/platform.repository.js';
+import { PlatformService } from '../platform/platform.service.js';
 import { Passwords } from './passwords.js';
 import type { CreateUserDto, ListUsersQuery, UpdateUserDto } from './user.dto.js';
 import { UsersRepository, type UserChanges, type UserRow } from './users.repository.js';
@@ -16,26 +19,36 @@ export class UsersService {
     private readonly users: UsersRepository,
     private readonly passwords: Passwords,
     private readonly cursors: Cursors,
+    private readonly platform: PlatformService,
+    private readonly settings: PlatformRepository,
+    private readonly credits: CreditBound,
   ) {}
 
   /**
    * @param caller null: whoever registers
    * @throws Problem validation_failed, username_taken, email_taken; forbidden when the account asks for what only
-   * administrators may give
+   * administrators may give, or registration is closed; quota_exceeded where the platform has no room;
+   * credits_overprovisioned
    */
   async create(dto: CreateUserDto, caller: Caller | null, transaction?: Transaction): Promise<UserRow> {
     refuseReserved(dto, ['role', 'plan', 'credits'], caller);
     if (dto.username === undefined && dto.email === undefined) {
       throw Problem.field('/username', 'or email must be given');
     }
+    // Before the work of a hash; and again where it counts.
+    if (caller === null) this.refuseClosed(await this.settings.find(transaction));
     const { password, credits, ...account } = dto;
     const id = uuidv7();
     const passwordHash = await this.passwords.hashNew(password, '/password');
-    return this.database.within(transaction, async (tx) => {
-      await this.users.insert(tx, { ...account, id, passwordHash });
-      if (credits !== undefined) await this.users.setCredits(tx, id, credits);
-      return required(await this.users.lock(tx, id));
-    });
+    return this.database.within(transaction, (tx) =>
+      this.credits.guard(tx, async (settings) => {
+        if (caller === null) this.refuseClosed(settings);
+        const { plan = settings.defaultPlan } = account;
+        await this.users.insert(tx, { ...account, plan, id, passwordHash });
+        if (credits !== undefined) await this.users.setCredits(tx, id, credits);
+        return required(await this.users.lock(tx, id));
+      }),
+    );
   }
 
   /** @param reference id, username, email or `me` */
@@ -70,14 +83,17 @@ export class UsersService {
     return this.cursors.page(list, rows, query.limit, (row) => row.id);
   }
 
-  /** @throws Problem forbidden when a user sets what only administrators may; last_admin; username_taken, email_taken */
+  /**
+   * @throws Problem forbidden when a user sets what only administrators may; last_admin; username_taken, email_taken;
+   * credits_overprovisioned
+   */
   async update(reference: string, caller: Caller, dto: UpdateUserDto): Promise<UserRow> {
     refuseReserved(dto, ['role', 'status', 'plan', 'credits', 'password'], caller);
     const id = await this.idOf(reference, caller);
     const { password, credits, ...account } = dto;
     const changes: UserChanges = account;
     if (password !== undefined) changes.passwordHash = await this.passwords.hashNew(password, '/password');
-    return this.database.transaction(async (tx) => {
+    const change = async (tx: Transaction): Promise<UserRow> => {
       if (dto.role === 'user' || dto.status === 'disabled') {
         refuseLastAdmin(await this.users.lockActiveAdmins(tx), id);
       }
@@ -86,16 +102,23 @@ export class UsersService {
       if (credits !== undefined) await this.users.setCredits(tx, id, credits);
       if (password !== undefined) await this.users.endSessions(tx, id, caller.sessionId);
       return required(await this.users.lock(tx, id));
-    });
+    };
+    const changesCredits = dto.plan !== undefined || credits !== undefined;
+    return this.database.transaction((tx) => (changesCredits ? this.credits.guard(tx, () => change(tx)) : change(tx)));
   }
 
   /** @throws Problem not_found, last_admin */
   async delete(reference: string, caller: Caller): Promise<void> {
     const id = await this.idOf(reference, caller);
     await this.database.transaction(async (tx) => {
+      await this.settings.lock(tx, false);
       refuseLastAdmin(await this.users.lockActiveAdmins(tx), id);
       if (!(await this.users.delete(tx, id))) throw new Problem('not_found');
     });
+  }
+
+  private refuseClosed(settings: SettingsRow): void {
+    if (!this.platform.isOpen(settings)) throw new Problem('forbidden', { detail: 'Registration is closed.' });
   }
 }
 

@@ -74,7 +74,8 @@ export class Api {
       ...(text === undefined ? {} : { body: text }),
     });
     const answer = await response.text();
-    const isJson = (response.headers.get('content-type') ?? '').includes('json');
+    // One document; NDJSON is lines of them.
+    const isJson = /[/+]json\b/.test(response.headers.get('content-type') ?? '');
     return {
       status: response.status,
       headers: response.headers,

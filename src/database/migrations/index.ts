@@ -1,6 +1,12 @@
 import { AccountsAndResources1763700000001 } from './0001-accounts-and-resources.js';
 import { QuotaEngine1763900000002 } from './0002-quota-engine.js';
 import { Store1764000000003 } from './0003-store.js';
+import { TasksAndMetrics1764200000004 } from './0004-tasks-and-metrics.js';
 
 /** Every migration, oldest first. Append only: one that has landed is never changed. */
-export const migrations = [AccountsAndResources1763700000001, QuotaEngine1763900000002, Store1764000000003];
+export const migrations = [
+  AccountsAndResources1763700000001,
+  QuotaEngine1763900000002,
+  Store1764000000003,
+  TasksAndMetrics1764200000004,
+];

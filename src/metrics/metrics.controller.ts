@@ -1,0 +1,76 @@
+import { Controller, Get, Param, Query, StreamableFile } from '@nestjs/common';
+import { ApiOkResponse, ApiProduces, ApiTags } from '@nestjs/swagger';
+import { AdminOnly, Owned, SelfOrAdmin } from '../common/access.js';
+import { Fails } from '../common/api-docs.js';
+import { CurrentCaller, type Caller } from '../common/caller.js';
+import {
+  MetricsResponse,
+  RangeQuery,
+  RouteList,
+  SeriesQuery,
+  SeriesResponse,
+  TopList,
+  TopQuery,
+  UsageQuery,
+  UsageResponse,
+  UserMetricsResponse,
+} from './metrics.dto.js';
+import { MetricsService } from './metrics.service.js';
+import { UsageExport } from './usage-export.js';
+
+@ApiTags('Metrics')
+@Controller('v1/metrics')
+export class MetricsController {
+  constructor(
+    private readonly metrics: MetricsService,
+    private readonly exports: UsageExport,
+  ) {}
+
+  /** Read the platform in numbers */
+  @Get()
+  @AdminOnly()
+  async ofPlatform(): Promise<MetricsResponse> {
+    return this.metrics.ofPlatform();
+  }
+
+  /** Read a user in numbers */
+  @Get('users/:user')
+  @SelfOrAdmin('user')
+  @Fails('not_found')
+  async ofUser(@Param('user') user: string, @CurrentCaller() caller: Caller): Promise<UserMetricsResponse> {
+    return this.metrics.ofUser(user, caller);
+  }
+
+  /** List the users who have most */
+  @Get('top')
+  @AdminOnly()
+  async top(@Query() query: TopQuery): Promise<TopList> {
+    return { data: await this.metrics.top(query) };
+  }
+
+  /** Read what was used over time, by the hour or day */
+  @Get('series')
+  @Owned()
+  @Fails('forbidden', 'not_found')
+  async series(@Query() query: SeriesQuery, @CurrentCaller() caller: Caller): Promise<SeriesResponse> {
+    return { data: await this.metrics.series(query, caller) };
+  }
+
+  /** Read what was asked of each route, and how long it took */
+  @Get('routes')
+  @AdminOnly()
+  async routes(@Query() query: RangeQuery): Promise<RouteList> {
+    return { data: await this.metrics.routes(query) };
+  }
+
+  /** Export the ledger for billing: what was used by hour, owner, key and meter; without `from`, since the month began */
+  @Get('usage')
+  @AdminOnly()
+  @ApiProduces('application/x-ndjson', 'text/csv')
+  @ApiOkResponse({ type: UsageResponse, description: 'A line each' })
+  @Fails('overloaded')
+  async usage(@Query() query: UsageQuery): Promise<StreamableFile> {
+    const { type, text } = await this.exports.open(query);
+    return new StreamableFile(text, { type });
+  }
+}

@@ -1,0 +1,21 @@
+import { Module } from '@nestjs/common';
+import { TypeOrmModule } from '@nestjs/typeorm';
+import { QuotaModule } from '../quota/quota.module.js';
+import { UsersModule } from '../users/users.module.js';
+import { MetricsRetention } from './metrics-retention.js';
+import { MetricsController } from './metrics.controller.js';
+import { MetricsRepository } from './metrics.repository.js';
+import { MetricsService } from './metrics.service.js';
+import { Prometheus } from './prometheus.js';
+import { PrometheusController } from './prometheus.controller.js';
+import { RequestCount } from './request-count.entity.js';
+import { RequestStatistics } from './request-statistics.js';
+import { UsageExport } from './usage-export.js';
+
+/** What everyone used: for people, for bills, and for Prometheus. It reads; only the statistics of requests are its own. */
+@Module({
+  imports: [TypeOrmModule.forFeature([RequestCount]), UsersModule, QuotaModule],
+  controllers: [MetricsController, PrometheusController],
+  providers: [MetricsService, MetricsRepository, UsageExport, RequestStatistics, Prometheus, MetricsRetention],
+})
+export class MetricsModule {}

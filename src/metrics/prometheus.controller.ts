@@ -1,0 +1,45 @@
+import { createHash, timingSafeEqual } from 'node:crypto';
+import { Controller, Get, Req, Res } from '@nestjs/common';
+import { ApiOkResponse, ApiProduces, ApiTags } from '@nestjs/swagger';
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import { Public } from '../common/access.js';
+import { Fails } from '../common/api-docs.js';
+import { Problem } from '../common/problem.js';
+import { Env } from '../config/env.js';
+import { Prometheus } from './prometheus.js';
+
+@ApiTags('Health')
+@Controller('metrics')
+export class PrometheusController {
+  constructor(
+    private readonly env: Env,
+    private readonly prometheus: Prometheus,
+  ) {}
+
+  /** For Prometheus, in its text format; with METRICS_TOKEN set, it must send that as its bearer token */
+  @Get()
+  @Public()
+  @ApiProduces('text/plain')
+  @ApiOkResponse({ schema: { type: 'string', example: 'quartermaster_build_info{version="0.1.0"} 1' } })
+  @Fails('invalid_token', 'overloaded')
+  async read(@Req() request: FastifyRequest, @Res({ passthrough: true }) reply: FastifyReply): Promise<string> {
+    const { metricsToken } = this.env;
+    if (metricsToken !== undefined && !isSame(tokenOf(request), metricsToken)) {
+      throw new Problem('invalid_token', { detail: 'Send METRICS_TOKEN as the bearer token.' });
+    }
+    const text = await this.prometheus.gather();
+    reply.type(this.prometheus.contentType);
+    return text;
+  }
+}
+
+/** RFC 6750, section 2.1; the scheme is compared without case. */
+function tokenOf({ headers }: FastifyRequest): string {
+  return /^bearer +(.+)$/i.exec(headers.authorization ?? '')?.[1] ?? '';
+}
+
+/** Takes the same time wherever they differ. */
+function isSame(a: string, b: string): boolean {
+  const [left, right] = [a, b].map((text) => createHash('sha256').update(text).digest());
+  return left !== undefined && right !== undefined && timingSafeEqual(left, right);
+}

@@ -1,0 +1,29 @@
+import { Check, Column, Entity, JoinColumn, ManyToOne, PrimaryColumn } from 'typeorm';
+import { Plan } from './plan.entity.js';
+
+/** What administrators have decided for the platform as a whole: one row. Its bound on objects is a platform quota. */
+@Entity('platform_settings')
+@Check('platform_settings_id_check', 'id = 1')
+@Check('platform_settings_registration_check', `registration IN ('open', 'closed')`)
+export class PlatformSettings {
+  @PrimaryColumn({ type: 'smallint', default: 1, primaryKeyConstraintName: 'platform_settings_pkey' })
+  id!: number;
+
+  /** Null: as REGISTRATION says. */
+  @Column({ type: 'text', nullable: true })
+  registration!: 'open' | 'closed' | null;
+
+  @Column({ type: 'boolean', name: 'credit_overprovisioning', default: false })
+  creditOverprovisioning!: boolean;
+
+  @ManyToOne(() => Plan, { nullable: true, onUpdate: 'CASCADE', onDelete: 'RESTRICT' })
+  @JoinColumn({
+    name: 'default_plan',
+    referencedColumnName: 'slug',
+    foreignKeyConstraintName: 'platform_settings_default_plan_fkey',
+  })
+  plan?: Plan | null;
+
+  @Column({ type: 'text', name: 'default_plan', nullable: true })
+  defaultPlan!: string | null;
+}

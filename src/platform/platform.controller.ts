@@ -1,0 +1,27 @@
+import { Body, Controller, Get, Patch } from '@nestjs/common';
+import { ApiTags } from '@nestjs/swagger';
+import { AdminOnly } from '../common/access.js';
+import { Fails } from '../common/api-docs.js';
+import { PlatformResponse, UpdatePlatformDto } from './platform.dto.js';
+import { PlatformService } from './platform.service.js';
+
+@ApiTags('Platform')
+@Controller('v1/platform')
+export class PlatformController {
+  constructor(private readonly platform: PlatformService) {}
+
+  /** Read the platform’s settings */
+  @Get()
+  @AdminOnly()
+  async get(): Promise<PlatformResponse> {
+    return this.platform.get();
+  }
+
+  /** Change the platform’s settings; a first `totalObjects` counts what is there */
+  @Patch()
+  @AdminOnly()
+  @Fails('credits_overprovisioned')
+  async update(@Body() dto: UpdatePlatformDto): Promise<PlatformResponse> {
+    return this.platform.update(dto);
+  }
+}

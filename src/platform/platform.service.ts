@@ -1,0 +1,46 @@
+import { Injectable } from '@nestjs/common';
+import { Env } from '../config/env.js';
+import { Database } from '../database/database.js';
+import { CreditBound } from './credit-bound.js';
+import type { PlatformResponse, UpdatePlatformDto } from './platform.dto.js';
+import { PlatformRepository, type SettingsRow } from './platform.repository.js';
+
+/** The settings of the platform. Each change holds from the next request on, on every node. */
+@Injectable()
+export class PlatformService {
+  constructor(
+    private readonly env: Env,
+    private readonly database: Database,
+    private readonly platform: PlatformRepository,
+    private readonly credits: CreditBound,
+  ) {}
+
+  async get(): Promise<PlatformResponse> {
+    return this.toResponse(await this.platform.find());
+  }
+
+  /** @throws Problem credits_overprovisioned, and nothing has changed; validation_failed for an unknown plan */
+  async update(dto: UpdatePlatformDto): Promise<PlatformResponse> {
+    return this.database.transaction(async (tx) => {
+      await this.platform.lock(tx, true);
+      await this.platform.update(tx, dto);
+      await this.credits.check(tx);
+      return this.toResponse(await this.platform.find(tx));
+    });
+  }
+
+  /** Whether anyone may register. */
+  isOpen(settings: SettingsRow): boolean {
+    return (settings.registration ?? this.env.registration) === 'open';
+  }
+
+  private toResponse(settings: SettingsRow): PlatformResponse {
+    const { totalObjects, creditOverprovisioning, defaultPlan } = settings;
+    return {
+      registration: this.isOpen(settings) ? 'open' : 'closed',
+      totalObjects,
+      creditOverprovisioning,
+      defaultPlan,
+    };
+  }
+}

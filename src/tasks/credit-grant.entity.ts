@@ -1,0 +1,36 @@
+import { Check, Column, Entity, Index, JoinColumn, ManyToOne, PrimaryColumn } from 'typeorm';
+import { User } from '../users/user.entity.js';
+
+/** Credits on top of a user's limit, for a time or for ever. */
+@Entity('credit_grants')
+@Check('credit_grants_amount_check', 'amount BETWEEN 1 AND 9007199254740991')
+@Index('credit_grants_owner_expires_idx', ['ownerId', 'expiresAt'], { where: 'counted' })
+export class CreditGrant {
+  @PrimaryColumn('uuid', { name: 'owner_id', primaryKeyConstraintName: 'credit_grants_pkey' })
+  ownerId!: string;
+
+  /** UUIDv7: the order of creation. */
+  @PrimaryColumn('uuid', { primaryKeyConstraintName: 'credit_grants_pkey' })
+  id!: string;
+
+  @ManyToOne(() => User, { onDelete: 'CASCADE' })
+  @JoinColumn({ name: 'owner_id', foreignKeyConstraintName: 'credit_grants_owner_fkey' })
+  owner?: User;
+
+  @Column('bigint')
+  amount!: number;
+
+  @Column({ type: 'text', nullable: true })
+  reason!: string | null;
+
+  @Index('credit_grants_expires_idx', { where: 'counted' })
+  @Column({ type: 'timestamptz', name: 'expires_at', precision: 3, nullable: true })
+  expiresAt!: Date | null;
+
+  /** Whether it is in its owner's account; one that has expired still is until it is swept. */
+  @Column({ type: 'boolean', default: true })
+  counted!: boolean;
+
+  @Column({ type: 'timestamptz', name: 'created_at', precision: 3, default: () => 'now()' })
+  createdAt!: Date;
+}

@@ -1,0 +1,80 @@
+import { ApiProperty, ApiPropertyOptional } from '@nestjs/swagger';
+import { IsInt, IsString, Length, Max, Min } from 'class-validator';
+import { IsFuture, IsStorable, MayBeNull } from '../common/text.js';
+import type { GrantRow } from './credits.repository.js';
+
+/** Credits on top of a user's limit. */
+export class GrantCreditsDto {
+  /**
+   * How many: 1 or more
+   * @example 5
+   */
+  @ApiProperty({ type: 'integer', minimum: 1 })
+  @IsInt()
+  @Min(1)
+  @Max(Number.MAX_SAFE_INTEGER)
+  amount!: number;
+
+  /** For people */
+  @ApiPropertyOptional({
+    type: 'string',
+    nullable: true,
+    minLength: 1,
+    maxLength: 500,
+    example: 'Thanks for the report',
+  })
+  @MayBeNull()
+  @IsString()
+  @Length(1, 500)
+  @IsStorable()
+  reason?: string | null;
+
+  /** From then on they grant nothing more; what they paid for stays. `null` or missing: never */
+  @ApiPropertyOptional({ type: 'string', format: 'date-time', nullable: true, example: '2030-01-31T12:00:00Z' })
+  @MayBeNull()
+  @IsFuture()
+  expiresAt?: string | null;
+}
+
+/** Credits that a user was given on top of its limit. */
+export class CreditGrantResponse {
+  /** @example 019aa5d2-7c1e-7b1a-9d54-3f0f5a1f2b3c */
+  id!: string;
+
+  /** @example 5 */
+  @ApiProperty({ type: 'integer' })
+  amount!: number;
+
+  /** @example Thanks for the report */
+  reason!: string | null;
+
+  /**
+   * null: never
+   * @example 2030-01-31T12:00:00.000Z
+   */
+  expiresAt!: string | null;
+
+  /** @example 2026-11-21T08:00:00.000Z */
+  createdAt!: string;
+}
+
+/** One page of grants, newest first; those that have expired are there as well. */
+export class CreditGrantPage {
+  data!: CreditGrantResponse[];
+
+  /**
+   * For `?cursor=`; null on the last page
+   * @example 2Zk4pQ0x3RkBof1ugjdyjr8j3zQrEbguLA
+   */
+  nextCursor!: string | null;
+}
+
+export function toCreditGrantResponse({ id, amount, reason, expiresAt, createdAt }: GrantRow): CreditGrantResponse {
+  return {
+    id,
+    amount,
+    reason,
+    expiresAt: expiresAt?.toISOString() ?? null,
+    createdAt: createdAt.toISOString(),
+  };
+}

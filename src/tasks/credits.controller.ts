@@ -1,0 +1,49 @@
+import { Body, Controller, Get, Param, Post, Query } from '@nestjs/common';
+import { ApiTags } from '@nestjs/swagger';
+import { AdminOnly, SelfOrAdmin } from '../common/access.js';
+import { Fails } from '../common/api-docs.js';
+import { CurrentCaller, type Caller } from '../common/caller.js';
+import { Paged } from '../common/page-link.js';
+import { PageQuery, mapPage } from '../common/page.js';
+import { Idempotency, type Attempt } from '../idempotency/idempotency.js';
+import { CurrentAttempt, Idempotent } from '../idempotency/idempotent.js';
+import { CreditGrantPage, CreditGrantResponse, GrantCreditsDto, toCreditGrantResponse } from './credit.dto.js';
+import { CreditsService } from './credits.service.js';
+
+@ApiTags('Tasks')
+@Controller('v1/users/:user/credits')
+export class CreditsController {
+  constructor(
+    private readonly credits: CreditsService,
+    private readonly idempotency: Idempotency,
+  ) {}
+
+  /** Grant bonus credits, on top of the user’s own and for a time or for ever */
+  @Post()
+  @AdminOnly()
+  @Idempotent()
+  @Fails('not_found', 'credits_overprovisioned')
+  async grant(
+    @Param('user') user: string,
+    @Body() dto: GrantCreditsDto,
+    @CurrentCaller() caller: Caller,
+    @CurrentAttempt() attempt: Attempt,
+  ): Promise<CreditGrantResponse> {
+    return this.idempotency.respond(attempt, async (tx) =>
+      toCreditGrantResponse(await this.credits.grant(user, dto, caller, tx)),
+    );
+  }
+
+  /** List the bonus credits a user was granted, newest first */
+  @Get()
+  @SelfOrAdmin('user')
+  @Paged()
+  @Fails('validation_failed', 'not_found')
+  async list(
+    @Param('user') user: string,
+    @Query() query: PageQuery,
+    @CurrentCaller() caller: Caller,
+  ): Promise<CreditGrantPage> {
+    return mapPage(await this.credits.list(user, query, caller), toCreditGrantResponse);
+  }
+}

@@ -1,0 +1,62 @@
+import { Injectable, type BeforeApplicationShutdown, type OnApplicationBootstrap } from '@nestjs/common';
+import { uuidv7 } from 'uuidv7';
+import type { Caller } from '../common/caller.js';
+import { Cursors, type Page, type PageQuery } from '../common/page.js';
+import { Database, type Transaction } from '../database/database.js';
+import { Sweeper } from '../database/sweeper.js';
+import { CreditBound } from '../platform/credit-bound.js';
+import { UsersService } from '../users/users.service.js';
+import type { GrantCreditsDto } from './credit.dto.js';
+import { CreditsRepository, type GrantRow } from './credits.repository.js';
+
+const SWEEP_MS = 5_000;
+const BATCH = 500;
+
+/**
+ * Bonus credits: on top of a user's limit until they expire. Those that have expired grant nothing more, swept or not;
+ * tasks that they paid for stay.
+ */
+@Injectable()
+export class CreditsService implements OnApplicationBootstrap, BeforeApplicationShutdown {
+  private readonly sweeper: Sweeper;
+
+  constructor(
+    private readonly database: Database,
+    private readonly users: UsersService,
+    private readonly grants: CreditsRepository,
+    private readonly bound: CreditBound,
+    private readonly cursors: Cursors,
+  ) {
+    this.sweeper = new Sweeper(SWEEP_MS, async () => (await grants.sweep(BATCH)) >= BATCH);
+  }
+
+  /** @throws Problem not_found, credits_overprovisioned */
+  async grant(
+    reference: string,
+    { amount, reason, expiresAt }: GrantCreditsDto,
+    caller: Caller,
+    transaction?: Transaction,
+  ): Promise<GrantRow> {
+    const ownerId = await this.users.idOf(reference, caller, transaction);
+    const expiry = expiresAt === undefined || expiresAt === null ? null : new Date(expiresAt);
+    const grant = { id: uuidv7(), ownerId, amount, reason: reason ?? null, expiresAt: expiry };
+    return this.database.within(transaction, (tx) => this.bound.guard(tx, () => this.grants.insert(tx, grant)));
+  }
+
+  /** Newest first, expired ones too. @throws Problem not_found */
+  async list(reference: string, { cursor, limit }: PageQuery, caller: Caller): Promise<Page<GrantRow>> {
+    const ownerId = await this.users.idOf(reference, caller);
+    const list = `credits/${ownerId}`;
+    const before = cursor === undefined ? null : this.cursors.open(list, cursor);
+    const rows = await this.grants.list(ownerId, before, limit + 1);
+    return this.cursors.page(list, rows, limit, (row) => row.id);
+  }
+
+  onApplicationBootstrap(): void {
+    this.sweeper.start();
+  }
+
+  beforeApplicationShutdown(): Promise<void> {
+    return this.sweeper.stop();
+  }
+}

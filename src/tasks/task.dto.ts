@@ -1,0 +1,84 @@
+import { ApiPropertyOptional, PickType } from '@nestjs/swagger';
+import { Transform } from 'class-transformer';
+import { IsBoolean, IsString, Length } from 'class-validator';
+import { NewOwnedDto, OwnedPageQuery } from '../common/owner.js';
+import { IsStorable, MayBeMissing, MayBeNull } from '../common/text.js';
+import type { TaskRow } from './tasks.repository.js';
+
+/** A new task. All of it may be missing. */
+export class CreateTaskDto extends NewOwnedDto {
+  static readonly mayBeMissing = true;
+
+  /** For people */
+  @ApiPropertyOptional({ type: 'string', nullable: true, minLength: 1, maxLength: 256, example: 'Count the blankets' })
+  @MayBeNull()
+  @IsString()
+  @Length(1, 256)
+  @IsStorable()
+  title?: string | null;
+
+  /**
+   * `false` where it is missing
+   * @example false
+   */
+  @MayBeMissing()
+  @IsBoolean()
+  completed?: boolean;
+}
+
+/** Changes to a task; what is missing stays. A completed task still holds its credit. */
+export class UpdateTaskDto extends PickType(CreateTaskDto, ['title', 'completed']) {}
+
+export class ListTasksQuery extends OwnedPageQuery {
+  @ApiPropertyOptional({ type: 'boolean', description: 'Only those that are, or are not, completed' })
+  @MayBeMissing()
+  @Transform(({ value }: { value: unknown }) => (value === 'true' || value === 'false' ? value === 'true' : value))
+  @IsBoolean({ message: 'must be true or false' })
+  completed?: boolean;
+}
+
+/** Work that holds a credit of its owner for as long as it exists. */
+export class TaskResponse {
+  /** @example 019aa5d2-7c1e-7b1a-9d54-3f0f5a1f2b3c */
+  id!: string;
+
+  /**
+   * The id of the user it belongs to
+   * @example 019aa5d2-0000-7b1a-9d54-3f0f5a1f2b3c
+   */
+  owner!: string;
+
+  /** @example Count the blankets */
+  title!: string | null;
+
+  /** @example false */
+  completed!: boolean;
+
+  /** @example 2026-11-21T08:00:00.000Z */
+  createdAt!: string;
+
+  /** @example 2026-11-21T08:00:00.000Z */
+  updatedAt!: string;
+}
+
+/** One page of tasks, newest first. */
+export class TaskPage {
+  data!: TaskResponse[];
+
+  /**
+   * For `?cursor=`; null on the last page
+   * @example 2Zk4pQ0x3RkBof1ugjdyjr8j3zQrEbguLA
+   */
+  nextCursor!: string | null;
+}
+
+export function toTaskResponse(task: TaskRow): TaskResponse {
+  return {
+    id: task.id,
+    owner: task.ownerId,
+    title: task.title,
+    completed: task.completed,
+    createdAt: task.createdAt.toISOString(),
+    updatedAt: task.updatedAt.toISOString(),
+  };
+}

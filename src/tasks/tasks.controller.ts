@@ -1,0 +1,72 @@
+import { Body, Controller, Delete, Get, HttpCode, Param, Patch, Post, Query } from '@nestjs/common';
+import { ApiTags } from '@nestjs/swagger';
+import { Owned } from '../common/access.js';
+import { Fails } from '../common/api-docs.js';
+import { CurrentCaller, type Caller } from '../common/caller.js';
+import { IdPipe } from '../common/id.pipe.js';
+import { Paged } from '../common/page-link.js';
+import { mapPage } from '../common/page.js';
+import { Idempotency, type Attempt } from '../idempotency/idempotency.js';
+import { CurrentAttempt, Idempotent } from '../idempotency/idempotent.js';
+import { CreateTaskDto, ListTasksQuery, TaskPage, TaskResponse, UpdateTaskDto, toTaskResponse } from './task.dto.js';
+import { TasksService } from './tasks.service.js';
+
+@ApiTags('Tasks')
+@Controller('v1/tasks')
+export class TasksController {
+  constructor(
+    private readonly tasks: TasksService,
+    private readonly idempotency: Idempotency,
+  ) {}
+
+  /** Create a task; it holds one of its owner’s credits */
+  @Post()
+  @Owned()
+  @Idempotent()
+  @Fails('credits_exhausted', 'quota_exceeded', 'forbidden', 'not_found', 'overloaded')
+  async create(
+    @Body() dto: CreateTaskDto,
+    @CurrentCaller() caller: Caller,
+    @CurrentAttempt() attempt: Attempt,
+  ): Promise<TaskResponse> {
+    return this.idempotency.respond(attempt, async (tx) => toTaskResponse(await this.tasks.create(dto, caller, tx)));
+  }
+
+  /** List tasks, newest first */
+  @Get()
+  @Owned()
+  @Paged()
+  @Fails('validation_failed', 'forbidden', 'not_found')
+  async list(@Query() query: ListTasksQuery, @CurrentCaller() caller: Caller): Promise<TaskPage> {
+    return mapPage(await this.tasks.list(query, caller), toTaskResponse);
+  }
+
+  /** Read a task */
+  @Get(':id')
+  @Owned()
+  @Fails('not_found')
+  async get(@Param('id', IdPipe) id: string, @CurrentCaller() caller: Caller): Promise<TaskResponse> {
+    return toTaskResponse(await this.tasks.get(id, caller));
+  }
+
+  /** Change a task; completed, it still holds its credit */
+  @Patch(':id')
+  @Owned()
+  @Fails('not_found')
+  async update(
+    @Param('id', IdPipe) id: string,
+    @Body() dto: UpdateTaskDto,
+    @CurrentCaller() caller: Caller,
+  ): Promise<TaskResponse> {
+    return toTaskResponse(await this.tasks.update(id, dto, caller));
+  }
+
+  /** Delete a task; its credit is given back */
+  @Delete(':id')
+  @Owned()
+  @HttpCode(204)
+  @Fails('not_found')
+  async delete(@Param('id', IdPipe) id: string, @CurrentCaller() caller: Caller): Promise<void> {
+    await this.tasks.delete(id, caller);
+  }
+}

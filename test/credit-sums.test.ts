@@ -1,0 +1,367 @@
+import { Fleet, tally } from './support/fleet.js';
+import { uniqueName, type Answer } from './support/api.js';
+import { sizeOf } from './support/load.js';
+import { expectSound, recounted } from './support/platform.js';
+import { Random, seeds } from './support/random.js';
+
+/**
+ * All that changes what users' credits add up to, in an order that a seed gives, against a model; and at once. By default in
+ * small; the whole takes SEEDS=10 STEPS=300 CHANGES=2000, and one seed again SEED=17.
+ */
+const SEEDS = seeds(sizeOf('SEEDS', 2));
+const STEPS = sizeOf('STEPS', 60);
+const CHANGES = sizeOf('CHANGES', 240);
+
+const PASSWORD = 'Unguessable-7';
+
+let fleet: Fleet;
+
+beforeAll(async () => {
+  fleet = await Fleet.start(2);
+});
+
+afterAll(async () => {
+  await fleet.stop();
+});
+
+afterEach(async () => {
+  await fleet.admin().patch('/v1/platform', { totalObjects: null, creditOverprovisioning: false, defaultPlan: null });
+  await fleet.query(`DELETE FROM users WHERE username <> 'admin'`);
+  await fleet.query('DELETE FROM plans');
+});
+
+/** Undefined: nothing is said. Null: unlimited. */
+type Amount = number | null | undefined;
+
+interface ModelUser {
+  own: Amount;
+  plan: string | null;
+  grants: { id: string; amount: number; isOver: boolean }[];
+}
+
+/** What credits add up to, as the contract says. */
+class CreditModel {
+  readonly users = new Map<string, ModelUser>();
+  readonly plans = new Map<string, Amount>();
+  defaultPlan: string | null = null;
+  totalObjects: number | null = null;
+  mayOverprovision = false;
+
+  creditsOf({ own, plan, grants }: ModelUser): number | null {
+    const said = own === undefined ? (plan === null ? undefined : this.plans.get(plan)) : own;
+    if (said === undefined || said === null) return null;
+    return grants.reduce((sum, { amount, isOver }) => sum + (isOver ? 0 : amount), said);
+  }
+
+  get granted(): number {
+    return [...this.users.values()].reduce((sum, user) => sum + (this.creditsOf(user) ?? 0), 0);
+  }
+
+  get isAboveBound(): boolean {
+    return this.totalObjects !== null && !this.mayOverprovision && this.granted > this.totalObjects;
+  }
+
+  /** With the administrator. */
+  get isFull(): boolean {
+    return this.totalObjects !== null && this.users.size + 1 >= this.totalObjects;
+  }
+}
+
+/** What is sent, and what it does to the model; `undo` takes that back. */
+interface Change {
+  name: string;
+  send: () => Promise<Answer>;
+  apply: (answer: Answer) => void;
+  undo: () => void;
+  /** Whether it is refused before the sum is looked at. */
+  refusal?: string;
+  /** Whether it can raise the sum only by lowering the bound. */
+  isOfBound?: boolean;
+}
+
+/** Changes of a seed. */
+class Changes {
+  private turn = 0;
+
+  constructor(
+    private readonly random: Random,
+    private readonly model: CreditModel,
+  ) {}
+
+  next(): Change {
+    const { random, model } = this;
+    const what = random.below(100);
+    const user = random.pick([...model.users.keys()]);
+    if (model.users.size < 3 || what < 10) return this.makeUser();
+    const plan = random.pick([...model.plans.keys()]);
+    if (what < 14) return this.deleteUser(user);
+    if (what < 28) return this.setOwn(user, this.amount(), 'PATCH');
+    if (what < 36) return this.setOwn(user, this.amount(), 'PUT');
+    if (what < 44) return this.setOwn(user, undefined, 'DELETE');
+    if (what < 54) return this.choosePlan(user, random.chance(30) ? null : plan);
+    if (what < 68) return this.grant(user);
+    if (what < 80) return this.limitPlan(plan);
+    if (what < 86) return this.renamePlan(plan);
+    if (what < 90) return this.chooseDefault(random.chance(30) ? null : plan);
+    return this.bound();
+  }
+
+  get admin() {
+    return fleet.admin(this.turn++);
+  }
+
+  amount(): number | null {
+    return this.random.chance(15) ? null : this.random.below(12);
+  }
+
+  private makeUser(): Change {
+    const { model, random } = this;
+    const plan = random.chance(40) ? random.pick([null, ...model.plans.keys()]) : undefined;
+    const credits = random.chance(50) ? this.amount() : undefined;
+    const fields = { ...(plan === undefined ? {} : { plan }), ...(credits === undefined ? {} : { credits }) };
+    let id = '';
+    return {
+      name: `POST user ${JSON.stringify(fields)}`,
+      send: () => this.admin.post('/v1/users', { username: uniqueName(), password: PASSWORD, ...fields }),
+      apply: ({ body }) => {
+        id = body.id ?? 'refused';
+        model.users.set(id, {
+          own: credits,
+          plan: plan === undefined ? model.defaultPlan : (plan ?? null),
+          grants: [],
+        });
+      },
+      undo: () => model.users.delete(id),
+      ...(model.isFull ? { refusal: 'quota_exceeded' } : {}),
+    };
+  }
+
+  private deleteUser(id: string): Change {
+    const { users } = this.model;
+    const user = users.get(id)!;
+    return {
+      name: 'DELETE user',
+      send: () => this.admin.delete(`/v1/users/${id}`),
+      apply: () => users.delete(id),
+      undo: () => users.set(id, user),
+    };
+  }
+
+  private setOwn(id: string, own: Amount, how: string): Change {
+    const user = this.model.users.get(id)!;
+    const before = user.own;
+    const path = `/v1/users/${id}`;
+    return {
+      name: `${how} credits ${String(own)}`,
+      send: () => {
+        if (how === 'PATCH') return this.admin.patch(path, { credits: own });
+        return how === 'PUT'
+          ? this.admin.put(`${path}/quotas/tasks`, { limit: own })
+          : this.admin.delete(`${path}/quotas/tasks`);
+      },
+      apply: () => (user.own = own),
+      undo: () => (user.own = before),
+    };
+  }
+
+  private choosePlan(id: string, plan: string | null): Change {
+    const user = this.model.users.get(id)!;
+    const before = { ...user };
+    const credits = this.random.chance(20) ? this.amount() : undefined;
+    return {
+      name: `PATCH plan ${String(plan)}, credits ${String(credits)}`,
+      send: () => this.admin.patch(`/v1/users/${id}`, { plan, ...(credits === undefined ? {} : { credits }) }),
+      apply: () => Object.assign(user, { plan }, credits === undefined ? {} : { own: credits }),
+      undo: () => Object.assign(user, before),
+    };
+  }
+
+  private grant(id: string): Change {
+    const user = this.model.users.get(id)!;
+    const amount = 1 + this.random.below(8);
+    const expiresAt = this.random.chance(50) ? '2999-01-01T00:00:00Z' : null;
+    return {
+      name: `POST grant ${String(amount)}`,
+      send: () => this.admin.post(`/v1/users/${id}/credits`, { amount, expiresAt }),
+      apply: ({ body }) => user.grants.push({ id: body.id, amount, isOver: false }),
+      undo: () => user.grants.pop(),
+    };
+  }
+
+  private limitPlan(plan: string): Change {
+    const { plans } = this.model;
+    const before = plans.get(plan);
+    const amount = this.random.chance(15) ? undefined : this.amount();
+    const other = { meter: 'resources', limit: 7 };
+    const limits = [other, ...(amount === undefined ? [] : [{ meter: 'tasks', limit: amount }])];
+    return {
+      name: `PATCH limit of plan ${String(amount)}`,
+      send: () => this.admin.patch(`/v1/plans/${plan}`, { limits }),
+      apply: () => plans.set(plan, amount),
+      undo: () => plans.set(plan, before),
+    };
+  }
+
+  private renamePlan(plan: string): Change {
+    const { model } = this;
+    const slug = uniqueName();
+    return {
+      name: 'PATCH name of plan',
+      send: () => this.admin.patch(`/v1/plans/${plan}`, { slug }),
+      apply: () => {
+        model.plans.set(slug, model.plans.get(plan));
+        model.plans.delete(plan);
+        for (const user of model.users.values()) if (user.plan === plan) user.plan = slug;
+        if (model.defaultPlan === plan) model.defaultPlan = slug;
+      },
+      undo: () => undefined,
+    };
+  }
+
+  private chooseDefault(plan: string | null): Change {
+    return {
+      name: `PATCH default plan ${String(plan)}`,
+      send: () => this.admin.patch('/v1/platform', { defaultPlan: plan }),
+      apply: () => (this.model.defaultPlan = plan),
+      undo: () => undefined,
+    };
+  }
+
+  private bound(): Change {
+    const { model, random } = this;
+    const { totalObjects, mayOverprovision } = model;
+    const bound = random.chance(30) ? null : Math.max(0, model.granted - 6 + random.below(30));
+    const flag = random.chance(30);
+    return {
+      name: `PATCH platform ${String(bound)} ${String(flag)}`,
+      send: () => this.admin.patch('/v1/platform', { totalObjects: bound, creditOverprovisioning: flag }),
+      apply: () => Object.assign(model, { totalObjects: bound, mayOverprovision: flag }),
+      undo: () => Object.assign(model, { totalObjects, mayOverprovision }),
+      isOfBound: true,
+    };
+  }
+}
+
+async function expectSums(granted: number): Promise<void> {
+  await expectSound(fleet);
+  const { kept, made } = await recounted(fleet);
+  expect(kept).toEqual(made);
+  const { credits } = (await fleet.admin().get('/v1/metrics')).body;
+  expect(credits.granted).toBe(granted);
+}
+
+test.each(SEEDS)(
+  'the credits of all are what those of each add up to, at every step (seed %i)',
+  async (seed) => {
+    const random = new Random(seed);
+    const model = new CreditModel();
+    const changes = new Changes(random, model);
+    for (const limit of [undefined, 3, 5]) {
+      model.plans.set(await fleet.makePlan(limit === undefined ? [] : [{ meter: 'tasks', limit }]), limit);
+    }
+    const done: string[] = [];
+    for (let step = 0; step < STEPS; step++) {
+      if (random.chance(12)) {
+        // Time goes by: some grants expire; some of those are swept.
+        const grants = [...model.users.values()].flatMap((user) => user.grants).filter(({ isOver }) => !isOver);
+        const over = grants.filter(() => random.chance(50));
+        for (const grant of over) grant.isOver = true;
+        await fleet.query(`UPDATE credit_grants SET expires_at = now() - interval '1 ms' WHERE id = ANY($1)`, [
+          over.map(({ id }) => id),
+        ]);
+        if (random.chance(50)) await fleet.query('SELECT sweep_grants($1)', [1 + random.below(3)]);
+        done.push(`${String(over.length)} grants expire`);
+      }
+      const before = model.granted;
+      const change = changes.next();
+      const answer = await change.send();
+      change.apply(answer);
+      // Lowering is always allowed.
+      const isTooMuch = model.isAboveBound && (change.isOfBound === true || model.granted > before);
+      const code = change.refusal ?? (isTooMuch ? 'credits_overprovisioned' : undefined);
+      if (code !== undefined) change.undo();
+      done.push(`${change.name}: ${String(answer.status)}`);
+      const { credits } = (await fleet.admin(step).get('/v1/metrics')).body;
+      // With what was done before, for whoever looks for the cause.
+      expect({ done, seed, code: answer.body.code, granted: credits.granted }).toEqual({
+        ...{ done, seed, code, granted: model.granted },
+      });
+      if (step % 10 === 9) await expectSums(model.granted);
+    }
+    for (const [id, user] of model.users) {
+      const { body } = await fleet.admin().get(`/v1/metrics/users/${id}`);
+      expect({ seed, credits: body.credits }).toEqual({ seed, credits: model.creditsOf(user) });
+    }
+    await expectSums(model.granted);
+  },
+  600_000,
+);
+
+test(`${CHANGES} changes of every kind at once, on two processes: the sums are right, and nothing fails`, async () => {
+  const random = new Random(CHANGES);
+  const plans: string[] = [];
+  for (const limit of [2, 4, null]) plans.push(await fleet.makePlan([{ meter: 'tasks', limit }]));
+  const users: string[] = [];
+  for (let i = 0; i < 8; i++) users.push(await fleet.makeUser(i % 2 ? { plan: plans[i % 3]! } : {}));
+  const codes: string[] = [];
+  let left = CHANGES;
+  const lanes = Array.from({ length: 8 }, async (_, lane) => {
+    const admin = fleet.admin(lane);
+    while (left-- > 0) {
+      const [user, plan, amount] = [random.pick(users), random.below(plans.length), random.below(10)];
+      const path = `/v1/users/${user}`;
+      const limits = [{ meter: 'tasks', limit: amount }];
+      const kinds: [share: number, send: () => Promise<Answer>][] = [
+        [
+          10,
+          () =>
+            admin.post('/v1/users', { username: uniqueName(), password: PASSWORD, plan: plans[plan], credits: amount }),
+        ],
+        [4, () => admin.delete(path)],
+        [12, () => admin.patch(path, { credits: amount })],
+        [8, () => admin.patch(path, { plan: random.chance(30) ? null : plans[plan] })],
+        [6, () => admin.patch(path, { plan: plans[plan], credits: amount })],
+        [8, () => admin.put(`${path}/quotas/tasks`, { limit: random.chance(20) ? null : amount })],
+        [8, () => admin.delete(`${path}/quotas/tasks`)],
+        [12, () => admin.post(`${path}/credits`, { amount: amount + 1 })],
+        [6, () => admin.patch(`/v1/plans/${plans[plan]!}`, { limits })],
+        [12, () => admin.post('/v1/tasks', { owner: user })],
+        [4, () => admin.post('/v1/resources', { owner: user, value: 'x' })],
+        [4, () => admin.put(`/v1/store/k${String(amount)}?owner=${user}`, 1)],
+      ];
+      const of = kinds.flatMap(([share, send]) => Array.from({ length: share }, () => send));
+      const { status, body } = await random.pick(of)();
+      codes.push(`${String(status)} ${body.code ?? ''}`.trim());
+      // Users who came, by name in place of those who went.
+      if (status === 201 && body.username !== undefined) users[random.below(users.length)] = body.id;
+    }
+  });
+  let isOver = false;
+  const disturb = async (): Promise<void> => {
+    for (let i = 0; !isOver; i++) {
+      await fleet.query(
+        `UPDATE credit_grants SET expires_at = now() WHERE counted AND id IN (SELECT id FROM credit_grants ORDER BY id DESC LIMIT 2)`,
+      );
+      await fleet.query('SELECT sweep_grants(2)');
+      const slug = uniqueName();
+      const place = i % plans.length;
+      const { status, body } = await fleet.admin(i).patch(`/v1/plans/${plans[place]!}`, { slug });
+      codes.push(`${String(status)} ${body.code ?? ''}`.trim());
+      if (status === 200) plans[place] = slug;
+    }
+  };
+  await Promise.all([Promise.all(lanes).finally(() => (isOver = true)), disturb()]);
+  // A plan that was renamed meanwhile is no plan, a user that went is none.
+  const strange = (code: string): boolean =>
+    !/^(20[014]|400 validation_failed|402 credits_exhausted|404 not_found)/.test(code);
+  expect({ codes: tally(codes), strange: codes.filter(strange) }).toMatchObject({ strange: [] });
+  const [{ sum }] = await fleet.query(`
+    SELECT coalesce(sum(CASE WHEN said >= 0 THEN said + bonus END), 0)::int AS sum FROM (
+      SELECT coalesce(q.limits[1], p.limits[1]) AS said,
+        (SELECT coalesce(sum(amount), 0) FROM credit_grants g
+          WHERE g.owner_id = u.id AND (expires_at IS NULL OR expires_at > now())) AS bonus
+      FROM users u LEFT JOIN quotas q ON q.owner_id = u.id AND q.meter = 'tasks'
+      LEFT JOIN plan_limits p ON p.plan = u.plan AND p.meter = 'tasks'
+    ) s`);
+  await expectSums(sum);
+}, 600_000);

@@ -1,0 +1,752 @@
+import pg from 'pg';
+import { expectProblem, inOneMinute, uniqueName, type Account, type Api } from './support/api.js';
+import { Fleet, call, expectDone } from './support/fleet.js';
+import { load } from './support/load.js';
+import { expire } from './support/store.js';
+
+const HOUR_MS = 3_600_000;
+const DAY_MS = 24 * HOUR_MS;
+
+interface Point {
+  at: string;
+  granted: number;
+  denied: number;
+}
+
+let fleet: Fleet;
+let admin: Api;
+
+beforeAll(async () => {
+  fleet = await Fleet.start(1);
+  admin = fleet.admin();
+});
+
+/** What exists in one test is in no other's sums. */
+afterEach(async () => {
+  await fleet.query(`DELETE FROM users WHERE username <> 'admin'`);
+});
+
+afterAll(async () => {
+  await fleet.stop();
+});
+
+async function read(path: string, as = admin): Promise<any> {
+  return expectDone(await as.get(`/v1/metrics${path}`)).body;
+}
+
+const ofUser = (user: string): Promise<any> => read(`/users/${user}`);
+
+async function makeTasks(owner: string, count: number, completed = 0): Promise<string[]> {
+  const ids: string[] = [];
+  for (let i = 0; i < count; i++) {
+    ids.push(expectDone(await admin.post('/v1/tasks', { owner, title: 't', completed: i < completed })).body.id);
+  }
+  return ids;
+}
+
+async function makeResources(owner: string, count: number): Promise<string[]> {
+  const ids: string[] = [];
+  for (let i = 0; i < count; i++)
+    ids.push(expectDone(await admin.post('/v1/resources', { owner, value: 'x' })).body.id);
+  return ids;
+}
+
+async function writeEntries(owner: string, count: number, first = 0): Promise<void> {
+  const entries = Array.from({ length: count }, (_, i) => ({ key: `k${first + i}`, value: 'abc' }));
+  expectDone(await admin.post('/v1/store/write', { owner, entries }));
+}
+
+/** So many calls, one after the other, with a key. */
+async function makeCalls(key: { key: string }, slug: string, count: number): Promise<number[]> {
+  const statuses: number[] = [];
+  let left = count;
+  await load(fleet.servers, 1, () =>
+    left-- > 0 ? { text: call(key, slug), heard: ({ status }) => statuses.push(status) } : undefined,
+  );
+  return statuses;
+}
+
+async function setCredits(owner: string, credits: number | null): Promise<void> {
+  expectDone(await admin.patch(`/v1/users/${owner}`, { credits }));
+}
+
+async function grant(owner: string, amount: number, expiresAt?: string): Promise<string> {
+  return expectDone(await admin.post(`/v1/users/${owner}/credits`, { amount, expiresAt })).body.id;
+}
+
+describe('the platform in numbers', () => {
+  test('has what exists, as it is made, deleted, and expires', async () => {
+    const before = await read('');
+    const since = async (): Promise<object> => {
+      const { users, objects } = await read('');
+      const grown = Object.entries<number>(objects).map(([kind, count]) => [kind, count - before.objects[kind]]);
+      return { allUsers: users - before.users, ...Object.fromEntries(grown) };
+    };
+    expect(await since()).toEqual({ allUsers: 0, total: 0, users: 0, tasks: 0, resources: 0, storeEntries: 0 });
+    const [one, two] = [await fleet.makeUser(), await fleet.makeUser()];
+    const tasks = await makeTasks(one, 3, 1);
+    await makeTasks(two, 2);
+    const resources = await makeResources(two, 4);
+    await writeEntries(one, 5);
+    await writeEntries(two, 1);
+    // Written again it is the same one.
+    expectDone(await admin.put(`/v1/store/k0?owner=${one}`, 'another'));
+    expect(await since()).toEqual({ allUsers: 2, total: 17, users: 2, tasks: 5, resources: 4, storeEntries: 6 });
+    expectDone(await admin.delete(`/v1/tasks/${tasks[0]}`));
+    expect((await admin.delete(`/v1/tasks/${tasks[0]}`)).status).toBe(404);
+    expectDone(await admin.delete(`/v1/resources/${resources[0]}`));
+    expectDone(await admin.post('/v1/store/delete', { owner: one, keys: ['k1', 'none'] }));
+    expectDone(await admin.delete(`/v1/store/k2?owner=${one}`));
+    expectDone(await admin.patch(`/v1/tasks/${tasks[1]}`, { completed: true }));
+    expect(await since()).toEqual({ allUsers: 2, total: 13, users: 2, tasks: 4, resources: 3, storeEntries: 4 });
+    await expire(fleet, one, ['k3', 'k4']);
+    expect(await since()).toEqual({ allUsers: 2, total: 11, users: 2, tasks: 4, resources: 3, storeEntries: 2 });
+    expectDone(await admin.delete(`/v1/users/${two}`));
+    expect(await since()).toEqual({ allUsers: 1, total: 4, users: 1, tasks: 2, resources: 0, storeEntries: 1 });
+    expectDone(await admin.delete(`/v1/users/${one}`));
+    expect(await since()).toEqual({ allUsers: 0, total: 0, users: 0, tasks: 0, resources: 0, storeEntries: 0 });
+  });
+
+  test('has nothing of what was refused, or rolled back', async () => {
+    const owner = await fleet.makeUser();
+    await setCredits(owner, 1);
+    await fleet.setQuota(owner, 'resources', 1);
+    await fleet.setQuota(owner, 'store.entries', 1);
+    await makeTasks(owner, 1);
+    await makeResources(owner, 1);
+    await writeEntries(owner, 1);
+    const { objects } = await read('');
+    expect((await admin.post('/v1/tasks', { owner })).status).toBe(402);
+    expect((await admin.post('/v1/resources', { owner, value: 'x' })).status).toBe(403);
+    const { body } = await admin.post('/v1/store/write', { owner, entries: [{ key: 'new', value: 1 }] });
+    expect(body.results?.[0].status ?? body.code).not.toBe('written');
+    const atomic = {
+      owner,
+      atomic: true,
+      entries: [
+        { key: 'a', value: 1 },
+        { key: 'b', value: 1 },
+      ],
+    };
+    expect((await admin.post('/v1/store/write', atomic)).status).toBe(403);
+    const taken = { username: 'admin', password: 'Unguessable-7' };
+    expect((await admin.post('/v1/users', taken)).status).toBe(409);
+    expect((await read('')).objects).toEqual(objects);
+  });
+
+  test('has all finite credits: of users, of plans, and of grants that have not expired', async () => {
+    const before = (await read('')).credits;
+    const granted = async (): Promise<number> => (await read('')).credits.granted - before.granted;
+    const plan = await fleet.makePlan([{ meter: 'tasks', limit: 20 }]);
+    const open = await fleet.makePlan([{ meter: 'tasks', limit: null }]);
+    const [own, planned, unlimited, unsaid] = [
+      await fleet.makeUser(),
+      await fleet.makeUser({ plan }),
+      await fleet.makeUser({ plan: open }),
+      await fleet.makeUser(),
+    ];
+    await setCredits(own, 100);
+    expect(await granted()).toBe(120);
+    await grant(own, 7);
+    await grant(planned, 3);
+    await grant(unlimited, 1_000);
+    await grant(unsaid, 1_000);
+    expect(await granted()).toBe(130);
+    const passing = await grant(own, 50, new Date(Date.now() + HOUR_MS).toISOString());
+    expect(await granted()).toBe(180);
+    await fleet.query(`UPDATE credit_grants SET expires_at = now() WHERE id = $1`, [passing]);
+    expect(await granted()).toBe(130);
+    // Those of a plan for each who has it, and for whoever gets it.
+    expectDone(await admin.patch(`/v1/plans/${plan}`, { limits: [{ meter: 'tasks', limit: 25 }] }));
+    expect(await granted()).toBe(135);
+    expectDone(await admin.patch(`/v1/users/${unsaid}`, { plan }));
+    expect(await granted()).toBe(1_160);
+    await setCredits(unsaid, null);
+    expect(await granted()).toBe(135);
+    expectDone(await admin.delete(`/v1/users/${planned}`));
+    expect(await granted()).toBe(107);
+    await makeTasks(own, 2);
+    expect((await read('')).credits.used - before.used).toBe(2);
+    await setCredits(own, 0);
+    expect(await granted()).toBe(7);
+    expectDone(await admin.delete(`/v1/users/${own}`));
+    expect(await granted()).toBe(0);
+    expect((await read('')).credits.used).toBe(before.used);
+  });
+
+  test('has the calls that were ever granted and refused, also of what is gone', async () => {
+    const before = (await read('')).calls;
+    const slug = await admin.createApi();
+    const owner = await fleet.makeUser();
+    await fleet.setQuota(owner, `api:${slug}`, 2);
+    const [key, other] = [await fleet.makeKey(owner), await fleet.makeKey(owner)];
+    expect(await makeCalls(key, slug, 3)).toEqual([200, 200, 429]);
+    expect(await makeCalls(other, 'api1', 2)).toEqual([200, 200]);
+    expectDone(await admin.post('/v1/verify', { key: key.key, api: 'api2', cost: 11 }));
+    expectDone(await admin.post('/v1/verify', { key: key.key, api: 'api2', cost: 1_000, dryRun: true }));
+    // Neither an unknown key nor a scope or an API that is not there is a call that a limit refused.
+    const narrow = await fleet.makeKey(owner, { scopes: ['api3'] });
+    expect(await makeCalls(narrow, 'api1', 1)).toEqual([403]);
+    expect(await makeCalls(key, 'none', 1)).toEqual([404]);
+    const after = { granted: before.granted + 15, denied: before.denied + 1 };
+    expect((await read('')).calls).toEqual(after);
+    expectDone(await admin.delete(`/v1/keys/${key.id}`));
+    expectDone(await admin.delete(`/v1/apis/${slug}`));
+    expectDone(await admin.delete(`/v1/users/${owner}`));
+    expect((await read('')).calls).toEqual(after);
+  });
+});
+
+describe('a user in numbers', () => {
+  test('is read by the user itself under all its names, and by administrators', async () => {
+    const user = await admin.createUser({ email: `${uniqueName()}@example.com`, credits: 5 });
+    const { email } = (await admin.as(user).get('/v1/users/me')).body;
+    await makeTasks(user.id, 3, 2);
+    await makeResources(user.id, 2);
+    await writeEntries(user.id, 2);
+    const numbers = {
+      credits: 5,
+      remainingCredits: 2,
+      tasks: { total: 3, completed: 2 },
+      resources: 2,
+      // k0 and k1, each with "abc".
+      store: { entries: 2, bytes: 14 },
+      calls: { granted: 0, denied: 0, byApi: {} },
+    };
+    for (const name of ['me', 'ME', user.id, user.username, user.username.toUpperCase(), email]) {
+      expect(await read(`/users/${encodeURIComponent(name)}`, admin.as(user))).toMatchObject(numbers);
+    }
+    for (const name of [user.id, user.username, email]) {
+      expect(await ofUser(encodeURIComponent(name))).toMatchObject(numbers);
+    }
+    expect(Object.keys(await ofUser('me')).sort()).toEqual([...Object.keys(numbers), 'requests'].sort());
+  });
+
+  test('is told to no stranger, whether there is such a user or not; and who is unknown is so to administrators', async () => {
+    const [one, two] = [await admin.createUser(), await admin.createUser()];
+    const nobody = '019aa5d2-7c1e-7b1a-9d54-3f0f5a1f2b3c';
+    for (const who of [two.id, two.username, 'admin', nobody, 'nobody', 'nobody@example.com', '%00', 'a'.repeat(300)]) {
+      expectProblem(await admin.as(one).get(`/v1/metrics/users/${who}`), 403, 'forbidden');
+    }
+    for (const who of [nobody, 'nobody', 'nobody@example.com']) {
+      expectProblem(await admin.get(`/v1/metrics/users/${who}`), 404, 'not_found');
+    }
+    expectProblem(await admin.as(one).get('/v1/metrics/users/me?by=tasks'), 400, 'validation_failed');
+    expectDone(await admin.delete(`/v1/users/${two.id}`));
+    expectProblem(await admin.get(`/v1/metrics/users/${two.id}`), 404, 'not_found');
+  });
+
+  test('has its credits: its own, else its plan’s, and what it was granted on top', async () => {
+    const plan = await fleet.makePlan([{ meter: 'tasks', limit: 10 }]);
+    const owner = await fleet.makeUser();
+    const credits = async (): Promise<unknown> => {
+      const numbers = await ofUser(owner);
+      return [numbers.credits, numbers.remainingCredits];
+    };
+    expect(await credits()).toEqual([null, null]);
+    await grant(owner, 5);
+    expect(await credits()).toEqual([null, null]);
+    expectDone(await admin.patch(`/v1/users/${owner}`, { plan }));
+    expect(await credits()).toEqual([15, 15]);
+    await makeTasks(owner, 4, 4);
+    expect(await credits()).toEqual([15, 11]);
+    await setCredits(owner, 1);
+    expect(await credits()).toEqual([6, 2]);
+    await setCredits(owner, 0);
+    // More than it has now: nothing goes, and nothing remains.
+    await fleet.query('UPDATE credit_grants SET expires_at = now() WHERE owner_id = $1', [owner]);
+    expect(await credits()).toEqual([0, 0]);
+    expect((await ofUser(owner)).tasks).toEqual({ total: 4, completed: 4 });
+    await setCredits(owner, null);
+    expect(await credits()).toEqual([null, null]);
+    await setCredits(owner, Number.MAX_SAFE_INTEGER);
+    await grant(owner, Number.MAX_SAFE_INTEGER);
+    expect(await credits()).toEqual([Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER - 4]);
+  });
+
+  test('has what it holds, less what expired', async () => {
+    const owner = await fleet.makeUser();
+    await writeEntries(owner, 4);
+    await expire(fleet, owner, ['k0']);
+    expect((await ofUser(owner)).store).toEqual({ entries: 3, bytes: 21 });
+    expectDone(await admin.delete(`/v1/store/k1?owner=${owner}`));
+    expect((await ofUser(owner)).store).toEqual({ entries: 2, bytes: 14 });
+    await expire(fleet, owner);
+    expect((await ofUser(owner)).store).toEqual({ entries: 0, bytes: 0 });
+    await writeEntries(owner, 1);
+    expect((await ofUser(owner)).store).toEqual({ entries: 1, bytes: 7 });
+  });
+
+  test('has its calls by API, of keys and APIs that are gone as well', async () => {
+    const slug = await admin.createApi();
+    const owner = await fleet.makeUser();
+    await fleet.setQuota(owner, 'api:*', 6);
+    const [key, gone] = [await fleet.makeKey(owner), await fleet.makeKey(owner)];
+    await makeCalls(key, 'api1', 2);
+    await makeCalls(gone, 'api1', 1);
+    await makeCalls(gone, slug, 3);
+    await makeCalls(key, 'api2', 1);
+    const calls = {
+      granted: 6,
+      denied: 1,
+      byApi: { api1: { granted: 3, denied: 0 }, [slug]: { granted: 3, denied: 0 }, api2: { granted: 0, denied: 1 } },
+    };
+    expect((await ofUser(owner)).calls).toEqual(calls);
+    expectDone(await admin.delete(`/v1/keys/${gone.id}`));
+    expectDone(await admin.delete(`/v1/apis/${slug}`));
+    expect((await ofUser(owner)).calls).toEqual(calls);
+    // Of another user's there is nothing in it.
+    expect((await ofUser(await fleet.makeUser())).calls).toEqual({ granted: 0, denied: 0, byApi: {} });
+  });
+});
+
+describe('those who have most', () => {
+  const top = async (by: string, limit?: number): Promise<[rank: number, id: string, value: number][]> => {
+    const { data } = await read(`/top?by=${by}${limit === undefined ? '' : `&limit=${limit}`}`);
+    return data.map(({ rank, user, value }: any) => [rank, user.id, value]);
+  };
+
+  test('of tasks: of u1 to u11 with 1 to 11 and an earlier one with 10, u11, the earlier one, u10, u9, … u3', async () => {
+    const earlier = await fleet.makeUser();
+    const users: string[] = [];
+    for (let i = 1; i <= 11; i++) users.push(await fleet.makeUser());
+    for (const [i, user] of users.entries()) await makeTasks(user, i + 1, i % 2);
+    // The last to have them.
+    await makeTasks(earlier, 10);
+    const u = (i: number): string => users[i - 1]!;
+    const ten = [u(11), earlier, u(10), u(9), u(8), u(7), u(6), u(5), u(4), u(3)];
+    const values = [11, 10, 10, 9, 8, 7, 6, 5, 4, 3];
+    const expected = ten.map((user, i) => [i + 1, user, values[i]]);
+    expect(await top('tasks')).toEqual(expected);
+    expect(await top('tasks', 10)).toEqual(expected);
+    expect((await read('/top')).data).toHaveLength(10);
+    expect(await top('tasks', 3)).toEqual(expected.slice(0, 3));
+    expect(await top('tasks', 1)).toEqual(expected.slice(0, 1));
+    expect(await top('tasks', 100)).toEqual([...expected, [11, u(2), 2], [12, u(1), 1]]);
+    // As tasks go, and users.
+    const { data } = (await admin.get(`/v1/tasks?owner=${u(1)}`)).body;
+    expectDone(await admin.delete(`/v1/tasks/${data[0].id}`));
+    expectDone(await admin.delete(`/v1/users/${u(11)}`));
+    const rest = await top('tasks', 100);
+    expect(rest.map(([, user]) => user)).toEqual([...ten.slice(1), u(2)]);
+    expect(rest.map(([rank]) => rank)).toEqual(rest.map((_each, i) => i + 1));
+  });
+
+  test('of resources and store entries; who has none is not there', async () => {
+    const [one, two, three, none] = [
+      await fleet.makeUser(),
+      await fleet.makeUser(),
+      await fleet.makeUser(),
+      await fleet.makeUser(),
+    ];
+    const [gone] = await makeResources(none, 1);
+    expectDone(await admin.delete(`/v1/resources/${gone}`));
+    await makeResources(two, 3);
+    await makeResources(three, 3);
+    await makeResources(one, 2);
+    expect(await top('resources')).toEqual([
+      [1, two, 3],
+      [2, three, 3],
+      [3, one, 2],
+    ]);
+    await writeEntries(one, 6);
+    await writeEntries(two, 3);
+    await writeEntries(three, 2);
+    await writeEntries(none, 1);
+    expect(await top('storeEntries', 2)).toEqual([
+      [1, one, 6],
+      [2, two, 3],
+    ]);
+    await expire(fleet, one, ['k0', 'k1', 'k2', 'k3']);
+    await expire(fleet, none);
+    expect(await top('storeEntries')).toEqual([
+      [1, two, 3],
+      [2, one, 2],
+      [3, three, 2],
+    ]);
+    expect(await top('storeEntries', 1)).toEqual([[1, two, 3]]);
+    expectDone(await admin.post('/v1/store/delete', { owner: two, keys: ['k0', 'k1', 'k2'] }));
+    expect(await top('storeEntries')).toEqual([
+      [1, one, 2],
+      [2, three, 2],
+    ]);
+  });
+
+  test('of store entries where many have some that expired', async () => {
+    const users: string[] = [];
+    for (let i = 0; i < 8; i++) users.push(await fleet.makeUser());
+    for (const user of users.slice(0, 6)) {
+      await writeEntries(user, 20);
+      await expire(
+        fleet,
+        user,
+        Array.from({ length: 19 }, (_, i) => `k${i}`),
+      );
+    }
+    await writeEntries(users[6]!, 3);
+    await writeEntries(users[7]!, 2);
+    expect(await top('storeEntries', 3)).toEqual([
+      [1, users[6], 3],
+      [2, users[7], 2],
+      [3, users[0], 1],
+    ]);
+  });
+
+  test('of calls, as soon as they were answered', async () => {
+    const users: string[] = [];
+    for (let i = 0; i < 4; i++) users.push(await fleet.makeUser());
+    const [one, two, three, none] = users as [string, string, string, string];
+    await fleet.setQuota(none, 'api:*', 0);
+    const keys = new Map<string, { id: string; key: string }>();
+    for (const user of users) keys.set(user, await fleet.makeKey(user));
+    const use = (user: string, count: number): Promise<unknown> => makeCalls(keys.get(user)!, 'api1', count);
+    await use(three, 2);
+    await use(two, 2);
+    await use(none, 3);
+    expect(await top('calls')).toEqual([
+      [1, two, 2],
+      [2, three, 2],
+    ]);
+    await use(one, 1);
+    expectDone(await admin.post('/v1/verify', { key: keys.get(one)!.key, api: 'api2', cost: 4 }));
+    expect(await top('calls')).toEqual([
+      [1, one, 5],
+      [2, two, 2],
+      [3, three, 2],
+    ]);
+    // A limit that is set later changes nothing of it, nor does the end of a key.
+    await fleet.setQuota(one, 'api:*', 100);
+    expectDone(await admin.delete(`/v1/keys/${keys.get(one)!.id}`));
+    await use(three, 1);
+    expect(await top('calls', 2)).toEqual([
+      [1, one, 5],
+      [2, three, 3],
+    ]);
+    expectDone(await admin.delete(`/v1/users/${one}`));
+    expect(await top('calls')).toEqual([
+      [1, three, 3],
+      [2, two, 2],
+    ]);
+  });
+
+  test('of requests, as soon as they were answered', async () => {
+    const [one, two] = [await admin.createUser(), await admin.createUser()];
+    for (let i = 0; i < 3; i++) expectDone(await admin.as(two).get('/v1/users/me'));
+    expectDone(await admin.as(one).get('/v1/users/me'));
+    expect((await admin.as(one).get('/v1/users')).status).toBe(403);
+    const data = await top('requests', 100);
+    expect(data.filter(([, id]) => id !== data[0]![1])).toEqual([
+      [2, two.id, 3],
+      [3, one.id, 2],
+    ]);
+    const { data: names } = await read('/top?by=requests');
+    expect(names[0].user).toEqual({ id: expect.any(String), username: 'admin', email: null });
+    expect(names[1].user).toEqual({ id: two.id, username: two.username, email: null });
+  });
+
+  test.each([
+    ['by=password', '/by'],
+    ['by=', '/by'],
+    ['by=Tasks', '/by'],
+    ['by=tasks&by=calls', '/by'],
+    ['limit=0', '/limit'],
+    ['limit=101', '/limit'],
+    ['limit=1.5', '/limit'],
+    ['limit=-1', '/limit'],
+    ['limit=1e1', '/limit'],
+    ['limit=', '/limit'],
+    ['limit=%2010', '/limit'],
+    ['limit=99999999999999999999', '/limit'],
+    ['limit=1&limit=2', '/limit'],
+    ['user=me', '/user'],
+  ])('%s is refused', async (query, pointer) => {
+    const answer = await admin.get(`/v1/metrics/top?${query}`);
+    expectProblem(answer, 400, 'validation_failed');
+    expect(answer.body.errors[0].pointer).toBe(pointer);
+  });
+
+  test('are for administrators to see, as are the platform and its routes', async () => {
+    const user = await admin.createUser();
+    for (const path of ['', '/top', '/top?by=password', '/routes', '/series?user=admin', '/series?user=nobody']) {
+      expectProblem(await admin.as(user).get(`/v1/metrics${path}`), 403, 'forbidden');
+    }
+    for (const path of ['', '/top', '/routes', '/series', '/users/me']) {
+      expect((await fetch(`${admin.url}/v1/metrics${path}`)).status).toBe(401);
+    }
+  });
+});
+
+describe('a series', () => {
+  const series = async (query: string, as = admin): Promise<Point[]> => (await read(`/series?${query}`, as)).data;
+
+  const sum = (points: Point[]): [number, number] => [
+    points.reduce((total, { granted }) => total + granted, 0),
+    points.reduce((total, { denied }) => total + denied, 0),
+  ];
+
+  /** The hour that runs, by the database's clock. */
+  async function thisHour(): Promise<number> {
+    const [{ hour }] = await fleet.query(`SELECT date_trunc('hour', now(), 'UTC') AS hour`);
+    return hour.getTime();
+  }
+
+  const at = (moment: number): string => new Date(moment).toISOString();
+
+  async function used(): Promise<{ user: Account; key: { key: string }; slug: string }> {
+    const slug = await admin.createApi();
+    const user = await admin.createUser();
+    await fleet.setQuota(user.id, `api:${slug}`, 3);
+    const key = await fleet.makeKey(user.id);
+    await makeCalls(key, slug, 5);
+    await makeCalls(key, 'api1', 2);
+    return { user, key, slug };
+  }
+
+  /** Puts into the ledger, and into the platform's, what was used in an hour long ago. */
+  async function putUsage(owner: string, meter: string, hour: number, granted: number, denied: number): Promise<void> {
+    const [{ id }] = await fleet.query('SELECT id FROM api_keys WHERE owner_id = $1', [owner]);
+    await fleet.query(
+      `INSERT INTO usage_hours (owner_id, key_id, meter, hour, granted, denied) VALUES ($1, $2, $3, $4, $5, $6)`,
+      [owner, id, meter, at(hour), granted, denied],
+    );
+    await fleet.query(
+      `INSERT INTO platform_hours AS h (meter, hour, granted, denied) VALUES ($1, $2, $3, $4)
+       ON CONFLICT (meter, hour) DO UPDATE SET granted = h.granted + $3, denied = h.denied + $4`,
+      [meter, at(hour), granted, denied],
+    );
+  }
+
+  test('has a point an hour or a day, also where nothing happened', async () => {
+    await inOneMinute(async () => {
+      const { user, slug } = await used();
+      const hour = await thisHour();
+      const points = await series(`meter=api:${slug}`);
+      expect(points.map((point) => point.at)).toEqual(
+        Array.from({ length: 24 }, (_, i) => at(hour - (23 - i) * HOUR_MS)),
+      );
+      expect(points.at(-1)).toEqual({ at: at(hour), granted: 3, denied: 2 });
+      expect(sum(points.slice(0, -1))).toEqual([0, 0]);
+      const days = await series(`meter=api:${slug}&step=day&user=${user.username}`);
+      const day = Math.floor(hour / DAY_MS) * DAY_MS;
+      expect(days.map((point) => point.at)).toEqual(Array.from({ length: 30 }, (_, i) => at(day - (29 - i) * DAY_MS)));
+      expect(days.at(-1)).toEqual({ at: at(day), granted: 3, denied: 2 });
+      // All APIs together, the user's own, as itself and as an administrator sees it.
+      for (const points of [
+        await series('', admin.as(user)),
+        await series('meter=api:*', admin.as(user)),
+        await series('user=me', admin.as(user)),
+        await series(`user=${user.id}&meter=api:%2A`),
+      ]) {
+        expect(sum(points)).toEqual([5, 2]);
+      }
+      expect(sum(await series('meter=api:none'))).toEqual([0, 0]);
+      expect(sum(await series('meter=api:api1', admin.as(await admin.createUser())))).toEqual([0, 0]);
+    });
+  });
+
+  test('has what past hours hold; and days are the sums of their hours', async () => {
+    const { user, slug } = await used();
+    const [a, b] = [Date.UTC(2025, 2, 1), Date.UTC(2025, 2, 4)];
+    const hours = [a, a + 5 * HOUR_MS, a + 23 * HOUR_MS, a + DAY_MS, b - HOUR_MS];
+    for (const [i, hour] of hours.entries()) {
+      await putUsage(user.id, `api:${slug}`, hour, 10 ** i, i);
+      await putUsage(user.id, 'api:api2', hour, 7, 0);
+    }
+    // Outside of it, on both sides.
+    await putUsage(user.id, `api:${slug}`, a - HOUR_MS, 1e9, 1);
+    await putUsage(user.id, `api:${slug}`, b, 1e9, 1);
+    const range = `from=${at(a)}&to=${at(b)}`;
+    for (const who of ['', `&user=${user.id}`]) {
+      for (const [meter, each] of [
+        [`api:${slug}`, 0],
+        ['api:*', 7],
+      ] as const) {
+        const query = `meter=${meter}&${range}${who}`;
+        const [byHour, byDay] = [await series(query), await series(`${query}&step=day`)];
+        expect([byHour.length, byDay.length]).toEqual([72, 3]);
+        expect(byHour.filter(({ granted }) => granted > 0)).toEqual(
+          hours.map((hour, i) => ({ at: at(hour), granted: 10 ** i + each, denied: i })),
+        );
+        expect(byDay).toEqual(
+          [0, 1, 2].map((day) => {
+            const [granted, denied] = sum(byHour.slice(day * 24, day * 24 + 24));
+            return { at: at(a + day * DAY_MS), granted, denied };
+          }),
+        );
+      }
+    }
+    expect(
+      (await series(`meter=api:${slug}&from=2025-03-01T05:59:59.999Z&to=2025-03-01T06:00:00Z`)).map(sumOf),
+    ).toEqual([10]);
+    // In any offset the same hours.
+    expect(await series(`meter=api:${slug}&from=2025-03-01T05:00:00%2B05:00&to=2025-03-01T02:30:00%2B02:00`)).toEqual([
+      { at: at(a), granted: 1, denied: 0 },
+    ]);
+  });
+
+  const sumOf = ({ granted }: Point): number => granted;
+
+  test('goes on over the turn of an hour, and what was counted in it stays where it was', async () => {
+    const { user, key, slug } = await used();
+    const hour = await inOneMinute(async () => {
+      const hour = await thisHour();
+      expect(sum(await series(`meter=api:${slug}&user=${user.id}`))).toEqual([3, 2]);
+      return hour;
+    });
+    const total = (await read('')).calls;
+    // As if all of it had been two hours ago.
+    const client = new pg.Client({ connectionString: fleet.url });
+    await client.connect();
+    await client.query('BEGIN');
+    await client.query(`UPDATE quotas SET at = at - interval '2 hours' WHERE owner_id = $1 AND at > '-infinity'`, [
+      user.id,
+    ]);
+    await client.query(`UPDATE platform_calls SET hour = hour - interval '2 hours' WHERE meter = $1`, [`api:${slug}`]);
+    await client.query('COMMIT');
+    await client.end();
+    for (const who of ['', `&user=${user.id}`]) {
+      const points = await series(`meter=api:${slug}${who}`);
+      expect(points.filter(({ granted }) => granted > 0)).toEqual([
+        { at: at(hour - 2 * HOUR_MS), granted: 3, denied: 2 },
+      ]);
+    }
+    // From many connections, each of which turns what is its own.
+    let left = 64;
+    await fleet.setQuota(user.id, `api:${slug}`, 33);
+    const before = await thisHour();
+    await load(fleet.servers, 16, () => (left-- > 0 ? { text: call(key, slug), heard: () => true } : undefined));
+    const after = await thisHour();
+    expect((await read('')).calls).toEqual({ granted: total.granted + 30, denied: total.denied + 34 });
+    for (const who of ['', `&user=${user.id}`]) {
+      const points = (await series(`meter=api:${slug}${who}`)).filter(({ granted, denied }) => granted + denied > 0);
+      expect(points[0]).toEqual({ at: at(hour - 2 * HOUR_MS), granted: 3, denied: 2 });
+      expect(sum(points.slice(1))).toEqual([30, 34]);
+      for (const point of points.slice(1)) expect([at(before), at(after)]).toContain(point.at);
+    }
+  });
+
+  test('of requests has them by whether they were answered', async () => {
+    const user = await admin.createUser();
+    const mine = admin.as(user);
+    for (let i = 0; i < 3; i++) expectDone(await mine.get('/v1/users/me'));
+    expect((await mine.get('/v1/users')).status).toBe(403);
+    expect(sum(await series('meter=requests', mine))).toEqual([3, 1]);
+    // The one before was counted meanwhile.
+    expect(sum(await series(`meter=requests&step=day&user=${user.id}`))).toEqual([4, 1]);
+    const earlier = new Date(Math.floor(Date.now() / DAY_MS) * DAY_MS - 3 * DAY_MS + HOUR_MS);
+    await fleet.query('INSERT INTO request_hours (owner_id, hour, total, errors) VALUES ($1, $2, 20, 5)', [
+      user.id,
+      earlier,
+    ]);
+    await fleet.query(
+      `INSERT INTO request_routes (hour, method, route, status, requests, milliseconds)
+       VALUES ($1, 'GET', '/x', 2, 15, 1), ($1, 'GET', '/x', 3, 1, 1), ($1, 'GET', '/x', 4, 4, 1), ($1, 'GET', '/x', 5, 2, 1)`,
+      [earlier],
+    );
+    const at = earlier.toISOString();
+    const to = new Date(earlier.getTime() + 1).toISOString();
+    expect(await series(`meter=requests&user=${user.id}&from=${at}&to=${to}`)).toEqual([
+      { at, granted: 15, denied: 5 },
+    ]);
+    expect(await series(`meter=requests&from=${at}&to=${to}`)).toEqual([{ at, granted: 16, denied: 6 }]);
+    // All of everyone's together is what the platform counts, but for what was put there.
+    const all = sum(await series('meter=requests&step=day'));
+    const { requests } = await read('');
+    expect([all[0] + all[1] - 22 + 1, all[1] - 6]).toEqual([requests.total, requests.errors]);
+  });
+
+  test('takes the turn of an hour of requests along', async () => {
+    const user = await admin.createUser();
+    const mine = admin.as(user);
+    const before = await thisHour();
+    for (let i = 0; i < 3; i++) expectDone(await mine.get('/v1/users/me'));
+    await series('meter=requests', mine);
+    await fleet.query(`UPDATE request_counts SET hour = hour - interval '5 hours' WHERE owner_id = $1`, [user.id]);
+    expect((await mine.get('/v1/users')).status).toBe(403);
+    const points = await series('meter=requests', mine);
+    const [first, ...others] = points.filter(({ granted, denied }) => granted + denied > 0);
+    expect(sum([first!])).toEqual([3, 0]);
+    expect(Date.parse(first!.at)).toBeLessThanOrEqual(before - 4 * HOUR_MS);
+    expect(sum(others)).toEqual([1, 1]);
+    expect((await ofUser(user.id)).requests).toEqual({ total: 6, errors: 1 });
+  });
+
+  test.each([
+    ['from after to', 'from=2026-02-02&to=2026-02-01', '/from'],
+    ['from in the future', 'from=2100-01-01', '/from'],
+    ['100 years of days', 'from=1976-01-01&to=2076-01-01&step=day', '/from'],
+    ['100 years of hours', 'from=1976-01-01&to=2076-01-01', '/from'],
+    ['more hours than it may have', 'from=2025-01-01&to=2026-02-22', '/from'],
+    ['an unknown step', 'step=week', '/step'],
+    ['no step', 'step=', '/step'],
+    ['two steps', 'step=hour&step=day', '/step'],
+    ['no time zone', 'from=2026-02-02T00:00:00', '/from'],
+    ['an offset that does not exist', 'from=2026-02-02T00:00:00%2B99:99', '/from'],
+    ['an offset of letters', 'to=2026-02-02T00:00:00CET', '/to'],
+    ['a time zone by name', 'timezone=Europe/Berlin', '/timezone'],
+    ['before 1970', 'from=1969-12-31', '/from'],
+    ['a day that does not exist', 'to=2026-02-29', '/to'],
+    ['seconds since 1970', 'from=1767225600', '/from'],
+    ['a gauge', 'meter=tasks', '/meter'],
+    ['a meter that is none', 'meter=password', '/meter'],
+    ['an API without a name', 'meter=api:', '/meter'],
+    ['an empty meter', 'meter=', '/meter'],
+    ['an unknown parameter', 'limit=10', '/limit'],
+    ['an empty user', 'user=', '/user'],
+    ['two users', 'user=me&user=admin', '/user'],
+  ])('of %s is refused', async (_what, query, pointer) => {
+    const answer = await admin.get(`/v1/metrics/series?${query}`);
+    expectProblem(answer, 400, 'validation_failed');
+    expect(answer.body.errors[0].pointer).toBe(pointer);
+  });
+
+  test('of the last years there are is one as well', async () => {
+    const points = await series('to=9999-12-31T23:59:59Z&step=day');
+    expect(points).toHaveLength(30);
+    expect(points.at(-1)).toEqual({ at: '9999-12-31T00:00:00.000Z', granted: 0, denied: 0 });
+    expect((await series('to=1970-01-01')).at(0)?.at).toBe('1969-12-31T00:00:00.000Z');
+    expect(await exportedUntil9999()).toBe(200);
+  });
+
+  const exportedUntil9999 = async (): Promise<number> =>
+    (await admin.get('/v1/metrics/usage?from=9999-12-31&to=9999-12-31T23:59:59Z')).status;
+
+  test('of an unknown user is none, to administrators', async () => {
+    expectProblem(await admin.get('/v1/metrics/series?user=nobody'), 404, 'not_found');
+  });
+});
+
+describe('the routes', () => {
+  test('have what was asked of each, with refusals and durations, most first', async () => {
+    const user = await admin.createUser();
+    const before = (await read('/routes')).data;
+    for (let i = 0; i < 4; i++)
+      expectDone(await admin.as(user).get(`/v1/users/${['me', user.id, user.username][i % 3]}`));
+    expect((await admin.as(user).get('/v1/users/admin')).status).toBe(403);
+    const after = (await read('/routes')).data;
+    const find = (routes: any[]): any =>
+      routes.find(({ method, route }) => method === 'GET' && route === '/v1/users/:user') ?? {
+        requests: 0,
+        clientErrors: 0,
+      };
+    expect(find(after)).toEqual({
+      method: 'GET',
+      route: '/v1/users/:user',
+      requests: find(before).requests + 5,
+      clientErrors: find(before).clientErrors + 1,
+      serverErrors: 0,
+      averageMilliseconds: expect.any(Number),
+    });
+    expect(find(after).averageMilliseconds).toBeGreaterThan(0);
+    const counts = after.map(({ requests }: any) => requests);
+    expect(counts).toEqual([...counts].sort((a, b) => b - a));
+    expect((await read('/routes?from=2020-01-01&to=2020-01-02')).data).toEqual([]);
+    for (const query of ['from=2026-01-02&to=2026-01-01', 'step=day', 'from=1976-01-01', 'to=never']) {
+      expectProblem(await admin.get(`/v1/metrics/routes?${query}`), 400, 'validation_failed');
+    }
+  });
+});
+
+test('of which nothing went wrong unsaid', () => {
+  for (const server of fleet.servers) expect(server.output).not.toMatch(/"level":(50|60)/);
+});

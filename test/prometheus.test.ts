@@ -1,0 +1,427 @@
+import { readFile } from 'node:fs/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Api, expectProblem, sendExactly, uniqueName } from './support/api.js';
+import { Fleet, expectDone } from './support/fleet.js';
+import { TestServer, createDatabase } from './support/server.js';
+
+interface Sample {
+  name: string;
+  labels: Record<string, string>;
+  value: number;
+}
+
+/** A scrape: what each metric is, and its samples. */
+interface Scrape {
+  types: Map<string, string>;
+  samples: Sample[];
+}
+
+const LABELS = /([a-zA-Z_]\w*)="((?:[^"\\\n]|\\["\\n])*)"(?:,|$)/y;
+
+/** Reads the text format; fails where a line is none of it. */
+function parse(text: string): Scrape {
+  const scrape: Scrape = { types: new Map(), samples: [] };
+  expect(text.endsWith('\n')).toBe(true);
+  for (const line of text.split('\n').filter((each) => each !== '')) {
+    const type = /^# TYPE (\w+) (counter|gauge|histogram|summary|untyped)$/.exec(line);
+    if (type) {
+      // Each metric once.
+      expect(scrape.types.has(type[1]!)).toBe(false);
+      scrape.types.set(type[1]!, type[2]!);
+    } else if (!/^# HELP \w+ \S/.test(line)) {
+      const [, name, labels = '', value] =
+        /^([a-zA-Z_:][\w:]*)(?:\{(.*)\})? (NaN|[+-]Inf|[+-]?[\d.]+(?:e[+-]?\d+)?)$/i.exec(line) ?? fail(line);
+      scrape.samples.push({ name: name!, labels: labelsOf(labels), value: Number(value!.replace('Inf', 'Infinity')) });
+    }
+  }
+  return scrape;
+}
+
+function fail(line: string): never {
+  throw new Error(`No line of the text format: ${line}`);
+}
+
+function labelsOf(text: string): Record<string, string> {
+  const labels: Record<string, string> = {};
+  LABELS.lastIndex = 0;
+  while (LABELS.lastIndex < text.length) {
+    const at = LABELS.lastIndex;
+    const [, name, value] = LABELS.exec(text) ?? fail(text.slice(at));
+    expect(labels[name!]).toBeUndefined();
+    labels[name!] = value!;
+  }
+  return labels;
+}
+
+async function scrape(api: Api): Promise<Scrape> {
+  // On a connection of its own, which may lead to another worker.
+  const answer = await sendExactly(api, 'GET', '/metrics');
+  expect(answer.status).toBe(200);
+  expect(answer.headers.get('content-type')).toMatch(/^text\/plain; version=0\.0\.4; charset=utf-8$/);
+  return parse(answer.text);
+}
+
+const identity = ({ name, labels }: Sample): string =>
+  `${name} ${JSON.stringify(Object.entries(labels).sort(([a], [b]) => (a < b ? -1 : 1)))}`;
+
+/** The family of a sample. */
+const familyOf = ({ types }: Scrape, name: string): string =>
+  types.has(name) ? name : name.replace(/_(bucket|sum|count)$/, '');
+
+/** What may only rise: counters and histograms, but for what is measured of the process. */
+function rising(scrape: Scrape): Map<string, number> {
+  return new Map(
+    scrape.samples
+      .filter(({ name }) => ['counter', 'histogram'].includes(scrape.types.get(familyOf(scrape, name)) ?? ''))
+      .map((sample) => [identity(sample), sample.value]),
+  );
+}
+
+/** Of what may only rise, what fell or went. */
+function fallen(before: Scrape, after: Scrape): string[] {
+  const now = rising(after);
+  return [...rising(before)].flatMap(([name, value]) => {
+    const current = now.get(name);
+    return current === undefined || current < value ? [`${name}: ${value} → ${String(current)}`] : [];
+  });
+}
+
+function valueOf({ samples }: Scrape, name: string, labels: Record<string, string> = {}): number {
+  return samples
+    .filter(
+      (each) => each.name === name && Object.entries(labels).every(([label, value]) => each.labels[label] === value),
+    )
+    .reduce((sum, { value }) => sum + value, 0);
+}
+
+/** Checks that every histogram is one. */
+function expectHistograms(scrape: Scrape): void {
+  const series = new Map<string, { buckets: [le: number, count: number][]; count?: number; sum?: number }>();
+  for (const { name, labels, value } of scrape.samples) {
+    const family = familyOf(scrape, name);
+    if (scrape.types.get(family) !== 'histogram') continue;
+    const { le, ...others } = labels;
+    const key = identity({ name: family, labels: others, value });
+    const known = series.get(key) ?? { buckets: [] };
+    series.set(key, known);
+    if (name.endsWith('_bucket')) known.buckets.push([Number(le!.replace('Inf', 'Infinity')), value]);
+    else if (name.endsWith('_count')) known.count = value;
+    else if (name.endsWith('_sum')) known.sum = value;
+    else fail(name);
+  }
+  expect(series.size).toBeGreaterThan(3);
+  for (const [name, { buckets, count, sum }] of series) {
+    const bounds = buckets.map(([le]) => le);
+    const counts = buckets.map(([, value]) => value);
+    expect({ name, bounds }).toEqual({ name, bounds: [...new Set(bounds)].sort((a, b) => a - b) });
+    expect({ name, counts }).toEqual({ name, counts: [...counts].sort((a, b) => a - b) });
+    expect({ name, last: buckets.at(-1) }).toEqual({ name, last: [Infinity, count] });
+    expect(sum).toBeGreaterThanOrEqual(0);
+  }
+}
+
+async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
+  while (!(await holds())) await sleep(20);
+}
+
+describe('what Prometheus is told', () => {
+  let fleet: Fleet;
+  let admin: Api;
+
+  beforeAll(async () => {
+    fleet = await Fleet.start(1);
+    admin = fleet.admin();
+  });
+
+  afterAll(async () => {
+    await fleet.stop();
+  });
+
+  test('is its text format, of names of our own, each with what it is', async () => {
+    const said = await scrape(admin);
+    expect(said.samples.length).toBeGreaterThan(50);
+    expect([...said.types.keys()].filter((name) => !/^quartermaster_[a-z0-9_]+$/.test(name))).toEqual([]);
+    expect(said.samples.filter(({ name }) => !said.types.has(familyOf(said, name)))).toEqual([]);
+    const identities = said.samples.map(identity);
+    expect(new Set(identities).size).toBe(identities.length);
+    expectHistograms(said);
+    // Counters are named as such.
+    const counters = [...said.types].filter(([name, type]) => type === 'counter' && !name.endsWith('_total'));
+    expect(counters).toEqual([]);
+    for (const name of [
+      'http_requests_total',
+      'http_request_duration_seconds',
+      'spends_total',
+      'usage_pending',
+      'usage_dropped_total',
+      'coalescer_batch_size',
+      'coalescer_wait_seconds',
+      'coalescer_waiting',
+      'coalescer_capacity',
+      'coalescer_refused_total',
+      'database_connections',
+      'database_connections_max',
+      'database_waiting',
+      'build_info',
+      'nodejs_eventloop_lag_seconds',
+      'process_cpu_seconds_total',
+      'process_resident_memory_bytes',
+    ]) {
+      expect([...said.types.keys()]).toContain(`quartermaster_${name}`);
+    }
+  });
+
+  test('rises by what was asked and spent, to the unit', async () => {
+    const owner = await fleet.makeUser();
+    const key = await fleet.makeKey(owner);
+    await fleet.setQuota(owner, 'api:api2', 1);
+    await fleet.setQuota(owner, 'resources', 1);
+    await fleet.setQuota(owner, 'store.entries', 2);
+    expectDone(await admin.patch(`/v1/users/${owner}`, { credits: 2 }));
+    const before = await scrape(admin);
+    const anybody = new Api(admin.url);
+    for (const slug of ['api1', 'api2', 'api2', 'api2']) await anybody.call(slug, key);
+    expectDone(await admin.post('/v1/verify', { key: key.key, api: 'api1', cost: 100 }));
+    for (let i = 0; i < 3; i++) await admin.post('/v1/tasks', { owner });
+    for (let i = 0; i < 3; i++) await admin.post('/v1/resources', { owner, value: 'x' });
+    for (const entry of ['a', 'b', 'c'])
+      await admin.post('/v1/store/write', { owner, entries: [{ key: entry, value: 1 }] });
+    expect((await admin.get('/v1/users?limit=0')).status).toBe(400);
+    const after = await scrape(admin);
+    const risen = (name: string, labels: Record<string, string>): number =>
+      valueOf(after, `quartermaster_${name}`, labels) - valueOf(before, `quartermaster_${name}`, labels);
+    const spends = (kind: string): number[] =>
+      ['granted', 'denied'].map((outcome) => risen('spends_total', { kind, outcome }));
+    expect({
+      calls: spends('calls'),
+      tasks: spends('tasks'),
+      resources: spends('resources'),
+      store: spends('store'),
+    }).toEqual({
+      calls: [3, 2],
+      tasks: [2, 1],
+      resources: [1, 2],
+      store: [2, 1],
+    });
+    const requests = (method: string, route: string): number[] =>
+      ['2xx', '4xx', '5xx'].map((status) => risen('http_requests_total', { method, route, status }));
+    expect(requests('GET', '/call/:slug')).toEqual([2, 2, 0]);
+    expect(requests('POST', '/v1/tasks')).toEqual([2, 1, 0]);
+    expect(requests('GET', '/v1/users')).toEqual([0, 1, 0]);
+    expect(risen('http_request_duration_seconds_count', { method: 'GET', route: '/call/:slug' })).toBe(4);
+    expect(risen('http_request_duration_seconds_sum', { method: 'GET', route: '/call/:slug' })).toBeGreaterThan(0);
+    expect(fallen(before, after)).toEqual([]);
+    expectHistograms(after);
+    // What was counted of durations is what was counted of requests.
+    for (const { labels, value } of after.samples.filter(
+      ({ name }) => name === 'quartermaster_http_request_duration_seconds_count',
+    )) {
+      expect({ labels, value: valueOf(after, 'quartermaster_http_requests_total', labels) }).toEqual({ labels, value });
+    }
+    const size = after.samples.filter(({ name }) => name === 'quartermaster_coalescer_batch_size_sum');
+    expect(size.length).toBeGreaterThan(2);
+    // Every statement of a coalescer has waited for something.
+    for (const { labels } of size) {
+      expect(valueOf(after, 'quartermaster_coalescer_wait_seconds_count', labels)).toBe(
+        valueOf(after, 'quartermaster_coalescer_batch_size_count', labels),
+      );
+    }
+    const [active, idle, most] = [
+      valueOf(after, 'quartermaster_database_connections', { state: 'active' }),
+      valueOf(after, 'quartermaster_database_connections', { state: 'idle' }),
+      valueOf(after, 'quartermaster_database_connections_max'),
+    ];
+    expect(active + idle).toBeGreaterThan(0);
+    expect(active + idle).toBeLessThanOrEqual(most);
+  });
+
+  test('names nobody and nothing of anybody, and has no more series however much is asked for', async () => {
+    const email = `${uniqueName()}@example.com`;
+    const user = await admin.createUser({ email });
+    const mine = admin.as(user);
+    const key = await mine.createKey();
+    const slug = await admin.createApi();
+    const plan = await admin.createPlan();
+    const stored = uniqueName();
+    const ask = async (turn: number): Promise<void> => {
+      const junk = `${stored}${turn}`;
+      for (const api of [mine, admin]) {
+        for (const name of [user.id, user.username, email, 'me']) {
+          await api.get(`/v1/users/${name}`);
+          await api.get(`/v1/metrics/users/${name}`);
+          await api.get(`/v1/users/${name}/quotas`);
+          await api.get(`/v1/metrics/series?user=${name}&meter=api:${slug}`);
+        }
+        await api.put(`/v1/store/${junk}`, junk);
+        await api.get(`/v1/store/${junk}`);
+        await api.get(`/v1/plans/${plan}`);
+        await api.get(`/v1/apis/${slug}`);
+        await api.get(`/v1/resources/${user.id}`);
+        await api.get(`/v1/tasks/${junk}`);
+      }
+      for (const path of [slug, `${slug}/${junk}`, junk]) await new Api(admin.url).call(path, key);
+      for (const path of [
+        `/${junk}`,
+        `/v1/${junk}`,
+        `/v1/users/${user.id}/${junk}`,
+        `/call`,
+        `/${user.username}/${email}`,
+      ]) {
+        await mine.get(path);
+        await mine.delete(path);
+      }
+      await sendExactly(admin, 'PROPFIND', `/${junk}`).catch(() => undefined);
+      await sendExactly(admin, 'GET', `/%zz${junk}`);
+      await sendExactly(admin, 'GET', `/v1/users/${'x'.repeat(5_000)}${junk}`);
+    };
+    await ask(0);
+    const before = await scrape(admin);
+    await ask(1);
+    await ask(2);
+    const after = await scrape(admin);
+    const text = JSON.stringify([before, after].map(({ samples }) => samples.map(({ labels }) => labels)));
+    for (const secret of [user.id, user.username, email, key.id, key.key, key.hint, slug, plan, stored]) {
+      expect(text.toLowerCase()).not.toContain(secret.toLowerCase());
+    }
+    const names = (scrape: Scrape): string[] =>
+      scrape.samples.map(identity).filter((name) => !/gc_duration|active_(resources|handles|requests)/.test(name));
+    const known = new Set(names(before));
+    expect(names(after).filter((name) => !known.has(name))).toEqual([]);
+    expect(fallen(before, after)).toEqual([]);
+  });
+});
+
+describe('with METRICS_TOKEN', () => {
+  test('/metrics answers only whoever sends it', async () => {
+    const token = 'a token of Prometheus’ own'.replace('’', '');
+    const database = await createDatabase();
+    const server = await TestServer.start({ DATABASE_URL: database.url, METRICS_TOKEN: token });
+    try {
+      const anybody = new Api(server.url);
+      const admin = await anybody.admin();
+      const as = (authorization: string): Promise<any> => anybody.get('/metrics', { headers: { authorization } });
+      for (const answer of [
+        await anybody.get('/metrics'),
+        await admin.get('/metrics'),
+        await as(`Bearer ${token}x`),
+        await as(`Bearer ${token.slice(0, -1)}`),
+        await as(`Basic ${token}`),
+        await as(token),
+        await as('Bearer '),
+        await anybody.get(`/metrics?token=${encodeURIComponent(token)}`),
+        await anybody.get('/metrics', { headers: { 'x-api-key': token } }),
+      ]) {
+        expect(answer.text).not.toContain('quartermaster_');
+        expect([400, 401]).toContain(answer.status);
+      }
+      expectProblem(await anybody.get('/metrics'), 401, 'invalid_token');
+      expectProblem(await as(`Bearer ${token}x`), 401, 'invalid_token');
+      const answer = await as(`Bearer ${token}`);
+      expect(answer.status).toBe(200);
+      expect(parse(answer.text).samples.length).toBeGreaterThan(50);
+      // It opens nothing else.
+      expect((await new Api(server.url, token).get('/v1/metrics')).status).toBe(401);
+    } finally {
+      await server.stop();
+      await database.drop();
+    }
+  });
+});
+
+describe('with WORKERS=2', () => {
+  let database: Awaited<ReturnType<typeof createDatabase>>;
+  let server: TestServer;
+  let anybody: Api;
+
+  beforeAll(async () => {
+    database = await createDatabase();
+    server = await TestServer.start({ DATABASE_URL: database.url, WORKERS: '2' });
+    anybody = new Api(server.url);
+  });
+
+  afterAll(async () => {
+    await server.stop();
+    await database.drop();
+  });
+
+  /** The children of a process: those of the primary are its workers. */
+  async function workers(): Promise<number[]> {
+    const pid = String(server.child.pid);
+    const text = await readFile(`/proc/${pid}/task/${pid}/children`, 'utf8');
+    return text.trim().split(/\s+/).filter(Boolean).map(Number);
+  }
+
+  const unmatched = (scrape: Scrape): number =>
+    valueOf(scrape, 'quartermaster_http_requests_total', { route: '(unmatched)' });
+
+  /** What is now is told of those only that live. */
+  const bothServe = async (): Promise<boolean> =>
+    valueOf(await scrape(anybody), 'quartermaster_database_connections_max') === 20;
+
+  /** Requests on connections of their own, so that both workers get some. */
+  async function ask(count: number): Promise<void> {
+    for (let i = 0; i < count; i++) expect((await sendExactly(anybody, 'GET', '/nowhere')).status).toBe(404);
+  }
+
+  test('any of them tells the sums over both, which never fall, also when one is killed', async () => {
+    await ask(20);
+    let last = await scrape(anybody);
+    expect(unmatched(last)).toBe(20);
+    expect(await bothServe()).toBe(true);
+    for (let i = 1; i <= 5; i++) {
+      await ask(4);
+      const next = await scrape(anybody);
+      expect(unmatched(next)).toBe(20 + 4 * i);
+      expect(fallen(last, next)).toEqual([]);
+      expectHistograms(next);
+      last = next;
+    }
+    for (let kill = 0; kill < 2; kill++) {
+      const [victim] = (await workers()) as [number];
+      process.kill(victim, 'SIGKILL');
+      await until(async () => !(await workers()).includes(victim));
+      for (let i = 0; i < 3; i++) {
+        const next = await scrape(anybody);
+        expect(fallen(last, next)).toEqual([]);
+        expect(unmatched(next)).toBe(unmatched(last));
+        last = next;
+      }
+      await until(bothServe);
+      await ask(6);
+      const next = await scrape(anybody);
+      expect(fallen(last, next)).toEqual([]);
+      expect(unmatched(next)).toBe(unmatched(last) + 6);
+      expectHistograms(next);
+      last = next;
+    }
+  });
+
+  test('many who ask at once are all answered', async () => {
+    await ask(10);
+    const count = unmatched(await scrape(anybody));
+    const scrapes = await Promise.all(Array.from({ length: 30 }, () => scrape(anybody)));
+    expect(scrapes.map(unmatched)).toEqual(Array(30).fill(count));
+  });
+
+  test('whoever asks while it stops is answered, or finds nobody; it ends in time', async () => {
+    const outcomes: string[] = [];
+    const state = { isOver: false };
+    const asking = Array.from({ length: 6 }, async () => {
+      while (!state.isOver) {
+        const outcome = await sendExactly(anybody, 'GET', '/metrics').then(
+          ({ status }) => String(status),
+          (error: unknown) => (error as NodeJS.ErrnoException).code ?? (error as Error).message,
+        );
+        outcomes.push(outcome);
+        if (outcome !== '200') await sleep(10);
+      }
+    });
+    await until(() => outcomes.length > 20);
+    expect(await server.stop()).toBe(0);
+    state.isOver = true;
+    await Promise.all(asking);
+    expect(
+      outcomes.filter((outcome) => !['200', 'ECONNREFUSED', 'ECONNRESET', 'socket hang up'].includes(outcome)),
+    ).toEqual([]);
+  });
+});

@@ -1,0 +1,339 @@
+import { chmod, mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { EmbeddedPostgres } from '../dist/src/database/embedded-postgres.js';
+import { Api, listBodies, listOperations, sendExactly, type Account } from './support/api.js';
+import { Fleet, expectDone } from './support/fleet.js';
+import { load, write } from './support/load.js';
+import { TestServer, createDatabase, query } from './support/server.js';
+
+interface Requests {
+  total: number;
+  errors: number;
+}
+
+async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
+  while (!(await holds())) await sleep(20);
+}
+
+/** What a user is said to have asked; an administrator asks. */
+async function of(admin: Api, user: string): Promise<Requests> {
+  return expectDone(await admin.get(`/v1/metrics/users/${user}`)).body.requests;
+}
+
+async function ofAll(admin: Api): Promise<Requests> {
+  return expectDone(await admin.get('/v1/metrics')).body.requests;
+}
+
+/** What was asked of a route: all, and what was answered 400 to 499 and 500 and above. */
+async function ofRoute(admin: Api, method: string, route: string): Promise<[number, number, number]> {
+  const { data } = expectDone(await admin.get('/v1/metrics/routes')).body;
+  const found = data.find((each: any) => each.method === method && each.route === route);
+  return found === undefined ? [0, 0, 0] : [found.requests, found.clientErrors, found.serverErrors];
+}
+
+describe('a request', () => {
+  let fleet: Fleet;
+  let admin: Api;
+  let user: Account;
+
+  beforeAll(async () => {
+    fleet = await Fleet.start(1);
+    admin = fleet.admin();
+  });
+
+  beforeEach(async () => {
+    user = await admin.createUser();
+  });
+
+  afterAll(async () => {
+    await fleet.stop();
+  });
+
+  /** How much is counted for the user while something is done. */
+  async function counted(work: () => Promise<unknown>): Promise<[total: number, errors: number]> {
+    const before = await of(admin, user.id);
+    await work();
+    const after = await of(admin, user.id);
+    return [after.total - before.total, after.errors - before.errors];
+  }
+
+  test('of any route is counted for its caller, once, whatever came of it', async () => {
+    const mine = admin.as(user);
+    const bodies = await listBodies(admin);
+    const forCallers = (await listOperations(admin)).filter(
+      ({ id, declared }) =>
+        (declared.security?.length ?? 0) > 0 && !id.startsWith('GET /call') && !/logout|sessions\/|password/.test(id),
+    );
+    const ids = forCallers.map(({ id }) => id);
+    expect(ids).toEqual(
+      expect.arrayContaining(['POST /v1/store/write', 'GET /v1/store/{key}', 'GET /v1/users', 'POST /v1/tasks']),
+    );
+    const wrong: unknown[] = [];
+    for (const { id, method, path } of forCallers) {
+      if (path.startsWith('/call')) continue;
+      const sent = path.replaceAll('{user}', 'me').replaceAll(/\{\w+\}/g, '019aa5d2-7c1e-7b1a-9d54-3f0f5a1f2b3c');
+      let status = 0;
+      const [total, errors] = await counted(async () => {
+        // No body that any route takes.
+        ({ status } = await mine.send(method, sent, bodies.has(id) ? { of: 'no use' } : undefined));
+      });
+      if (total !== 1 || errors !== (status >= 400 ? 1 : 0)) wrong.push({ id, status, total, errors });
+    }
+    expect(wrong).toEqual([]);
+    expect(forCallers.length).toBeGreaterThan(40);
+  });
+
+  test('that guards and pipes refuse is counted with the errors, for whom they know', async () => {
+    const mine = admin.as(user);
+    expect(
+      await counted(async () => {
+        expect((await mine.get('/v1/users')).status).toBe(403);
+        expect((await mine.get('/v1/users/admin')).status).toBe(403);
+        expect((await mine.get('/v1/resources/019aa5d2-7c1e-7b1a-9d54-3f0f5a1f2b3c')).status).toBe(404);
+        expect((await mine.get('/v1/resources?limit=0')).status).toBe(400);
+        expect((await mine.post('/v1/resources', { value: 1 })).status).toBe(400);
+        expect((await mine.get('/v1/resources')).status).toBe(200);
+      }),
+    ).toEqual([6, 5]);
+    // Whom nobody knows it is counted for nobody, but for all.
+    const before = await ofAll(admin);
+    const route = await ofRoute(admin, 'GET', '/v1/users/:user');
+    expect((await new Api(admin.url).get('/v1/users/me')).status).toBe(401);
+    expect((await new Api(admin.url, 'no.token.either').get('/v1/users/me')).status).toBe(401);
+    // What is no JSON is refused before anyone asks who sent it.
+    expect((await mine.post('/v1/resources', undefined, { raw: '{' })).status).toBe(400);
+    const [total, errors] = await ofRoute(admin, 'GET', '/v1/users/:user');
+    expect([total - route[0], errors - route[1]]).toEqual([2, 2]);
+    // With the four that asked.
+    const after = await ofAll(admin);
+    expect([after.total - before.total, after.errors - before.errors]).toEqual([6, 3]);
+  });
+
+  test('with an API key is counted for its owner, one that says no more than that it is none for nobody', async () => {
+    const key = await admin.as(user).createKey();
+    const anybody = new Api(admin.url);
+    await fleet.setQuota(user.id, 'api:api2', 0);
+    const route = await ofRoute(admin, 'GET', '/call/:slug');
+    expect(
+      await counted(async () => {
+        expect((await anybody.call('api1', key)).status).toBe(200);
+        expect((await anybody.call('api2', key)).status).toBe(429);
+        expect((await anybody.call('nothing', key)).status).toBe(404);
+        const once = { headers: { 'idempotency-key': 'once' } };
+        expect((await anybody.call('api1', key, once)).status).toBe(200);
+        expect((await anybody.call('api1', key, once)).headers.get('idempotency-replayed')).toBe('true');
+        expect((await anybody.call('api1', { key: 'qm_none' })).status).toBe(401);
+        expect((await anybody.call('api1/below', key)).status).toBe(200);
+      }),
+    ).toEqual([6, 2]);
+    const [total, errors] = await ofRoute(admin, 'GET', '/call/:slug');
+    expect([total - route[0], errors - route[1]]).toEqual([6, 3]);
+    expect((await ofRoute(admin, 'GET', '/call/:slug/*'))[0]).toBeGreaterThanOrEqual(1);
+  });
+
+  test('of the store is counted under its routes', async () => {
+    const mine = admin.as(user);
+    expect(
+      await counted(async () => {
+        expectDone(await mine.post('/v1/store/write', { entries: [{ key: 'a', value: 1 }] }));
+        expectDone(await mine.get('/v1/store/a'));
+        expect((await mine.get('/v1/store/b')).status).toBe(404);
+        expect((await mine.put('/v1/store/a', undefined, { raw: 'no json' })).status).toBe(400);
+      }),
+    ).toEqual([4, 2]);
+    const { data } = expectDone(await admin.get('/v1/metrics/routes')).body;
+    const routes = data.map(({ method, route }: any) => `${method} ${route}`);
+    expect(routes).toEqual(
+      expect.arrayContaining(['POST /v1/store/write', 'PUT /v1/store/:key', 'GET /v1/store/:key']),
+    );
+  });
+
+  test('of no route is counted under one name; a method that a path does not take as well', async () => {
+    const before = await ofRoute(admin, '*', '(unmatched)');
+    const mine = admin.as(user);
+    for (const path of ['/', '/nowhere', `/nowhere/${user.id}`, '/v1', '/v2/users', '/livez/x', '/metrics/x']) {
+      expect((await mine.get(path)).status).toBe(404);
+    }
+    expect((await mine.put('/v1/users')).status).toBe(405);
+    expect((await mine.post('/livez')).status).toBe(405);
+    const after = await ofRoute(admin, '*', '(unmatched)');
+    expect(after.map((count, i) => count - before[i]!)).toEqual([9, 9, 0]);
+    const { data } = expectDone(await admin.get('/v1/metrics/routes')).body;
+    expect(data.filter(({ route }: any) => !/^\/(v1|call|\.well-known)\/|^\(unmatched\)$/.test(route))).toEqual([]);
+  });
+
+  test('of whoever watches over the server, or reads about it, is not counted', async () => {
+    const before = await ofAll(admin);
+    const anybody = new Api(admin.url);
+    for (const path of ['/livez', '/readyz', '/metrics', '/openapi.json', '/docs', '/docs/', '/docs/none.js']) {
+      for (const method of ['GET', 'HEAD']) await sendExactly(anybody, method, path);
+    }
+    // The one that asked.
+    expect(await ofAll(admin)).toEqual({ total: before.total + 1, errors: before.errors });
+  });
+
+  test('that its client does not wait for is counted', async () => {
+    const before = await of(admin, user.id);
+    for (let i = 0; i < 5; i++) {
+      const aborted = new AbortController();
+      const sent = fetch(`${admin.url}/v1/users/me`, {
+        headers: { authorization: `Bearer ${user.accessToken}` },
+        signal: aborted.signal,
+      });
+      setImmediate(() => aborted.abort());
+      await sent.then((answer) => answer.text()).catch(() => undefined);
+    }
+    expectDone(await admin.as(user).get('/v1/users/me'));
+    const after = await of(admin, user.id);
+    expect(after.errors).toBe(before.errors);
+    expect(after.total - before.total).toBeGreaterThanOrEqual(1);
+    expect(after.total - before.total).toBeLessThanOrEqual(6);
+  });
+
+  test('of a user that is deleted while it is not written yet fails nobody; what all asked stays', async () => {
+    const other = await admin.createUser();
+    const before = await ofAll(admin);
+    const mine = await of(admin, user.id);
+    for (const each of [user, other, user, other, user]) expectDone(await admin.as(each).get('/v1/users/me'));
+    // Past the API, so that nothing is written in between.
+    await fleet.query('DELETE FROM users WHERE id = $1', [other.id]);
+    expect((await of(admin, user.id)).total).toBe(mine.total + 3);
+    const after = await ofAll(admin);
+    // And the three that asked.
+    expect(after).toEqual({ total: before.total + 8, errors: before.errors });
+    expectDone(await admin.delete(`/v1/users/${user.id}`));
+    expect((await ofAll(admin)).total).toBe(after.total + 2);
+  });
+
+  test('is in the totals, in the routes and in the users’ sums alike', async () => {
+    await load(
+      fleet.servers,
+      8,
+      (() => {
+        let left = 200;
+        const headers = { authorization: `Bearer ${user.accessToken}` };
+        return () => {
+          if (left-- <= 0) return undefined;
+          const path = ['/v1/users/me', '/v1/users', '/v1/resources', '/nowhere'][left % 4]!;
+          return { text: write('GET', path, headers), heard: () => true };
+        };
+      })(),
+    );
+    const { total, errors } = await of(admin, user.id);
+    expect([total, errors]).toEqual([150, 50]);
+    const all = await ofAll(admin);
+    const [sums] = await fleet.query(`SELECT sum(requests)::int AS total,
+      sum(requests) FILTER (WHERE status >= 4)::int AS errors FROM request_routes`);
+    expect(sums).toEqual(all);
+    const [{ users }] = await fleet.query('SELECT sum(total)::int AS users FROM request_counts');
+    expect(users).toBeLessThan(all.total);
+  });
+
+  test('of which nothing went wrong unsaid', () => {
+    for (const server of fleet.servers) expect(server.output).not.toMatch(/"level":(50|60)/);
+  });
+});
+
+describe('what was counted', () => {
+  let database: Awaited<ReturnType<typeof createDatabase>>;
+
+  beforeEach(async () => {
+    database = await createDatabase();
+  });
+
+  afterEach(async () => {
+    await database.drop();
+  });
+
+  const TOTALS = `
+    SELECT (SELECT sum(requests)::int FROM platform_totals) AS total, (SELECT sum(errors)::int FROM platform_totals) AS errors,
+      (SELECT sum(requests)::int FROM request_routes) AS routes, (SELECT sum(total)::int FROM request_counts) AS users`;
+
+  test.each([1, 2])('is written when the server stops, all of it (WORKERS=%d)', async (workers) => {
+    const env = { DATABASE_URL: database.url, WORKERS: String(workers) };
+    const server = await TestServer.start(env);
+    const { token } = await new Api(server.url).admin();
+    const headers = { authorization: `Bearer ${String(token)}` };
+    let left = 500;
+    await load([server], 16, () => {
+      if (left-- <= 0) return undefined;
+      return { text: write('GET', left % 5 === 0 ? '/nowhere' : '/v1/users/me', headers), heard: () => true };
+    });
+    expect(await server.stop()).toBe(0);
+    const [totals] = await query(database.url, TOTALS);
+    // And the one that signed in.
+    expect(totals).toEqual({ total: 501, errors: 100, routes: 501, users: 400 });
+    const next = await TestServer.start(env);
+    try {
+      const admin = new Api(next.url, token);
+      expect(await of(admin, 'me')).toEqual({ total: 400, errors: 0 });
+      expect((await ofAll(admin)).errors).toBe(100);
+    } finally {
+      await next.stop();
+    }
+  });
+
+  test('is nothing with REQUEST_STATISTICS=off', async () => {
+    const server = await TestServer.start({ DATABASE_URL: database.url, REQUEST_STATISTICS: 'off' });
+    try {
+      const admin = await new Api(server.url).admin();
+      const key = await admin.createKey();
+      for (let i = 0; i < 3; i++) expectDone(await new Api(server.url).call('api1', key));
+      expect((await admin.get('/nowhere')).status).toBe(404);
+      expect(await ofAll(admin)).toEqual({ total: 0, errors: 0 });
+      expect(await of(admin, 'me')).toEqual({ total: 0, errors: 0 });
+      expect((await admin.get('/v1/metrics/routes')).body.data).toEqual([]);
+      expect((await admin.get('/v1/metrics/top?by=requests')).body.data).toEqual([]);
+      // The ledger is no statistic.
+      expect((await admin.get('/v1/metrics')).body.calls).toEqual({ granted: 3, denied: 0 });
+      expect((await admin.get('/metrics')).text).not.toMatch(/^quartermaster_http_requests_total\{/m);
+    } finally {
+      expect(await server.stop()).toBe(0);
+    }
+    expect(await query(database.url, 'SELECT FROM request_routes')).toEqual([]);
+  });
+});
+
+test('while the database is away nothing of what is counted is lost, and nothing counts twice', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'quartermaster-statistics-'));
+  await chmod(folder, 0o755);
+  const dataDir = join(folder, 'data');
+  let postgres = await EmbeddedPostgres.start({ dataDir });
+  const server = await TestServer.start({ DATABASE_URL: postgres.url });
+  try {
+    const admin = await new Api(server.url).admin();
+    const user = await admin.createUser();
+    const [before, mine] = [await ofAll(admin), await of(admin, user.id)];
+    const asked = { total: 0, errors: 0 };
+    const ask = async (path: string, status: number): Promise<void> => {
+      expect((await admin.as(user).get(path)).status).toBe(status);
+      asked.total++;
+      if (status >= 400) asked.errors++;
+    };
+    for (let i = 0; i < 5; i++) await ask('/v1/users/me', 200);
+    await postgres.stop();
+    for (let i = 0; i < 20; i++) await ask('/v1/users/me', 503);
+    for (let i = 0; i < 20; i++) await ask('/nowhere', 404);
+    // Time in which to fail to write it.
+    await sleep(2_500);
+    for (let i = 0; i < 5; i++) await ask('/nowhere', 404);
+    postgres = await EmbeddedPostgres.start({ dataDir });
+    await until(async () => (await admin.get('/readyz')).status === 200);
+    for (let i = 0; i < 5; i++) await ask('/v1/users/me', 200);
+    const after = await ofAll(admin);
+    // And the two that asked what there was before.
+    expect(after).toEqual({ total: before.total + asked.total + 2, errors: before.errors + asked.errors });
+    // While nobody can be asked who calls, it counts for nobody.
+    expect(await of(admin, user.id)).toEqual({ total: mine.total + 10, errors: mine.errors });
+    const { data } = (await admin.get('/v1/metrics/routes')).body;
+    expect(data.find(({ route, method }: any) => route === '/v1/users/:user' && method === 'GET')).toMatchObject({
+      serverErrors: 20,
+    });
+  } finally {
+    await server.stop();
+    await postgres.stop();
+    await rm(folder, { recursive: true, force: true, maxRetries: 5 });
+  }
+});

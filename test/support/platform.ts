@@ -1,0 +1,118 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import pg from 'pg';
+import { NO_KEY } from '../../src/quota/quota.entity.js';
+import type { Fleet } from './fleet.js';
+
+/** What there is, by kind. Entries of the store that have expired are there until they are swept. */
+export interface Objects {
+  users: number;
+  tasks: number;
+  resources: number;
+  entries: number;
+}
+
+const ROWS = `
+  SELECT (SELECT count(*) FROM users)::int AS users, (SELECT count(*) FROM tasks)::int AS tasks,
+    (SELECT count(*) FROM resources)::int AS resources, (SELECT count(*) FROM store_entries)::int AS entries`;
+
+export async function objectsIn(fleet: Fleet): Promise<Objects> {
+  return (await fleet.query(ROWS))[0];
+}
+
+export function total({ users, tasks, resources, entries }: Objects): number {
+  return users + tasks + resources + entries;
+}
+
+/** What stands in the sums, and what they sum up: made here in another way than the database makes it. */
+const FAULTS = `
+  WITH there AS MATERIALIZED (${ROWS}), kept AS MATERIALIZED (
+    SELECT coalesce(sum(users), 0)::int AS users, coalesce(sum(tasks), 0)::int AS tasks,
+      coalesce(sum(resources), 0)::int AS resources, coalesce(sum(store_entries), 0)::int AS entries
+    FROM platform_totals
+  ), owned AS MATERIALIZED (
+    SELECT owner_id, 'tasks' AS meter, count(*) AS units FROM tasks GROUP BY owner_id
+    UNION ALL SELECT owner_id, 'resources', count(*) FROM resources GROUP BY owner_id
+    UNION ALL SELECT owner_id, 'store.entries', count(*) FROM store_entries GROUP BY owner_id
+  ), charged AS MATERIALIZED (
+    SELECT owner_id, meter, counts[1] AS units, rank FROM quotas
+    WHERE key_id = '${NO_KEY}' AND meter IN ('tasks', 'resources', 'store.entries')
+  ), credits AS MATERIALIZED (
+    SELECT u.id AS owner_id,
+      CASE WHEN q.limits[1] IS NULL THEN 'plan:' || u.plan WHEN q.limits[1] >= 0 THEN 'own' END AS basis,
+      CASE WHEN q.limits[1] >= 0 THEN q.limits[1] ELSE 0 END AS own,
+      (SELECT coalesce(sum(amount), 0) FROM credit_grants g WHERE g.owner_id = u.id AND counted) AS bonus
+    FROM users u LEFT JOIN quotas q ON q.owner_id = u.id AND q.key_id = '${NO_KEY}' AND q.meter = 'tasks'
+  )
+  SELECT 'totals' AS of, row_to_json(k) AS kept, row_to_json(t) AS there FROM kept k, there t
+  WHERE (k.users, k.tasks, k.resources, k.entries) <> (t.users, t.tasks, t.resources, t.entries)
+  UNION ALL SELECT 'objects', to_json(p.counts[1]), row_to_json(t) FROM platform_quotas p, there t
+  WHERE p.meter = 'objects' AND p.counts[1] <> t.users + t.tasks + t.resources + t.entries
+  UNION ALL SELECT 'quotas', row_to_json(c), row_to_json(o)
+  FROM charged c FULL JOIN owned o ON o.owner_id = c.owner_id AND o.meter = c.meter
+  WHERE coalesce(c.units, 0) <> coalesce(o.units, 0) OR c.units <> c.rank
+  UNION ALL SELECT 'accounts', row_to_json(a), row_to_json(c)
+  FROM credits c LEFT JOIN credit_accounts a ON a.owner_id = c.owner_id
+  WHERE (coalesce(a.basis, ''), coalesce(a.own, 0), coalesce(a.bonus, 0)) <> (coalesce(c.basis, ''), c.own, c.bonus)
+  UNION ALL SELECT 'credits', row_to_json(t), row_to_json(c)
+  FROM (
+    SELECT basis, sum(users) AS users, sum(own) AS own, sum(bonus) AS bonus FROM credit_totals
+    GROUP BY basis HAVING sum(users) <> 0 OR sum(own) <> 0 OR sum(bonus) <> 0
+  ) t
+  FULL JOIN (
+    SELECT basis, count(*) AS users, sum(own) AS own, sum(bonus) AS bonus FROM credits WHERE basis IS NOT NULL GROUP BY basis
+  ) c ON c.basis = t.basis
+  WHERE (t.users, t.own, t.bonus) IS DISTINCT FROM (c.users, c.own, c.bonus)`;
+
+/** Each sum that says something else than what it sums up. */
+export function faultsIn(fleet: Fleet): Promise<object[]> {
+  return fleet.query(FAULTS);
+}
+
+/** That all sums say what they sum up. */
+export async function expectSound(fleet: Fleet): Promise<void> {
+  expect(await faultsIn(fleet)).toEqual([]);
+}
+
+/** How many wait for a lock that somebody else holds. */
+export async function waitingIn(fleet: Fleet): Promise<number> {
+  const [row] = await fleet.query(
+    `SELECT count(*)::int AS count FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`,
+  );
+  return row.count;
+}
+
+/** How often PostgreSQL had to end a circle of transactions that waited for each other. */
+export async function deadlocksIn(fleet: Fleet): Promise<number> {
+  // A process of PostgreSQL tells what it has counted a second later, when it is idle.
+  await sleep(1_500);
+  const text = 'SELECT deadlocks::int FROM pg_stat_database WHERE datname = current_database()';
+  return (await fleet.query(text))[0].deadlocks;
+}
+
+const SUMS = `
+  SELECT (SELECT json_agg(a ORDER BY owner_id) FROM credit_accounts a WHERE basis IS NOT NULL OR bonus <> 0) AS accounts,
+    (SELECT json_agg(t ORDER BY basis) FROM (
+      SELECT basis, sum(users) AS users, sum(own) AS own, sum(bonus) AS bonus FROM credit_totals
+      GROUP BY basis HAVING sum(users) <> 0 OR sum(own) <> 0 OR sum(bonus) <> 0
+    ) t) AS credits,
+    (SELECT json_build_array(sum(users), sum(tasks), sum(resources), sum(store_entries)) FROM platform_totals) AS totals,
+    (SELECT json_agg(json_build_array(owner_id, meter, rank) ORDER BY owner_id, meter COLLATE "C") FROM quotas
+      WHERE rank <> 0) AS ranks,
+    (SELECT json_agg(json_build_array(meter, counts[1]) ORDER BY meter COLLATE "C") FROM platform_quotas) AS platform`;
+
+/** The sums as they are, and as the database makes them anew; nothing is changed. */
+export async function recounted(fleet: Fleet): Promise<{ kept: object; made: object }> {
+  const client = new pg.Client({ connectionString: fleet.url });
+  await client.connect();
+  try {
+    await client.query('BEGIN');
+    await client.query('LOCK TABLE quotas, users IN EXCLUSIVE MODE');
+    const kept = (await client.query<object>(SUMS)).rows[0]!;
+    await client.query('SELECT recount_platform()');
+    const made = (await client.query<object>(SUMS)).rows[0]!;
+    await client.query('ROLLBACK');
+    return { kept, made };
+  } finally {
+    await client.end();
+  }
+}
