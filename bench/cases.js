@@ -6,7 +6,7 @@ import pg from 'pg';
  * @typedef {NonNullable<Awaited<ReturnType<typeof import('./peers/peer.js').startParseServer>>>} ParseServer
  * @typedef {object} Case
  * @property {string} name
- * @property {'hello' | 'database' | 'quartermaster' | 'better-auth' | 'parse-server'} server
+ * @property {'hello' | 'database' | 'quartermaster' | 'uncounted' | 'better-auth' | 'parse-server'} server
  * @property {LoadRequest[]} requests
  * @property {number} expect the status of every answer
  * @property {boolean} [writes]
@@ -315,6 +315,7 @@ export function allCases(bare, { tokens, full, resources }) {
     { name: BASELINE, server: 'database', requests: bare.items.map((id) => get(`/items/${id}`)), expect: 200 },
     { name: 'GET /v1/users/me, one user', server: 'quartermaster', requests: me.slice(0, 1), expect: 200 },
     { name: `GET /v1/users/me, ${me.length} users`, server: 'quartermaster', requests: me, expect: 200 },
+    { name: 'GET /v1/users/me, requests not counted', server: 'uncounted', requests: me, expect: 200 },
     { name: 'GET /v1/resources/{id}, one', server: 'quartermaster', requests: read.slice(0, 1), expect: 200 },
     { name: `GET /v1/resources/{id}, ${read.length}`, server: 'quartermaster', requests: read, expect: 200 },
     {
@@ -332,6 +333,10 @@ export function allCases(bare, { tokens, full, resources }) {
     {
       ...{ name: `POST /v1/resources, ${create.length} users`, server: 'quartermaster', expect: 201, writes: true },
       requests: create,
+    },
+    {
+      ...{ name: `POST /v1/tasks, ${tokens.length} users`, server: 'quartermaster', expect: 201, writes: true },
+      requests: tokens.map((token) => post('/v1/tasks', { title: VALUE }, token)),
     },
     {
       ...{ name: 'POST /v1/resources, refused', server: 'quartermaster', expect: 403 },

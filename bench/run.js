@@ -110,15 +110,19 @@ async function main() {
   const manifest = JSON.parse(await readFile(new URL('../package.json', import.meta.url), 'utf8'));
   const flags = /^node((?: --\S+)*)/.exec(manifest.scripts.start)?.[1]?.split(' ').slice(1) ?? [];
   const profile = options.profile === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${resolve(options.profile)}`];
+  // Everything else is as it is out of the box.
+  const env = {
+    ...{ DATABASE_URL: postgres.url, PORT: '0', ADMIN_PASSWORD },
+    SECRET_KEY: randomBytes(32).toString('hex'),
+  };
   const servers = {
     hello: await started({ name: 'hello', args: [bare, 'hello'], folder }),
     database: await started({ name: 'bare', args: [bare, 'database'], env: { DATABASE_URL: bareUrl }, folder }),
-    quartermaster: await started({
-      name: 'quartermaster',
-      args: [...flags, ...profile, main],
-      // Everything else is as it is out of the box.
-      env: { DATABASE_URL: postgres.url, PORT: '0', ADMIN_PASSWORD, SECRET_KEY: randomBytes(32).toString('hex') },
-      folder,
+    quartermaster: await started({ name: 'quartermaster', args: [...flags, ...profile, main], env, folder }),
+    // The same platform, served by a process that counts no requests.
+    uncounted: await started({
+      ...{ name: 'uncounted', args: [...flags, main], folder },
+      env: { ...env, REQUEST_STATISTICS: 'off' },
     }),
     'better-auth': kept(await startBetterAuth({ databaseUrl: await makeDatabase('better_auth'), folder })),
     'parse-server': kept(await startParseServer({ databaseUrl: await makeDatabase('parse'), folder })),

@@ -1,5 +1,6 @@
 // What a request costs when the tables are large: `node bench/scale.js`. One server, measured before and after.
 //   node bench/scale.js calls [millions]  calls with 256 keys, beside a million users with a key each, limits, and an hour of usage
+//   node bench/scale.js metrics [millions] metrics, beside a million users, five objects and ten lines of the ledger each
 //   node bench/scale.js store [millions]  the store of one owner, with 5,000 entries and then with 5 millions
 import { randomBytes } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
@@ -8,6 +9,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import pg from 'pg';
 import { EmbeddedPostgres } from '../dist/src/database/embedded-postgres.js';
+import { PLATFORM, TOP } from '../dist/src/metrics/metrics.repository.js';
 import { ADMIN_PASSWORD, call, callCases, get, post, put, seedKeys, signIn } from './cases.js';
 import { Load, Server } from './processes.js';
 import { median } from './report.js';
@@ -33,6 +35,44 @@ const FILL_USERS = [
     FROM api_keys WHERE name = 'scale'`,
 ];
 
+/** As many users as there are millions to be, about five objects and ten hours of usage of each; past the API, and then counted. */
+const FILL_METRICS = [
+  `SET session_replication_role = replica`,
+  `SET synchronous_commit = off`,
+  `INSERT INTO users (id, username, username_key, password_hash)
+    SELECT gen_random_uuid(), 'scale' || n, 'scale' || n, 'none' FROM generate_series(1, $1::int) n`,
+  `CREATE TEMP TABLE scale AS
+    SELECT id, gen_random_uuid() AS key_id, row_number() OVER () AS n FROM users WHERE username_key LIKE 'scale%'`,
+  `INSERT INTO tasks (owner_id, id, completed)
+    SELECT s.id, gen_random_uuid(), i % 2 = 0 FROM scale s, generate_series(1, s.n % 5) i`,
+  `INSERT INTO resources (owner_id, id, value)
+    SELECT s.id, gen_random_uuid(), 'a resource' FROM scale s, generate_series(1, s.n * 7 % 5) i`,
+  `INSERT INTO store_entries (owner_id, key, value, version)
+    SELECT s.id, 'key' || i, '{"total":1}', i FROM scale s, generate_series(1, s.n % 3) i`,
+  `INSERT INTO quotas (owner_id, meter, limits, counts)
+    SELECT s.id, m.meter, CASE WHEN m.meter = 'tasks' AND s.n % 2 = 0 THEN '{10,NULL,NULL,NULL,NULL}'::bigint[] END,
+      ARRAY[m.count, 0, 0, 0, 0]
+    FROM scale s CROSS JOIN LATERAL (
+      VALUES ('tasks', s.n % 5), ('resources', s.n * 7 % 5), ('store.entries', s.n % 3), ('store.bytes', s.n % 3 * 15), ('api:*', 0)
+    ) AS m (meter, count)`,
+  `INSERT INTO quotas (owner_id, key_id, meter, counts, at)
+    SELECT id, key_id, 'api:api1', ARRAY[1000 + n % 1000, 1, 1, 5, 50], now() FROM scale`,
+  `INSERT INTO usage_hours (owner_id, key_id, meter, hour, granted, denied)
+    SELECT s.id, s.key_id, 'api:api1', date_trunc('hour', now(), 'UTC') - make_interval(hours => ((s.n * 37 + i * 911) % 9000)::int), 100, 1
+    FROM scale s, generate_series(1, 10) i`,
+  `INSERT INTO platform_hours (meter, hour, granted, denied)
+    SELECT meter, hour, sum(granted), sum(denied) FROM usage_hours GROUP BY meter, hour`,
+  `INSERT INTO platform_calls (meter, stripe, granted, denied, hour, hour_granted, hour_denied)
+    SELECT meter, n, sum(granted) / 64, sum(denied) / 64, date_trunc('hour', now(), 'UTC'), 10, 1
+    FROM platform_hours, generate_series(0, 63) n GROUP BY meter, n`,
+  `INSERT INTO request_counts (owner_id, total, errors, hour, hour_total, hour_errors)
+    SELECT id, 100 + n % 5000, n % 10, date_trunc('hour', now(), 'UTC'), 1, 0 FROM scale`,
+  `SET session_replication_role = origin`,
+  `SELECT recount_platform()`,
+  // As if sixty-four connections had been used.
+  `INSERT INTO platform_totals (stripe) SELECT n FROM generate_series(0, 63) n ON CONFLICT DO NOTHING`,
+];
+
 const FILL_STORE = [
   `INSERT INTO store_entries (owner_id, key, value, version)
     SELECT id, 'key-' || lpad(n::text, 8, '0'), '{"items":["tea","sugar"],"total":' || n || '}', n
@@ -48,6 +88,9 @@ const FILL_STORE = [
  * @property {(url: string) => Promise<(rows: number) => import('./cases.js').Case[]>} seed what is measured, by how much is there
  * @property {string[]} fill
  * @property {[before: number, after: number]} rows
+ * @property {readonly number[]} [connections]
+ * @property {number} [rounds]
+ * @property {Record<string, { text: string, values: unknown[] }>} [explained] statements whose plans are shown in the end
  */
 
 /** @type {Record<string, (millions: number | undefined) => Scenario>} */
@@ -60,6 +103,32 @@ const SCENARIOS = {
     },
     fill: FILL_USERS,
     rows: [0, millions * 1_000_000],
+  }),
+  metrics: (millions = 1) => ({
+    filled: `${millions} million users`,
+    seed: async (url) => {
+      const token = await signIn(url, 'admin', ADMIN_PASSWORD);
+      const paths = [
+        '/v1/metrics',
+        ...Object.keys(TOP).map((by) => `/v1/metrics/top?by=${by}&limit=10`),
+        '/v1/metrics/users/me',
+        '/v1/metrics/series?meter=api:api1&step=hour',
+        '/v1/metrics/series?step=day&from=2026-01-01',
+      ];
+      const server = /** @type {const} */ ('quartermaster');
+      return () => paths.map((path) => ({ name: `GET ${path}`, server, expect: 200, requests: [get(path, token)] }));
+    },
+    fill: FILL_METRICS,
+    rows: [0, millions * 1_000_000],
+    // They are read by a few, and there are many of them.
+    connections: [1],
+    rounds: 3,
+    explained: {
+      'GET /v1/metrics': { text: PLATFORM.text, values: [] },
+      ...Object.fromEntries(
+        Object.entries(TOP).map(([by, text]) => [`GET /v1/metrics/top?by=${by}`, { text, values: [10] }]),
+      ),
+    },
   }),
   store: (millions = 5) => ({
     filled: `${millions} million entries of the owner`,
@@ -132,11 +201,12 @@ try {
     for (const statement of ['VACUUM ANALYZE', 'CHECKPOINT']) await database.query(statement);
     const outcomes = new Map();
     for (const { name, requests, expect } of casesOf(rows)) {
-      for (const connections of CONNECTIONS) {
+      for (const connections of scenario.connections ?? CONNECTIONS) {
         const job = { url: server.url, connections, requests };
         await load.run({ ...job, seconds: 2 });
         const rounds = [];
-        for (let round = 0; round < ROUNDS; round++) rounds.push(await load.run({ ...job, seconds: 2 }));
+        for (let round = 0; round < (scenario.rounds ?? ROUNDS); round++)
+          rounds.push(await load.run({ ...job, seconds: 2 }));
         const wrong = rounds.flatMap((one) => Object.keys(one.statuses)).find((status) => Number(status) !== expect);
         if (wrong !== undefined) throw new Error(`${name} answered ${wrong}`);
         outcomes.set(`${name}, ${connections} connections`, {
@@ -158,6 +228,12 @@ try {
     console.log(
       `| ${name} | ${p50.toFixed(2)} | ${full.p50.toFixed(2)} | ${ratio} | ${rate.toFixed(0)} | ${full.rate.toFixed(0)} |`,
     );
+  }
+  // As our connections are.
+  await database.query('SET enable_seqscan = off; SET enable_bitmapscan = off; SET jit = off');
+  for (const [title, { text, values }] of Object.entries(scenario.explained ?? {})) {
+    const { rows } = await database.query(`EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, BUFFERS OFF) ${text}`, values);
+    console.log(`\n${title}\n${rows.map((row) => `  ${row['QUERY PLAN']}`).join('\n')}`);
   }
 } finally {
   for (const step of cleanUp.reverse()) await step();
