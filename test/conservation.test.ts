@@ -9,7 +9,7 @@ import { TestServer } from './support/server.js';
  * What metrics say is what there is, and what was done, after a seeded mix of everything on two processes, of which one is
  * killed half-way. By default for some seconds; the whole takes SECONDS=60, and another mix SEED=17.
  */
-const SECONDS = sizeOf('SECONDS', 5);
+const SECONDS = sizeOf('SECONDS', 3);
 const SEED = sizeOf('SEED', 1);
 const CONNECTIONS = 16;
 const USERS = 12;

@@ -6,7 +6,7 @@ import { sizeOf } from './support/load.js';
 import { deadlocksIn, expectSound, waitingIn } from './support/platform.js';
 
 /** How often two who together would exceed the bound try it at once. */
-const ROUNDS = sizeOf('ROUNDS', 50);
+const ROUNDS = sizeOf('ROUNDS', 15);
 
 /** How often the bound changes while everything else does. */
 const BOUNDS = sizeOf('BOUNDS', 6);

@@ -497,7 +497,14 @@ describe.each([1, 2])('a server with WORKERS=%d that is told to stop', (workers)
     const signIns = Array.from({ length: 20 }, async () => {
       outcomes.push(await attempt(agent, new Api(server.url), 'POST', '/v1/auth/login', body));
     });
-    await until(() => outcomes.length > 0);
+    // All have arrived: a connection on which nothing was sent yet, or that nobody has accepted, is closed unanswered. They are
+    // accepted in order, so whoever comes after them is answered only once they are read.
+    const areSent = (): boolean => {
+      const sockets = Object.values(agent.sockets).flatMap((some) => some ?? []);
+      return outcomes.length + sockets.filter(({ bytesWritten }) => bytesWritten > 0).length >= 20;
+    };
+    await until(areSent);
+    expect((await sendExactly(new Api(server.url), 'GET', '/livez')).status).toBe(200);
     server.child.kill('SIGTERM');
     await Promise.all(signIns);
     expect(outcomes).toEqual(Array(20).fill({ status: 200, whole: true }));
