@@ -77,7 +77,7 @@ export class WorkerMetrics {
   private readonly joined = new Set<Worker>();
   private readonly latest = new Map<number, ProcessMetrics>();
   private retired: ProcessMetrics = [];
-  private readonly waiting = new Map<number, (worker: Worker, said: ProcessMetrics) => void>();
+  private readonly waiting = new Map<number, (worker: Worker) => void>();
   private asked = 0;
 
   listen(): void {
@@ -89,7 +89,7 @@ export class WorkerMetrics {
         // Its last words may come after it was counted among the dead.
         if (worker.isDead()) return;
         this.latest.set(worker.id, message.said);
-        this.waiting.get(message.ask)?.(worker, message.said);
+        this.waiting.get(message.ask)?.(worker);
       } else if (message.metrics === 'all') {
         void this.text().then((text) => {
           tell(worker, { metrics: 'text', ask: message.ask, text });
@@ -119,6 +119,7 @@ export class WorkerMetrics {
   /** What each worker that lives says now, or said when it was last asked. */
   private async askAll(): Promise<ProcessMetrics[]> {
     const workers = [...this.joined].filter((worker) => worker.isConnected());
+    if (workers.length === 0) return [...this.latest.values()];
     const ask = this.asked++;
     const missing = new Set(workers.map((worker) => worker.id));
     await new Promise<void>((resolve) => {
@@ -129,7 +130,6 @@ export class WorkerMetrics {
         clearTimeout(timer);
         resolve();
       });
-      if (workers.length === 0) resolve();
       for (const worker of workers) tell(worker, { metrics: 'one', ask });
     });
     this.waiting.delete(ask);

@@ -4,6 +4,7 @@ import type { FastifyReply } from 'fastify';
 import { Problem } from '../common/problem.js';
 import { Secrets } from '../config/secrets.js';
 import { Database, type Transaction } from '../database/database.js';
+import { Sweeper } from '../database/sweeper.js';
 import { IdempotencyRepository } from './idempotency.repository.js';
 
 /** What is answered to a request, and to its repetitions. */
@@ -50,7 +51,7 @@ const SWEEP_MS = 60_000;
 export class Idempotency implements OnApplicationBootstrap, BeforeApplicationShutdown {
   private readonly sealKey: Buffer;
   private readonly hashKey: Buffer;
-  private timer: NodeJS.Timeout | undefined;
+  private readonly sweeper: Sweeper;
 
   constructor(
     private readonly database: Database,
@@ -59,6 +60,10 @@ export class Idempotency implements OnApplicationBootstrap, BeforeApplicationShu
   ) {
     this.sealKey = secrets.derive('idempotency-answer');
     this.hashKey = secrets.derive('idempotency-request');
+    this.sweeper = new Sweeper(SWEEP_MS, async () => {
+      await answers.deleteExpired();
+      return false;
+    });
   }
 
   /**
@@ -106,14 +111,11 @@ export class Idempotency implements OnApplicationBootstrap, BeforeApplicationShu
   }
 
   onApplicationBootstrap(): void {
-    this.timer = setInterval(() => {
-      // The next sweep tries again.
-      this.answers.deleteExpired().catch(() => undefined);
-    }, SWEEP_MS).unref();
+    this.sweeper.start();
   }
 
-  beforeApplicationShutdown(): void {
-    clearInterval(this.timer);
+  beforeApplicationShutdown(): Promise<void> {
+    return this.sweeper.stop();
   }
 
   private hash(...parts: string[]): Buffer {

@@ -1,6 +1,6 @@
 import { Injectable } from '@nestjs/common';
 import { uuidv7 } from 'uuidv7';
-import type { Caller } from '../common/caller.js';
+import { reach, type Caller } from '../common/caller.js';
 import { Cursors, type Page } from '../common/page.js';
 import { Problem } from '../common/problem.js';
 import { Database, type Transaction } from '../database/database.js';
@@ -156,7 +156,7 @@ export class KeysService {
 
 /** The keys that a caller reaches by id: its own, or everyone's. */
 function reference(id: string, caller: Caller): KeyReference {
-  return { ownerId: caller.role === 'admin' ? null : caller.userId, id };
+  return { ownerId: reach(caller), id };
 }
 
 /** PostgreSQL takes fewer offsets than RFC 3339 has. */

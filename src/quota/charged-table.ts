@@ -60,7 +60,7 @@ export class ChargedTable<Row extends Owned, New extends Owned> {
   private readonly statements: ReturnType<typeof statementsOf<New>>;
 
   constructor(
-    private readonly database: Database,
+    protected readonly database: Database,
     private readonly options: ChargedTableOptions<New>,
   ) {
     const { table } = options;

@@ -21,8 +21,8 @@ const UPDATE = {
 
 @Injectable()
 export class TasksRepository extends ChargedTable<TaskRow, NewTask> {
-  constructor(private readonly db: Database) {
-    super(db, {
+  constructor(database: Database) {
+    super(database, {
       table: 'tasks',
       columns: COLUMNS,
       inserted: [
@@ -35,6 +35,6 @@ export class TasksRepository extends ChargedTable<TaskRow, NewTask> {
   /** @returns the task as it is now; null where there is none */
   async update({ ownerId, id }: ObjectKey, { title, completed }: TaskChanges): Promise<TaskRow | null> {
     const values = [ownerId, id, title !== undefined, title ?? null, completed ?? null];
-    return (await this.db.query<TaskRow>(UPDATE, values))[0] ?? null;
+    return (await this.database.query<TaskRow>(UPDATE, values))[0] ?? null;
   }
 }
