@@ -4,6 +4,7 @@ import { Fleet, call, expectDone, outcomeOf, tally, verify, type Key } from './s
 import { load, sizeOf, write, type Reply, type Shot } from './support/load.js';
 import { Random } from './support/random.js';
 import { TestServer } from './support/server.js';
+import { until } from './support/until.js';
 
 /**
  * What metrics say is what there is, and what was done, after a seeded mix of everything on two processes, of which one is
@@ -48,10 +49,6 @@ afterAll(async () => {
   await standIn?.stop();
   await fleet.stop();
 });
-
-async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
-  while (!(await holds())) await sleep(50);
-}
 
 /** The mix. */
 class Mix {

@@ -9,14 +9,11 @@ import { headerOf, load, sizeOf, type Reply, type Shot } from './support/load.js
 import { Random } from './support/random.js';
 import { TestServer } from './support/server.js';
 import { holdingsOf } from './support/store.js';
+import { until } from './support/until.js';
 
 /** How often each is killed; the engine is to show it with KILLS=20. */
 const KILLS = sizeOf('KILLS', 2);
 const CONNECTIONS = 32;
-
-async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
-  while (!(await holds())) await sleep(10);
-}
 
 /** What clients know of the units of an owner. */
 class Books {

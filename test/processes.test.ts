@@ -7,6 +7,7 @@ import pg from 'pg';
 import { EmbeddedPostgres } from '../dist/src/database/embedded-postgres.js';
 import { Api, expectProblem, sendExactly, uniqueName, type Account, type Answer } from './support/api.js';
 import { TestServer, createDatabase, query } from './support/server.js';
+import { until } from './support/until.js';
 
 type Database = Awaited<ReturnType<typeof createDatabase>>;
 
@@ -79,10 +80,6 @@ function isAlive(pid: number): boolean {
   } catch {
     return false;
   }
-}
-
-async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
-  while (!(await holds())) await sleep(10);
 }
 
 describe('two processes on one database', () => {

@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Api, expectProblem, sendExactly, uniqueName } from './support/api.js';
 import { Fleet, expectDone } from './support/fleet.js';
 import { TestServer, createDatabase } from './support/server.js';
+import { until } from './support/until.js';
 
 interface Sample {
   name: string;
@@ -118,10 +119,6 @@ function expectHistograms(scrape: Scrape): void {
     expect({ name, last: buckets.at(-1) }).toEqual({ name, last: [Infinity, count] });
     expect(sum).toBeGreaterThanOrEqual(0);
   }
-}
-
-async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
-  while (!(await holds())) await sleep(20);
 }
 
 describe('what Prometheus is told', () => {

@@ -7,14 +7,11 @@ import { Api, listBodies, listOperations, sendExactly, type Account } from './su
 import { Fleet, expectDone } from './support/fleet.js';
 import { load, write } from './support/load.js';
 import { TestServer, createDatabase, query } from './support/server.js';
+import { until } from './support/until.js';
 
 interface Requests {
   total: number;
   errors: number;
-}
-
-async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
-  while (!(await holds())) await sleep(20);
 }
 
 /** What a user is said to have asked; an administrator asks. */

@@ -1,7 +1,7 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import { Api } from './support/api.js';
 import { Fleet, expectDone } from './support/fleet.js';
 import { TestServer, createDatabase, query } from './support/server.js';
+import { until } from './support/until.js';
 
 /** More than a statement deletes. */
 const ROWS = 20_000;
@@ -28,10 +28,6 @@ async function rowsLeft(url: string): Promise<Record<string, number>> {
       (SELECT count(*)::int FROM request_routes WHERE route = '/old') AS request_routes`,
   );
   return row;
-}
-
-async function until(holds: () => Promise<boolean>): Promise<void> {
-  while (!(await holds())) await sleep(50);
 }
 
 test('at a start what is older than it is kept goes, what is younger stays, and so do all that was ever counted', async () => {

@@ -6,6 +6,7 @@ import { load, sizeOf, write, type Reply, type Shot } from './support/load.js';
 import { Random, seeds } from './support/random.js';
 import { as, expire, holdingsOf, watching, withoutSweeper, writeBatch, type Holdings } from './support/store.js';
 import { StoreCases, StoreModel, type Amounts, type ModelVerdict } from './support/store-model.js';
+import { until } from './support/until.js';
 
 /**
  * What the store charges, on the real PostgreSQL. By default in small; the whole takes SEEDS=20 STEPS=500 SPENDS=20000, and
@@ -32,10 +33,6 @@ afterEach(async () => {
   await fleet.query(`DELETE FROM users WHERE username <> 'admin'`);
   for (const gauge of GAUGES) expectDone(await fleet.admin().delete(`/v1/platform/quotas/store.${gauge}`));
 });
-
-async function until(holds: () => Promise<boolean>): Promise<void> {
-  while (!(await holds())) await sleep(20);
-}
 
 const json = (reply: Reply): any => JSON.parse(reply.text);
 

@@ -4,6 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 import { Api, expectProblem, inOneMinute } from './support/api.js';
 import { Fleet, expectDone, type Key } from './support/fleet.js';
+import { until } from './support/until.js';
 
 /** Rows of a ledger that is too large to be sent at once. */
 const ROWS = 100_000;
@@ -40,10 +41,6 @@ beforeAll(async () => {
 afterAll(async () => {
   await fleet.stop();
 });
-
-async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
-  while (!(await holds())) await sleep(20);
-}
 
 function parse(text: string): Line[] {
   expect(text === '' || text.endsWith('\n')).toBe(true);
