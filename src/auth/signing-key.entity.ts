@@ -7,7 +7,7 @@ export class SigningKey {
   @PrimaryColumn('text', { primaryKeyConstraintName: 'signing_keys_pkey' })
   kid!: string;
 
-  /** PKCS#8, sealed with AES-256-GCM under a key derived from SECRET_KEY: 12 bytes nonce, 16 bytes tag, ciphertext. */
+  /** PKCS#8, sealed (see config/seal). */
   @Column({ type: 'bytea', name: 'private_key_sealed' })
   privateKeySealed!: Buffer;
 

@@ -1,7 +1,8 @@
-import { createCipheriv, createDecipheriv, createHmac, randomBytes } from 'node:crypto';
+import { createHmac } from 'node:crypto';
 import { Injectable, type BeforeApplicationShutdown, type OnApplicationBootstrap } from '@nestjs/common';
 import type { FastifyReply } from 'fastify';
 import { Problem } from '../common/problem.js';
+import { Seal } from '../config/seal.js';
 import { Secrets } from '../config/secrets.js';
 import { Database, type Transaction } from '../database/database.js';
 import { Sweeper } from '../database/sweeper.js';
@@ -36,10 +37,6 @@ export interface Attempt {
 /** Says of an answer that it is that of an earlier request. */
 export const REPLAYED = 'idempotency-replayed';
 
-const CIPHER = 'aes-256-gcm';
-const IV_BYTES = 12;
-const TAG_BYTES = 16;
-
 const SWEEP_MS = 60_000;
 
 /**
@@ -49,7 +46,7 @@ const SWEEP_MS = 60_000;
  */
 @Injectable()
 export class Idempotency implements OnApplicationBootstrap, BeforeApplicationShutdown {
-  private readonly sealKey: Buffer;
+  private readonly seal: Seal;
   private readonly hashKey: Buffer;
   private readonly sweeper: Sweeper;
 
@@ -58,7 +55,7 @@ export class Idempotency implements OnApplicationBootstrap, BeforeApplicationShu
     private readonly answers: IdempotencyRepository,
     secrets: Secrets,
   ) {
-    this.sealKey = secrets.derive('idempotency-answer');
+    this.seal = new Seal(secrets.derive('idempotency-answer'));
     this.hashKey = secrets.derive('idempotency-request');
     this.sweeper = new Sweeper(SWEEP_MS, async () => {
       await answers.deleteExpired();
@@ -90,11 +87,12 @@ export class Idempotency implements OnApplicationBootstrap, BeforeApplicationShu
       const stored = await this.answers.find(tx, request.ownerId, keyHash);
       if (stored) {
         if (!stored.fingerprint.equals(fingerprint)) throw new Problem('idempotency_key_reused');
-        return { ...this.open(stored.answer), isReplayed: true };
+        return { ...(JSON.parse(this.seal.open(stored.answer).toString()) as Answer), isReplayed: true };
       }
       const answer = await work(tx);
       if (answer.isKept !== false) {
-        await this.answers.store(tx, request.ownerId, keyHash, { fingerprint, answer: this.seal(answer) });
+        const sealed = this.seal.seal(JSON.stringify(answer));
+        await this.answers.store(tx, request.ownerId, keyHash, { fingerprint, answer: sealed });
       }
       return { ...answer, isReplayed: false };
     });
@@ -122,20 +120,6 @@ export class Idempotency implements OnApplicationBootstrap, BeforeApplicationShu
     const hmac = createHmac('sha256', this.hashKey);
     for (const part of parts) hmac.update(`${Buffer.byteLength(part)}:`).update(part);
     return hmac.digest();
-  }
-
-  private seal(answer: Answer): Buffer {
-    const iv = randomBytes(IV_BYTES);
-    const cipher = createCipheriv(CIPHER, this.sealKey, iv);
-    const text = [cipher.update(JSON.stringify(answer), 'utf8'), cipher.final()];
-    return Buffer.concat([iv, cipher.getAuthTag(), ...text]);
-  }
-
-  private open(sealed: Buffer): Answer {
-    const decipher = createDecipheriv(CIPHER, this.sealKey, sealed.subarray(0, IV_BYTES));
-    decipher.setAuthTag(sealed.subarray(IV_BYTES, IV_BYTES + TAG_BYTES));
-    const text = Buffer.concat([decipher.update(sealed.subarray(IV_BYTES + TAG_BYTES)), decipher.final()]);
-    return JSON.parse(text.toString()) as Answer;
   }
 }
 
