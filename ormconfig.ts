@@ -1,8 +1,12 @@
 /** The TypeORM CLI's way in: `npm run migration:…`. Works on DATABASE_URL, else on the embedded PostgreSQL. */
 import { DataSource } from 'typeorm';
 import { Api } from './src/apis/api.entity.js';
+import { AuditEntry } from './src/audit/audit-entry.entity.js';
+import { AuditSeal } from './src/audit/audit-seal.entity.js';
 import { Session } from './src/auth/session.entity.js';
 import { SigningKey } from './src/auth/signing-key.entity.js';
+import { TotpRecoveryCode } from './src/auth/totp-recovery-code.entity.js';
+import { TotpSecret } from './src/auth/totp-secret.entity.js';
 import { Env } from './src/config/env.js';
 import { EmbeddedPostgres } from './src/database/embedded-postgres.js';
 import { dataSourceOptions } from './src/database/options.js';
@@ -54,5 +58,9 @@ export default new DataSource({
     CreditAccount,
     PlatformSettings,
     RequestCount,
+    AuditEntry,
+    AuditSeal,
+    TotpSecret,
+    TotpRecoveryCode,
   ],
 });

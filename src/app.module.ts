@@ -1,6 +1,7 @@
 import { Module } from '@nestjs/common';
 import { APP_FILTER, APP_PIPE } from '@nestjs/core';
 import { ApisModule } from './apis/apis.module.js';
+import { AuditModule } from './audit/audit.module.js';
 import { AuthModule } from './auth/auth.module.js';
 import { CommonModule } from './common/common.module.js';
 import { ProblemFilter } from './common/problem.filter.js';
@@ -25,6 +26,7 @@ import { UsersModule } from './users/users.module.js';
     CommonModule,
     DatabaseModule,
     IdempotencyModule,
+    AuditModule,
     AuthModule,
     UsersModule,
     QuotaModule,

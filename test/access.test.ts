@@ -13,6 +13,7 @@ import {
   type Api,
   type Operation,
 } from './support/api.js';
+import { codeOf, enableTotp, prepareTotp } from './support/totp.js';
 
 const api = sharedApi();
 
@@ -35,10 +36,15 @@ interface Owner extends Account {
   taskId: string;
   keyId: string;
   key: string;
+  /** Of an authenticator that is to be switched on. */
+  secret?: string;
+  recoveryCode?: string;
 }
 
 interface Call {
   rule: Rule;
+  /** An administrator may not do it to itself. */
+  notToOneself?: boolean;
   /** A path that belongs to the owner; the documented one where it is missing. */
   path?: (owner: Owner) => string | Promise<string>;
   /** A body that is accepted. */
@@ -65,6 +71,16 @@ const CALLED = ['GET', 'POST', 'PUT', 'PATCH', 'DELETE'].flatMap((method): [stri
   [`${method} /call/{slug}/{path}`, { rule: 'key', path: () => '/call/api1/below' }],
 ]);
 
+/** Of a user for whom two-factor sign-in is on. */
+const withTotp = (path: string): Call => ({
+  rule: 'own',
+  path: async (owner) => {
+    owner.recoveryCode ??= (await enableTotp(api, owner)).recoveryCodes[0]!;
+    return path;
+  },
+  body: ({ password, recoveryCode }) => ({ password, code: recoveryCode }),
+});
+
 /** The key of what everybody has in the store. */
 const STORED = 'kept';
 
@@ -82,6 +98,17 @@ const CALLS: Record<string, Call> = {
     rule: 'own',
     body: ({ password }) => ({ currentPassword: password, newPassword: 'Unguessable-8' }),
   },
+  'POST /v1/auth/totp': { rule: 'own', body: ({ password }) => ({ password }) },
+  'POST /v1/auth/totp/confirm': {
+    rule: 'own',
+    path: async (owner) => {
+      owner.secret = await prepareTotp(api, owner);
+      return '/v1/auth/totp/confirm';
+    },
+    body: ({ secret = '' }) => ({ code: secret && codeOf(secret) }),
+  },
+  'POST /v1/auth/totp/disable': withTotp('/v1/auth/totp/disable'),
+  'POST /v1/auth/totp/recovery-codes': withTotp('/v1/auth/totp/recovery-codes'),
   'GET /.well-known/jwks.json': { rule: 'public' },
   'POST /v1/users': { rule: 'admin', body: REGISTRATION },
   'GET /v1/users': { rule: 'admin' },
@@ -92,6 +119,16 @@ const CALLS: Record<string, Call> = {
     body: () => ({ firstName: 'Ada' }),
   },
   'DELETE /v1/users/{user}': { rule: 'admin', path: ({ id }) => `/v1/users/${id}` },
+  'DELETE /v1/users/{user}/totp': {
+    rule: 'admin',
+    notToOneself: true,
+    path: async (owner) => {
+      owner.recoveryCode ??= (await enableTotp(api, owner)).recoveryCodes[0]!;
+      return `/v1/users/${owner.id}/totp`;
+    },
+  },
+  'GET /v1/audit': { rule: 'admin' },
+  'GET /v1/audit/verify': { rule: 'admin' },
   'GET /v1/users/{user}/quotas': { rule: 'account', path: ({ username }) => `/v1/users/${username}/quotas` },
   'PUT /v1/users/{user}/quotas/{meter}': {
     rule: 'admin',
@@ -463,7 +500,12 @@ describe('an administrator', () => {
     },
   );
 
-  test.each(PROTECTED)('may, on what is its own: %s', async (id) => {
+  test.each(PROTECTED.filter((id) => CALLS[id]!.notToOneself))('may not, on what is its own: %s', async (id) => {
+    const admin = await createOwner({ role: 'admin' });
+    expectProblem(await call(api.as(admin), id, admin), 403, 'forbidden');
+  });
+
+  test.each(PROTECTED.filter((id) => !CALLS[id]!.notToOneself))('may, on what is its own: %s', async (id) => {
     const admin = await createOwner({ role: 'admin' });
     expectSuccess(await call(api.as(admin), id, admin));
   });

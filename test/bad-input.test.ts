@@ -11,6 +11,7 @@ import {
   type Api,
   type BodyProperty,
 } from './support/api.js';
+import { enableTotp, prepareTotp } from './support/totp.js';
 
 const api = sharedApi();
 
@@ -42,6 +43,11 @@ const taskPath = async (user: Account): Promise<string> =>
 
 const keyPath = async (user: Account): Promise<string> => `/v1/keys/${(await api.as(user).createKey()).id}`;
 
+const totpPath = (name: string, make: (server: Api, user: Account) => Promise<unknown>) => async (user: Account) => {
+  await make(api, user);
+  return `/v1/auth/totp/${name}`;
+};
+
 /** Of the store, which reads its bodies itself. */
 const BATCH = { maxBytes: 2 ** 24 };
 
@@ -56,6 +62,22 @@ const TARGETS: Record<string, Target> = {
   'POST /v1/auth/password': {
     as: 'user',
     body: ({ password }) => ({ currentPassword: password, newPassword: 'Unguessable-8' }),
+  },
+  'POST /v1/auth/totp': { as: 'user', body: ({ password }) => ({ password }) },
+  'POST /v1/auth/totp/confirm': {
+    as: 'user',
+    path: totpPath('confirm', prepareTotp),
+    body: () => ({ code: '123456' }),
+  },
+  'POST /v1/auth/totp/disable': {
+    as: 'user',
+    path: totpPath('disable', enableTotp),
+    body: ({ password }) => ({ password, code: '123456' }),
+  },
+  'POST /v1/auth/totp/recovery-codes': {
+    as: 'user',
+    path: totpPath('recovery-codes', enableTotp),
+    body: ({ password }) => ({ password, code: '123456' }),
   },
   'POST /v1/users': {
     as: 'admin',
@@ -135,6 +157,12 @@ const TARGETS: Record<string, Target> = {
 const COMPARED: Record<string, [number, string]> = {
   'POST /v1/auth/login password': [401, 'invalid_credentials'],
   'POST /v1/auth/password currentPassword': [401, 'invalid_credentials'],
+  'POST /v1/auth/totp password': [401, 'invalid_credentials'],
+  'POST /v1/auth/totp/confirm code': [401, 'invalid_totp'],
+  'POST /v1/auth/totp/disable password': [401, 'invalid_credentials'],
+  'POST /v1/auth/totp/disable code': [401, 'invalid_totp'],
+  'POST /v1/auth/totp/recovery-codes password': [401, 'invalid_credentials'],
+  'POST /v1/auth/totp/recovery-codes code': [401, 'invalid_totp'],
   'POST /v1/auth/refresh refreshToken': [401, 'invalid_token'],
   'POST /v1/verify key': [200, 'invalid_api_key'],
   'POST /v1/verify api': [404, 'not_found'],

@@ -31,8 +31,14 @@ export class ApisController {
   @AdminOnly()
   @Idempotent()
   @Fails('slug_taken')
-  async create(@Body() dto: CreateApiDto, @CurrentAttempt() attempt: Attempt): Promise<ApiResponse> {
-    return this.idempotency.respond(attempt, async (tx) => toApiResponse(await this.apis.create(dto, tx), true));
+  async create(
+    @Body() dto: CreateApiDto,
+    @CurrentCaller() caller: Caller,
+    @CurrentAttempt() attempt: Attempt,
+  ): Promise<ApiResponse> {
+    return this.idempotency.respond(attempt, async (tx) =>
+      toApiResponse(await this.apis.create(dto, caller, tx), true),
+    );
   }
 
   /** Read an API of the catalogue */
@@ -47,8 +53,12 @@ export class ApisController {
   @Patch(':slug')
   @AdminOnly()
   @Fails('not_found')
-  async update(@Param('slug') slug: string, @Body() dto: UpdateApiDto): Promise<ApiResponse> {
-    return toApiResponse(await this.apis.update(slug, dto), true);
+  async update(
+    @Param('slug') slug: string,
+    @Body() dto: UpdateApiDto,
+    @CurrentCaller() caller: Caller,
+  ): Promise<ApiResponse> {
+    return toApiResponse(await this.apis.update(slug, dto, caller), true);
   }
 
   /** Take an API out of the catalogue */
@@ -56,7 +66,7 @@ export class ApisController {
   @AdminOnly()
   @HttpCode(204)
   @Fails('not_found')
-  async delete(@Param('slug') slug: string): Promise<void> {
-    await this.apis.delete(slug);
+  async delete(@Param('slug') slug: string, @CurrentCaller() caller: Caller): Promise<void> {
+    await this.apis.delete(slug, caller);
   }
 }

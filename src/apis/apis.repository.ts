@@ -26,14 +26,17 @@ const LIST = {
     ORDER BY created_at DESC, slug LIMIT $3`,
 };
 
-const DELETE = { name: 'apis-delete', text: 'DELETE FROM apis WHERE slug = $1 RETURNING slug' };
-
 @Injectable()
 export class ApisRepository {
   constructor(private readonly database: Database) {}
 
   async find(slug: string): Promise<Api | null> {
     return (await this.database.query<Api>(FIND, [slug]))[0] ?? null;
+  }
+
+  /** As `find`, in a transaction, locked until it ends. */
+  async lock(tx: Transaction, slug: string): Promise<Api | null> {
+    return (await tx.query<Api>(`${FIND.text} FOR UPDATE`, [slug]))[0] ?? null;
   }
 
   /** Newest first. */
@@ -66,7 +69,7 @@ export class ApisRepository {
     return apis.findOneBy({ slug });
   }
 
-  async delete(slug: string): Promise<boolean> {
-    return (await this.database.query(DELETE, [slug])).length > 0;
+  async delete(tx: Transaction, slug: string): Promise<void> {
+    await tx.query('DELETE FROM apis WHERE slug = $1', [slug]);
   }
 }

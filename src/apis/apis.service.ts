@@ -1,4 +1,7 @@
 import { Injectable } from '@nestjs/common';
+import { AuditLog } from '../audit/audit-log.js';
+import { changesOf } from '../audit/changes.js';
+import type { Caller } from '../common/caller.js';
 import { Cursors, type Page, type PageQuery } from '../common/page.js';
 import { Problem } from '../common/problem.js';
 import { Database, type Transaction } from '../database/database.js';
@@ -7,6 +10,8 @@ import type { CreateApiDto, UpdateApiDto } from './api.dto.js';
 import type { Api } from './api.entity.js';
 import { ApisRepository, type ApiPosition } from './apis.repository.js';
 
+const FIELDS = ['slug', 'name', 'answer', 'upstream'] as const;
+
 /** The catalogue of metered APIs. */
 @Injectable()
 export class ApisService {
@@ -14,13 +19,18 @@ export class ApisService {
     private readonly database: Database,
     private readonly apis: ApisRepository,
     private readonly cursors: Cursors,
+    private readonly audit: AuditLog,
   ) {}
 
   /** @throws Problem slug_taken */
-  async create(dto: CreateApiDto, transaction?: Transaction): Promise<Api> {
+  async create(dto: CreateApiDto, caller: Caller, transaction?: Transaction): Promise<Api> {
     const { slug, name, answer = null, upstream = null } = dto;
     if (answer !== null && upstream !== null) throw Problem.field('/upstream', 'cannot be beside an answer');
-    return this.database.within(transaction, (tx) => this.apis.insert(tx, { slug, name, answer, upstream }));
+    return this.database.within(transaction, async (tx) => {
+      const api = await this.apis.insert(tx, { slug, name, answer, upstream });
+      await this.audit.record(tx, caller, 'api.create', slug, changesOf(null, api, FIELDS));
+      return api;
+    });
   }
 
   async list(query: PageQuery): Promise<Page<Api>> {
@@ -36,14 +46,24 @@ export class ApisService {
   }
 
   /** @throws Problem not_found; validation_failed when there would be both an answer and an upstream */
-  async update(slug: string, dto: UpdateApiDto): Promise<Api> {
+  async update(slug: string, dto: UpdateApiDto, caller: Caller): Promise<Api> {
     await this.get(slug);
-    return required(await this.database.transaction((tx) => this.apis.update(tx, slug, dto)));
+    return this.database.transaction(async (tx) => {
+      const before = required(await this.apis.lock(tx, slug));
+      const after = required(await this.apis.update(tx, slug, dto));
+      await this.audit.recordIfChanged(tx, caller, 'api.update', slug, changesOf(before, after, FIELDS));
+      return after;
+    });
   }
 
   /** Takes an API out of the catalogue. What was called stays on record, and limits wait for one of the same slug. */
-  async delete(slug: string): Promise<void> {
-    if (!isSlug(slug) || !(await this.apis.delete(slug))) throw new Problem('not_found');
+  async delete(slug: string, caller: Caller): Promise<void> {
+    if (!isSlug(slug)) throw new Problem('not_found');
+    await this.database.transaction(async (tx) => {
+      const api = required(await this.apis.lock(tx, slug));
+      await this.apis.delete(tx, slug);
+      await this.audit.record(tx, caller, 'api.delete', slug, changesOf(api, null, FIELDS));
+    });
   }
 }
 

@@ -12,7 +12,10 @@ export class AccessGuard implements CanActivate {
   canActivate(context: ExecutionContext): true {
     const { access, takesQuery } = this.rules.of(context);
     const request = context.switchToHttp().getRequest<AuthenticatedRequest>();
-    if (!access || !isAllowed(access, request)) throw new Problem('forbidden');
+    if (!access) throw new Problem('forbidden');
+    if (!isAllowed(access, request)) {
+      throw new Problem(request.caller?.needsTotp === true ? 'totp_setup_required' : 'forbidden');
+    }
     if (!takesQuery) refuseQuery(request.query as object);
     return true;
   }

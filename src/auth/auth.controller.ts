@@ -2,7 +2,7 @@ import { Body, Controller, Delete, Get, HttpCode, Param, Post, Query } from '@ne
 import { ApiTags } from '@nestjs/swagger';
 import { Owned, Public } from '../common/access.js';
 import { Fails } from '../common/api-docs.js';
-import { CurrentCaller, RequestOrigin, loginKey, type Caller, type Origin } from '../common/caller.js';
+import { CurrentCaller, CurrentOrigin, loginKey, type Caller, type Origin } from '../common/caller.js';
 import { IdPipe } from '../common/id.pipe.js';
 import { Paged } from '../common/page-link.js';
 import { PageQuery, mapPage } from '../common/page.js';
@@ -35,19 +35,24 @@ export class AuthController {
   @Public()
   @Idempotent()
   @Fails('forbidden', 'username_taken', 'email_taken', 'overloaded', 'database_unavailable')
-  async register(@Body() dto: RegisterDto, @CurrentAttempt() attempt: Attempt): Promise<UserResponse> {
+  async register(
+    @Body() dto: RegisterDto,
+    @CurrentOrigin() origin: Origin,
+    @CurrentAttempt() attempt: Attempt,
+  ): Promise<UserResponse> {
     // Nobody is signed in yet: whoever registers under another name is somebody else.
     const credential = `register:${loginKey(dto.username ?? dto.email ?? '')}`;
     const own = { ...attempt, request: { ...attempt.request, credential } };
-    return this.idempotency.respond(own, async (tx) => toUserResponse(await this.auth.register(dto, tx)));
+    return this.idempotency.respond(own, async (tx) => toUserResponse(await this.auth.register(dto, origin, tx)));
   }
 
   /** Sign in */
   @Post('login')
   @Public()
   @HttpCode(200)
-  @Fails('invalid_credentials', 'account_disabled', 'overloaded', 'database_unavailable')
-  async login(@Body() dto: LoginDto, @RequestOrigin() origin: Origin): Promise<TokensResponse> {
+  @Fails('invalid_credentials', 'totp_required', 'invalid_totp', 'account_disabled', 'too_many_attempts')
+  @Fails('overloaded', 'database_unavailable')
+  async login(@Body() dto: LoginDto, @CurrentOrigin() origin: Origin): Promise<TokensResponse> {
     return toTokensResponse(await this.auth.login(dto, origin));
   }
 
@@ -56,8 +61,8 @@ export class AuthController {
   @Public()
   @HttpCode(200)
   @Fails('invalid_token', 'account_disabled', 'database_unavailable')
-  async refresh(@Body() dto: RefreshDto): Promise<TokensResponse> {
-    return toTokensResponse(await this.auth.refresh(dto.refreshToken));
+  async refresh(@Body() dto: RefreshDto, @CurrentOrigin() origin: Origin): Promise<TokensResponse> {
+    return toTokensResponse(await this.auth.refresh(dto.refreshToken, origin));
   }
 
   /** Sign out: the session ends, and its tokens with it */
@@ -90,7 +95,7 @@ export class AuthController {
   @Post('password')
   @Owned()
   @HttpCode(204)
-  @Fails('invalid_credentials', 'overloaded')
+  @Fails('invalid_credentials', 'too_many_attempts', 'overloaded')
   async changePassword(@Body() dto: ChangePasswordDto, @CurrentCaller() caller: Caller): Promise<void> {
     await this.auth.changePassword(caller, dto);
   }

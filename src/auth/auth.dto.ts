@@ -1,6 +1,6 @@
 import { ApiProperty } from '@nestjs/swagger';
 import { IsString, Length, MaxLength } from 'class-validator';
-import { IsStorable } from '../common/text.js';
+import { IsStorable, MayBeMissing } from '../common/text.js';
 import { AccountDto, UserResponse } from '../users/user.dto.js';
 
 export class RegisterDto extends AccountDto {}
@@ -19,6 +19,15 @@ export class LoginDto {
   @IsString()
   @MaxLength(1024)
   password!: string;
+
+  /**
+   * Where two-factor sign-in is on: six digits of the authenticator, or a recovery code
+   * @example 755224
+   */
+  @MayBeMissing()
+  @IsString()
+  @Length(1, 64)
+  code?: string;
 }
 
 export class RefreshDto {

@@ -10,19 +10,34 @@ import { AuthService } from './auth.service.js';
 import { AuthenticationGuard } from './authentication.guard.js';
 import { Authenticator } from './authenticator.js';
 import { JwksController } from './jwks.controller.js';
+import { PasswordCheck } from './password-check.js';
 import { RefreshTokens } from './refresh-tokens.js';
 import { Session } from './session.entity.js';
 import { SessionsRepository } from './sessions.repository.js';
+import { SignInAttemptsRepository } from './sign-in-attempts.repository.js';
+import { SignInThrottle } from './sign-in-throttle.js';
 import { SigningKey } from './signing-key.entity.js';
 import { SigningKeys } from './signing-keys.js';
 import { SigningKeysRepository } from './signing-keys.repository.js';
+import { TotpCodes } from './totp-codes.js';
+import { TotpRecoveryCode } from './totp-recovery-code.entity.js';
+import { TotpSecret } from './totp-secret.entity.js';
+import { TotpController } from './totp.controller.js';
+import { TotpRepository } from './totp.repository.js';
+import { TotpService } from './totp.service.js';
 
 /** Sign-in, sessions, and the two guards that stand before every route: who is calling, and may they. */
 @Module({
-  imports: [TypeOrmModule.forFeature([Session, SigningKey]), UsersModule],
-  controllers: [AuthController, JwksController],
+  imports: [TypeOrmModule.forFeature([Session, SigningKey, TotpSecret, TotpRecoveryCode]), UsersModule],
+  controllers: [AuthController, TotpController, JwksController],
   providers: [
     AuthService,
+    PasswordCheck,
+    SignInThrottle,
+    SignInAttemptsRepository,
+    TotpService,
+    TotpCodes,
+    TotpRepository,
     AccessTokens,
     RefreshTokens,
     AccessRules,

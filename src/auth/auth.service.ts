@@ -1,19 +1,24 @@
 import { randomBytes } from 'node:crypto';
 import { Injectable } from '@nestjs/common';
 import { uuidv7 } from 'uuidv7';
-import type { Caller, Origin } from '../common/caller.js';
+import { AuditLog } from '../audit/audit-log.js';
+import { changesOf } from '../audit/changes.js';
+import type { Actor, Caller, Origin } from '../common/caller.js';
 import { Cursors, type Page, type PageQuery } from '../common/page.js';
 import { Problem } from '../common/problem.js';
 import { Env } from '../config/env.js';
 import { Database, type Transaction } from '../database/database.js';
 import { Passwords } from '../users/passwords.js';
-import { UsersRepository, type UserRow } from '../users/users.repository.js';
+import { UsersRepository, type Credentials, type UserRow } from '../users/users.repository.js';
 import { UsersService } from '../users/users.service.js';
 import { AccessTokens } from './access-tokens.js';
 import type { ChangePasswordDto, LoginDto, RegisterDto } from './auth.dto.js';
+import { PasswordCheck } from './password-check.js';
 import { RefreshTokens, type RefreshClaims } from './refresh-tokens.js';
 import type { Session } from './session.entity.js';
 import { SessionsRepository } from './sessions.repository.js';
+import { SignInThrottle, type Attempt } from './sign-in-throttle.js';
+import { TotpService } from './totp.service.js';
 
 export interface SignIn {
   accessToken: string;
@@ -37,26 +42,32 @@ export class AuthService {
     private readonly accessTokens: AccessTokens,
     private readonly refreshTokens: RefreshTokens,
     private readonly cursors: Cursors,
+    private readonly passwordCheck: PasswordCheck,
+    private readonly throttle: SignInThrottle,
+    private readonly totp: TotpService,
+    private readonly audit: AuditLog,
   ) {}
 
-  async register(dto: RegisterDto, tx?: Transaction): Promise<UserRow> {
-    return this.users.create(dto, null, tx);
+  async register(dto: RegisterDto, origin: Origin, tx?: Transaction): Promise<UserRow> {
+    return this.users.register(dto, origin, tx);
   }
 
-  /** @throws Problem invalid_credentials, the same for an unknown login and a wrong password; account_disabled */
-  async login({ login, password }: LoginDto, origin: Origin): Promise<SignIn> {
+  /**
+   * @throws Problem invalid_credentials, the same for an unknown login and a wrong password; too_many_attempts, the same
+   * for both; account_disabled; totp_required, invalid_totp
+   */
+  async login({ login, ...secrets }: LoginDto, origin: Origin): Promise<SignIn> {
     const account = await this.accounts.findCredentials(login);
-    if (!(await this.passwords.matches(password, account?.passwordHash)) || !account) {
-      throw new Problem('invalid_credentials');
+    const attempt = await this.passwordCheck.check(login, account, secrets.password, origin.ip);
+    if (!account) throw new Problem('invalid_credentials');
+    try {
+      return await this.begin(account, secrets, attempt, origin);
+    } catch (error) {
+      // A wrong code counts as a wrong password does; what else was missing does not.
+      const isWrong = error instanceof Problem && error.code === 'invalid_totp';
+      await this.throttle.settle(attempt, isWrong ? 'failed' : 'void');
+      throw error;
     }
-    if (account.status === 'disabled') throw new Problem('account_disabled');
-    const nonce = randomBytes(32);
-    const session = { ownerId: account.id, id: uuidv7(), nonce, days: this.env.sessionDays, ...origin };
-    if (!(await this.sessions.start(session, account.passwordHash))) {
-      const now = await this.accounts.findCredentialsById(account.id);
-      throw new Problem(now?.status === 'disabled' ? 'account_disabled' : 'invalid_credentials');
-    }
-    return this.signIn({ ownerId: account.id, sessionId: session.id, generation: 0 }, nonce);
   }
 
   /**
@@ -64,16 +75,16 @@ export class AuthService {
    * holder gets the same successor again for ten seconds, since an answer may have been lost.
    * @throws Problem invalid_token; account_disabled, which leaves the token good
    */
-  async refresh(token: string): Promise<SignIn> {
+  async refresh(token: string, origin: Origin): Promise<SignIn> {
     const claims = this.refreshTokens.read(token);
     if (!claims) throw new Problem('invalid_token');
-    const current = await this.database.transaction((tx) => this.exchange(tx, token, claims));
+    const current = await this.database.transaction((tx) => this.exchange(tx, token, claims, origin));
     if (!current) throw new Problem('invalid_token');
     return this.signIn({ ...claims, generation: current.generation }, current.nonce);
   }
 
   async logout(caller: Caller): Promise<void> {
-    await this.sessions.end(caller.userId, caller.sessionId);
+    await this.end(caller, caller.sessionId);
   }
 
   async listSessions(caller: Caller, query: PageQuery): Promise<Page<Session>> {
@@ -85,21 +96,68 @@ export class AuthService {
 
   /** @throws Problem not_found */
   async endSession(caller: Caller, id: string): Promise<void> {
-    if (!(await this.sessions.end(caller.userId, id))) throw new Problem('not_found');
+    if (!(await this.end(caller, id))) throw new Problem('not_found');
   }
 
-  /** @throws Problem invalid_credentials, validation_failed */
+  /** @throws Problem invalid_credentials, too_many_attempts, validation_failed */
   async changePassword(caller: Caller, { currentPassword, newPassword }: ChangePasswordDto): Promise<void> {
-    const account = await this.accounts.findCredentialsById(caller.userId);
-    if (!account || !(await this.passwords.matches(currentPassword, account.passwordHash))) {
-      throw new Problem('invalid_credentials', { detail: 'The current password is wrong.' });
-    }
-    const passwordHash = await this.passwords.hashNew(newPassword, '/newPassword');
+    const { attempt, passwordHash } = await this.passwordCheck.confirm(caller, currentPassword);
+    await this.throttle.settle(attempt, 'void');
+    const replacement = await this.passwords.hashNew(newPassword, '/newPassword');
     await this.database.transaction(async (tx) => {
-      if (!(await this.accounts.replacePassword(tx, caller.userId, account.passwordHash, passwordHash))) {
-        throw new Problem('invalid_credentials', { detail: 'The current password is wrong.' });
+      // Changed by another request meanwhile.
+      if (!(await this.accounts.replacePassword(tx, caller.userId, passwordHash, replacement))) {
+        throw new Problem('invalid_credentials');
       }
-      await this.accounts.endSessions(tx, caller.userId, caller.sessionId);
+      const endedSessions = { to: await this.accounts.endSessions(tx, caller.userId, caller.sessionId) };
+      await this.audit.record(tx, caller, 'password.change', caller.userId, { password: {}, endedSessions });
+    });
+  }
+
+  /** Begins a session for whoever knows the password. */
+  private async begin(
+    account: Credentials,
+    { password, code }: Pick<LoginDto, 'password' | 'code'>,
+    attempt: Attempt,
+    origin: Origin,
+    mayTryAgain = true,
+  ): Promise<SignIn> {
+    const ownerId = account.id;
+    if (account.status === 'disabled') throw new Problem('account_disabled');
+    const checked = {
+      hash: account.passwordHash,
+      renewed: await this.passwords.renewed(password, account.passwordHash),
+    };
+    await this.sessions.deleteExpired(ownerId);
+    const [id, nonce] = [uuidv7(), randomBytes(32)];
+    const { ip, userAgent } = origin;
+    const actor = { userId: ownerId, origin };
+    const hasBegun = await this.database.transaction(async (tx) => {
+      const session = { ownerId, id, nonce, ip, userAgent, days: this.env.sessionDays };
+      if (!(await this.sessions.start(tx, session, checked))) return false;
+      await this.totp.use(tx, actor, ownerId, code);
+      await this.throttle.settle(attempt, 'passed', tx);
+      await this.audit.record(tx, actor, 'session.create', id, changesOf(null, { userAgent }, ['userAgent']));
+      return true;
+    });
+    if (!hasBegun) {
+      const now = await this.accounts.findCredentialsById(ownerId);
+      if (now?.status === 'disabled') throw new Problem('account_disabled');
+      // Another sign-in may have renewed the hash meanwhile.
+      const isStillRight =
+        mayTryAgain && (await this.passwords.inTurn(() => this.passwords.matches(password, now?.passwordHash)));
+      if (!now || !isStillRight) throw new Problem('invalid_credentials');
+      return this.begin(now, { password, ...(code === undefined ? {} : { code }) }, attempt, origin, false);
+    }
+    return this.signIn({ ownerId, sessionId: id, generation: 0 }, nonce);
+  }
+
+  /** @returns whether there was such a session */
+  private end(caller: Caller, id: string): Promise<boolean> {
+    return this.database.transaction(async (tx) => {
+      const wasThere = await this.sessions.end(tx, caller.userId, id);
+      if (wasThere) await this.audit.record(tx, caller, 'session.end', id);
+      return wasThere;
     });
   }
 
@@ -108,14 +166,17 @@ export class AuthService {
     tx: Transaction,
     token: string,
     claims: RefreshClaims,
+    origin: Origin,
   ): Promise<{ generation: number; nonce: Buffer } | null> {
     const { ownerId, sessionId, generation } = claims;
+    const actor: Actor = { userId: ownerId, origin };
     const session = await this.sessions.lock(tx, ownerId, sessionId);
     if (!session || !this.refreshTokens.isAuthentic(token, session.nonce)) return null;
     if (session.status === 'disabled') throw new Problem('account_disabled');
     const { nonce } = session;
     if (generation === session.generation) {
       await this.sessions.rotate(tx, ownerId, sessionId, this.env.sessionDays);
+      await this.audit.record(tx, actor, 'session.refresh', sessionId);
       return { generation: generation + 1, nonce };
     }
     const isParent = generation === session.generation - 1;
@@ -123,6 +184,9 @@ export class AuthService {
       return { generation: session.generation, nonce };
     }
     await this.sessions.revoke(tx, ownerId, sessionId);
+    await this.audit.record(tx, actor, 'session.revoke', sessionId, {
+      reason: { to: 'a refresh token was used twice' },
+    });
     return null;
   }
 

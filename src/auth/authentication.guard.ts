@@ -17,7 +17,7 @@ export class AuthenticationGuard implements CanActivate {
   }
 
   private async authenticate(request: AuthenticatedRequest): Promise<boolean> {
-    request.caller = await this.authenticator.identify(this.authenticator.claimsOf(request));
+    request.caller = await this.authenticator.identify(this.authenticator.claimsOf(request), request);
     return true;
   }
 }

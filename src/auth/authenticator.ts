@@ -1,6 +1,6 @@
 import { Injectable } from '@nestjs/common';
 import type { FastifyRequest } from 'fastify';
-import { isRepeated, type Caller, type Claims, type Authentication } from '../common/caller.js';
+import { RequestOrigin, isRepeated, type Caller, type Claims, type Authentication } from '../common/caller.js';
 import { Problem } from '../common/problem.js';
 import { AccessTokens } from './access-tokens.js';
 import { SessionsRepository } from './sessions.repository.js';
@@ -22,12 +22,13 @@ export class Authenticator implements Authentication {
     return { userId: claims.sub, sessionId: claims.sid };
   }
 
-  async identify({ userId, sessionId }: Claims): Promise<Caller> {
+  async identify({ userId, sessionId }: Claims, request: FastifyRequest): Promise<Caller> {
     const session = await this.sessions.findLive(userId, sessionId);
     if (!session) throw new Problem('invalid_token');
     if (session.status === 'disabled') throw new Problem('account_disabled');
-    const { role, usernameKey, emailKey } = session;
-    return { userId, sessionId, role, usernameKey, emailKey };
+    const { needsTotp, usernameKey, emailKey } = session;
+    const role = needsTotp ? 'user' : session.role;
+    return { userId, sessionId, role, needsTotp, usernameKey, emailKey, origin: new RequestOrigin(request) };
   }
 }
 

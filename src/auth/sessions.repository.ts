@@ -3,7 +3,8 @@ import { InjectRepository } from '@nestjs/typeorm';
 import { LessThan, Raw, type Repository } from 'typeorm';
 import type { Origin, Role } from '../common/caller.js';
 import { Coalescer, inPlace } from '../database/coalescer.js';
-import { Database, type Transaction } from '../database/database.js';
+import { Env } from '../config/env.js';
+import { Database, type Statement, type Transaction } from '../database/database.js';
 import type { UserStatus } from '../users/user.entity.js';
 import { Session } from './session.entity.js';
 
@@ -13,6 +14,8 @@ export interface LiveSession {
   status: UserStatus;
   usernameKey: string | null;
   emailKey: string | null;
+  /** See `Caller`. */
+  needsTotp: boolean;
 }
 
 export interface LockedSession {
@@ -29,36 +32,39 @@ interface SessionKey {
   id: string;
 }
 
-export interface NewSession extends SessionKey, Origin {
+export interface NewSession extends SessionKey, Pick<Origin, 'ip' | 'userAgent'> {
   nonce: Buffer;
   days: number;
 }
 
-const FIND_LIVE = {
+/** What the password was checked against, and what shall replace it. */
+export interface CheckedPassword {
+  hash: string;
+  renewed: string | undefined;
+}
+
+/** @param needsTotp an expression on the account */
+const findLive = (needsTotp: string) => ({
   name: 'sessions-live',
   text: `
-    SELECT q.place::integer AS place, u.role, u.status, u.username_key AS "usernameKey", u.email_key AS "emailKey"
+    SELECT q.place::integer AS place, u.role, u.status, u.username_key AS "usernameKey", u.email_key AS "emailKey",
+      ${needsTotp} AS "needsTotp"
     FROM unnest($1::uuid[], $2::uuid[]) WITH ORDINALITY AS q (owner_id, id, place)
     JOIN sessions s ON s.owner_id = q.owner_id AND s.id = q.id AND s.expires_at > now()
     JOIN users u ON u.id = q.owner_id`,
-};
+});
+
+const IS_ADMIN_WITHOUT_TOTP = `(u.role = 'admin' AND NOT EXISTS (
+  SELECT FROM totp_secrets t WHERE t.owner_id = u.id AND t.enabled_at IS NOT NULL))`;
 
 /** Only if the password is still the one that was checked: a changed one ends all sessions, this one too. */
-const START = {
-  name: 'sessions-start',
-  text: `
-    WITH account AS (
-      UPDATE users SET last_login_at = now()
-      WHERE id = $1 AND password_hash = $7 AND status = 'active' RETURNING id
-    )
-    INSERT INTO sessions (owner_id, id, nonce, ip, user_agent, expires_at)
-    SELECT id, $2, $3, $4, $5, now() + make_interval(days => $6) FROM account RETURNING id`,
-};
-
-const DELETE = {
-  name: 'sessions-delete',
-  text: `DELETE FROM sessions WHERE owner_id = $1 AND id = $2 AND expires_at > now() RETURNING id`,
-};
+const START = `
+  WITH account AS (
+    UPDATE users SET last_login_at = now(), password_hash = coalesce($8, password_hash)
+    WHERE id = $1 AND password_hash = $7 AND status = 'active' RETURNING id
+  )
+  INSERT INTO sessions (owner_id, id, nonce, ip, user_agent, expires_at)
+  SELECT id, $2, $3, $4, $5, now() + make_interval(days => $6) FROM account RETURNING id`;
 
 /** In small batches, and skipping what another node is at. */
 const DELETE_EXPIRED = {
@@ -71,11 +77,14 @@ const DELETE_EXPIRED = {
 @Injectable()
 export class SessionsRepository {
   private readonly live: Coalescer<SessionKey, LiveSession | null>;
+  private readonly findLiveSessions: Statement;
 
   constructor(
     @InjectRepository(Session) private readonly sessions: Repository<Session>,
     private readonly database: Database,
+    { requireAdminTotp }: Env,
   ) {
+    this.findLiveSessions = findLive(requireAdminTotp ? IS_ADMIN_WITHOUT_TOTP : 'false');
     this.live = new Coalescer((keys) => this.findAllLive(keys), {
       name: 'sessions',
       key: ({ ownerId, id }) => ownerId + id,
@@ -89,16 +98,20 @@ export class SessionsRepository {
   }
 
   /** @returns whether the account is still active and still has that password */
-  async start(session: NewSession, passwordHash: string): Promise<boolean> {
+  async start(tx: Transaction, session: NewSession, { hash, renewed }: CheckedPassword): Promise<boolean> {
     const { ownerId, id, nonce, ip, userAgent, days } = session;
-    // What the user left behind long ago goes when it comes back.
+    return (await tx.query(START, [ownerId, id, nonce, ip, userAgent, days, hash, renewed ?? null])).length > 0;
+  }
+
+  /** What a user left behind long ago: for when it comes back. */
+  async deleteExpired(ownerId: string): Promise<void> {
     await this.database.query(DELETE_EXPIRED, [ownerId]);
-    return (await this.database.query(START, [ownerId, id, nonce, ip, userAgent, days, passwordHash])).length > 0;
   }
 
   /** @returns whether there was such a session */
-  async end(ownerId: string, id: string): Promise<boolean> {
-    return (await this.database.query(DELETE, [ownerId, id])).length > 0;
+  async end(tx: Transaction, ownerId: string, id: string): Promise<boolean> {
+    const text = 'DELETE FROM sessions WHERE owner_id = $1 AND id = $2 AND expires_at > now() RETURNING id';
+    return (await tx.query(text, [ownerId, id])).length > 0;
   }
 
   /** Locks a session until the transaction ends. */
@@ -138,7 +151,7 @@ export class SessionsRepository {
   }
 
   private async findAllLive(keys: readonly SessionKey[]): Promise<(LiveSession | null)[]> {
-    const rows = await this.database.query<LiveSession & { place: number }>(FIND_LIVE, [
+    const rows = await this.database.query<LiveSession & { place: number }>(this.findLiveSessions, [
       keys.map((key) => key.ownerId),
       keys.map((key) => key.id),
     ]);

@@ -29,9 +29,13 @@ export const SIGNED_IN = [
 export const Public = () => rule({ kind: 'public' });
 
 export const AdminOnly = () =>
-  applyDecorators(rule({ kind: 'admin' }), ApiBearerAuth(), Fails(...SIGNED_IN, 'forbidden'));
+  applyDecorators(rule({ kind: 'admin' }), ApiBearerAuth(), Fails(...SIGNED_IN, 'forbidden', 'totp_setup_required'));
 
 export const SelfOrAdmin = (parameter: string) =>
-  applyDecorators(rule({ kind: 'self-or-admin', parameter }), ApiBearerAuth(), Fails(...SIGNED_IN, 'forbidden'));
+  applyDecorators(
+    rule({ kind: 'self-or-admin', parameter }),
+    ApiBearerAuth(),
+    Fails(...SIGNED_IN, 'forbidden', 'totp_setup_required'),
+  );
 
 export const Owned = () => applyDecorators(rule({ kind: 'owned' }), ApiBearerAuth(), Fails(...SIGNED_IN));

@@ -13,7 +13,19 @@ export interface Caller {
   emailKey: string | null;
   /** The session of the access token. */
   sessionId: string;
+  /** An administrator who is none (`role` is `user`) until two-factor sign-in is set up: REQUIRE_ADMIN_TOTP. */
+  needsTotp: boolean;
+  origin: Origin;
 }
+
+/** Who makes a change, and where it is asked for: a caller; whoever registers or signs in; null, the server itself. */
+export interface Actor {
+  userId: string | null;
+  origin: Origin | null;
+}
+
+/** The server itself. */
+export const SERVER: Actor = { userId: null, origin: null };
 
 /** What a credential says of itself. Whether it is good, and for what, only the database knows. */
 export type Claims = Pick<Caller, 'userId' | 'sessionId'>;
@@ -23,7 +35,7 @@ export interface Authentication {
   /** Asks no database. @throws Problem unauthenticated, invalid_token */
   claimsOf(request: FastifyRequest): Claims;
   /** Reads session and account, for this very request. @throws Problem invalid_token, account_disabled */
-  identify(claims: Claims): Promise<Caller>;
+  identify(claims: Claims, request: FastifyRequest): Promise<Caller>;
 }
 
 /** A request after the authentication guard; `caller` is missing on public routes only. */
@@ -52,15 +64,34 @@ export function reach(caller: Caller): string | null {
 
 /** Where a request comes from, for sessions and audit. */
 export interface Origin {
-  ip: string;
-  userAgent: string | null;
+  readonly ip: string;
+  readonly userAgent: string | null;
+  readonly requestId: string;
 }
 
-/** Injects address and user agent. `ip` heeds X-Forwarded-For only as far as TRUST_PROXY says. */
-export const RequestOrigin = createParamDecorator((_data: unknown, context: ExecutionContext): Origin => {
-  const request = context.switchToHttp().getRequest<FastifyRequest>();
-  return { ip: request.ip, userAgent: request.headers['user-agent']?.slice(0, 512) ?? null };
-});
+/** The origin of a request. Few routes ask for it: nothing is read before. */
+export class RequestOrigin implements Origin {
+  constructor(private readonly request: FastifyRequest) {}
+
+  /** Heeds X-Forwarded-For only as far as TRUST_PROXY says. */
+  get ip(): string {
+    return this.request.ip;
+  }
+
+  get userAgent(): string | null {
+    return this.request.headers['user-agent']?.slice(0, 512) ?? null;
+  }
+
+  get requestId(): string {
+    return this.request.id;
+  }
+}
+
+/** Injects the origin of a request, for public routes: elsewhere the caller has it. */
+export const CurrentOrigin = createParamDecorator(
+  (_data: unknown, context: ExecutionContext): Origin =>
+    new RequestOrigin(context.switchToHttp().getRequest<FastifyRequest>()),
+);
 
 /**
  * Whether a request has a header several times. Node keeps the first and drops the others unseen: of two credentials

@@ -69,7 +69,8 @@ export function refuse(thrown: unknown, problem: Problem, request: FastifyReques
   // Whoever went away in the middle of the request has no fault of ours to hear of.
   if (request.raw.destroyed && !request.raw.complete) return;
   if (problem.status >= 500) {
-    request.log.error({ reqId: request.id, err: thrown, code: problem.code }, 'request failed');
+    const err = thrown instanceof Problem ? (thrown.extra.cause ?? thrown) : thrown;
+    request.log.error({ reqId: request.id, err, code: problem.code }, 'request failed');
   }
   if (reply.sent || reply.raw.headersSent) return;
   const send = (): void => {
@@ -116,9 +117,16 @@ function headersOf(problem: Problem): Record<string, string> {
   };
 }
 
+const NOT_ABOUT_TOKENS: readonly ProblemCode[] = [
+  'unauthenticated',
+  'invalid_credentials',
+  'totp_required',
+  'invalid_totp',
+];
+
 /** RFC 6750, section 3: `error` only where a credential was given. */
 function challengeOf(code: ProblemCode): string {
-  return code === 'unauthenticated' || code === 'invalid_credentials'
+  return NOT_ABOUT_TOKENS.includes(code)
     ? 'Bearer realm="quartermaster"'
     : 'Bearer realm="quartermaster", error="invalid_token"';
 }

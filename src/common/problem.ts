@@ -9,8 +9,11 @@ export const PROBLEMS = {
   invalid_credentials: [401, 'Unknown login or wrong password'],
   invalid_token: [401, 'The token is not valid'],
   invalid_api_key: [401, 'The API key is not valid'],
+  totp_required: [401, 'Send the code of your authenticator'],
+  invalid_totp: [401, 'The code is wrong or was used'],
   credits_exhausted: [402, 'No credits left'],
   forbidden: [403, 'Not allowed'],
+  totp_setup_required: [403, 'Administrators must set up two-factor sign-in'],
   plan_in_use: [409, 'Users have the plan'],
   upstream_failed: [502, 'The API did not answer'],
   quota_exceeded: [403, 'The quota is used up'],
@@ -22,6 +25,7 @@ export const PROBLEMS = {
   username_taken: [409, 'The username is taken'],
   email_taken: [409, 'The email is taken'],
   slug_taken: [409, 'The slug is taken'],
+  totp_enabled: [409, 'Two-factor sign-in is on already'],
   last_admin: [409, 'The last administrator stays'],
   credits_overprovisioned: [409, 'More credits than the platform has objects'],
   idempotency_in_progress: [409, 'A request with this Idempotency-Key is still running'],
@@ -55,6 +59,8 @@ export interface ProblemExtra {
   allow?: string[];
   /** Overrides the code's status where the contract gives one code two (`quota_exceeded` is 403 for gauges, 429 for calls). */
   status?: number;
+  /** What is logged of it. */
+  cause?: unknown;
   /** Further members of the answer, e.g. `violated` and `limits`. */
   members?: Record<string, unknown>;
 }

@@ -41,6 +41,12 @@ export class Env {
   readonly registration: 'open' | 'closed';
   /** PASSWORD_POLICY: `classes` (8 to 64 with lower and upper case, digit and special) or `length` (15 to 256, any characters). */
   readonly passwordPolicy: 'classes' | 'length';
+  /** ARGON2_MEMORY: KiB that the hash of a password takes. Hashes made with another are renewed at the next sign-in. */
+  readonly argon2Memory: number;
+  /** ARGON2_PASSES: passes over that memory. */
+  readonly argon2Passes: number;
+  /** REQUIRE_ADMIN_TOTP: `on`: administrators have no more rights than users until two-factor sign-in is set up. */
+  readonly requireAdminTotp: boolean;
   /** SESSION_DAYS: days a session lasts without a refresh. */
   readonly sessionDays: number;
   /** ISSUER: `iss` of the access tokens. */
@@ -75,6 +81,9 @@ export class Env {
     this.workers = read.workers('WORKERS');
     this.registration = read.choice('REGISTRATION', ['open', 'closed']);
     this.passwordPolicy = read.choice('PASSWORD_POLICY', ['classes', 'length']);
+    this.argon2Memory = read.integer('ARGON2_MEMORY', 19_456, 1_024, 4_194_304);
+    this.argon2Passes = read.integer('ARGON2_PASSES', 2, 1, 100);
+    this.requireAdminTotp = read.choice('REQUIRE_ADMIN_TOTP', ['off', 'on']) === 'on';
     this.sessionDays = read.integer('SESSION_DAYS', 30, 1, 3_650);
     this.issuer = read.text('ISSUER', 'quartermaster');
     this.corsOrigins = Object.freeze(read.origins('CORS_ORIGINS'));

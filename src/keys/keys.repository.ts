@@ -36,11 +36,6 @@ const LIST_ALL = {
   text: `SELECT ${COLUMNS} FROM api_keys k WHERE $1::uuid IS NULL OR k.id < $1 ORDER BY k.id DESC LIMIT $2`,
 };
 
-const DELETE = {
-  name: 'keys-delete',
-  text: 'DELETE FROM api_keys WHERE id = $2 AND ($1::uuid IS NULL OR owner_id = $1) RETURNING id',
-};
-
 @Injectable()
 export class KeysRepository {
   constructor(private readonly database: Database) {}
@@ -114,9 +109,8 @@ export class KeysRepository {
     await this.insertSecret(tx, id, hash);
   }
 
-  /** @returns whether there was such a key */
-  async delete({ ownerId, id }: KeyReference): Promise<boolean> {
-    return (await this.database.query(DELETE, [ownerId, id])).length > 0;
+  async delete(tx: Transaction, id: string): Promise<void> {
+    await tx.query('DELETE FROM api_keys WHERE id = $1', [id]);
   }
 
   private async insertSecret(tx: Transaction, id: string, hash: string): Promise<void> {

@@ -1,5 +1,7 @@
 import { Injectable } from '@nestjs/common';
 import { uuidv7 } from 'uuidv7';
+import { AuditLog } from '../audit/audit-log.js';
+import { changesOf } from '../audit/changes.js';
 import { reach, type Caller } from '../common/caller.js';
 import { Cursors, type Page } from '../common/page.js';
 import { Problem } from '../common/problem.js';
@@ -25,6 +27,8 @@ export interface IssuedKey extends KeyState {
   secret: string;
 }
 
+const FIELDS = ['ownerId', 'name', 'hint', 'scopes', 'disabled', 'expiresAt'] as const;
+
 /** API keys: made by users for themselves and by administrators for anyone. */
 @Injectable()
 export class KeysService {
@@ -35,6 +39,7 @@ export class KeysService {
     private readonly quota: QuotaService,
     private readonly quotas: QuotaRepository,
     private readonly cursors: Cursors,
+    private readonly audit: AuditLog,
   ) {}
 
   /** @throws Problem forbidden, not_found for an owner that may not be; validation_failed for limits that cannot be */
@@ -49,7 +54,10 @@ export class KeysService {
       await this.keys.insert(tx, key, hashOf(secret));
       await this.quotas.openCalls(tx, ownerId);
       await this.quota.setAll(tx, { ownerId, keyId: key.id }, limits);
-      return this.stateOf(required(await this.keys.lock(tx, key)), tx);
+      const row = required(await this.keys.lock(tx, key));
+      const told = { ...row, limits: limits.length > 0 ? limits : null };
+      await this.audit.record(tx, caller, 'key.create', key.id, changesOf(null, told, [...FIELDS, 'limits']));
+      return this.stateOf(row, tx);
     });
     return { ...made, secret };
   }
@@ -71,10 +79,12 @@ export class KeysService {
   /** @throws Problem not_found, for another's as for none */
   async update(id: string, dto: UpdateKeyDto, caller: Caller): Promise<KeyState> {
     return this.database.transaction(async (tx) => {
-      required(await this.keys.lock(tx, reference(id, caller)));
+      const before = required(await this.keys.lock(tx, reference(id, caller)));
       const changes = dto.expiresAt === undefined ? dto : { ...dto, expiresAt: inUtc(dto.expiresAt) };
       if (Object.keys(dto).length > 0) await this.keys.update(tx, id, changes);
-      return this.stateOf(required(await this.keys.lock(tx, { ownerId: null, id })), tx);
+      const after = required(await this.keys.lock(tx, { ownerId: null, id }));
+      await this.audit.recordIfChanged(tx, caller, 'key.update', id, changesOf(before, after, FIELDS));
+      return this.stateOf(after, tx);
     });
   }
 
@@ -89,6 +99,7 @@ export class KeysService {
     const rotated = await this.database.within(transaction, async (tx) => {
       required(await this.keys.lock(tx, reference(id, caller)));
       await this.keys.rotate(tx, id, hashOf(secret), hintOf(secret), graceSeconds);
+      await this.audit.record(tx, caller, 'key.rotate', id, { secret: {}, graceSeconds: { to: graceSeconds } });
       return this.stateOf(required(await this.keys.lock(tx, { ownerId: null, id })), tx);
     });
     return { ...rotated, secret };
@@ -96,7 +107,11 @@ export class KeysService {
 
   /** @throws Problem not_found, for another's as for none */
   async delete(id: string, caller: Caller): Promise<void> {
-    if (!(await this.keys.delete(reference(id, caller)))) throw new Problem('not_found');
+    await this.database.transaction(async (tx) => {
+      const key = required(await this.keys.lock(tx, reference(id, caller)));
+      await this.keys.delete(tx, id);
+      await this.audit.record(tx, caller, 'key.delete', id, changesOf(key, null, FIELDS));
+    });
   }
 
   /** @throws Problem forbidden when an owner would allow the key more than it may now; not_found */
@@ -112,7 +127,8 @@ export class KeysService {
         const isWider = now !== null && now !== -1 && (dto.limit === null || dto.limit > now);
         if (isWider) throw new Problem('forbidden', { detail: 'Only administrators allow a key more.' });
       }
-      await this.quotas.set(tx, holder, meter, window, dto.limit);
+      const before = await this.quotas.set(tx, holder, meter, window, dto.limit);
+      await this.quota.recordLimit(tx, caller, id, { meter, window, before, after: dto.limit });
       const { limits } = await this.stateOf(key, tx);
       const quota = limits.find((each) => each.meter === meter && each.window === window);
       if (!quota) throw new Error('A limit that was set is not there');
@@ -127,11 +143,13 @@ export class KeysService {
     await this.database.transaction(async (tx) => {
       const key = required(await this.keys.lock(tx, reference(id, caller)));
       const holder = { ownerId: key.ownerId, keyId: key.id };
+      await this.quotas.lockCalls(tx, key.ownerId);
       const now = await this.quotas.limitOf(tx, holder, meter, window);
       if (caller.role !== 'admin' && now !== null && now !== -1) {
         throw new Problem('forbidden', { detail: 'Only administrators allow a key more.' });
       }
-      await this.quotas.unset(tx, holder, meter, window);
+      const before = await this.quotas.unset(tx, holder, meter, window);
+      await this.quota.recordLimit(tx, caller, id, { meter, window, before });
     });
   }
 

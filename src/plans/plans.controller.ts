@@ -2,6 +2,7 @@ import { Body, Controller, Delete, Get, HttpCode, Param, Patch, Post, Query } fr
 import { ApiTags } from '@nestjs/swagger';
 import { AdminOnly, Owned } from '../common/access.js';
 import { Fails } from '../common/api-docs.js';
+import { CurrentCaller, type Caller } from '../common/caller.js';
 import { Paged } from '../common/page-link.js';
 import { PageQuery, mapPage } from '../common/page.js';
 import { Idempotency, type Attempt } from '../idempotency/idempotency.js';
@@ -30,8 +31,12 @@ export class PlansController {
   @AdminOnly()
   @Idempotent()
   @Fails('slug_taken')
-  async create(@Body() dto: CreatePlanDto, @CurrentAttempt() attempt: Attempt): Promise<PlanResponse> {
-    return this.idempotency.respond(attempt, async (tx) => toPlanResponse(await this.plans.create(dto, tx)));
+  async create(
+    @Body() dto: CreatePlanDto,
+    @CurrentCaller() caller: Caller,
+    @CurrentAttempt() attempt: Attempt,
+  ): Promise<PlanResponse> {
+    return this.idempotency.respond(attempt, async (tx) => toPlanResponse(await this.plans.create(dto, caller, tx)));
   }
 
   /** Read a plan */
@@ -46,8 +51,12 @@ export class PlansController {
   @Patch(':slug')
   @AdminOnly()
   @Fails('not_found', 'slug_taken')
-  async update(@Param('slug') slug: string, @Body() dto: UpdatePlanDto): Promise<PlanResponse> {
-    return toPlanResponse(await this.plans.update(slug, dto));
+  async update(
+    @Param('slug') slug: string,
+    @Body() dto: UpdatePlanDto,
+    @CurrentCaller() caller: Caller,
+  ): Promise<PlanResponse> {
+    return toPlanResponse(await this.plans.update(slug, dto, caller));
   }
 
   /** Delete a plan that no user has */
@@ -55,7 +64,7 @@ export class PlansController {
   @AdminOnly()
   @HttpCode(204)
   @Fails('not_found', 'plan_in_use')
-  async delete(@Param('slug') slug: string): Promise<void> {
-    await this.plans.delete(slug);
+  async delete(@Param('slug') slug: string, @CurrentCaller() caller: Caller): Promise<void> {
+    await this.plans.delete(slug, caller);
   }
 }

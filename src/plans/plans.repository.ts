@@ -74,10 +74,10 @@ export class PlansRepository {
     if (limits.length > 0) await tx.manager.getRepository(PlanLimit).insert(limits.map((each) => ({ plan, ...each })));
   }
 
-  /** @throws Problem plan_in_use @returns whether there was such a plan */
-  async delete(tx: Transaction, slug: string): Promise<boolean> {
+  /** @throws Problem plan_in_use */
+  async delete(tx: Transaction, slug: string): Promise<void> {
     try {
-      return (await tx.query('DELETE FROM plans WHERE slug = $1 RETURNING slug', [slug])).length > 0;
+      await tx.query('DELETE FROM plans WHERE slug = $1', [slug]);
     } catch (error) {
       const constraint = violatedConstraint(error);
       if (constraint === 'users_plan_fkey') throw new Problem('plan_in_use');

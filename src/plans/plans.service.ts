@@ -1,4 +1,7 @@
 import { Injectable } from '@nestjs/common';
+import { AuditLog } from '../audit/audit-log.js';
+import { changesOf, type Changes } from '../audit/changes.js';
+import type { Caller } from '../common/caller.js';
 import { Cursors, type Page, type PageQuery } from '../common/page.js';
 import { Problem } from '../common/problem.js';
 import { Database, type Transaction } from '../database/database.js';
@@ -8,7 +11,7 @@ import { WINDOWS, isSlug } from '../quota/meters.js';
 import type { LimitDto } from '../quota/quota.dto.js';
 import type { Limits } from '../quota/quota.repository.js';
 import { QuotaService } from '../quota/quota.service.js';
-import type { CreatePlanDto, UpdatePlanDto } from './plan.dto.js';
+import { toPlanResponse, type CreatePlanDto, type UpdatePlanDto } from './plan.dto.js';
 import { PlansRepository, type PlanPosition, type PlanState } from './plans.repository.js';
 
 /** Limits that users share: each user of a plan may use as much as it says. */
@@ -21,15 +24,22 @@ export class PlansService {
     private readonly cursors: Cursors,
     private readonly settings: PlatformRepository,
     private readonly credits: CreditBound,
+    private readonly audit: AuditLog,
   ) {}
 
   /** @throws Problem slug_taken; validation_failed for limits that cannot be */
-  async create({ slug, name, limits = [] }: CreatePlanDto, transaction?: Transaction): Promise<PlanState> {
+  async create(
+    { slug, name, limits = [] }: CreatePlanDto,
+    caller: Caller,
+    transaction?: Transaction,
+  ): Promise<PlanState> {
     await this.quota.checkAll(limits, false, transaction);
     return this.database.within(transaction, async (tx) => {
       await this.plans.insert(tx, slug, name);
       await this.plans.replaceLimits(tx, slug, byMeter(limits));
-      return required(await this.plans.lock(tx, slug));
+      const plan = required(await this.plans.lock(tx, slug));
+      await this.audit.record(tx, caller, 'plan.create', slug, changesBetween(null, plan));
+      return plan;
     });
   }
 
@@ -46,15 +56,17 @@ export class PlansService {
   }
 
   /** @throws Problem not_found, slug_taken, credits_overprovisioned; validation_failed for limits that cannot be */
-  async update(slug: string, { limits, ...changes }: UpdatePlanDto): Promise<PlanState> {
+  async update(slug: string, { limits, ...changes }: UpdatePlanDto, caller: Caller): Promise<PlanState> {
     await this.get(slug);
     if (limits) await this.quota.checkAll(limits, false);
     const change = async (tx: Transaction): Promise<PlanState> => {
-      required(await this.plans.lock(tx, slug));
+      const before = required(await this.plans.lock(tx, slug));
       await this.plans.update(tx, slug, changes);
       const now = changes.slug ?? slug;
       if (limits) await this.plans.replaceLimits(tx, now, byMeter(limits));
-      return required(await this.plans.lock(tx, now));
+      const after = required(await this.plans.lock(tx, now));
+      await this.audit.recordIfChanged(tx, caller, 'plan.update', slug, changesBetween(before, after));
+      return after;
     };
     return this.database.transaction(async (tx) => {
       // The settings name a plan: a new slug changes them too, and they are the first lock.
@@ -64,13 +76,14 @@ export class PlansService {
   }
 
   /** @throws Problem not_found; plan_in_use while users have it: without it they would be unlimited */
-  async delete(slug: string): Promise<void> {
+  async delete(slug: string, caller: Caller): Promise<void> {
     if (!isSlug(slug)) throw new Problem('not_found');
-    const wasThere = await this.database.transaction(async (tx) => {
+    await this.database.transaction(async (tx) => {
       await this.settings.lock(tx, true);
-      return this.plans.delete(tx, slug);
+      const plan = required(await this.plans.lock(tx, slug));
+      await this.plans.delete(tx, slug);
+      await this.audit.record(tx, caller, 'plan.delete', slug, changesBetween(plan, null));
     });
-    if (!wasThere) throw new Problem('not_found');
   }
 }
 
@@ -82,6 +95,11 @@ function byMeter(limits: readonly LimitDto[]): { meter: string; limits: Limits }
       return said ? (said.limit ?? -1) : null;
     }),
   }));
+}
+
+function changesBetween(before: PlanState | null, after: PlanState | null): Changes {
+  const [old, now] = [before && toPlanResponse(before), after && toPlanResponse(after)];
+  return changesOf(old, now, ['slug', 'name', 'limits']);
 }
 
 function required(plan: PlanState | null): PlanState {

@@ -2,6 +2,7 @@ import { Body, Controller, Get, Patch } from '@nestjs/common';
 import { ApiTags } from '@nestjs/swagger';
 import { AdminOnly } from '../common/access.js';
 import { Fails } from '../common/api-docs.js';
+import { CurrentCaller, type Caller } from '../common/caller.js';
 import { PlatformResponse, UpdatePlatformDto } from './platform.dto.js';
 import { PlatformService } from './platform.service.js';
 
@@ -21,7 +22,7 @@ export class PlatformController {
   @Patch()
   @AdminOnly()
   @Fails('credits_overprovisioned')
-  async update(@Body() dto: UpdatePlatformDto): Promise<PlatformResponse> {
-    return this.platform.update(dto);
+  async update(@Body() dto: UpdatePlatformDto, @CurrentCaller() caller: Caller): Promise<PlatformResponse> {
+    return this.platform.update(dto, caller);
   }
 }

@@ -1,9 +1,14 @@
 import { Injectable } from '@nestjs/common';
+import { AuditLog, PLATFORM } from '../audit/audit-log.js';
+import { changesOf } from '../audit/changes.js';
+import type { Caller } from '../common/caller.js';
 import { Env } from '../config/env.js';
 import { Database } from '../database/database.js';
 import { CreditBound } from './credit-bound.js';
 import type { PlatformResponse, UpdatePlatformDto } from './platform.dto.js';
 import { PlatformRepository, type SettingsRow } from './platform.repository.js';
+
+const FIELDS = ['registration', 'totalObjects', 'creditOverprovisioning', 'defaultPlan'] as const;
 
 /** The settings of the platform. Each change holds from the next request on, on every node. */
 @Injectable()
@@ -13,6 +18,7 @@ export class PlatformService {
     private readonly database: Database,
     private readonly platform: PlatformRepository,
     private readonly credits: CreditBound,
+    private readonly audit: AuditLog,
   ) {}
 
   async get(): Promise<PlatformResponse> {
@@ -20,12 +26,14 @@ export class PlatformService {
   }
 
   /** @throws Problem credits_overprovisioned, and nothing has changed; validation_failed for an unknown plan */
-  async update(dto: UpdatePlatformDto): Promise<PlatformResponse> {
+  async update(dto: UpdatePlatformDto, caller: Caller): Promise<PlatformResponse> {
     return this.database.transaction(async (tx) => {
-      await this.platform.lock(tx, true);
+      const before = this.toResponse(await this.platform.lock(tx, true));
       await this.platform.update(tx, dto);
       await this.credits.check(tx);
-      return this.toResponse(await this.platform.find(tx));
+      const after = this.toResponse(await this.platform.find(tx));
+      await this.audit.recordIfChanged(tx, caller, 'platform.update', PLATFORM, changesOf(before, after, FIELDS));
+      return after;
     });
   }
 

@@ -1,6 +1,7 @@
 import { Body, Controller, Delete, Get, HttpCode, Param, Put, Query } from '@nestjs/common';
 import { ApiTags } from '@nestjs/swagger';
 import { AdminOnly } from '../common/access.js';
+import { CurrentCaller, type Caller } from '../common/caller.js';
 import { QuotaList, QuotaResponse, SetQuotaDto, WindowQuery } from './quota.dto.js';
 import { QuotaService } from './quota.service.js';
 
@@ -19,15 +20,23 @@ export class PlatformQuotaController {
   /** Set a quota of the platform; the first on a meter counts what was used so far */
   @Put(':meter')
   @AdminOnly()
-  async set(@Param('meter') meter: string, @Body() dto: SetQuotaDto): Promise<QuotaResponse> {
-    return this.quotas.setOfPlatform(meter, dto);
+  async set(
+    @Param('meter') meter: string,
+    @Body() dto: SetQuotaDto,
+    @CurrentCaller() caller: Caller,
+  ): Promise<QuotaResponse> {
+    return this.quotas.setOfPlatform(meter, dto, caller);
   }
 
   /** Remove a quota of the platform */
   @Delete(':meter')
   @AdminOnly()
   @HttpCode(204)
-  async unset(@Param('meter') meter: string, @Query() query: WindowQuery): Promise<void> {
-    await this.quotas.unsetOfPlatform(meter, query);
+  async unset(
+    @Param('meter') meter: string,
+    @Query() query: WindowQuery,
+    @CurrentCaller() caller: Caller,
+  ): Promise<void> {
+    await this.quotas.unsetOfPlatform(meter, query, caller);
   }
 }

@@ -163,9 +163,10 @@ export class QuotaRepository {
     ]);
   }
 
+  /** What is said in a quota, which is locked until the transaction ends: -1 unlimited, null nothing. */
   async limitOf(tx: Transaction, { ownerId, keyId }: Holder, meter: string, window: Window): Promise<number | null> {
     const rows = await tx.query<{ amount: number | null }>(
-      'SELECT limits[$4] AS amount FROM quotas WHERE owner_id = $1 AND key_id = $2 AND meter = $3',
+      'SELECT limits[$4] AS amount FROM quotas WHERE owner_id = $1 AND key_id = $2 AND meter = $3 FOR UPDATE',
       [ownerId, keyId ?? NO_KEY, meter, placeOf(window)],
     );
     return rows[0]?.amount ?? null;
@@ -173,42 +174,55 @@ export class QuotaRepository {
 
   /**
    * @param limit null: unlimited, whatever a plan says
+   * @returns what was said before: -1 unlimited, null nothing
    * @throws Problem not_found when the user has gone meanwhile
    */
   async set(
     tx: Transaction,
-    { ownerId, keyId }: Holder,
+    holder: Holder,
     meter: string,
     window: Window,
     limit: number | null,
-  ): Promise<void> {
+  ): Promise<number | null> {
+    const { ownerId, keyId } = holder;
     if (isFlow(meter)) await this.lockCalls(tx, ownerId);
     try {
+      // So that there is a row to lock, and of two that set a first limit the second sees what the first has set.
       await tx.query(
-        `INSERT INTO quotas AS q (owner_id, key_id, meter, limits) VALUES ($1, $2, $3, with_limit(NULL, $4, $5))
-         ON CONFLICT ON CONSTRAINT quotas_pkey DO UPDATE SET limits = with_limit(q.limits, $4, $5)`,
-        [ownerId, keyId ?? NO_KEY, meter, placeOf(window), limit ?? -1],
+        `INSERT INTO quotas (owner_id, key_id, meter) VALUES ($1, $2, $3) ON CONFLICT ON CONSTRAINT quotas_pkey DO NOTHING`,
+        [ownerId, keyId ?? NO_KEY, meter],
       );
     } catch (error) {
       if (violatedConstraint(error) === 'quotas_owner_fkey') throw new Problem('not_found');
       throw error;
     }
+    const before = await this.limitOf(tx, holder, meter, window);
+    await tx.query(
+      'UPDATE quotas SET limits = with_limit(limits, $4, $5) WHERE owner_id = $1 AND key_id = $2 AND meter = $3',
+      [ownerId, keyId ?? NO_KEY, meter, placeOf(window), limit ?? -1],
+    );
+    return before;
   }
 
-  async unset(tx: Transaction, { ownerId, keyId }: Holder, meter: string, window: Window): Promise<void> {
+  /** @returns what was said before, as `set` */
+  async unset(tx: Transaction, holder: Holder, meter: string, window: Window): Promise<number | null> {
+    const { ownerId, keyId } = holder;
     if (isFlow(meter)) await this.lockCalls(tx, ownerId);
+    const before = await this.limitOf(tx, holder, meter, window);
     await tx.query(
       'UPDATE quotas SET limits = with_limit(limits, $4, NULL) WHERE owner_id = $1 AND key_id = $2 AND meter = $3',
       [ownerId, keyId ?? NO_KEY, meter, placeOf(window)],
     );
+    return before;
   }
 
   /**
    * The first limit on a meter counts what was used so far. For that moment nobody may charge anything: the table's lock
    * waits for the charges under way, and those to come wait for it.
    */
-  async setOfPlatform(tx: Transaction, meter: string, window: Window, limit: number | null): Promise<void> {
-    if ((await tx.query('SELECT FROM platform_quotas WHERE meter = $1', [meter])).length === 0) {
+  async setOfPlatform(tx: Transaction, meter: string, window: Window, limit: number | null): Promise<number | null> {
+    const before = await this.limitOfPlatform(tx, meter, window);
+    if (before === undefined) {
       await tx.query('LOCK TABLE quotas IN EXCLUSIVE MODE');
       await tx.query(PLATFORM_FIRST, [meter]);
     }
@@ -217,15 +231,27 @@ export class QuotaRepository {
       placeOf(window),
       limit ?? -1,
     ]);
+    return before ?? null;
   }
 
   /** Without a limit the platform counts nothing: whoever charges then has one row less to wait for. */
-  async unsetOfPlatform(tx: Transaction, meter: string, window: Window): Promise<void> {
+  async unsetOfPlatform(tx: Transaction, meter: string, window: Window): Promise<number | null> {
+    const before = await this.limitOfPlatform(tx, meter, window);
     await tx.query('UPDATE platform_quotas SET limits = with_limit(limits, $2, NULL) WHERE meter = $1', [
       meter,
       placeOf(window),
     ]);
     await tx.query('DELETE FROM platform_quotas WHERE meter = $1 AND limits IS NULL', [meter]);
+    return before ?? null;
+  }
+
+  /** Undefined: the platform has no quota of that meter at all. */
+  private async limitOfPlatform(tx: Transaction, meter: string, window: Window): Promise<number | null | undefined> {
+    const [row] = await tx.query<{ amount: number | null }>(
+      'SELECT limits[$2] AS amount FROM platform_quotas WHERE meter = $1 FOR UPDATE',
+      [meter, placeOf(window)],
+    );
+    return row?.amount;
   }
 }
 

@@ -1,4 +1,6 @@
 import { Injectable } from '@nestjs/common';
+import { AuditLog, PLATFORM } from '../audit/audit-log.js';
+import type { Changes } from '../audit/changes.js';
 import type { Caller } from '../common/caller.js';
 import { Problem } from '../common/problem.js';
 import { Database, type Transaction } from '../database/database.js';
@@ -9,6 +11,15 @@ import { ALL_CALLS, GAUGES, WINDOWS, hasWindow, isMeter, windowEnd, type Gauge, 
 import type { LimitDto, QuotaResponse, SetQuotaDto, WindowQuery } from './quota.dto.js';
 import { QuotaRepository, type Holder, type Limits, type QuotaRow } from './quota.repository.js';
 
+interface LimitChange {
+  meter: string;
+  window: Window;
+  /** What was said: -1 unlimited, null nothing. */
+  before: number | null;
+  /** What is said now: null unlimited, undefined nothing. */
+  after?: number | null;
+}
+
 /** The limits of users and of the platform. */
 @Injectable()
 export class QuotaService {
@@ -17,6 +28,7 @@ export class QuotaService {
     private readonly users: UsersService,
     private readonly quotas: QuotaRepository,
     private readonly credits: CreditBound,
+    private readonly audit: AuditLog,
   ) {}
 
   async list(reference: string, caller: Caller): Promise<QuotaResponse[]> {
@@ -27,7 +39,10 @@ export class QuotaService {
   async set(reference: string, meter: string, dto: SetQuotaDto, caller: Caller): Promise<QuotaResponse> {
     const window = await this.check(meter, dto);
     const ownerId = await this.users.idOf(reference, caller);
-    await this.change(meter, (tx) => this.quotas.set(tx, { ownerId }, meter, window, dto.limit));
+    await this.change(meter, async (tx) => {
+      const before = await this.quotas.set(tx, { ownerId }, meter, window, dto.limit);
+      await this.recordLimit(tx, caller, ownerId, { meter, window, before, after: dto.limit });
+    });
     const listed = await this.listOf(ownerId);
     const quota = listed.find((each) => each.meter === meter && each.window === window);
     if (!quota) throw new Problem('not_found');
@@ -37,25 +52,34 @@ export class QuotaService {
   async unset(reference: string, meter: string, query: WindowQuery, caller: Caller): Promise<void> {
     const window = windowOf(meter, query);
     const ownerId = await this.users.idOf(reference, caller);
-    await this.change(meter, (tx) => this.quotas.unset(tx, { ownerId }, meter, window));
+    await this.change(meter, async (tx) => {
+      const before = await this.quotas.unset(tx, { ownerId }, meter, window);
+      await this.recordLimit(tx, caller, ownerId, { meter, window, before });
+    });
   }
 
   async listOfPlatform(): Promise<QuotaResponse[]> {
     return (await this.quotas.listOfPlatform()).flatMap((row) => toQuotaResponses(row, 'platform'));
   }
 
-  async setOfPlatform(meter: string, dto: SetQuotaDto): Promise<QuotaResponse> {
+  async setOfPlatform(meter: string, dto: SetQuotaDto, caller: Caller): Promise<QuotaResponse> {
     const window = await this.check(meter, dto);
-    await this.database.transaction((tx) => this.quotas.setOfPlatform(tx, meter, window, dto.limit));
+    await this.database.transaction(async (tx) => {
+      const before = await this.quotas.setOfPlatform(tx, meter, window, dto.limit);
+      await this.recordLimit(tx, caller, PLATFORM, { meter, window, before, after: dto.limit });
+    });
     const listed = await this.listOfPlatform();
     const quota = listed.find((each) => each.meter === meter && each.window === window);
     if (!quota) throw new Problem('not_found');
     return quota;
   }
 
-  async unsetOfPlatform(meter: string, query: WindowQuery): Promise<void> {
+  async unsetOfPlatform(meter: string, query: WindowQuery, caller: Caller): Promise<void> {
     const window = windowOf(meter, query);
-    await this.database.transaction((tx) => this.quotas.unsetOfPlatform(tx, meter, window));
+    await this.database.transaction(async (tx) => {
+      const before = await this.quotas.unsetOfPlatform(tx, meter, window);
+      await this.recordLimit(tx, caller, PLATFORM, { meter, window, before });
+    });
   }
 
   /**
@@ -96,6 +120,21 @@ export class QuotaService {
     for (const { meter, window, limit } of limits) {
       await this.quotas.set(tx, holder, meter, window ?? 'lifetime', limit);
     }
+  }
+
+  /** Writes down what was said of a limit and what is said now. @param target a user, a key, or the platform */
+  async recordLimit(tx: Transaction, caller: Caller, target: string, change: LimitChange): Promise<void> {
+    const { meter, window, before, after } = change;
+    if (before === (after === undefined ? null : (after ?? -1))) return;
+    const changes: Changes = {
+      meter: { to: meter },
+      window: { to: window },
+      limit: {
+        ...(before === null ? {} : { from: before === -1 ? null : before }),
+        ...(after === undefined ? {} : { to: after }),
+      },
+    };
+    await this.audit.record(tx, caller, after === undefined ? 'quota.unset' : 'quota.set', target, changes);
   }
 
   /** @throws Problem credits_overprovisioned */

@@ -162,7 +162,7 @@ export async function serveStore(
   }
 
   async function callerOf(request: StoreRequest): Promise<Caller> {
-    return (request.caller = await authentication.identify(claimsOf(request)));
+    return (request.caller = await authentication.identify(claimsOf(request), request));
   }
 
   /** What a request says. Who may not ask at all learns nothing of what is wrong with it. */

@@ -1,5 +1,7 @@
 import { Injectable, type BeforeApplicationShutdown, type OnApplicationBootstrap } from '@nestjs/common';
 import { uuidv7 } from 'uuidv7';
+import { AuditLog } from '../audit/audit-log.js';
+import { changesOf } from '../audit/changes.js';
 import type { Caller } from '../common/caller.js';
 import { Cursors, type Page, type PageQuery } from '../common/page.js';
 import { Database, type Transaction } from '../database/database.js';
@@ -26,6 +28,7 @@ export class CreditsService implements OnApplicationBootstrap, BeforeApplication
     private readonly grants: CreditsRepository,
     private readonly bound: CreditBound,
     private readonly cursors: Cursors,
+    private readonly audit: AuditLog,
   ) {
     this.sweeper = new Sweeper(SWEEP_MS, async () => (await grants.sweep(BATCH)) >= BATCH);
   }
@@ -40,7 +43,14 @@ export class CreditsService implements OnApplicationBootstrap, BeforeApplication
     const ownerId = await this.users.idOf(reference, caller, transaction);
     const expiry = expiresAt === undefined || expiresAt === null ? null : new Date(expiresAt);
     const grant = { id: uuidv7(), ownerId, amount, reason: reason ?? null, expiresAt: expiry };
-    return this.database.within(transaction, (tx) => this.bound.guard(tx, () => this.grants.insert(tx, grant)));
+    return this.database.within(transaction, (tx) =>
+      this.bound.guard(tx, async () => {
+        const made = await this.grants.insert(tx, grant);
+        const changes = changesOf(null, made, ['id', 'amount', 'reason', 'expiresAt']);
+        await this.audit.record(tx, caller, 'credits.grant', ownerId, changes);
+        return made;
+      }),
+    );
   }
 
   /** Newest first, expired ones too. @throws Problem not_found */

@@ -2,6 +2,9 @@ import { randomInt } from 'node:crypto';
 import { Injectable } from '@nestjs/common';
 import { isEmail } from 'class-validator';
 import { uuidv7 } from 'uuidv7';
+import { AuditLog } from '../audit/audit-log.js';
+import { changesOf } from '../audit/changes.js';
+import { SERVER } from '../common/caller.js';
 import { Problem } from '../common/problem.js';
 import { ConfigError, Env } from '../config/env.js';
 import { Database } from '../database/database.js';
@@ -24,6 +27,7 @@ export class FirstAdmin {
     private readonly users: UsersRepository,
     private readonly passwords: Passwords,
     private readonly settings: PlatformRepository,
+    private readonly audit: AuditLog,
   ) {}
 
   /**
@@ -44,7 +48,10 @@ export class FirstAdmin {
       await this.settings.lock(tx, false);
       if ((await this.users.lockActiveAdmins(tx)).length > 0) return false;
       const names = { username: 'admin', ...(adminEmail === undefined ? {} : { email: adminEmail }) };
-      await this.users.insert(tx, { id: uuidv7(), ...names, role: 'admin', passwordHash });
+      const user = { id: uuidv7(), ...names, role: 'admin' } as const;
+      await this.users.insert(tx, { ...user, passwordHash });
+      const told = { email: null, ...user };
+      await this.audit.record(tx, SERVER, 'user.create', user.id, changesOf(null, told, ['username', 'email', 'role']));
       return true;
     });
     return made && adminPassword === undefined ? { username: 'admin', password } : undefined;

@@ -6,20 +6,22 @@ import { Problem } from '../common/problem.js';
 import { Env } from '../config/env.js';
 import { passwordFaults } from './password-policy.js';
 
-/** OWASP Password Storage Cheat Sheet: argon2id (the library's default), 19 MiB, two passes, one lane. */
-const ARGON2: Options = { memoryCost: 19_456, timeCost: 2, parallelism: 1 };
-
 /** Hashes that may wait for each that runs; beyond it sign-in answers 503 instead of piling up. */
 const WAITING_PER_LANE = 128;
 
-/** Password hashes: argon2id, as many at once as there are cores, shared out among the worker processes. */
+/**
+ * Password hashes: argon2id (the library's default), by default as the OWASP Password Storage Cheat Sheet has it: 19 MiB,
+ * two passes, one lane. As many at once as there are cores, shared out among the worker processes.
+ */
 @Injectable()
 export class Passwords {
+  private readonly options: Options;
   private readonly lanes: number;
   private readonly queue: ReturnType<typeof pLimit>;
   private decoy: Promise<string> | undefined;
 
   constructor(private readonly env: Env) {
+    this.options = { memoryCost: env.argon2Memory, timeCost: env.argon2Passes, parallelism: 1 };
     this.lanes = Math.max(1, Math.floor(availableParallelism() / env.workers));
     this.queue = pLimit(this.lanes);
   }
@@ -34,22 +36,29 @@ export class Passwords {
     if (faults.length > 0) {
       throw new Problem('validation_failed', { errors: faults.map((detail) => ({ pointer, detail })) });
     }
-    return this.enqueue(() => hash(password, ARGON2));
+    return this.inTurn(() => hash(password, this.options));
   }
 
   /**
    * Whether a password belongs to a hash. Without a hash (unknown login) the same work is done for nothing, so that
-   * the time of an answer does not tell whether an account exists.
-   * @throws Problem overloaded when too many hashes wait
+   * the time of an answer does not tell whether an account exists. For whoever has a turn.
    */
   async matches(password: string, passwordHash: string | undefined): Promise<boolean> {
-    if (passwordHash !== undefined) return this.enqueue(() => verify(passwordHash, password));
-    const decoy = await (this.decoy ??= this.enqueue(() => hash('decoy', ARGON2)));
-    await this.enqueue(() => verify(decoy, password));
-    return false;
+    const decoy = await (this.decoy ??= hash('decoy', this.options));
+    const matches = await verify(passwordHash ?? decoy, password);
+    return matches && passwordHash !== undefined;
   }
 
-  private enqueue<T>(work: () => Promise<T>): Promise<T> {
+  /** The hash as it would be made now, where it was made otherwise; undefined where nothing is to be done. */
+  async renewed(password: string, passwordHash: string): Promise<string | undefined> {
+    const { memoryCost = 0, timeCost = 0, parallelism = 0 } = this.options;
+    // The PHC string format.
+    const isCurrent = passwordHash.startsWith(`$argon2id$v=19$m=${memoryCost},t=${timeCost},p=${parallelism}$`);
+    return isCurrent ? undefined : this.inTurn(() => hash(password, this.options));
+  }
+
+  /** Works when as few others do as there are cores. @throws Problem overloaded when too many wait */
+  inTurn<T>(work: () => Promise<T>): Promise<T> {
     if (this.queue.pendingCount >= this.lanes * WAITING_PER_LANE) {
       return Promise.reject(new Problem('overloaded', { retryAfter: 1 }));
     }

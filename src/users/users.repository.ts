@@ -151,9 +151,13 @@ export class UsersRepository {
     );
   }
 
-  /** Ends the sessions of a user, but for one. Their table is auth's; they end in the transaction that sets a password. */
-  async endSessions(tx: Transaction, id: string, but: string | null): Promise<void> {
-    await tx.query('DELETE FROM sessions WHERE owner_id = $1 AND id IS DISTINCT FROM $2', [id, but]);
+  /**
+   * Ends the sessions of a user, but for one. Their table is auth's; they end in the transaction that sets a password.
+   * @returns how many
+   */
+  async endSessions(tx: Transaction, id: string, but: string | null): Promise<number> {
+    const text = 'DELETE FROM sessions WHERE owner_id = $1 AND id IS DISTINCT FROM $2 RETURNING id';
+    return (await tx.query(text, [id, but])).length;
   }
 
   /** Sets a password if it still is what it was when the old one was checked. */
@@ -168,6 +172,10 @@ export class UsersRepository {
   /** Locks an account until the transaction ends, and reads it. */
   async lock(tx: Transaction, id: string): Promise<UserRow | null> {
     await tx.query('SELECT FROM users WHERE id = $1 FOR NO KEY UPDATE', [id]);
+    return this.find(tx, id);
+  }
+
+  async find(tx: Transaction, id: string): Promise<UserRow | null> {
     return (await tx.query<UserRow>(FIND_BY_IDS.text, [[id]]))[0] ?? null;
   }
 

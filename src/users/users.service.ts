@@ -1,6 +1,8 @@
 import { Injectable } from '@nestjs/common';
 import { uuidv7 } from 'uuidv7';
-import { isSelf, type Caller } from '../common/caller.js';
+import { AuditLog } from '../audit/audit-log.js';
+import { changesOf, type Changes } from '../audit/changes.js';
+import { isSelf, type Actor, type Caller, type Origin } from '../common/caller.js';
 import { Cursors, type Page } from '../common/page.js';
 import { Problem } from '../common/problem.js';
 import { Database, type Transaction } from '../database/database.js';
@@ -8,8 +10,14 @@ import { CreditBound } from '../platform/credit-bound.js';
 import { PlatformRepository, type SettingsRow } from '../platform/platform.repository.js';
 import { PlatformService } from '../platform/platform.service.js';
 import { Passwords } from './passwords.js';
-import type { CreateUserDto, ListUsersQuery, UpdateUserDto } from './user.dto.js';
+import type { AccountDto, CreateUserDto, ListUsersQuery, UpdateUserDto } from './user.dto.js';
 import { UsersRepository, type UserChanges, type UserRow } from './users.repository.js';
+
+/** What of an account is told where it changes. */
+export const FIELDS = [
+  ...(['username', 'email', 'firstName', 'lastName'] as const),
+  ...(['role', 'status', 'plan', 'credits'] as const),
+] as const;
 
 /** Accounts. Each change happens in one transaction that also knows who makes it. */
 @Injectable()
@@ -22,33 +30,25 @@ export class UsersService {
     private readonly platform: PlatformService,
     private readonly settings: PlatformRepository,
     private readonly credits: CreditBound,
+    private readonly audit: AuditLog,
   ) {}
 
   /**
-   * @param caller null: whoever registers
-   * @throws Problem validation_failed, username_taken, email_taken; forbidden when the account asks for what only
-   * administrators may give, or registration is closed; quota_exceeded where the platform has no room;
+   * @throws Problem validation_failed, username_taken, email_taken; quota_exceeded where the platform has no room;
    * credits_overprovisioned
    */
-  async create(dto: CreateUserDto, caller: Caller | null, transaction?: Transaction): Promise<UserRow> {
-    refuseReserved(dto, ['role', 'plan', 'credits'], caller);
-    if (dto.username === undefined && dto.email === undefined) {
-      throw Problem.field('/username', 'or email must be given');
-    }
+  async create(dto: CreateUserDto, caller: Caller, transaction?: Transaction): Promise<UserRow> {
+    return this.make(dto, { userId: caller.userId, origin: caller.origin }, false, transaction);
+  }
+
+  /**
+   * Makes the account of whoever asks for it.
+   * @throws Problem as `create`; forbidden when registration is closed
+   */
+  async register(dto: AccountDto, origin: Origin, transaction?: Transaction): Promise<UserRow> {
     // Before the work of a hash; and again where it counts.
-    if (caller === null) this.refuseClosed(await this.settings.find(transaction));
-    const { password, credits, ...account } = dto;
-    const id = uuidv7();
-    const passwordHash = await this.passwords.hashNew(password, '/password');
-    return this.database.within(transaction, (tx) =>
-      this.credits.guard(tx, async (settings) => {
-        if (caller === null) this.refuseClosed(settings);
-        const { plan = settings.defaultPlan } = account;
-        await this.users.insert(tx, { ...account, plan, id, passwordHash });
-        if (credits !== undefined) await this.users.setCredits(tx, id, credits);
-        return required(await this.users.lock(tx, id));
-      }),
-    );
+    this.refuseClosed(await this.settings.find(transaction));
+    return this.make(dto, { userId: null, origin }, true, transaction);
   }
 
   /** @param reference id, username, email or `me` */
@@ -97,11 +97,18 @@ export class UsersService {
       if (dto.role === 'user' || dto.status === 'disabled') {
         refuseLastAdmin(await this.users.lockActiveAdmins(tx), id);
       }
-      required(await this.users.lock(tx, id));
+      const before = required(await this.users.lock(tx, id));
       if (Object.keys(dto).length > 0) await this.users.update(tx, id, changes);
       if (credits !== undefined) await this.users.setCredits(tx, id, credits);
-      if (password !== undefined) await this.users.endSessions(tx, id, caller.sessionId);
-      return required(await this.users.lock(tx, id));
+      const secret: Changes = {};
+      if (password !== undefined) {
+        secret.password = {};
+        secret.endedSessions = { to: await this.users.endSessions(tx, id, caller.sessionId) };
+      }
+      const after = required(await this.users.lock(tx, id));
+      const changed = { ...changesOf(before, after, FIELDS), ...secret };
+      await this.audit.recordIfChanged(tx, caller, 'user.update', id, changed);
+      return after;
     };
     const changesCredits = dto.plan !== undefined || credits !== undefined;
     return this.database.transaction((tx) => (changesCredits ? this.credits.guard(tx, () => change(tx)) : change(tx)));
@@ -113,8 +120,37 @@ export class UsersService {
     await this.database.transaction(async (tx) => {
       await this.settings.lock(tx, false);
       refuseLastAdmin(await this.users.lockActiveAdmins(tx), id);
+      const user = required(await this.users.find(tx, id));
       if (!(await this.users.delete(tx, id))) throw new Problem('not_found');
+      await this.audit.record(tx, caller, 'user.delete', id, changesOf(user, null, FIELDS));
     });
+  }
+
+  private async make(
+    dto: CreateUserDto,
+    actor: Actor,
+    isRegistration: boolean,
+    transaction?: Transaction,
+  ): Promise<UserRow> {
+    if (dto.username === undefined && dto.email === undefined) {
+      throw Problem.field('/username', 'or email must be given');
+    }
+    const { password, credits, ...account } = dto;
+    const id = uuidv7();
+    const passwordHash = await this.passwords.hashNew(password, '/password');
+    return this.database.within(transaction, (tx) =>
+      this.credits.guard(tx, async (settings) => {
+        if (isRegistration) this.refuseClosed(settings);
+        const { plan = settings.defaultPlan } = account;
+        await this.users.insert(tx, { ...account, plan, id, passwordHash });
+        if (credits !== undefined) await this.users.setCredits(tx, id, credits);
+        const user = required(await this.users.lock(tx, id));
+        // Whoever registers is from then on that user.
+        const by = { ...actor, userId: actor.userId ?? id };
+        await this.audit.record(tx, by, 'user.create', id, changesOf(null, user, FIELDS));
+        return user;
+      }),
+    );
   }
 
   private refuseClosed(settings: SettingsRow): void {
@@ -127,9 +163,9 @@ function required(user: UserRow | null): UserRow {
   return user;
 }
 
-function refuseReserved<T extends object>(dto: T, fields: (keyof T & string)[], caller: Caller | null): void {
+function refuseReserved<T extends object>(dto: T, fields: (keyof T & string)[], caller: Caller): void {
   const reserved = fields.filter((field) => dto[field] !== undefined);
-  if (caller?.role === 'admin' || reserved.length === 0) return;
+  if (caller.role === 'admin' || reserved.length === 0) return;
   throw new Problem('forbidden', { detail: `Only administrators set ${reserved.join(', ')}.` });
 }
 

@@ -31,10 +31,10 @@ export class Fleet {
   ) {}
 
   /** @param url the address of a database that is there already; else one is made */
-  static async start(count: number, url?: string): Promise<Fleet> {
+  static async start(count: number, url?: string, env: Record<string, string> = {}): Promise<Fleet> {
     const database = url === undefined ? await createDatabase() : { url, drop: () => Promise.resolve() };
     const servers = await Promise.all(
-      Array.from({ length: count }, () => TestServer.start({ DATABASE_URL: database.url })),
+      Array.from({ length: count }, () => TestServer.start({ DATABASE_URL: database.url, ...env })),
     );
     const { token } = await new Api(servers[0]!.url).admin();
     const admins = servers.map((server) => new Api(server.url, token));

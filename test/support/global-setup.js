@@ -23,7 +23,7 @@ export default async function setup() {
     process.env.TEST_POSTGRES_URL = process.env.TEST_DATABASE_URL ?? (await startPostgres(join(folder, 'data'), undo));
     const database = await createDatabase();
     undo.push(database.drop);
-    const server = await TestServer.start({ DATABASE_URL: database.url });
+    const server = await TestServer.start({ DATABASE_URL: database.url, TRUST_PROXY: '127.0.0.1' });
     undo.push(() => server.stop());
     process.env.TEST_SERVER_URL = server.url;
     process.env.TEST_SERVER_DATABASE = database.url;

@@ -2,6 +2,7 @@ import { AccountsAndResources1763700000001 } from './0001-accounts-and-resources
 import { QuotaEngine1763900000002 } from './0002-quota-engine.js';
 import { Store1764000000003 } from './0003-store.js';
 import { TasksAndMetrics1764200000004 } from './0004-tasks-and-metrics.js';
+import { AuditAndSignIn1764300000005 } from './0005-audit-and-sign-in.js';
 
 /** Every migration, oldest first. Append only: one that has landed is never changed. */
 export const migrations = [
@@ -9,4 +10,5 @@ export const migrations = [
   QuotaEngine1763900000002,
   Store1764000000003,
   TasksAndMetrics1764200000004,
+  AuditAndSignIn1764300000005,
 ];

@@ -1,0 +1,42 @@
+import { Column, Entity, Index, PrimaryColumn } from 'typeorm';
+import type { Changes } from './changes.js';
+
+/** Who changed what. Written in the transaction of the change, never changed, and kept when its user or target is gone. */
+@Entity('audit_entries')
+@Index('audit_entries_actor_idx', ['actorId', 'id'])
+@Index('audit_entries_action_idx', ['action', 'id'])
+@Index('audit_entries_target_idx', ['target', 'id'])
+@Index('audit_entries_position_idx', ['position'], { where: 'position IS NOT NULL' })
+@Index('audit_entries_unsealed_idx', ['id'], { where: 'position IS NULL' })
+export class AuditEntry {
+  @PrimaryColumn('uuid', { primaryKeyConstraintName: 'audit_entries_pkey' })
+  id!: string;
+
+  @Column({ type: 'timestamptz', precision: 3, default: () => 'now()' })
+  at!: Date;
+
+  /** A user's id; null: the server itself. */
+  @Column({ type: 'uuid', name: 'actor_id', nullable: true })
+  actorId!: string | null;
+
+  @Column({ type: 'text', collation: 'C' })
+  action!: string;
+
+  /** An id, a slug, or `platform`. */
+  @Column({ type: 'text', collation: 'C' })
+  target!: string;
+
+  /** As text, which the seal is over: `json` keeps it, `jsonb` would not. */
+  @Column('json')
+  changes!: Changes;
+
+  @Column({ type: 'text', name: 'request_id', nullable: true })
+  requestId!: string | null;
+
+  @Column({ type: 'text', nullable: true })
+  ip!: string | null;
+
+  /** In the chain; null until it is sealed. */
+  @Column({ type: 'bigint', nullable: true })
+  position!: string | null;
+}

@@ -1,0 +1,63 @@
+import { Injectable } from '@nestjs/common';
+import { uuidv7 } from 'uuidv7';
+import type { Actor } from '../common/caller.js';
+import { isDatabaseUnavailable, isOverload } from '../common/database-error.js';
+import { Problem } from '../common/problem.js';
+import type { Transaction } from '../database/database.js';
+import { AuditRepository } from './audit.repository.js';
+import type { Changes } from './changes.js';
+
+/** What can be done to what, as `GET /v1/audit?action=` names it. */
+export type Action =
+  | `user.${'create' | 'update' | 'delete'}`
+  | `password.${'change' | 'reset' | 'rehash'}`
+  | `session.${'create' | 'refresh' | 'end' | 'revoke'}`
+  | `totp.${'prepare' | 'enable' | 'disable' | 'renew' | 'use'}`
+  | `quota.${'set' | 'unset'}`
+  | 'credits.grant'
+  | `plan.${'create' | 'update' | 'delete'}`
+  | `key.${'create' | 'update' | 'rotate' | 'delete'}`
+  | `api.${'create' | 'update' | 'delete'}`
+  | 'platform.update';
+
+/** The target that is no id. */
+export const PLATFORM = 'platform';
+
+/** Writes down who changed what. */
+@Injectable()
+export class AuditLog {
+  constructor(private readonly entries: AuditRepository) {}
+
+  /**
+   * Writes an entry in the transaction of the change. If it cannot be written, the change does not happen.
+   * @param target id, slug, or `platform`
+   * @param changes without any secret
+   * @throws Problem database_unavailable
+   */
+  async record(tx: Transaction, actor: Actor, action: Action, target: string, changes: Changes = {}): Promise<void> {
+    const { userId: actorId, origin } = actor;
+    const entry = { id: uuidv7(), actorId, action, target, changes };
+    try {
+      await this.entries.insert(tx, { ...entry, requestId: origin?.requestId ?? null, ip: origin?.ip ?? null });
+    } catch (error) {
+      if (isDatabaseUnavailable(error) || isOverload(error)) throw error;
+      // No right to write, no table: nothing that the request could mend, and nothing that may pass unseen.
+      throw new Problem('database_unavailable', {
+        detail: 'The audit log cannot be written: nothing was changed.',
+        retryAfter: 30,
+        cause: error,
+      });
+    }
+  }
+
+  /** As `record`, but for what turned out to change nothing. */
+  async recordIfChanged(
+    tx: Transaction,
+    actor: Actor,
+    action: Action,
+    target: string,
+    changes: Changes,
+  ): Promise<void> {
+    if (Object.keys(changes).length > 0) await this.record(tx, actor, action, target, changes);
+  }
+}

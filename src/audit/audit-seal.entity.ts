@@ -1,0 +1,17 @@
+import { Check, Column, Entity, PrimaryColumn } from 'typeorm';
+
+/** A link of the chain over the audit log. In a table of its own: an entry that was removed is still named here. */
+@Entity('audit_seals')
+@Check('audit_seals_position_check', 'position >= 1')
+export class AuditSeal {
+  /** 1, 2, 3 … without a gap. */
+  @PrimaryColumn({ type: 'bigint', primaryKeyConstraintName: 'audit_seals_pkey' })
+  position!: string;
+
+  @Column('uuid', { name: 'entry_id' })
+  entryId!: string;
+
+  /** Over the hash before it and the whole entry, keyed with SECRET_KEY. */
+  @Column('bytea')
+  hash!: Buffer;
+}

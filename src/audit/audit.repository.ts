@@ -1,0 +1,194 @@
+import { Injectable } from '@nestjs/common';
+import { isId, loginKey } from '../common/caller.js';
+import { Database, type Transaction } from '../database/database.js';
+import type { AuditEntry } from './audit-entry.entity.js';
+
+export type AuditRow = Omit<AuditEntry, 'position'>;
+
+/** An entry as its seal sees it: texts, as PostgreSQL writes them. */
+export interface SealableEntry {
+  id: string;
+  at: string;
+  actorId: string | null;
+  action: string;
+  target: string;
+  changes: string;
+  requestId: string | null;
+  ip: string | null;
+}
+
+/** A link of the chain. Positions are texts: a bigint. */
+export interface Seal {
+  position: string;
+  entryId: string;
+  hash: Buffer;
+}
+
+/** A link, the entry it seals (null: it is gone), and where that entry says that it stands. */
+export type SealedEntry = Seal & { entry: SealableEntry | null };
+
+export interface AuditFilter {
+  actorId: string | null;
+  /** Exact, or a start that ends in `*`. */
+  action: string | null;
+  targets: readonly string[] | null;
+}
+
+/** Any number, the same in every process: the key of the advisory lock on the chain. */
+const LOCK = 0x716d_6175;
+
+const INSERT = `
+  INSERT INTO audit_entries (id, actor_id, action, target, changes, request_id, ip) VALUES ($1, $2, $3, $4, $5, $6, $7)`;
+
+const COLUMNS = `id, at, actor_id AS "actorId", action, target, changes, request_id AS "requestId", ip`;
+
+const SEALABLE = `e.id::text, to_char(e.at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS at, e.actor_id::text AS "actorId",
+  e.action, e.target, e.changes::text AS changes, e.request_id AS "requestId", e.ip`;
+
+const HAS_UNSEALED = {
+  name: 'audit-has-unsealed',
+  text: 'SELECT FROM audit_entries WHERE position IS NULL LIMIT 1',
+};
+
+const COUNT_UNSEALED = {
+  name: 'audit-count-unsealed',
+  text: 'SELECT count(*)::integer AS count FROM audit_entries WHERE position IS NULL',
+};
+
+// By the column's own name: the answer's is a text, and '9' comes after '10'.
+const HEAD = `SELECT s.position::text, s.entry_id AS "entryId", s.hash FROM audit_seals s ORDER BY s.position DESC LIMIT 1`;
+
+const USER_BY_LOGIN = {
+  name: 'audit-user-by-login',
+  text: 'SELECT id FROM users WHERE username_key = $1 OR email_key = $1',
+};
+
+const HAS_HASH = { name: 'audit-has-hash', text: 'SELECT FROM audit_seals WHERE hash = $1' };
+
+/** The first entry that says it is sealed, beyond the last seal. */
+const BEYOND = {
+  name: 'audit-beyond',
+  text: 'SELECT e.id, e.position::text FROM audit_entries e WHERE e.position > $1 ORDER BY e.position LIMIT 1',
+};
+
+const IS_SEALED = {
+  name: 'audit-is-sealed',
+  text: 'SELECT FROM audit_seals WHERE position = $1 AND entry_id = $2',
+};
+
+const AT_POSITION = { name: 'audit-at-position', text: 'SELECT id FROM audit_entries WHERE position = $1 LIMIT 1' };
+
+@Injectable()
+export class AuditRepository {
+  constructor(private readonly database: Database) {}
+
+  async insert(tx: Transaction, entry: Omit<AuditRow, 'at'>): Promise<void> {
+    const { id, actorId, action, target, changes, requestId, ip } = entry;
+    await tx.query(INSERT, [id, actorId, action, target, JSON.stringify(changes), requestId, ip]);
+  }
+
+  /** Newest first. @param before the id after which (in that order) the page begins */
+  list({ actorId, action, targets }: AuditFilter, before: string | null, limit: number): Promise<AuditRow[]> {
+    const isPrefix = action?.endsWith('*') === true;
+    const conditions: [name: string, sql: string, value: unknown][] = [
+      ['before', 'id <', before],
+      ['actor', 'actor_id =', actorId],
+      [isPrefix ? 'actions' : 'action', isPrefix ? 'action ^@' : 'action =', isPrefix ? action.slice(0, -1) : action],
+      ['targets', 'target = ANY', targets],
+    ];
+    const given = conditions.filter(([, , value]) => value !== null);
+    const where = given.map(([, sql], i) => (sql.endsWith('ANY') ? `${sql}($${i + 2})` : `${sql} $${i + 2}`));
+    return this.database.query<AuditRow>(
+      {
+        name: ['audit-list', ...given.map(([name]) => name)].join('-'),
+        text: `SELECT ${COLUMNS} FROM audit_entries ${where.length > 0 ? `WHERE ${where.join(' AND ')}` : ''}
+          ORDER BY id DESC LIMIT $1`,
+      },
+      [limit, ...given.map(([, , value]) => value)],
+    );
+  }
+
+  /** The user's id that a reference means; null where there is no such user (any more). */
+  async userIdOf(reference: string): Promise<string | null> {
+    if (isId(reference)) return reference.toLowerCase();
+    const rows = await this.database.query<{ id: string }>(USER_BY_LOGIN, [loginKey(reference)]);
+    return rows[0]?.id ?? null;
+  }
+
+  async hasUnsealed(): Promise<boolean> {
+    return (await this.database.query(HAS_UNSEALED, [])).length > 0;
+  }
+
+  async countUnsealed(): Promise<number> {
+    return (await this.database.query<{ count: number }>(COUNT_UNSEALED, []))[0]?.count ?? 0;
+  }
+
+  /** Takes the chain for the rest of the transaction. @returns false while another process has it */
+  async lock(tx: Transaction): Promise<boolean> {
+    const [row] = await tx.query<{ locked: boolean }>('SELECT pg_try_advisory_xact_lock($1) AS locked', [LOCK]);
+    return row?.locked ?? false;
+  }
+
+  /** The last link; null before the first. */
+  async head(tx: Transaction): Promise<Seal | null> {
+    return (await tx.query<Seal>(HEAD))[0] ?? null;
+  }
+
+  /** Committed entries that are in no chain yet. What commits later, with an earlier id, comes later. */
+  unsealed(tx: Transaction, most: number): Promise<SealableEntry[]> {
+    return tx.query<SealableEntry>(
+      `SELECT ${SEALABLE} FROM audit_entries e WHERE position IS NULL ORDER BY id LIMIT $1`,
+      [most],
+    );
+  }
+
+  async seal(tx: Transaction, seals: readonly Seal[]): Promise<void> {
+    const values = [
+      seals.map(({ position }) => position),
+      seals.map(({ entryId }) => entryId),
+      seals.map(({ hash }) => hash),
+    ];
+    await tx.query(
+      'INSERT INTO audit_seals (position, entry_id, hash) SELECT * FROM unnest($1::bigint[], $2::uuid[], $3::bytea[])',
+      values,
+    );
+    await tx.query(
+      `UPDATE audit_entries e SET position = s.position FROM unnest($1::bigint[], $2::uuid[]) AS s (position, id)
+       WHERE e.id = s.id`,
+      values.slice(0, 2),
+    );
+  }
+
+  /** The whole chain from its beginning, as of one moment. */
+  async *chain(linksATime: number): AsyncGenerator<SealedEntry[]> {
+    const text = `SELECT s.position::text, s.entry_id AS "entryId", s.hash, to_jsonb(e) IS NOT NULL AS "isThere", ${SEALABLE}
+      FROM audit_seals s LEFT JOIN audit_entries e ON e.id = s.entry_id ORDER BY s.position`;
+    const rows = this.database.stream<Seal & { isThere: boolean } & SealableEntry>(text, [], linksATime);
+    for await (const some of rows) {
+      yield some.map(({ position, entryId, hash, isThere, ...entry }) => ({
+        position,
+        entryId,
+        hash,
+        entry: isThere ? entry : null,
+      }));
+    }
+  }
+
+  /** The first entry that claims a place in the chain behind its end. */
+  async findBeyond(position: string): Promise<{ id: string; position: string } | null> {
+    return (await this.database.query<{ id: string; position: string }>(BEYOND, [position]))[0] ?? null;
+  }
+
+  async isSealed({ id, position }: { id: string; position: string }): Promise<boolean> {
+    return (await this.database.query(IS_SEALED, [position, id])).length > 0;
+  }
+
+  async findAt(position: string): Promise<string | null> {
+    return (await this.database.query<{ id: string }>(AT_POSITION, [position]))[0]?.id ?? null;
+  }
+
+  /** Whether a hash is, or was once, the head of the chain. */
+  async hasHash(hash: Buffer): Promise<boolean> {
+    return (await this.database.query(HAS_HASH, [hash])).length > 0;
+  }
+}

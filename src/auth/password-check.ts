@@ -1,0 +1,52 @@
+import { Injectable } from '@nestjs/common';
+import type { Caller } from '../common/caller.js';
+import { Problem, type ProblemExtra } from '../common/problem.js';
+import { Passwords } from '../users/passwords.js';
+import { UsersRepository, type Credentials } from '../users/users.repository.js';
+import { SignInThrottle, type Attempt } from './sign-in-throttle.js';
+
+/** Asks for passwords: each wrong one counts, and there are not many. */
+@Injectable()
+export class PasswordCheck {
+  constructor(
+    private readonly passwords: Passwords,
+    private readonly throttle: SignInThrottle,
+    private readonly accounts: UsersRepository,
+  ) {}
+
+  /**
+   * Checks a password. The same is done whether there is such an account or not.
+   * @returns the attempt, which the caller has to settle
+   * @throws Problem too_many_attempts, invalid_credentials
+   */
+  async check(
+    login: string,
+    account: Credentials | null,
+    password: string,
+    ip: string,
+    refusal: ProblemExtra = {},
+  ): Promise<Attempt> {
+    const { attempt, result } = await this.throttle.attempt(
+      this.throttle.suspect(login, account?.id ?? null, ip),
+      (run) => this.passwords.inTurn(run),
+      () => this.passwords.matches(password, account?.passwordHash),
+    );
+    if (result) return attempt;
+    await this.throttle.settle(attempt, 'failed');
+    throw new Problem('invalid_credentials', refusal);
+  }
+
+  /**
+   * Asks a caller for the own password once more.
+   * @returns the attempt, which the caller has to settle, and the hash that it was checked against
+   * @throws Problem too_many_attempts, invalid_credentials
+   */
+  async confirm(caller: Caller, password: string): Promise<{ attempt: Attempt; passwordHash: string }> {
+    const account = await this.accounts.findCredentialsById(caller.userId);
+    if (!account) throw new Problem('invalid_token');
+    const attempt = await this.check(account.id, account, password, caller.origin.ip, {
+      detail: 'The current password is wrong.',
+    });
+    return { attempt, passwordHash: account.passwordHash };
+  }
+}

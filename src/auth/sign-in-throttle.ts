@@ -1,0 +1,120 @@
+import { createHmac, randomInt } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Injectable, type BeforeApplicationShutdown, type OnApplicationBootstrap } from '@nestjs/common';
+import ipaddr from 'ipaddr.js';
+import { loginKey } from '../common/caller.js';
+import { Problem } from '../common/problem.js';
+import { Secrets } from '../config/secrets.js';
+import type { Transaction } from '../database/database.js';
+import { Sweeper } from '../database/sweeper.js';
+import { SignInAttemptsRepository, type Outcome, type Suspect, type Verdict } from './sign-in-attempts.repository.js';
+
+/** An attempt that was admitted, and counts until it is settled. */
+export interface Attempt extends Suspect {
+  id: string;
+}
+
+const SWEEP_MS = 60_000;
+
+/** How often an attempt is judged again whose turn depends on others that are under way. */
+const PATIENCE = 40;
+
+/** Thrown within a hash's turn to give the turn to others. */
+class InFlight extends Error {}
+
+/**
+ * Slows down whoever guesses passwords, the same on every node: it is judged in the database, before anything is hashed.
+ * What the limits are stands where they are kept, at `judge_sign_in` (migration 0005). An attempt counts as failed from
+ * the moment it is admitted until it is settled otherwise, so that many at once are not judged by what none of them has
+ * done yet.
+ */
+@Injectable()
+export class SignInThrottle implements OnApplicationBootstrap, BeforeApplicationShutdown {
+  private readonly key: Buffer;
+  private readonly sweeper: Sweeper;
+
+  constructor(
+    private readonly attempts: SignInAttemptsRepository,
+    secrets: Secrets,
+  ) {
+    this.key = secrets.derive('sign-in-attempts');
+    this.sweeper = new Sweeper(SWEEP_MS, () => attempts.sweep());
+  }
+
+  /**
+   * Whose attempt it is. What was typed is kept as a keyed hash only: people type passwords where names belong.
+   * @param ownerId of the account; null where there is none of that login
+   */
+  suspect(login: string, ownerId: string | null, ip: string): Suspect {
+    const name = ownerId === null ? `login:${loginKey(login)}` : `user:${ownerId}`;
+    return { account: createHmac('sha256', this.key).update(name).digest(), ownerId, place: placeOf(ip) };
+  }
+
+  /**
+   * Admits an attempt, and then works on it; both in one turn of the queue of hashes, where few are at once.
+   * @param inTurn runs what it is given when its turn has come
+   * @param work what tells whether the attempt fails; it is settled by the caller, or as failed when this throws
+   * @throws Problem too_many_attempts
+   */
+  async attempt<T>(
+    suspect: Suspect,
+    inTurn: (run: () => Promise<T>) => Promise<T>,
+    work: () => Promise<T>,
+  ): Promise<{ attempt: Attempt; result: T }> {
+    // Whoever is refused anyway waits for no turn, and takes none from others.
+    refuse(await this.attempts.judge(suspect, false));
+    for (let left = PATIENCE; ; left--) {
+      let id: string | null = null;
+      try {
+        const result = await inTurn(async () => {
+          id = await this.admit(suspect);
+          return work();
+        });
+        return { attempt: { ...suspect, id: id ?? '' }, result };
+      } catch (error) {
+        if (!(error instanceof InFlight)) throw error;
+        if (left === 0) throw new Problem('overloaded', { retryAfter: 1 });
+        await sleep(randomInt(25, 150));
+      }
+    }
+  }
+
+  /** @param tx where it must not be forgotten, nor remembered, without what else is written */
+  async settle(attempt: Attempt, outcome: Outcome, tx?: Transaction): Promise<void> {
+    await this.attempts.settle(attempt, outcome, tx);
+  }
+
+  onApplicationBootstrap(): void {
+    this.sweeper.start();
+  }
+
+  beforeApplicationShutdown(): Promise<void> {
+    return this.sweeper.stop();
+  }
+
+  private async admit(suspect: Suspect): Promise<string> {
+    const verdict = await this.attempts.judge(suspect, true);
+    refuse(verdict);
+    if (verdict.attempt === null) throw new InFlight();
+    return verdict.attempt;
+  }
+}
+
+function refuse({ retryAfter }: Verdict): void {
+  if (retryAfter > 0) {
+    throw new Problem('too_many_attempts', { retryAfter, detail: 'Too many sign-ins have failed. Try again later.' });
+  }
+}
+
+/**
+ * Where an address counts: an IPv4 address, or the /64 of an IPv6 one, which is what one customer has at least (RFC 6177)
+ * and can fill with addresses.
+ */
+export function placeOf(ip: string): string {
+  if (!ipaddr.isValid(ip)) return 'unknown';
+  // An IPv4 address in IPv6's form is one of IPv4.
+  const address = ipaddr.process(ip);
+  if (address.kind() === 'ipv4') return address.toString();
+  const text = address.toString().replace(/%.*$/, '');
+  return `${ipaddr.IPv6.networkAddressFromCIDR(`${text}/64`).toString()}/64`;
+}

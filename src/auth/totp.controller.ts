@@ -1,0 +1,60 @@
+import { Body, Controller, Delete, HttpCode, Param, Post } from '@nestjs/common';
+import { ApiTags } from '@nestjs/swagger';
+import { AdminOnly, Owned } from '../common/access.js';
+import { Fails } from '../common/api-docs.js';
+import { CurrentCaller, type Caller } from '../common/caller.js';
+import { CodeDto, PasswordAndCodeDto, PasswordDto, RecoveryCodesResponse, TotpSecretResponse } from './totp.dto.js';
+import { TotpService } from './totp.service.js';
+
+@ApiTags('Sign-in')
+@Controller('v1')
+export class TotpController {
+  constructor(private readonly totp: TotpService) {}
+
+  /** Set up two-factor sign-in: get a secret for an authenticator app */
+  @Post('auth/totp')
+  @Owned()
+  @Fails('invalid_credentials', 'totp_enabled', 'too_many_attempts')
+  async prepare(@Body() { password }: PasswordDto, @CurrentCaller() caller: Caller): Promise<TotpSecretResponse> {
+    return this.totp.prepare(caller, password);
+  }
+
+  /** Switch two-factor sign-in on with a first code: every other session ends */
+  @Post('auth/totp/confirm')
+  @Owned()
+  @HttpCode(200)
+  @Fails('invalid_totp', 'totp_enabled', 'not_found')
+  async enable(@Body() { code }: CodeDto, @CurrentCaller() caller: Caller): Promise<RecoveryCodesResponse> {
+    return { recoveryCodes: await this.totp.enable(caller, code) };
+  }
+
+  /** Switch two-factor sign-in off */
+  @Post('auth/totp/disable')
+  @Owned()
+  @HttpCode(204)
+  @Fails('invalid_credentials', 'invalid_totp', 'not_found', 'too_many_attempts')
+  async disable(@Body() { password, code }: PasswordAndCodeDto, @CurrentCaller() caller: Caller): Promise<void> {
+    await this.totp.disable(caller, password, code);
+  }
+
+  /** Get new recovery codes; those of before are good no more */
+  @Post('auth/totp/recovery-codes')
+  @Owned()
+  @HttpCode(200)
+  @Fails('invalid_credentials', 'invalid_totp', 'not_found', 'too_many_attempts')
+  async renew(
+    @Body() { password, code }: PasswordAndCodeDto,
+    @CurrentCaller() caller: Caller,
+  ): Promise<RecoveryCodesResponse> {
+    return { recoveryCodes: await this.totp.renew(caller, password, code) };
+  }
+
+  /** Take two-factor sign-in from a user who has lost authenticator and recovery codes */
+  @Delete('users/:user/totp')
+  @AdminOnly()
+  @HttpCode(204)
+  @Fails('not_found')
+  async remove(@Param('user') user: string, @CurrentCaller() caller: Caller): Promise<void> {
+    await this.totp.remove(user, caller);
+  }
+}

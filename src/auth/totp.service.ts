@@ -1,0 +1,150 @@
+import { Injectable } from '@nestjs/common';
+import { AuditLog } from '../audit/audit-log.js';
+import { isSelf, type Actor, type Caller } from '../common/caller.js';
+import { Problem } from '../common/problem.js';
+import { Database, type Transaction } from '../database/database.js';
+import { UsersRepository } from '../users/users.repository.js';
+import { UsersService } from '../users/users.service.js';
+import { PasswordCheck } from './password-check.js';
+import { SignInThrottle, type Attempt } from './sign-in-throttle.js';
+import { TotpCodes } from './totp-codes.js';
+import { TotpRepository } from './totp.repository.js';
+
+/** Two-factor sign-in: codes of an authenticator app (TOTP, RFC 6238), and recovery codes for when it is lost. */
+@Injectable()
+export class TotpService {
+  constructor(
+    private readonly database: Database,
+    private readonly totp: TotpRepository,
+    private readonly codes: TotpCodes,
+    private readonly passwords: PasswordCheck,
+    private readonly throttle: SignInThrottle,
+    private readonly users: UsersService,
+    private readonly accounts: UsersRepository,
+    private readonly audit: AuditLog,
+  ) {}
+
+  /**
+   * Gives a new secret, which is not in use before a code of it was shown.
+   * @throws Problem invalid_credentials, too_many_attempts, totp_enabled
+   */
+  async prepare(caller: Caller, password: string): Promise<{ secret: string; uri: string }> {
+    const { attempt } = await this.passwords.confirm(caller, password);
+    const { sealed, secret, uri } = this.codes.makeSecret(
+      caller.userId,
+      caller.usernameKey ?? caller.emailKey ?? caller.userId,
+    );
+    await this.settling(attempt, async (tx) => {
+      if (!(await this.totp.prepare(tx, caller.userId, sealed))) throw new Problem('totp_enabled');
+      await this.audit.record(tx, caller, 'totp.prepare', caller.userId, { secret: {} });
+    });
+    return { secret, uri };
+  }
+
+  /**
+   * Switches it on: from now on sign-in asks for a code. Sessions that began without one end, but for the caller's.
+   * @returns the recovery codes
+   * @throws Problem invalid_totp; totp_enabled; not_found before `prepare`
+   */
+  async enable(caller: Caller, code: string): Promise<string[]> {
+    return this.database.transaction(async (tx) => {
+      // A sign-in that is under way, and was asked for no code, is waited for and ends with the others.
+      await this.accounts.lock(tx, caller.userId);
+      const state = await this.totp.lock(tx, caller.userId);
+      if (!state) throw new Problem('not_found');
+      if (state.enabledAt) throw new Problem('totp_enabled');
+      const step = this.codes.stepOf(caller.userId, state.secretSealed, code);
+      if (step === undefined) throw new Problem('invalid_totp');
+      await this.totp.useStep(tx, caller.userId, step);
+      await this.totp.enable(tx, caller.userId);
+      const endedSessions = { to: await this.accounts.endSessions(tx, caller.userId, caller.sessionId) };
+      await this.audit.record(tx, caller, 'totp.enable', caller.userId, { endedSessions });
+      return this.renewCodes(tx, caller.userId);
+    });
+  }
+
+  /** @throws Problem invalid_credentials, invalid_totp, too_many_attempts; not_found where it is off */
+  async disable(caller: Caller, password: string, code: string): Promise<void> {
+    await this.withBoth(caller, password, code, async (tx) => {
+      await this.totp.delete(tx, caller.userId);
+      await this.audit.record(tx, caller, 'totp.disable', caller.userId);
+    });
+  }
+
+  /** New recovery codes in place of all earlier ones. @throws Problem as `disable` */
+  async renew(caller: Caller, password: string, code: string): Promise<string[]> {
+    return this.withBoth(caller, password, code, async (tx) => {
+      await this.audit.record(tx, caller, 'totp.renew', caller.userId, { recoveryCodes: {} });
+      return this.renewCodes(tx, caller.userId);
+    });
+  }
+
+  /**
+   * Takes the second factor from somebody who has lost it. Not from oneself: that takes password and code.
+   * @throws Problem not_found, forbidden
+   */
+  async remove(reference: string, caller: Caller): Promise<void> {
+    const id = await this.users.idOf(reference, caller);
+    if (isSelf(id, caller)) throw new Problem('forbidden', { detail: 'Switch off your own with password and code.' });
+    await this.database.transaction(async (tx) => {
+      if (!(await this.totp.delete(tx, id))) throw new Problem('not_found');
+      await this.audit.record(tx, caller, 'totp.disable', id);
+    });
+  }
+
+  /**
+   * Takes a code, which is good no more: of the authenticator, later than any that was taken, or a recovery code. Where
+   * two-factor sign-in is off, nothing is asked for.
+   * @throws Problem totp_required, invalid_totp
+   */
+  async use(tx: Transaction, actor: Actor, ownerId: string, code: string | undefined): Promise<void> {
+    const state = await this.totp.lock(tx, ownerId);
+    if (!state?.enabledAt) return;
+    if (code === undefined) throw new Problem('totp_required');
+    const step = this.codes.stepOf(ownerId, state.secretSealed, code);
+    if (step !== undefined) {
+      if (step <= Number(state.lastStep)) throw new Problem('invalid_totp');
+      await this.totp.useStep(tx, ownerId, step);
+    } else {
+      if (!(await this.totp.useRecoveryCode(tx, ownerId, this.codes.hashOf(ownerId, code)))) {
+        throw new Problem('invalid_totp');
+      }
+      await this.audit.record(tx, actor, 'totp.use', ownerId, { recoveryCodes: {} });
+    }
+  }
+
+  private async withBoth<T>(
+    caller: Caller,
+    password: string,
+    code: string,
+    work: (tx: Transaction) => Promise<T>,
+  ): Promise<T> {
+    if (!(await this.totp.isEnabled(caller.userId))) throw new Problem('not_found');
+    const { attempt } = await this.passwords.confirm(caller, password);
+    return this.settling(attempt, async (tx) => {
+      await this.use(tx, caller, caller.userId, code);
+      return work(tx);
+    });
+  }
+
+  /** A wrong code counts as a wrong password does. */
+  private async settling<T>(attempt: Attempt, work: (tx: Transaction) => Promise<T>): Promise<T> {
+    try {
+      return await this.database.transaction(async (tx) => {
+        const result = await work(tx);
+        await this.throttle.settle(attempt, 'void', tx);
+        return result;
+      });
+    } catch (error) {
+      const isWrong = error instanceof Problem && error.code === 'invalid_totp';
+      await this.throttle.settle(attempt, isWrong ? 'failed' : 'void');
+      throw error;
+    }
+  }
+
+  private async renewCodes(tx: Transaction, ownerId: string): Promise<string[]> {
+    const { codes, hashes } = this.codes.makeRecoveryCodes(ownerId);
+    await this.totp.replaceRecoveryCodes(tx, ownerId, hashes);
+    return codes;
+  }
+}

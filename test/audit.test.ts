@@ -1,0 +1,579 @@
+import { Api, expectProblem, uniqueName } from './support/api.js';
+import { Fleet, expectDone } from './support/fleet.js';
+import { codeOf, enableTotp } from './support/totp.js';
+import { until } from './support/until.js';
+
+/** Every change that is on record, and how it is made. */
+interface Change {
+  action: string;
+  make: (admin: Api) => Promise<{ target: string; changes: object }>;
+}
+
+describe('the audit log', () => {
+  let fleet: Fleet;
+  let adminId: string;
+
+  beforeAll(async () => {
+    fleet = await Fleet.start(2);
+    adminId = (await fleet.admin().get('/v1/users/me')).body.id;
+  });
+
+  afterAll(async () => {
+    expect(await fleet.stop()).toEqual([0, 0]);
+  });
+
+  const listed = async (search: string): Promise<any[]> =>
+    expectDone(await fleet.admin(1).get(`/v1/audit?${search}`)).body.data;
+
+  const newUser = async (fields: object = {}): Promise<any> => {
+    const account = { username: uniqueName(), password: 'Unguessable-7', ...fields };
+    return expectDone(await fleet.admin().post('/v1/users', account)).body;
+  };
+
+  const CHANGES: Change[] = [
+    {
+      action: 'user.create',
+      make: async () => {
+        const { id, username } = await newUser({ credits: 3 });
+        const to = { username, role: 'user', status: 'active', credits: 3 };
+        return {
+          target: id,
+          changes: Object.fromEntries(Object.entries(to).map(([name, value]) => [name, { to: value }])),
+        };
+      },
+    },
+    {
+      action: 'user.update',
+      make: async (admin) => {
+        const { id } = await newUser({ firstName: 'Ada' });
+        await admin.patch(`/v1/users/${id}`, {
+          role: 'admin',
+          firstName: null,
+          lastName: 'King',
+          credits: 7,
+          status: 'active',
+          password: 'Unguessable-8',
+        });
+        return {
+          target: id,
+          changes: {
+            role: { from: 'user', to: 'admin' },
+            firstName: { from: 'Ada', to: null },
+            lastName: { from: null, to: 'King' },
+            credits: { from: null, to: 7 },
+            password: {},
+            endedSessions: { to: 0 },
+          },
+        };
+      },
+    },
+    {
+      action: 'user.delete',
+      make: async (admin) => {
+        const { id, username } = await newUser();
+        await admin.delete(`/v1/users/${id}`);
+        return {
+          target: id,
+          changes: { username: { from: username }, role: { from: 'user' }, status: { from: 'active' } },
+        };
+      },
+    },
+    {
+      action: 'quota.set',
+      make: async (admin) => {
+        const { id } = await newUser();
+        await admin.put(`/v1/users/${id}/quotas/resources`, { limit: 5 });
+        await admin.put(`/v1/users/${id}/quotas/resources`, { limit: null });
+        return {
+          target: id,
+          changes: { meter: { to: 'resources' }, window: { to: 'lifetime' }, limit: { from: 5, to: null } },
+        };
+      },
+    },
+    {
+      action: 'quota.unset',
+      make: async (admin) => {
+        const { id } = await newUser();
+        await admin.put(`/v1/users/${id}/quotas/api:api1`, { limit: 5, window: 'day' });
+        await admin.delete(`/v1/users/${id}/quotas/api:api1?window=day`);
+        return { target: id, changes: { meter: { to: 'api:api1' }, window: { to: 'day' }, limit: { from: 5 } } };
+      },
+    },
+    {
+      action: 'credits.grant',
+      make: async (admin) => {
+        const { id } = await newUser();
+        const grant = expectDone(await admin.post(`/v1/users/${id}/credits`, { amount: 5, reason: 'Thanks' })).body;
+        return { target: id, changes: { id: { to: grant.id }, amount: { to: 5 }, reason: { to: 'Thanks' } } };
+      },
+    },
+    {
+      action: 'platform.update',
+      make: async (admin) => {
+        await admin.patch('/v1/platform', { creditOverprovisioning: true });
+        await admin.patch('/v1/platform', { creditOverprovisioning: false });
+        return { target: 'platform', changes: { creditOverprovisioning: { from: true, to: false } } };
+      },
+    },
+    {
+      action: 'plan.create',
+      make: async (admin) => {
+        const slug = uniqueName();
+        await admin.post('/v1/plans', { slug, name: 'Free', limits: [{ meter: 'resources', limit: 3 }] });
+        const limits = [{ meter: 'resources', window: 'lifetime', limit: 3 }];
+        return { target: slug, changes: { slug: { to: slug }, name: { to: 'Free' }, limits: { to: limits } } };
+      },
+    },
+    {
+      action: 'plan.update',
+      make: async (admin) => {
+        const slug = await fleet.makePlan([]);
+        const now = uniqueName();
+        await admin.patch(`/v1/plans/${slug}`, { slug: now, name: 'Renamed' });
+        return { target: slug, changes: { slug: { from: slug, to: now }, name: { from: 'A plan', to: 'Renamed' } } };
+      },
+    },
+    {
+      action: 'plan.delete',
+      make: async (admin) => {
+        const slug = await fleet.makePlan([]);
+        await admin.delete(`/v1/plans/${slug}`);
+        return { target: slug, changes: { slug: { from: slug }, name: { from: 'A plan' }, limits: { from: [] } } };
+      },
+    },
+    {
+      action: 'api.create',
+      make: async (admin) => {
+        const slug = uniqueName();
+        await admin.post('/v1/apis', { slug, name: 'Maps', answer: 'x'.repeat(2_000) });
+        const answer = { to: `${'x'.repeat(1_000)}…` };
+        return { target: slug, changes: { slug: { to: slug }, name: { to: 'Maps' }, answer } };
+      },
+    },
+    {
+      action: 'api.update',
+      make: async (admin) => {
+        const slug = await admin.createApi();
+        await admin.patch(`/v1/apis/${slug}`, { answer: null, upstream: 'http://127.0.0.1:9/' });
+        return {
+          target: slug,
+          changes: { answer: { from: slug, to: null }, upstream: { from: null, to: 'http://127.0.0.1:9/' } },
+        };
+      },
+    },
+    {
+      action: 'api.delete',
+      make: async (admin) => {
+        const slug = await admin.createApi();
+        await admin.delete(`/v1/apis/${slug}`);
+        return { target: slug, changes: { slug: { from: slug }, name: { from: slug }, answer: { from: slug } } };
+      },
+    },
+    {
+      action: 'key.create',
+      make: async (admin) => {
+        const limits = [{ meter: 'api:api1', window: 'day', limit: 3 }];
+        const { id, hint } = await admin.createKey({ limits });
+        return {
+          target: id,
+          changes: {
+            ownerId: { to: adminId },
+            name: { to: 'a key' },
+            hint: { to: hint },
+            scopes: { to: ['*'] },
+            disabled: { to: false },
+            limits: { to: limits },
+          },
+        };
+      },
+    },
+    {
+      action: 'key.update',
+      make: async (admin) => {
+        const { id } = await admin.createKey();
+        await admin.patch(`/v1/keys/${id}`, { name: 'b', disabled: true, scopes: ['*'] });
+        return { target: id, changes: { name: { from: 'a key', to: 'b' }, disabled: { from: false, to: true } } };
+      },
+    },
+    {
+      action: 'key.rotate',
+      make: async (admin) => {
+        const { id } = await admin.createKey();
+        await admin.post(`/v1/keys/${id}/rotate`, { graceSeconds: 60 });
+        return { target: id, changes: { secret: {}, graceSeconds: { to: 60 } } };
+      },
+    },
+    {
+      action: 'key.delete',
+      make: async (admin) => {
+        const { id, hint } = await admin.createKey();
+        await admin.delete(`/v1/keys/${id}`);
+        return {
+          target: id,
+          changes: {
+            ownerId: { from: adminId },
+            name: { from: 'a key' },
+            hint: { from: hint },
+            scopes: { from: ['*'] },
+            disabled: { from: false },
+          },
+        };
+      },
+    },
+  ];
+
+  test.each(CHANGES)('has who did it, to what, from where, and what changed: $action', async ({ action, make }) => {
+    const admin = fleet.admin();
+    const { target, changes } = await make(admin);
+    const [entry] = await listed(`target=${target}&action=${action}&limit=1`);
+    expect(entry).toEqual({
+      id: expect.any(String),
+      at: expect.stringMatching(/^\d{4}-\d\d-\d\dT.*Z$/),
+      actor: adminId,
+      action,
+      target,
+      changes,
+      requestId: expect.stringMatching(/./),
+      ip: expect.stringMatching(/127\.0\.0\.1|::1/),
+    });
+  });
+
+  test('has limits of keys and of the platform by what they are of', async () => {
+    const admin = fleet.admin();
+    const { id } = await admin.createKey();
+    await admin.put(`/v1/keys/${id}/quotas/api:api1`, { limit: 5 });
+    const limit = { meter: { to: 'api:api1' }, window: { to: 'lifetime' } };
+    const [ofKey] = await listed(`target=${id}&action=quota.set`);
+    expect(ofKey.changes).toEqual({ ...limit, limit: { to: 5 } });
+    await admin.put('/v1/platform/quotas/api:api1', { limit: 5_000 });
+    await admin.delete('/v1/platform/quotas/api:api1');
+    const ofPlatform = await listed('target=platform&action=quota.*&limit=2');
+    expect(ofPlatform.map(({ changes }) => changes)).toEqual([
+      { ...limit, limit: { from: 5_000 } },
+      { ...limit, limit: { to: 5_000 } },
+    ]);
+  });
+
+  test('has what nobody but the user does: registration, sign-in, password, second factor, sign-out', async () => {
+    const api = new Api(fleet.servers[0]!.url);
+    const account = { username: uniqueName(), password: 'Unguessable-7' };
+    const { id } = expectDone(await api.post('/v1/auth/register', account)).body;
+    const { accessToken, refreshToken } = await api.signIn(account.username, account.password);
+    const user = api.as({ accessToken });
+    const sessionId = (await user.get('/v1/auth/sessions')).body.data[0].id;
+    const refreshed = expectDone(await api.post('/v1/auth/refresh', { refreshToken })).body;
+    const other = await api.signIn(account.username, account.password);
+    const otherId = (await api.as(other).get('/v1/auth/sessions')).body.data[0].id;
+    await user.post('/v1/auth/password', { currentPassword: account.password, newPassword: 'Unguessable-8' });
+    const changed = { ...account, id, password: 'Unguessable-8', accessToken, refreshToken };
+    const { secret } = await enableTotp(api, changed);
+    const credentials = { login: account.username, password: 'Unguessable-8' };
+    const third = expectDone(await api.post('/v1/auth/login', { ...credentials, code: codeOf(secret, 1) })).body;
+    await api.post('/v1/auth/refresh', { refreshToken: third.refreshToken });
+    await fleet.query(`UPDATE sessions SET rotated_at = now() - interval '1 minute' WHERE owner_id = $1`, [id]);
+    await api.post('/v1/auth/refresh', { refreshToken: third.refreshToken });
+    await api.as(refreshed).post('/v1/auth/logout');
+    const done = (await listed(`actor=${account.username}&limit=100`)).reverse();
+    expect(done.map(({ action }) => action)).toEqual([
+      ...['user.create', 'session.create', 'session.refresh', 'session.create', 'password.change'],
+      ...['totp.prepare', 'totp.enable', 'session.create', 'session.refresh', 'session.revoke', 'session.end'],
+    ]);
+    expect(done[0]).toMatchObject({ target: id, actor: id });
+    expect(done.slice(1, 4).map(({ target }) => target)).toEqual([sessionId, sessionId, otherId]);
+    expect(done[4].changes).toEqual({ password: {}, endedSessions: { to: 1 } });
+    expect(done[9].target).toBe(done[7].target);
+    expect(done[10].target).toBe(sessionId);
+    const all = JSON.stringify(done);
+    for (const text of [account.password, 'Unguessable-8', accessToken, refreshToken, secret]) {
+      expect(all).not.toContain(text);
+    }
+  });
+
+  test('has what the server does of its own: the first administrator', async () => {
+    const first = (await listed(`target=${adminId}&action=user.create`))[0];
+    expect(first).toMatchObject({ actor: null, requestId: null, ip: null, changes: { role: { to: 'admin' } } });
+  });
+
+  test('has nothing of what changed nothing, or was refused', async () => {
+    const admin = fleet.admin();
+    const { id, username } = await newUser({ firstName: 'Ada' });
+    const count = async (): Promise<number> => (await listed('limit=100')).length;
+    const before = await count();
+    await admin.patch(`/v1/users/${id}`, {});
+    await admin.patch(`/v1/users/${id}`, { firstName: 'Ada', username });
+    await admin.patch(`/v1/users/${id}`, { username: 'admin' });
+    await admin.post('/v1/users', { username, password: 'Unguessable-7' });
+    await admin.delete(`/v1/users/${id}/quotas/resources`);
+    await admin.patch('/v1/platform', { creditOverprovisioning: false });
+    await admin.delete(`/v1/plans/${uniqueName()}`);
+    expect(await count()).toBe(before);
+  });
+
+  test('is listed newest first, page by page, by actor, action and target', async () => {
+    const admin = fleet.admin();
+    const { id, username } = await newUser();
+    for (let i = 0; i < 5; i++) await admin.patch(`/v1/users/${id}`, { firstName: `Ada ${'abcde'.charAt(i)}` });
+    const pages: any[][] = [];
+    let path: string | undefined = `/v1/audit?target=${username.toUpperCase()}&limit=2`;
+    while (path !== undefined) {
+      const answer = expectDone(await admin.get(path));
+      pages.push(answer.body.data);
+      expect(answer.headers.get('link') === null).toBe(answer.body.nextCursor === null);
+      path =
+        answer.body.nextCursor === null
+          ? undefined
+          : `/v1/audit?target=${username.toUpperCase()}&limit=2&cursor=${answer.body.nextCursor}`;
+    }
+    expect(pages.map((page) => page.length)).toEqual([2, 2, 2]);
+    expect(pages.flat().map(({ action }) => action)).toEqual([...Array<string>(5).fill('user.update'), 'user.create']);
+    const ids = pages.flat().map((entry) => entry.id);
+    expect(ids).toEqual([...ids].sort().reverse());
+    expect(await listed(`target=${id}&action=user.*`)).toHaveLength(6);
+    expect(await listed(`target=${id}&action=user.update&actor=me`)).toHaveLength(5);
+    expect(await listed(`target=${id}&action=user.update&actor=admin`)).toHaveLength(5);
+    expect(await listed(`target=${id}&actor=${id}`)).toEqual([]);
+    expect(await listed(`target=${id}&actor=${uniqueName()}`)).toEqual([]);
+    expect(await listed(`target=${id}&action=user`)).toEqual([]);
+    expectProblem(await admin.get(`/v1/audit?action=${encodeURIComponent("' OR 1=1")}`), 400, 'validation_failed');
+    const { nextCursor } = (await admin.get('/v1/audit?limit=1')).body;
+    expectProblem(await admin.get(`/v1/audit?actor=me&cursor=${nextCursor}`), 400, 'validation_failed');
+  });
+
+  test('keeps what was done to, and by, who is gone', async () => {
+    const { id, username } = await newUser({ role: 'admin' });
+    const api = new Api(fleet.servers[1]!.url);
+    const second = api.as(await api.signIn(username, 'Unguessable-7'));
+    const slug = uniqueName();
+    await second.post('/v1/plans', { slug, name: 'x' });
+    await fleet.admin().delete(`/v1/users/${id}`);
+    expect((await listed(`actor=${id}`)).map(({ action }) => action)).toEqual(['plan.create', 'session.create']);
+    expect((await listed(`target=${id}`)).map(({ action }) => action)).toEqual(['user.delete', 'user.create']);
+  });
+
+  test('is written with the change or not at all, whatever else goes on', async () => {
+    const ids = await Promise.all(Array.from({ length: 8 }, async () => (await newUser()).id as string));
+    const answers = await Promise.all(
+      Array.from({ length: 160 }, (_, i) =>
+        fleet.admin(i).put(`/v1/users/${ids[i % 8]!}/quotas/resources`, { limit: i }),
+      ),
+    );
+    expect(new Set(answers.map(({ status }) => status))).toEqual(new Set([200]));
+    for (const id of ids) {
+      const entries = (await listed(`target=${id}&action=quota.set&limit=100`)).map(({ changes }) => changes.limit);
+      expect(entries).toHaveLength(20);
+      // Each found what another left, from nothing to what is there: a path through all of them.
+      const [limits] = await fleet.query(
+        `SELECT limits[1]::int AS now FROM quotas WHERE owner_id = $1 AND meter = 'resources'`,
+        [id],
+      );
+      const next = new Map(entries.map(({ from, to }) => [from, to]));
+      expect(next.size).toBe(20);
+      let at: number | undefined;
+      for (let i = 0; i < 20; i++) at = next.get(at);
+      expect(at).toBe(limits.now);
+    }
+  });
+});
+
+describe('the chain over the audit log', () => {
+  let fleet: Fleet;
+
+  const TABLES = ['audit_entries', 'audit_seals'];
+
+  beforeAll(async () => {
+    fleet = await Fleet.start(2);
+    for (let i = 0; i < 12; i++) await fleet.makeUser();
+  });
+
+  afterAll(async () => {
+    await fleet.stop();
+  });
+
+  beforeEach(async () => {
+    await sealed();
+    for (const table of TABLES) await fleet.query(`CREATE TABLE kept_${table} AS TABLE ${table}`);
+  });
+
+  afterEach(async () => {
+    for (const table of TABLES) {
+      await fleet.query(`TRUNCATE ${table}; INSERT INTO ${table} TABLE kept_${table}; DROP TABLE kept_${table}`);
+    }
+  });
+
+  const verify = async (turn = 0, search = ''): Promise<any> =>
+    expectDone(await fleet.admin(turn).get(`/v1/audit/verify${search}`)).body;
+
+  /** Waits until all is in the chain. */
+  const sealed = (): Promise<void> =>
+    until(async () => (await fleet.query('SELECT FROM audit_entries WHERE position IS NULL')).length === 0);
+
+  const entries = (): Promise<{ id: string; position: number }[]> =>
+    fleet.query('SELECT e.id, e.position::int FROM audit_entries e ORDER BY e.position');
+
+  test('is made once for each entry, by whichever process comes first', async () => {
+    const verdict = await verify();
+    const all = await entries();
+    expect(all.map(({ position }) => position)).toEqual(all.map((_, i) => i + 1));
+    const [head] = await fleet.query(
+      `SELECT encode(hash, 'hex') AS hash FROM audit_seals s ORDER BY s.position DESC LIMIT 1`,
+    );
+    expect(verdict).toEqual({ ok: true, sealed: all.length, head: head.hash, unsealed: 0 });
+    await Promise.all(Array.from({ length: 50 }, () => fleet.makeUser()));
+    await sealed();
+    expect(await verify(1)).toMatchObject({ ok: true, sealed: all.length + 50 });
+    // What was noted earlier is still in it, and what never was is not.
+    expect(await verify(0, `?head=${verdict.head}`)).toMatchObject({ ok: true });
+    expect(await verify(0, `?head=${'0'.repeat(64)}`)).toMatchObject({ ok: false, first: { fault: 'removed' } });
+  });
+
+  const FIELDS = {
+    at: `at + interval '1 ms'`,
+    actor_id: 'gen_random_uuid()',
+    action: `'user.delete'`,
+    target: `'somebody else'`,
+    changes: `replace(changes::text, 'user', 'admin')::json`,
+    request_id: `request_id || 'x'`,
+    ip: `'192.0.2.1'`,
+  };
+
+  test.each(Object.entries(FIELDS))('tells of an entry whose %s was altered', async (field, value) => {
+    const victim = (await entries())[6]!;
+    await fleet.query(`UPDATE audit_entries SET ${field} = ${value} WHERE id = $1`, [victim.id]);
+    for (const turn of [0, 1]) {
+      expect(await verify(turn)).toMatchObject({ ok: false, first: { ...victim, fault: 'altered' } });
+    }
+  });
+
+  test('tells of the first entry that was removed, wherever it stood', async () => {
+    const all = await entries();
+    for (const victim of [all.at(-1)!, all[5]!, all[0]!]) {
+      await fleet.query('DELETE FROM audit_entries WHERE id = $1', [victim.id]);
+      expect(await verify()).toMatchObject({ ok: false, first: { ...victim, fault: 'removed' } });
+    }
+  });
+
+  test('tells when links were removed too, moved, or made anew without the key', async () => {
+    const all = await entries();
+    const victim = all[4]!;
+    await fleet.query('DELETE FROM audit_seals WHERE position = $1', [victim.position]);
+    expect(await verify()).toMatchObject({ ok: false, first: { ...victim, fault: 'removed' } });
+    await fleet.query('DELETE FROM audit_entries WHERE id = $1', [victim.id]);
+    expect(await verify()).toMatchObject({ ok: false, first: { id: null, position: 5, fault: 'removed' } });
+    // As if nothing had ever been there.
+    await fleet.query(`
+      UPDATE audit_seals s SET position = s.position - 1 + 1000000 WHERE s.position > 5;
+      UPDATE audit_seals s SET position = s.position - 1000000 WHERE s.position > 1000000`);
+    expect(await verify()).toMatchObject({ ok: false, first: { position: 5, fault: 'altered' } });
+  });
+
+  test('tells when its end was cut off, to whoever saw it or noted its head', async () => {
+    const { head } = await verify(0);
+    await verify(1);
+    const all = await entries();
+    const cut = all.slice(-3);
+    await fleet.query('DELETE FROM audit_entries WHERE id = ANY($1)', [cut.map(({ id }) => id)]);
+    await fleet.query('DELETE FROM audit_seals WHERE position >= $1', [cut[0]!.position]);
+    const first = { id: null, position: cut[0]!.position, fault: 'removed' };
+    for (const turn of [0, 1]) expect(await verify(turn)).toMatchObject({ ok: false, first });
+    // A process that began later has not seen it, and knows by what was noted.
+    const late = await Fleet.start(1, fleet.url);
+    expect((await late.admin().get('/v1/audit/verify')).body.ok).toBe(true);
+    expect((await late.admin().get(`/v1/audit/verify?head=${head}`)).body).toMatchObject({ ok: false });
+    await late.stop();
+  });
+
+  test('is not made good by having an altered entry sealed again', async () => {
+    const victim = (await entries())[3]!;
+    await fleet.query(`UPDATE audit_entries SET target = 'x', position = NULL WHERE id = $1`, [victim.id]);
+    await sealed();
+    expect(await verify()).toMatchObject({ ok: false, first: { ...victim, fault: 'altered' } });
+  });
+});
+
+describe('where the audit log cannot be written', () => {
+  let fleet: Fleet;
+  let url: string;
+  const role = `writer_${uniqueName()}`;
+
+  beforeAll(async () => {
+    fleet = await Fleet.start(1);
+    // Whoever owns the tables, or is a superuser, may write whatever is revoked.
+    await fleet.query(`CREATE ROLE ${role} LOGIN PASSWORD 'x'`);
+    await fleet.query(`GRANT ALL ON ALL TABLES IN SCHEMA public TO ${role}`);
+    await fleet.query(`GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO ${role}`);
+    const address = new URL(fleet.url);
+    address.username = role;
+    address.password = 'x';
+    url = address.href;
+  });
+
+  afterAll(async () => {
+    await fleet.query(`DROP OWNED BY ${role}`);
+    await fleet.query(`DROP ROLE ${role}`);
+    await fleet.stop();
+  });
+
+  test('every administrative change is answered with 503 and has no effect', async () => {
+    const narrow = await Fleet.start(1, url);
+    const admin = narrow.admin();
+    const id = await narrow.makeUser();
+    const { id: keyId } = await admin.createKey();
+    const slug = await narrow.makePlan([]);
+    const api = await admin.createApi();
+    await admin.put(`/v1/users/${id}/quotas/resources`, { limit: 3 });
+    const session = await admin.signIn('admin', 'Quarter-Master-1');
+    const sessionId = (await admin.as(session).get('/v1/auth/sessions')).body.data[0].id;
+    const snapshot = () =>
+      fleet.query(`SELECT (SELECT json_agg(u ORDER BY id) FROM users u) AS users, (SELECT json_agg(k ORDER BY id) FROM api_keys k) AS keys,
+        (SELECT json_agg(p ORDER BY slug) FROM plans p) AS plans, (SELECT json_agg(a ORDER BY slug) FROM apis a) AS apis,
+        (SELECT json_agg(q.limits ORDER BY owner_id, key_id, meter) FROM quotas q) AS quotas, (SELECT json_agg(s) FROM platform_settings s) AS settings,
+        (SELECT json_agg(s ORDER BY id) FROM sessions s) AS sessions, (SELECT count(*) FROM credit_grants) AS grants,
+        (SELECT json_agg(q) FROM platform_quotas q) AS platform, (SELECT json_agg(x.hash ORDER BY hash) FROM api_key_secrets x) AS secrets`);
+    const before = await snapshot();
+    await fleet.query(`REVOKE INSERT ON audit_entries FROM ${role}`);
+    const name = uniqueName();
+    const tried = {
+      'user.create': await admin.post('/v1/users', { username: name, password: 'Unguessable-7' }),
+      register: await admin.post('/v1/auth/register', { username: name, password: 'Unguessable-7' }),
+      login: await admin.post('/v1/auth/login', { login: 'admin', password: 'Quarter-Master-1' }),
+      refresh: await admin.post('/v1/auth/refresh', { refreshToken: session.refreshToken }),
+      logout: await admin.as(session).post('/v1/auth/logout'),
+      'session.end': await admin.delete(`/v1/auth/sessions/${sessionId}`),
+      password: await admin.post('/v1/auth/password', {
+        currentPassword: 'Quarter-Master-1',
+        newPassword: 'Unguessable-8',
+      }),
+      totp: await admin.post('/v1/auth/totp', { password: 'Quarter-Master-1' }),
+      'user.update': await admin.patch(`/v1/users/${id}`, { role: 'admin' }),
+      'user.delete': await admin.delete(`/v1/users/${id}`),
+      'quota.set': await admin.put(`/v1/users/${id}/quotas/resources`, { limit: 5 }),
+      'quota.unset': await admin.delete(`/v1/users/${id}/quotas/resources`),
+      'credits.grant': await admin.post(`/v1/users/${id}/credits`, { amount: 5 }),
+      'platform.update': await admin.patch('/v1/platform', { registration: 'closed' }),
+      'platform.quota': await admin.put('/v1/platform/quotas/resources', { limit: 5_000 }),
+      'plan.create': await admin.post('/v1/plans', { slug: name, name }),
+      'plan.update': await admin.patch(`/v1/plans/${slug}`, { name: 'x' }),
+      'plan.delete': await admin.delete(`/v1/plans/${slug}`),
+      'api.create': await admin.post('/v1/apis', { slug: name, name, answer: 'x' }),
+      'api.update': await admin.patch(`/v1/apis/${api}`, { name: 'x' }),
+      'api.delete': await admin.delete(`/v1/apis/${api}`),
+      'key.create': await admin.post('/v1/keys', { name, scopes: ['*'] }),
+      'key.update': await admin.patch(`/v1/keys/${keyId}`, { name: 'x' }),
+      'key.rotate': await admin.post(`/v1/keys/${keyId}/rotate`, {}, { headers: { 'idempotency-key': name } }),
+      'key.quota': await admin.put(`/v1/keys/${keyId}/quotas/api:api1`, { limit: 5 }),
+      'key.delete': await admin.delete(`/v1/keys/${keyId}`),
+    };
+    for (const [what, answer] of Object.entries(tried)) {
+      expect({ what, status: answer.status }).toEqual({ what, status: 503 });
+      expectProblem(answer, 503, 'database_unavailable');
+      expect(answer.headers.get('retry-after')).toMatch(/^\d+$/);
+    }
+    expect(await snapshot()).toEqual(before);
+    // Whatever is no change of that kind goes on.
+    expect((await admin.get('/v1/users/me')).status).toBe(200);
+    expect((await admin.post('/v1/resources', { value: 'x' })).status).toBe(201);
+    await fleet.query(`GRANT INSERT ON audit_entries TO ${role}`);
+    expect((await admin.patch(`/v1/users/${id}`, { role: 'admin' })).status).toBe(200);
+    await narrow.stop();
+  });
+});

@@ -1,0 +1,321 @@
+import { Api, expectProblem, uniqueName, type Answer } from './support/api.js';
+import { Fleet, tally } from './support/fleet.js';
+import { TestServer } from './support/server.js';
+
+const PASSWORD = 'Unguessable-7';
+
+/** Logins of each kind whose answers are compared. */
+const ROUNDS = Number(process.env.ROUNDS ?? 30);
+
+let fleet: Fleet;
+/** The same platform at two processes, which believe what this machine says of addresses. */
+let apis: Api[];
+
+beforeAll(async () => {
+  fleet = await Fleet.start(2, undefined, { TRUST_PROXY: '127.0.0.1' });
+  apis = fleet.servers.map(({ url }) => new Api(url));
+});
+
+afterAll(async () => {
+  expect(await fleet.stop()).toEqual([0, 0]);
+});
+
+let addresses = 0;
+
+/** An address that no other test has. */
+const newAddress = (): string => `192.0.2.${++addresses}`;
+
+const newUser = async (fields: object = {}): Promise<string> => {
+  const username = uniqueName();
+  const made = await fleet.admin().post('/v1/users', { username, password: PASSWORD, ...fields });
+  if (made.status !== 201) throw new Error(made.text);
+  return username;
+};
+
+/** @param turn at which of the processes */
+function signIn(login: string, password: string, address: string, turn = 0): Promise<Answer> {
+  const headers = { 'x-forwarded-for': address };
+  return apis[turn % 2]!.post('/v1/auth/login', { login, password }, { headers });
+}
+
+async function fail(times: number, login: string, address: string, turn = 0): Promise<void> {
+  for (let i = 0; i < times; i++) {
+    expectProblem(await signIn(login, `wrong ${i}`, address, turn), 401, 'invalid_credentials');
+  }
+}
+
+function expectThrottled(answer: Answer): void {
+  expectProblem(answer, 429, 'too_many_attempts');
+  const seconds = Number(answer.headers.get('retry-after'));
+  expect(seconds).toBeGreaterThan(0);
+  expect(seconds).toBeLessThanOrEqual(900);
+}
+
+const codesOf = (answers: Answer[]): Record<string, number> =>
+  tally(answers.map(({ status, body }) => `${status} ${String(body.code ?? '')}`.trim()));
+
+/** As if all that was tried had been tried some minutes earlier. */
+const letPass = (minutes: number): Promise<unknown> =>
+  Promise.all([
+    fleet.query(`UPDATE sign_in_attempts SET at = at - make_interval(mins => $1)`, [minutes]),
+    fleet.query(`UPDATE sign_in_streaks SET at = at - make_interval(mins => $1)`, [minutes]),
+  ]);
+
+describe('an account at an address', () => {
+  test('is refused after ten wrong passwords, at every process, also with the right one; elsewhere its owner gets in', async () => {
+    const user = await newUser();
+    const [bad, good] = [newAddress(), newAddress()];
+    await fail(5, user, bad, 0);
+    await fail(5, user.toUpperCase(), bad, 1);
+    for (const turn of [0, 1]) {
+      expectThrottled(await signIn(user, 'wrong', bad, turn));
+      expectThrottled(await signIn(user, PASSWORD, bad, turn));
+    }
+    expect((await signIn(user, PASSWORD, good, 1)).status).toBe(200);
+    // That the owner got in elsewhere changes nothing here.
+    expectThrottled(await signIn(user, PASSWORD, bad));
+    await letPass(16);
+    expect((await signIn(user, PASSWORD, bad)).status).toBe(200);
+  });
+
+  test('is one account by whichever of its names', async () => {
+    const email = `${uniqueName()}@example.com`;
+    const user = await newUser({ email });
+    const address = newAddress();
+    await fail(5, user, address);
+    await fail(5, email, address);
+    expectThrottled(await signIn(user, PASSWORD, address));
+    expectThrottled(await signIn(email, PASSWORD, address));
+  });
+
+  test('that does not exist is refused just so', async () => {
+    const [nobody, address] = [uniqueName(), newAddress()];
+    await fail(10, nobody, address);
+    expectThrottled(await signIn(nobody, PASSWORD, address, 1));
+    expect((await signIn(await newUser(), PASSWORD, address)).status).toBe(200);
+  });
+
+  test('begins anew when its owner got in', async () => {
+    const user = await newUser();
+    const address = newAddress();
+    for (let i = 0; i < 3; i++) {
+      await fail(9, user, address, i);
+      expect((await signIn(user, PASSWORD, address, i)).status).toBe(200);
+    }
+  });
+
+  test('lets ten through of many wrong ones at once, at two processes', async () => {
+    const user = await newUser();
+    const address = newAddress();
+    const answers = await Promise.all(Array.from({ length: 60 }, (_, i) => signIn(user, `wrong ${i}`, address, i)));
+    expect(codesOf(answers)).toEqual({ '401 invalid_credentials': 10, '429 too_many_attempts': 50 });
+  });
+
+  test('lets all through of many right ones at once', async () => {
+    const user = await newUser();
+    const address = newAddress();
+    const answers = await Promise.all(Array.from({ length: 60 }, (_, i) => signIn(user, PASSWORD, address, i)));
+    expect(codesOf(answers)).toEqual({ '200': 60 });
+  });
+
+  test('waits for what is under way, and takes what was never settled for failed', async () => {
+    const user = await newUser();
+    const address = newAddress();
+    await fail(1, user, address);
+    await fleet.query(
+      `INSERT INTO sign_in_attempts (account, place, at)
+       SELECT account, place, clock_timestamp() FROM sign_in_attempts, generate_series(1, 9) WHERE place = $1`,
+      [address],
+    );
+    // Nine are under way: whether this one may follow is not known.
+    const waiting = signIn(user, PASSWORD, address);
+    await fleet.query(`DELETE FROM sign_in_attempts WHERE place = $1 AND NOT failed`, [address]);
+    expect((await waiting).status).toBe(200);
+    await fail(1, user, address);
+    await fleet.query(
+      `INSERT INTO sign_in_attempts (account, place, at)
+       SELECT account, place, clock_timestamp() - interval '2 minutes' FROM sign_in_attempts, generate_series(1, 9) WHERE place = $1`,
+      [address],
+    );
+    expectThrottled(await signIn(user, PASSWORD, address));
+  });
+});
+
+describe('an address', () => {
+  test('is refused after a hundred wrong passwords for whomever', async () => {
+    const address = newAddress();
+    const names = Array.from({ length: 100 }, () => uniqueName());
+    const answers = await Promise.all(names.map((name, i) => signIn(name, 'wrong', address, i)));
+    expect(codesOf(answers)).toEqual({ '401 invalid_credentials': 100 });
+    const user = await newUser();
+    for (const turn of [0, 1]) expectThrottled(await signIn(user, PASSWORD, address, turn));
+    expect((await signIn(user, PASSWORD, newAddress())).status).toBe(200);
+    await letPass(16);
+    expect((await signIn(user, PASSWORD, address)).status).toBe(200);
+  });
+
+  test('of IPv6 is its /64, of IPv4 in IPv6 the IPv4 address', async () => {
+    const user = await newUser();
+    for (let i = 0; i < 10; i++) await fail(1, user, `2001:db8:0:1::${i.toString(16)}`);
+    expectThrottled(await signIn(user, PASSWORD, '2001:0db8::1:ffff:ffff:ffff:ffff'));
+    expect((await signIn(user, PASSWORD, '2001:db8:0:2::1')).status).toBe(200);
+    const address = newAddress();
+    await fail(10, user, `::ffff:${address}`);
+    expectThrottled(await signIn(user, PASSWORD, address));
+  });
+
+  test('is what the connection says where no proxy is trusted', async () => {
+    const server = await TestServer.start({ DATABASE_URL: fleet.url });
+    const direct = new Api(server.url);
+    const user = await newUser();
+    const from = (password: string): Promise<Answer> =>
+      direct.post('/v1/auth/login', { login: user, password }, { headers: { 'x-forwarded-for': newAddress() } });
+    for (let i = 0; i < 10; i++) expectProblem(await from('wrong'), 401, 'invalid_credentials');
+    expectThrottled(await from(PASSWORD));
+    expect((await signIn(user, PASSWORD, newAddress())).status).toBe(200);
+    expect(await server.stop()).toBe(0);
+  });
+});
+
+describe('an account that fails again and again, wherever', () => {
+  /** Fails from addresses all over the world. */
+  async function failAfar(user: string, times: number): Promise<void> {
+    const answers = await Promise.all(
+      Array.from({ length: times }, (_, i) => signIn(user, 'wrong', `198.51.${100 + (i >> 7)}.${i & 127}`, i)),
+    );
+    expect(new Set(answers.map(({ status }) => status))).toEqual(new Set([401]));
+  }
+
+  const setStreak = (failures: number): Promise<unknown> =>
+    fleet.query(`UPDATE sign_in_streaks SET failures = $1, at = clock_timestamp() WHERE failures >= 90`, [failures]);
+
+  test('is open to one attempt after each pause, and always to its owner where it signed in before', async () => {
+    const user = await newUser();
+    const home = newAddress();
+    expect((await signIn(user, PASSWORD, home)).status).toBe(200);
+    await failAfar(user, 100);
+    await setStreak(100);
+    const afar = newAddress();
+    for (const [failures, most] of [
+      [100, 1],
+      [104, 16],
+      [109, 512],
+      [110, 900],
+      [5_000, 900],
+    ] as const) {
+      await setStreak(failures);
+      const answer = await signIn(user, PASSWORD, afar);
+      expectThrottled(answer);
+      expect(Number(answer.headers.get('retry-after'))).toBeLessThanOrEqual(most);
+      expect(Number(answer.headers.get('retry-after'))).toBeGreaterThan(most / 2);
+    }
+    // After the pause one attempt, and then the next pause.
+    await setStreak(105);
+    await letPass(1);
+    expectProblem(await signIn(user, 'wrong', afar), 401, 'invalid_credentials');
+    expectThrottled(await signIn(user, PASSWORD, afar, 1));
+    // Strangers cannot keep the owner out of where it lives; and it ends the streak.
+    expect((await signIn(user, PASSWORD, home, 1)).status).toBe(200);
+    expect((await signIn(user, PASSWORD, newAddress())).status).toBe(200);
+  });
+
+  test('is told from nobody’s by nothing', async () => {
+    const nobody = uniqueName();
+    await failAfar(nobody, 100);
+    await setStreak(120);
+    expectThrottled(await signIn(nobody, PASSWORD, newAddress()));
+  });
+});
+
+describe('whether an account exists', () => {
+  /** What an answer says, but for what is another each time. */
+  const telling = ({ status, headers, text, body }: Answer): string => {
+    const said = [...headers].filter(([name]) => !['date', 'x-request-id'].includes(name));
+    return JSON.stringify([status, said, text.replace(String(body.requestId), 'ID')]);
+  };
+
+  test('is told by no byte of a refusal', async () => {
+    const email = `${uniqueName()}@example.com`;
+    const users = await Promise.all([newUser(), newUser({ email }), newUser({ role: 'admin' })]);
+    const disabled = await newUser();
+    await fleet.admin().patch(`/v1/users/${disabled}`, { status: 'disabled' });
+    const known = [...users, email, disabled];
+    const answers = new Set<string>();
+    for (let i = 0; i < ROUNDS; i++) {
+      // Of the same length, so that the answers are; each from a place of its own.
+      const name = known[i % known.length]!;
+      const nobody = name.replace(/^u[0-9a-f]{8}/, uniqueName().slice(0, 9));
+      const address = `203.0.${i >> 7}.${i & 127}`;
+      answers.add(telling(await signIn(name, 'Wrong-password-1', address, i)));
+      answers.add(telling(await signIn(nobody, 'Wrong-password-1', address, i)));
+    }
+    expect([...answers]).toHaveLength(1);
+  });
+
+  test('is told by no refusal of too many attempts', async () => {
+    const [user, address] = [await newUser(), newAddress()];
+    await Promise.all([fail(10, user, address), fail(10, `${user.slice(0, -4)}beef`, address)]);
+    const answers = await Promise.all(
+      [user, `${user.slice(0, -4)}beef`].map((name) => signIn(name, PASSWORD, address)),
+    );
+    const [one, other] = answers.map((answer) => telling(answer).replace(/"retry-after","\d+"/, ''));
+    expect(one).toBe(other);
+    expect(one).toContain('429');
+  });
+
+  test('is not in what is kept of attempts', async () => {
+    const [user, nobody, secret] = [await newUser(), uniqueName(), 'My-password-in-the-wrong-field-1'];
+    for (const login of [user, nobody, secret]) await fail(1, login, newAddress());
+    const rows = JSON.stringify(
+      await fleet.query(
+        `SELECT a::text, s::text FROM sign_in_attempts a FULL JOIN sign_in_streaks s ON s.account = a.account`,
+      ),
+    );
+    const { id } = (await fleet.admin().get(`/v1/users/${user}`)).body;
+    for (const text of [user, nobody, secret, id]) {
+      expect(rows).not.toContain(text);
+      expect(rows).not.toContain(Buffer.from(text).toString('hex'));
+    }
+  });
+});
+
+describe('a password that is asked for once more', () => {
+  test('counts as at sign-in: a stolen session guesses ten times', async () => {
+    const user = await newUser();
+    const address = newAddress();
+    const session = (await signIn(user, PASSWORD, newAddress())).body;
+    const change = (currentPassword: string, turn: number): Promise<Answer> =>
+      apis[turn % 2]!.as(session).post(
+        '/v1/auth/password',
+        { currentPassword, newPassword: 'Unguessable-8' },
+        { headers: { 'x-forwarded-for': address } },
+      );
+    const answers = await Promise.all(Array.from({ length: 30 }, (_, i) => change('wrong', i)));
+    expect(codesOf(answers)).toEqual({ '401 invalid_credentials': 10, '429 too_many_attempts': 20 });
+    expectThrottled(await change(PASSWORD, 1));
+    expectThrottled(await signIn(user, PASSWORD, address));
+    expect((await signIn(user, PASSWORD, newAddress())).status).toBe(200);
+  });
+});
+
+describe('hashes', () => {
+  test('are renewed at sign-in when they were made with other parameters, and nothing else changes', async () => {
+    const user = await newUser();
+    const hashOf = async (): Promise<string> =>
+      (await fleet.query('SELECT password_hash FROM users WHERE username = $1', [user]))[0].password_hash;
+    const session = (await signIn(user, PASSWORD, newAddress())).body;
+    const before = await hashOf();
+    const server = await TestServer.start({ DATABASE_URL: fleet.url, ARGON2_MEMORY: '8192', ARGON2_PASSES: '3' });
+    const other = new Api(server.url);
+    expect((await other.post('/v1/auth/login', { login: user, password: 'wrong' })).status).toBe(401);
+    expect(await hashOf()).toBe(before);
+    const answers = await Promise.all(
+      Array.from({ length: 8 }, () => other.post('/v1/auth/login', { login: user, password: PASSWORD })),
+    );
+    expect(codesOf(answers)).toEqual({ '200': 8 });
+    expect(await hashOf()).toMatch(/^\$argon2id\$v=19\$m=8192,t=3,p=1\$/);
+    expect((await apis[0]!.as(session).get('/v1/users/me')).status).toBe(200);
+    expect((await other.post('/v1/auth/login', { login: user, password: PASSWORD })).status).toBe(200);
+    expect(await server.stop()).toBe(0);
+  });
+});

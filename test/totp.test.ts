@@ -1,0 +1,236 @@
+import { Api, expectProblem, type Account, type Answer } from './support/api.js';
+import { Fleet, tally } from './support/fleet.js';
+import { TestServer } from './support/server.js';
+import { codeOf, enableTotp, prepareTotp } from './support/totp.js';
+
+let fleet: Fleet;
+let apis: Api[];
+/** The first process. */
+let api: Api;
+
+beforeAll(async () => {
+  fleet = await Fleet.start(2, undefined, { TRUST_PROXY: '127.0.0.1' });
+  apis = fleet.servers.map(({ url }) => new Api(url));
+  api = apis[0]!;
+});
+
+afterAll(async () => {
+  expect(await fleet.stop()).toEqual([0, 0]);
+});
+
+const signIn = ({ username, password }: Account, code?: string, turn = 0): Promise<Answer> =>
+  apis[turn % 2]!.post('/v1/auth/login', { login: username, password, ...(code === undefined ? {} : { code }) });
+
+/** As if no code had been taken yet. */
+const forgetSteps = ({ id }: Account): Promise<unknown> =>
+  fleet.query('UPDATE totp_secrets SET last_step = 0 WHERE owner_id = $1', [id]);
+
+describe('two-factor sign-in', () => {
+  test('is off until a code of the secret was shown', async () => {
+    const user = await api.createUser();
+    expectProblem(await api.as(user).post('/v1/auth/totp', { password: 'wrong' }), 401, 'invalid_credentials');
+    expectProblem(await api.as(user).post('/v1/auth/totp/confirm', { code: '123456' }), 404, 'not_found');
+    const [old, secret] = [await prepareTotp(api, user), await prepareTotp(api, user)];
+    expect(secret).not.toBe(old);
+    expect((await signIn(user)).status).toBe(200);
+    for (const code of [codeOf(old), codeOf(secret, 5), 'abcdef']) {
+      expectProblem(await api.as(user).post('/v1/auth/totp/confirm', { code }), 401, 'invalid_totp');
+    }
+    expect((await signIn(user)).status).toBe(200);
+    const { status, body } = await api.as(user).post('/v1/auth/totp/confirm', { code: codeOf(secret) });
+    expect(status).toBe(200);
+    expect(body.recoveryCodes).toHaveLength(10);
+    expectProblem(await signIn(user), 401, 'totp_required');
+    for (const path of ['/v1/auth/totp', '/v1/auth/totp/confirm']) {
+      const answer = await api
+        .as(user)
+        .post(path, path.endsWith('totp') ? { password: user.password } : { code: '123456' });
+      expectProblem(answer, 409, 'totp_enabled');
+    }
+  });
+
+  test('ends the sessions that began without it, but for the one that switched it on', async () => {
+    const user = await api.createUser();
+    const other = (await signIn(user, undefined, 1)).body;
+    await enableTotp(api, user);
+    expectProblem(await apis[1]!.as(other).get('/v1/users/me'), 401, 'invalid_token');
+    expectProblem(await api.post('/v1/auth/refresh', { refreshToken: other.refreshToken }), 401, 'invalid_token');
+    expect((await apis[1]!.as(user).get('/v1/users/me')).status).toBe(200);
+  });
+
+  test('asks for the password first, and tells nothing of itself to whoever has not got it', async () => {
+    const user = await api.createUser();
+    const { secret } = await enableTotp(api, user);
+    for (const code of [undefined, codeOf(secret, 1), '000000']) {
+      expectProblem(await signIn({ ...user, password: 'wrong' }, code), 401, 'invalid_credentials');
+    }
+    expect((await signIn(user, codeOf(secret, 1))).status).toBe(200);
+  });
+
+  test('takes each code once, at whichever process, and none that is older', async () => {
+    const user = await api.createUser();
+    const { secret } = await enableTotp(api, user);
+    // The one that switched it on is used up.
+    expectProblem(await signIn(user, codeOf(secret)), 401, 'invalid_totp');
+    const code = codeOf(secret, 1);
+    const answers = await Promise.all(Array.from({ length: 8 }, (_, i) => signIn(user, code, i)));
+    expect(tally(answers.map(({ status, body }) => `${status} ${String(body.code)}`))).toEqual({
+      '200 undefined': 1,
+      '401 invalid_totp': 7,
+    });
+    expectProblem(await signIn(user, codeOf(secret)), 401, 'invalid_totp');
+  });
+
+  test('counts wrong codes as wrong passwords: there are ten', async () => {
+    const user = await api.createUser();
+    const { secret } = await enableTotp(api, user);
+    const from = { headers: { 'x-forwarded-for': '198.51.100.7' } };
+    const guess = (code: string, turn: number): Promise<Answer> =>
+      apis[turn % 2]!.post('/v1/auth/login', { login: user.username, password: user.password, code }, from);
+    const answers = await Promise.all(Array.from({ length: 30 }, (_, i) => guess(`00000${i % 10}`, i)));
+    const codes = tally(answers.map(({ body }) => body.code ?? 'in'));
+    // One in a hundred thousand guesses is right.
+    expect(codes).toEqual({ invalid_totp: 10, too_many_attempts: 20 });
+    expectProblem(await guess(codeOf(secret, 1), 1), 429, 'too_many_attempts');
+    expect((await signIn(user, codeOf(secret, 1))).status).toBe(200);
+  });
+
+  test('does not count who was only not asked for a code yet', async () => {
+    const user = await api.createUser();
+    const { secret } = await enableTotp(api, user);
+    const from = { headers: { 'x-forwarded-for': '198.51.100.8' } };
+    const credentials = { login: user.username, password: user.password };
+    for (let i = 0; i < 15; i++) {
+      expectProblem(await api.post('/v1/auth/login', credentials, from), 401, 'totp_required');
+    }
+    expect((await api.post('/v1/auth/login', { ...credentials, code: codeOf(secret, 1) }, from)).status).toBe(200);
+  });
+
+  test('takes each recovery code once, however it is typed, until there are new ones', async () => {
+    const user = await api.createUser();
+    const { secret, recoveryCodes } = await enableTotp(api, user);
+    const [one = '', two = '', three = ''] = recoveryCodes;
+    const answers = await Promise.all(Array.from({ length: 6 }, (_, i) => signIn(user, one, i)));
+    expect(answers.map(({ status }) => status).sort()).toEqual([200, 401, 401, 401, 401, 401]);
+    expect((await signIn(user, ` ${two.toUpperCase().replace('-', ' ')} `)).status).toBe(200);
+    const { password } = user;
+    const renewed = await api.as(user).post('/v1/auth/totp/recovery-codes', { password, code: codeOf(secret, 1) });
+    expect(renewed.body.recoveryCodes).toHaveLength(10);
+    expectProblem(await signIn(user, three), 401, 'invalid_totp');
+    expect((await signIn(user, renewed.body.recoveryCodes[9])).status).toBe(200);
+    const other = await api.createUser();
+    await enableTotp(api, other);
+    expectProblem(await signIn(other, renewed.body.recoveryCodes[8]), 401, 'invalid_totp');
+  });
+
+  test('is switched off by password and code, not by one of them', async () => {
+    const user = await api.createUser();
+    const { secret, recoveryCodes } = await enableTotp(api, user);
+    const off = (password: string, code: string): Promise<Answer> =>
+      api.as(user).post('/v1/auth/totp/disable', { password, code });
+    expectProblem(await off('wrong', codeOf(secret, 1)), 401, 'invalid_credentials');
+    expectProblem(await off(user.password, '000000'), 401, 'invalid_totp');
+    expectProblem(await signIn(user), 401, 'totp_required');
+    expect((await off(user.password, recoveryCodes[0]!)).status).toBe(204);
+    expect((await signIn(user)).status).toBe(200);
+    expectProblem(await off(user.password, recoveryCodes[1]!), 404, 'not_found');
+    const rows = await fleet.query('SELECT FROM totp_recovery_codes WHERE owner_id = $1', [user.id]);
+    expect(rows).toHaveLength(0);
+  });
+
+  test('is taken by an administrator from who has lost it, and from no administrator by itself', async () => {
+    const [user, boss] = [await api.createUser(), await api.createUser({ role: 'admin' })];
+    for (const account of [user, boss]) await enableTotp(api, account);
+    expectProblem(await api.as(boss).delete(`/v1/users/${boss.username}/totp`), 403, 'forbidden');
+    expect((await api.as(boss).delete(`/v1/users/${user.username}/totp`)).status).toBe(204);
+    expect((await signIn(user)).status).toBe(200);
+    expectProblem(await api.as(boss).delete(`/v1/users/${user.username}/totp`), 404, 'not_found');
+    expectProblem(await api.as(user).delete(`/v1/users/${boss.id}/totp`), 403, 'forbidden');
+  });
+
+  test('is kept so that the database shows none of it', async () => {
+    const user = await api.createUser();
+    const { secret, recoveryCodes } = await enableTotp(api, user);
+    const rows = JSON.stringify(
+      await fleet.query(
+        `SELECT t::text, c::text FROM totp_secrets t JOIN totp_recovery_codes c USING (owner_id) WHERE owner_id = $1`,
+        [user.id],
+      ),
+    );
+    for (const text of [secret, ...recoveryCodes]) {
+      expect(rows).not.toContain(text);
+      expect(rows).not.toContain(Buffer.from(text).toString('hex'));
+    }
+    // Of the secret its bytes neither; the seal is of its owner and opens for nobody else.
+    const thief = await api.createUser();
+    await enableTotp(api, thief);
+    await fleet.query(
+      `UPDATE totp_secrets SET secret_sealed = (SELECT secret_sealed FROM totp_secrets WHERE owner_id = $1) WHERE owner_id = $2`,
+      [thief.id, user.id],
+    );
+    expect((await signIn(user, codeOf(secret, 1))).status).toBe(500);
+  });
+});
+
+describe('sign-ins while it is being switched on', () => {
+  test('leave no session that began without a code', async () => {
+    for (let round = 0; round < 5; round++) {
+      const user = await api.createUser();
+      const secret = await prepareTotp(api, user);
+      const state = { on: false };
+      const logins = Array.from({ length: 6 }, async (_, i) => {
+        const sessions: string[] = [];
+        while (!state.on) {
+          const answer = await signIn(user, undefined, i);
+          if (answer.status === 200) sessions.push(answer.body.accessToken);
+        }
+        return sessions;
+      });
+      await signIn(user);
+      const answer = await api.as(user).post('/v1/auth/totp/confirm', { code: codeOf(secret) });
+      expect(answer.status).toBe(200);
+      state.on = true;
+      const tokens = (await Promise.all(logins)).flat();
+      const alive = await Promise.all(
+        tokens.map(async (accessToken) => (await apis[1]!.as({ accessToken }).get('/v1/users/me')).status),
+      );
+      expect(alive.filter((status) => status !== 401)).toEqual([]);
+      await forgetSteps(user);
+    }
+  });
+});
+
+describe('administrators that must have it (REQUIRE_ADMIN_TOTP)', () => {
+  test('are no more than users without it, from their next request on, and learn why', async () => {
+    const server = await TestServer.start({
+      DATABASE_URL: fleet.url,
+      REQUIRE_ADMIN_TOTP: 'on',
+      TRUST_PROXY: '127.0.0.1',
+    });
+    const strict = new Api(server.url);
+    const [boss, stranger] = [await api.createUser({ role: 'admin' }), await api.createUser()];
+    const { body: resource } = await api.as(stranger).post('/v1/resources', { value: 'x' });
+    const tries = async (): Promise<Answer[]> =>
+      Promise.all([
+        strict.as(boss).get('/v1/users'),
+        strict.as(boss).get('/v1/audit'),
+        strict.as(boss).get(`/v1/users/${stranger.id}`),
+        strict.as(boss).patch('/v1/platform', {}),
+      ]);
+    for (const answer of await tries()) expectProblem(answer, 403, 'totp_setup_required');
+    expectProblem(await strict.as(boss).get(`/v1/resources/${resource.id}`), 404, 'not_found');
+    expectProblem(await strict.as(boss).get('/v1/resources?owner=*'), 403, 'forbidden');
+    expectProblem(await strict.as(stranger).get('/v1/users'), 403, 'forbidden');
+    expect((await strict.as(boss).get('/v1/users/me')).body.role).toBe('admin');
+    expect((await strict.as(boss).get('/v1/resources')).status).toBe(200);
+    const { secret, recoveryCodes } = await enableTotp(strict, boss);
+    for (const answer of await tries()) expect(answer.status).toBe(200);
+    expect((await strict.as(boss).get(`/v1/resources/${resource.id}`)).status).toBe(200);
+    // Off again, and it is one no more.
+    const { password } = boss;
+    await strict.as(boss).post('/v1/auth/totp/disable', { password, code: recoveryCodes[0] });
+    for (const answer of await tries()) expectProblem(answer, 403, 'totp_setup_required');
+    expect(secret).toMatch(/^[A-Z2-7]+$/);
+    expect(await server.stop()).toBe(0);
+  });
+});
