@@ -2,6 +2,7 @@ import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { DocumentBuilder, SwaggerModule, type OpenAPIObject } from '@nestjs/swagger';
 import { callPaths } from './apis/call.docs.js';
 import { documentProblems, operationsOf } from './common/api-docs.js';
+import { documentTag } from './common/etag.js';
 import { storePaths } from './store/store.docs.js';
 import { STORE_MODELS } from './store/store.dto.js';
 import { VERSION } from './version.js';
@@ -57,6 +58,7 @@ export function openApiDocument(app: NestFastifyApplication): OpenAPIObject {
       for (const parameter of operation.parameters ?? []) {
         if ('in' in parameter && parameter.in === 'path') Object.assign(parameter, PATH_PARAMETERS[parameter.name]);
       }
+      documentTag(operation);
       documentProblems(operation);
     }
   }

@@ -12,6 +12,10 @@ export class FieldErrorBody {
   detail!: string;
 }
 
+/** A list of what a module documents that is not to be imported here. */
+const listOf = (model: string) =>
+  ({ required: false, type: 'array', items: { $ref: `#/components/schemas/${model}` } }) as const;
+
 /** A refusal: RFC 9457, problem details. Branch on `code`, which is stable; the texts are for people. */
 export class ProblemBody {
   @ApiProperty({ example: 'about:blank', description: 'Always `about:blank`: `code` tells the kind' })
@@ -37,6 +41,35 @@ export class ProblemBody {
 
   @ApiProperty({ type: [FieldErrorBody], required: false, description: 'With `validation_failed`: each wrong field' })
   errors?: FieldErrorBody[];
+
+  @ApiProperty({ ...listOf('LimitResponse'), description: 'With `quota_exceeded`: the limits that have no room' })
+  violated?: unknown[];
+
+  @ApiProperty({ ...listOf('LimitResponse'), description: 'With `quota_exceeded`: every limit that was judged' })
+  limits?: unknown[];
+
+  @ApiProperty({ required: false, type: [String], description: 'With `keys_not_found`: these' })
+  missing?: string[];
+
+  @ApiProperty({ ...listOf('EntryResult'), description: 'Of a batch that was refused: what became of each entry' })
+  results?: unknown[];
+
+  @ApiProperty({ required: false, type: 'integer', description: 'Of a batch that was refused: how many were written' })
+  written?: number;
+
+  @ApiProperty({
+    required: false,
+    type: 'integer',
+    description: 'Of a batch that was refused: how many were there already',
+  })
+  skipped?: number;
+
+  @ApiProperty({
+    required: false,
+    type: [String],
+    description: 'Of a batch that was refused: the keys left as they were',
+  })
+  warnings?: string[];
 }
 
 /** How the codes of an operation stand in the document while it is being made. */

@@ -1,9 +1,29 @@
 import { createHash } from 'node:crypto';
+import { applyDecorators } from '@nestjs/common';
 import { RouteConfig } from '@nestjs/platform-fastify';
+import { ApiExtension, ApiHeader, type OpenAPIObject } from '@nestjs/swagger';
 import type { onSendHookHandler } from 'fastify';
 
 /** A route that answers with an `ETag` of its content and honours `If-None-Match`. */
-export const Tagged = (): MethodDecorator => RouteConfig({ tagged: true });
+export const Tagged = (): MethodDecorator =>
+  applyDecorators(RouteConfig({ tagged: true }), ApiExtension(TAGGED, true), ApiHeader(IF_NONE_MATCH));
+
+const TAGGED = 'x-tagged';
+
+const IF_NONE_MATCH = {
+  ...{ name: 'If-None-Match', required: false, schema: { type: 'string' } },
+  description: 'Only if it is another by now than the one with this `ETag`',
+};
+
+/** Completes an operation of the document that is `Tagged`. */
+export function documentTag(operation: NonNullable<OpenAPIObject['paths'][string]['get']>): void {
+  if (!Reflect.has(operation, TAGGED)) return;
+  Reflect.deleteProperty(operation, TAGGED);
+  const headers = { ETag: { required: true, description: 'Of its content', schema: { type: 'string' } } } as const;
+  const { 200: found } = operation.responses;
+  operation.responses[200] = { ...found, headers } as NonNullable<typeof found>;
+  operation.responses[304] = { description: 'It is the one that `If-None-Match` names', headers };
+}
 
 /** Whether `If-None-Match` names a tag: weak comparison (RFC 9110, section 13.1.2). */
 export function matchesTag(header: string, tag: string): boolean {

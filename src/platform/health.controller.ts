@@ -1,5 +1,5 @@
 import { Controller, Get } from '@nestjs/common';
-import { ApiTags } from '@nestjs/swagger';
+import { ApiProperty, ApiTags } from '@nestjs/swagger';
 import { Public } from '../common/access.js';
 import { Fails } from '../common/api-docs.js';
 import { Problem } from '../common/problem.js';
@@ -7,7 +7,7 @@ import { Database } from '../database/database.js';
 
 /** The server's state. */
 export class HealthResponse {
-  /** @example ok */
+  @ApiProperty({ enum: ['ok'], example: 'ok' })
   status!: 'ok';
 }
 

@@ -35,7 +35,9 @@ const IF_NONE_MATCH = parameter(
   'If-None-Match',
   'Only if another version is there than this; `*`: only if none is',
 );
-const ETAG = { ETag: { description: 'The version', schema: { type: 'string', example: '"42"' } } } as const;
+const ETAG = {
+  ETag: { required: true, description: 'The version', schema: { type: 'string', example: '"42"' } },
+} as const;
 const VALUE = { description: 'Any JSON', schema: { example: { items: ['tea', 'sugar'], total: 12.5 } } };
 
 const answer = (description: string, model: Model, headers = {}) => ({
