@@ -449,6 +449,19 @@ describe('bodies', () => {
   });
 });
 
+test.each(['text/plain', 'application/x-www-form-urlencoded', 'application/json'])(
+  'of no body neither type nor encoding matters: %s',
+  async (type) => {
+    const user = await api.createUser();
+    const headers = { 'content-type': type, 'content-encoding': 'gzip' };
+    const { id } = (await api.as(user).post('/v1/resources', { value: 'x' })).body;
+    await api.as(user).put('/v1/store/kept', 1);
+    expect((await api.as(user).delete(`/v1/resources/${id}`, { headers })).status).toBe(204);
+    expect((await api.as(user).delete('/v1/store/kept', { headers })).status).toBe(204);
+    expect((await api.as(user).post('/v1/auth/logout', undefined, { headers })).status).toBe(204);
+  },
+);
+
 describe('addresses', () => {
   const NO_IDS = ['x', '1', '0', '-1', 'null', 'undefined', '%27', '%25', '%00', '..%2F..%2Fetc%2Fpasswd', '*', '%20'];
 

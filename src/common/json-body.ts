@@ -60,14 +60,23 @@ export function acceptJsonBodies(server: FastifyInstance): void {
   server.addContentTypeParser('application/json', { parseAs: 'string' }, (request, body, done) => {
     const text = body as string;
     const refusal = refusalOfEncoding(request.headers);
-    if (refusal) {
-      done(refusal);
-    } else if (text === '') {
+    if (text === '') {
       done(null, undefined);
+    } else if (refusal) {
+      done(refusal);
     } else {
       const excess = excessOf(text, MAX_DEPTH, MAX_MEMBERS);
       if (excess) done(Problem.field('', EXCESS[excess]));
       else void parse(request, text, done);
     }
+  });
+  acceptNoBody(server);
+}
+
+/** Takes no body for none, whatever its type says: `curl -X POST -d ''` says application/x-www-form-urlencoded of it. */
+export function acceptNoBody(server: FastifyInstance): void {
+  server.addContentTypeParser('*', ({ headers }, _payload, done) => {
+    const isEmpty = headers['transfer-encoding'] === undefined && Number(headers['content-length'] ?? 0) === 0;
+    done(isEmpty ? null : new Problem('unsupported_media_type', { detail: 'Send application/json.' }), undefined);
   });
 }

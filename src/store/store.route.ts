@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { ByteBudget } from '../common/byte-budget.js';
 import type { AuthenticatedRequest, Authentication, Caller, Claims } from '../common/caller.js';
-import { refusalOfEncoding } from '../common/json-body.js';
+import { acceptNoBody, refusalOfEncoding } from '../common/json-body.js';
 import { nextPageOf } from '../common/page-link.js';
 import { Problem, type FieldError } from '../common/problem.js';
 import { refuse, toProblem } from '../common/problem.filter.js';
@@ -61,6 +61,7 @@ export async function serveStore(
   await server.register((scope, _options, done) => {
     scope.removeAllContentTypeParsers();
     scope.addContentTypeParser('application/json', { parseAs: 'buffer' }, readBytes);
+    acceptNoBody(scope);
     scope.setErrorHandler((error, request, reply) => {
       refuse(error, toProblem(error) ?? new Problem('not_found'), request, reply);
     });
@@ -196,7 +197,7 @@ function readBytes(
   body: string | Buffer,
   done: (error: Error | null, body?: Buffer) => void,
 ): void {
-  const refusal = refusalOfEncoding(request.headers);
+  const refusal = body.length > 0 ? refusalOfEncoding(request.headers) : undefined;
   if (refusal) done(refusal);
   else done(null, body as Buffer);
 }
