@@ -221,7 +221,8 @@ export function sendExactly(
 }
 
 /** What must never leave the server: stacks, SQL, its own files. */
-const LEAK = /\n\s+at |\.[jt]s:\d|node_modules|dist\/|\bSELECT\b|\bINSERT\b|\bUPDATE\b|violates|SQLSTATE|relation "/;
+export const LEAK =
+  /\n\s+at |\.[jt]s:\d|node_modules|dist\/|\bSELECT\b|\bINSERT\b|\bUPDATE\b|violates|SQLSTATE|relation "/;
 
 /** Checks that an answer is a refusal in the contract's form, whole, and gives nothing away. */
 export function expectProblem(answer: Answer, status: number, code: string): void {
@@ -250,9 +251,15 @@ export interface Operation {
     summary?: string;
     tags?: string[];
     security?: object[];
-    parameters?: { name: string; in: string }[];
+    parameters?: { name: string; in: string; schema?: Record<string, any> }[];
     requestBody?: { content: Record<string, { schema: { $ref: string } }> };
-    responses: Record<string, { content?: Record<string, { examples?: Record<string, { value: any }> }> }>;
+    responses: Record<
+      string,
+      {
+        headers?: Record<string, { required?: boolean }>;
+        content?: Record<string, { schema?: Record<string, any>; examples?: Record<string, { value: any }> }>;
+      }
+    >;
   };
 }
 

@@ -1,0 +1,403 @@
+import fc from 'fast-check';
+import type { Agent } from 'node:http';
+import {
+  Api,
+  LEAK,
+  listOperations,
+  sharedApi,
+  uniqueName,
+  type Account,
+  type Answer,
+  type Operation,
+} from './support/api.js';
+import { eachAtOnce, exchange, keptConnections, type Wire } from './support/exchange.js';
+import { acceptedRequest, hostileRequests, type Caller, type HostileRequest } from './support/hostile-requests.js';
+import { sizeOf } from './support/load.js';
+import { ResponseSchemas } from './support/response-schemas.js';
+import { TestServer, createDatabase } from './support/server.js';
+import { acceptedBody, bodySchemaOf, furnish, readDocument, type Document, type Subject } from './support/subjects.js';
+
+/** Requests an operation: `CASES=5000 npm test -- fuzz` tries more. */
+const CASES = sizeOf('CASES', 200);
+
+/** Of those that hash a password, or end the session that the next request needs, a fifth. */
+const COSTLY = 5;
+
+/** `SEED=…` makes the same requests again, and `OPERATION='GET /v1/users'` only those of one operation. */
+const SEED = sizeOf('SEED', Math.floor(Math.random() * 2 ** 31));
+
+const OPERATIONS = (await listOperations(sharedApi()))
+  .map(({ id }) => id)
+  .filter((id) => [undefined, id].includes(process.env.OPERATION));
+
+/** Operations at a time. */
+const WIDTH = 12;
+
+type SignedIn = 'user' | 'other' | 'admin';
+
+/** What hostile requests are about. It mends itself where they did what they may. */
+class World {
+  private readonly people = new Map<SignedIn, Promise<Subject>>();
+  private readonly cursors = new Map<string, string>();
+  /** What nobody but its owner and administrators may read. */
+  private readonly secrets = new Map<string, Subject>();
+  /** All that was good for a subject at some time, by its id. */
+  private readonly credentials = new Map<string, Set<string>>();
+  /** Ids of what was made for one operation by one caller. */
+  private readonly owned = new Map<string, string>();
+  private catalogue = { plan: '', api: '' };
+  private unscoped = '';
+  victim?: Subject;
+
+  constructor(
+    private readonly document: Document,
+    private readonly api: Api,
+    /** An administrator that no request is sent as. */
+    private readonly root: Api,
+  ) {}
+
+  async prepare(): Promise<void> {
+    this.victim = await this.makeSubject('user');
+    await Promise.all([this.subject('user'), this.subject('other'), this.subject('admin'), this.stock()]);
+    this.unscoped = (await this.api.as(await this.subject('user')).createKey({ scopes: [] })).key;
+  }
+
+  private subject(who: SignedIn): Promise<Subject> {
+    let subject = this.people.get(who);
+    if (!subject) {
+      subject = this.makeSubject(who === 'admin' ? 'admin' : 'user');
+      this.people.set(who, subject);
+    }
+    return subject;
+  }
+
+  private async makeSubject(role: 'admin' | 'user'): Promise<Subject> {
+    const username = uniqueName();
+    // Hostile requests know what the password of all others is.
+    const password = this.victim ? 'Unguessable-7' : `Unguessable-${uniqueName()}`;
+    const made = await this.root.post('/v1/users', { username, password, role });
+    if (made.body.code === 'quota_exceeded') {
+      await this.stock();
+      return this.makeSubject(role);
+    }
+    if (made.status !== 201) throw new Error(`Making a user answered ${made.status}: ${made.text}`);
+    const tokens = await this.signIn(username, password);
+    if (!tokens) throw new Error('A new user cannot sign in');
+    const subject = await furnish(this.document, this.api, { id: made.body.id, username, password, ...tokens });
+    this.secrets.set(subject.canary, subject);
+    // What signs the others in, hostile requests know and put anywhere.
+    if (!this.victim)
+      for (const secret of [subject.key.key, tokens.accessToken, tokens.refreshToken])
+        this.secrets.set(secret, subject);
+    this.learn(subject);
+    return subject;
+  }
+
+  /** Whoever sends what a subject signs in with is the subject. */
+  private learn(subject: Subject): void {
+    const { id, password, accessToken, refreshToken, key } = subject;
+    const known = this.credentials.get(id) ?? new Set([password, key.key]);
+    this.credentials.set(id, known.add(accessToken).add(refreshToken));
+  }
+
+  /** From an address of its own: that of the hostile requests fails to sign in more often than anyone may. */
+  private async signIn(
+    login: string,
+    password: string,
+  ): Promise<Pick<Account, 'accessToken' | 'refreshToken'> | undefined> {
+    const [a, b, c] = crypto.getRandomValues(new Uint8Array(3));
+    const headers = { 'x-forwarded-for': `10.${a!}.${b!}.${c!}` };
+    const { status, body } = await this.api.post('/v1/auth/login', { login, password }, { headers });
+    return status === 200 ? { accessToken: body.accessToken, refreshToken: body.refreshToken } : undefined;
+  }
+
+  /** A plan and an API to name, the APIs that calls go to, and a platform that takes more. */
+  private async stock(): Promise<void> {
+    this.catalogue = { plan: await this.made('/v1/plans'), api: await this.made('/v1/apis') };
+    for (const slug of ['api1', 'api2']) {
+      const body = { slug, name: slug, answer: slug.toUpperCase() };
+      const { status } = await this.root.post('/v1/apis', body);
+      if (status === 409) await this.root.patch(`/v1/apis/${slug}`, { answer: body.answer });
+    }
+    await this.root.patch('/v1/platform', { totalObjects: null, defaultPlan: null, registration: 'open' });
+    for (const { meter, window } of (await this.root.get('/v1/platform/quotas')).body.data) {
+      await this.root.delete(`/v1/platform/quotas/${meter}?window=${window}`);
+    }
+  }
+
+  private async made(path: string): Promise<string> {
+    const slug = uniqueName();
+    await this.root.post(path, { slug, name: slug });
+    return slug;
+  }
+
+  /** What the names in a request stand for. */
+  private async names({ id, path }: Operation, caller: Caller): Promise<Record<string, string>> {
+    const [user, other] = await Promise.all([this.subject('user'), this.subject('other')]);
+    const own = caller === 'other' ? other : caller === 'admin' ? await this.subject('admin') : user;
+    // Administrators may do to anyone what they like.
+    const victim = caller === 'admin' ? other : this.victim!;
+    const list = path.slice(0, Math.max(0, path.indexOf('/{id}')));
+    return {
+      id: await this.ownedBy(own, id, list),
+      'own.username': own.username,
+      'own.refreshToken': own.refreshToken,
+      'own.key': own.key.key,
+      'other.owned': (own === other ? user : other).ids[list] ?? 'none',
+      'victim.owned': victim.ids[list] ?? 'none',
+      'user.id': own.id,
+      'user.username': own.username,
+      'user.key': own.key.id,
+      'user.key.secret': own.key.key,
+      'user.accessToken': own.accessToken,
+      'user.refreshToken': own.refreshToken,
+      'other.id': other.id,
+      'other.username': other.username,
+      'other.key': other.key.id,
+      'victim.id': victim.id,
+      'victim.username': victim.username,
+      cursor: this.cursors.get(path) ?? 'none',
+      ...this.catalogue,
+    };
+  }
+
+  /** What an operation may take from its caller: no other operation works on the same. */
+  private async ownedBy(owner: Subject, operation: string, list: string): Promise<string> {
+    const create = this.document.operations.find(({ id }) => id === `POST ${list}`);
+    if (!create) return owner.ids[list] ?? 'none';
+    const place = `${owner.id} ${operation}`;
+    let id = this.owned.get(place);
+    if (id === undefined) {
+      const made = await this.api.as(owner).post(list, acceptedBody(this.document, create, owner));
+      id = typeof made.body?.id === 'string' ? (made.body.id as string) : 'none';
+      this.owned.set(place, id);
+    }
+    return id;
+  }
+
+  /** A request as it goes over the wire, by whoever sends it. */
+  async write(operation: Operation, { caller, path, query, headers, body }: HostileRequest): Promise<Wire> {
+    const names = await this.names(operation, caller);
+    const filled = (text: string): string =>
+      text.replaceAll(/<<([\w.]+)>>/g, (all, name: string) => names[name] ?? all);
+    const address = operation.path.replaceAll(/\{(\w+)\}/g, (_all, name: string) => {
+      const { text, raw } = path[name]!;
+      return raw ? text : encodeURIComponent(filled(text));
+    });
+    const search = query.map(([name, value]) => `${escaped(name)}=${escaped(filled(value))}`).join('&');
+    const credential = await this.credential(caller);
+    return {
+      method: operation.method,
+      path: search === '' ? address : `${address}?${search}`,
+      headers: {
+        ...credential,
+        ...(body ? { 'content-type': 'application/json' } : {}),
+        ...Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, filled(value)])),
+      },
+      ...(body ? { body: bytesOf({ ...body, text: filled(body.text) }) } : {}),
+    };
+  }
+
+  private async credential(caller: Caller): Promise<Record<string, string>> {
+    if (caller === 'nobody') return {};
+    if (caller === 'unscoped') return { 'x-api-key': this.unscoped };
+    if (caller === 'key') return { 'x-api-key': (await this.subject('user')).key.key };
+    return { authorization: `Bearer ${(await this.subject(caller)).accessToken}` };
+  }
+
+  /** What an answer tells a caller of somebody else's, whose credentials it did not come with. */
+  async leakTo(caller: Caller, wire: Wire, { text }: Answer): Promise<string | undefined> {
+    if (caller === 'admin' || !/canary|qmr?_|eyJ/.test(text)) return undefined;
+    const own = caller === 'nobody' ? undefined : await this.subject(caller === 'other' ? 'other' : 'user');
+    const sent = [wire.path, ...Object.values(wire.headers ?? {}), wire.body?.toString() ?? ''].join('\n');
+    const isShown = ({ id }: Subject): boolean => [...this.credentials.get(id)!].some((each) => sent.includes(each));
+    for (const [secret, owner] of this.secrets) {
+      if (owner.id !== own?.id && text.includes(secret) && !isShown(owner)) return secret;
+    }
+    return undefined;
+  }
+
+  /** Learns from an answer, and mends what the request was allowed to break. */
+  async heed(operation: Operation, { caller }: HostileRequest, answer: Answer): Promise<void> {
+    const { method, path } = operation;
+    const { status, body } = answer;
+    if (typeof body?.nextCursor === 'string') this.cursors.set(path, body.nextCursor);
+    const hasDone = status < 300 && method !== 'GET';
+    if (hasDone && /^\/v1\/(plans\/|apis\/|platform)/.test(path)) await this.stock();
+    if (caller === 'nobody') return;
+    if (status !== 200) this.owned.delete(`${(await this.subject(signedInAs(caller))).id} ${operation.id}`);
+    const isOfAccounts = hasDone && /^\/v1\/(auth|users)/.test(path);
+    const isRefused = status === 401 || body?.code === 'account_disabled' || (status === 403 && caller === 'admin');
+    if (isOfAccounts || isRefused) await this.mend(signedInAs(caller));
+  }
+
+  /** Whoever cannot sign in any more, or is not what it was, is replaced. */
+  private async mend(who: SignedIn): Promise<void> {
+    const known = this.people.get(who);
+    const subject = await this.subject(who);
+    const me = await this.api.as(subject).get('/v1/users/me');
+    const isWhole = (of: Answer): boolean => of.status === 200 && of.body.role === (who === 'admin' ? 'admin' : 'user');
+    if (isWhole(me) || this.people.get(who) !== known) return;
+    this.people.set(who, this.renewed(who, subject));
+    await this.subject(who);
+    if (who === 'user') this.unscoped = (await this.api.as(await this.subject('user')).createKey({ scopes: [] })).key;
+  }
+
+  private async renewed(who: SignedIn, subject: Subject): Promise<Subject> {
+    const tokens = await this.signIn(subject.username, subject.password);
+    if (tokens) {
+      const again = { ...subject, ...tokens };
+      const me = await this.api.as(again).get('/v1/users/me');
+      if (me.body.role === (who === 'admin' ? 'admin' : 'user')) {
+        this.learn(again);
+        return again;
+      }
+    }
+    return this.makeSubject(who === 'admin' ? 'admin' : 'user');
+  }
+}
+
+/** Whose the credential is. */
+function signedInAs(caller: Exclude<Caller, 'nobody'>): SignedIn {
+  return caller === 'unscoped' || caller === 'key' ? 'user' : caller;
+}
+
+/** Whatever a query cannot hold as it is, percent-encoded; a lone surrogate has no UTF-8. */
+function escaped(text: string): string {
+  return encodeURIComponent(text.toWellFormed());
+}
+
+function bytesOf({ text, at, bytes }: NonNullable<HostileRequest['body']>): Buffer {
+  const all = Buffer.from(text);
+  if (at === undefined) return all;
+  const end = all.subarray(0, at);
+  return bytes && bytes.length > 0 ? Buffer.concat([end, Buffer.from(bytes), all.subarray(at)]) : end;
+}
+
+/** What anyone can send again by hand. */
+function curl(url: string, { method, path, headers = {}, body }: Wire): string {
+  const quoted = (text: string): string => `'${text.replaceAll("'", `'\\''`)}'`;
+  const sent = Object.entries(headers).map(
+    ([name, value]) => `-H ${quoted(value === '' ? `${name};` : `${name}: ${value}`)}`,
+  );
+  const command = ['curl -sS --path-as-is', '-X', method, ...sent, quoted(url + path)].join(' ');
+  return body === undefined
+    ? command
+    : `echo ${Buffer.from(body).toString('base64')} | base64 -d | ${command} --data-binary @-`;
+}
+
+/** Refusals of a body that an operation does not take. */
+const STRAY_BODY = [400, 413, 415];
+
+/** What is wrong with an answer, whatever the request was; undefined where nothing is. */
+function faultOf(
+  operation: Operation,
+  answer: Answer,
+  schemas: ResponseSchemas,
+  hasStrayBody: boolean,
+): string | undefined {
+  const { status, headers, body, text } = answer;
+  // An API may be at an upstream that does not answer; everything else that is a fault is ours.
+  if (status >= 500 && body?.code !== 'upstream_failed') return `it is a fault of ours`;
+  if (hasStrayBody && STRAY_BODY.includes(status)) return undefined;
+  if (!headers.has('x-request-id')) return 'it has no x-request-id';
+  if (status >= 400) {
+    if (body.status !== status) return `it says that its status is ${String(body.status)}`;
+    if (body.requestId !== headers.get('x-request-id')) return `its requestId is not the one of its header`;
+    if (LEAK.test(JSON.stringify({ ...body, instance: '' }))) return `it gives away what is inside`;
+    if ((status === 401) !== headers.has('www-authenticate')) return `it challenges where it should not, or does not`;
+    if (typeof body.nextCursor === 'string' && !headers.has('link')) return 'it has no link to the next page';
+  }
+  if (headers.has('x-injected')) return 'it has a header of the sender’s';
+  return (
+    schemas.faultOf(operation, answer) ?? (text.includes('[object Object]') ? 'it shows an object as text' : undefined)
+  );
+}
+
+let database: Awaited<ReturnType<typeof createDatabase>>;
+let server: TestServer;
+let agent: Agent;
+let document: Document;
+
+/** What was found, by operation. */
+const found = new Map<string, string>();
+/** How often each status came, by operation. */
+const statuses = new Map<string, Map<number, number>>();
+
+beforeAll(
+  async () => {
+    database = await createDatabase();
+    server = await TestServer.start({
+      DATABASE_URL: database.url,
+      TRUST_PROXY: '127.0.0.0/8,::1',
+      LOG_LEVEL: 'silent',
+    });
+    agent = keptConnections(WIDTH * 2);
+    const api = new Api(server.url);
+    document = await readDocument(api);
+    const world = new World(document, api, await api.admin());
+    await world.prepare();
+    const schemas = new ResponseSchemas(document);
+    const chosen = document.operations.filter(({ id }) => OPERATIONS.includes(id));
+    // What closes the platform to everyone comes when everyone has done.
+    const isOfPlatform = ({ id }: Operation): boolean => /^(?!GET).+ \/v1\/platform/.test(id);
+    for (const some of [chosen.filter((each) => !isOfPlatform(each)), chosen.filter(isOfPlatform)]) {
+      await eachAtOnce(some, WIDTH, (operation) => fuzz(operation, world, schemas));
+    }
+  },
+  30_000 + CASES * 2_000,
+);
+
+afterAll(async () => {
+  agent.destroy();
+  await server.stop();
+  await database.drop();
+});
+
+async function fuzz(operation: Operation, world: World, schemas: ResponseSchemas): Promise<void> {
+  const { id } = operation;
+  const counts = new Map<number, number>();
+  statuses.set(id, counts);
+  let last = '';
+  const isCostly =
+    /^(POST|DELETE) \/v1\/(auth\/(logout|sessions)|users\/{user}$)/.test(id) ||
+    /password/i.test(Object.keys(bodySchemaOf(document, operation)?.properties ?? {}).join());
+  const property = fc.asyncProperty(hostileRequests(document, operation), async (request) => {
+    const wire = await world.write(operation, request);
+    const answer = await exchange(server.url, wire, agent);
+    counts.set(answer.status, (counts.get(answer.status) ?? 0) + 1);
+    // Of a body that it does not take an operation need not say how it refuses it.
+    const hasStrayBody =
+      !operation.declared.requestBody && (request.body !== undefined || request.headers['content-type'] === 'x');
+    const leaked = await world.leakTo(request.caller, wire, answer);
+    const fault = leaked === undefined ? faultOf(operation, answer, schemas, hasStrayBody) : `it tells ${leaked}`;
+    await world.heed(operation, request, answer);
+    if (fault === undefined) return;
+    last = [
+      `${fault}: ${String(answer.status)} ${answer.text.slice(0, 1_000)}`,
+      ...server.output.split('\n').filter((line) => line.includes(`"${answer.headers.get('x-request-id')}"`)),
+      `as ${request.caller}: ${curl(server.url, wire)}`,
+    ].join('\n');
+    throw new Error(fault);
+  });
+  const numRuns = isCostly ? Math.ceil(CASES / COSTLY) : CASES;
+  const { failed, error, errorInstance } = (await fc.check(property, {
+    seed: SEED,
+    numRuns,
+    examples: [[acceptedRequest(document, operation)]],
+  })) as fc.RunDetails<unknown> & {
+    error?: string;
+  };
+  if (failed)
+    found.set(id, `${last || String(errorInstance ?? error)}\nagain: SEED=${SEED} CASES=${CASES} OPERATION='${id}'`);
+}
+
+test('there is something to try', () => {
+  expect(OPERATIONS).not.toHaveLength(0);
+});
+
+test.each(OPERATIONS)('hostile requests are answered as documented: %s', (id) => {
+  expect(found.get(id)).toBeUndefined();
+  // Else it would be refusals alone that were looked at: see BODIES and PARAMETERS in test/support/subjects.ts.
+  expect([...statuses.get(id)!.keys()].filter((status) => status < 300)).not.toHaveLength(0);
+});

@@ -1,0 +1,162 @@
+import { listOperations, uniqueName, type Account, type Api, type Key, type Operation } from './api.js';
+
+/** A schema of the document, or any of its parts. */
+export type Schema = Record<string, any>;
+
+/** The document, as far as attacks are made of it. */
+export interface Document {
+  operations: Operation[];
+  schemas: Record<string, Schema>;
+}
+
+export async function readDocument(api: Api): Promise<Document> {
+  const { body } = await api.get('/openapi.json');
+  return { operations: await listOperations(api), schemas: body.components.schemas };
+}
+
+/** The schema itself where a reference to it stands. */
+export function schemaOf({ schemas }: Document, schema: Schema): Schema {
+  const name = /^#\/components\/schemas\/(.+)$/.exec(schema.$ref ?? '')?.[1];
+  return name === undefined ? schema : (schemas[name] ?? {});
+}
+
+/** The schema of an operation's body, if it takes one. */
+export function bodySchemaOf(document: Document, { declared }: Operation): Schema | undefined {
+  const schema = declared.requestBody?.content['application/json']?.schema;
+  return schema && schemaOf(document, schema);
+}
+
+/** An account with one of everything that can be owned, each holding its canary where it holds a text. */
+export interface Subject extends Account {
+  /** A word of small letters that nothing else has. */
+  canary: string;
+  /** Ids of what it owns, by the path of the list: `/v1/resources` → an id. */
+  ids: Record<string, string>;
+  key: Key;
+}
+
+/** The key of what every subject has in the store. */
+export const STORED = 'kept';
+
+type Context = Pick<Subject, 'username' | 'password' | 'refreshToken' | 'canary'> & { key?: Key };
+
+/** Small letters, drawn by lot. */
+function word(): string {
+  const letters = [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => 97 + (byte % 26));
+  return `canary${String.fromCharCode(...letters)}`;
+}
+
+/** Bodies that are accepted, of operations that do not accept the document's own examples. */
+const BODIES: Record<string, (of: Context) => unknown> = {
+  'POST /v1/auth/register': () => ({ username: uniqueName(), password: 'Unguessable-7' }),
+  'POST /v1/auth/login': ({ username, password }) => ({ login: username, password }),
+  'POST /v1/auth/refresh': ({ refreshToken }) => ({ refreshToken }),
+  // To the same: whoever tries it signs in with it again.
+  'POST /v1/auth/password': ({ password }) => ({ currentPassword: password, newPassword: password }),
+  'POST /v1/users': () => ({ username: uniqueName(), password: 'Unguessable-7' }),
+  'PATCH /v1/users/{user}': ({ canary }) => ({ firstName: canary }),
+  'PATCH /v1/platform': () => ({ creditOverprovisioning: false }),
+  'POST /v1/plans': () => ({ slug: uniqueName(), name: 'A plan' }),
+  'PATCH /v1/plans/{slug}': () => ({ name: 'A plan' }),
+  'POST /v1/apis': () => ({ slug: uniqueName(), name: 'An API', answer: 'An answer' }),
+  'PATCH /v1/apis/{slug}': () => ({ name: 'An API' }),
+  'POST /v1/verify': ({ key }) => ({ key: key?.key, api: 'api1' }),
+  'POST /v1/store/write': ({ canary }) => ({ entries: [{ key: 'written', value: canary }] }),
+  'POST /v1/store/read': () => ({ keys: [STORED] }),
+  'POST /v1/store/delete': () => ({ keys: ['written'] }),
+  'PUT /v1/store/{key}': ({ canary }) => canary,
+};
+
+/** Texts that are free to be a canary. */
+const FREE = /^(name|value|title|reason|firstName|lastName)$/;
+
+/**
+ * A body that an operation accepts: one of this table, else what the document shows, with canaries in its texts.
+ * Undefined where it takes none.
+ */
+export function acceptedBody(document: Document, operation: Operation, of: Context): unknown {
+  const known = BODIES[operation.id];
+  if (known) return known(of);
+  const schema = bodySchemaOf(document, operation);
+  if (!schema?.properties) return undefined;
+  const members = Object.entries<Schema>(schema.properties).filter(([name]) => name !== 'owner');
+  return Object.fromEntries(
+    members.map(([name, { example }]) => [name, FREE.test(name) ? of.canary : name === 'limit' ? 1_000_000 : example]),
+  );
+}
+
+/** What the parameters of paths are, where they do not name what somebody owns. */
+const PARAMETERS: Record<string, (of: Subject) => string> = {
+  user: ({ username }) => username,
+  meter: () => 'api:api1',
+  key: () => STORED,
+  path: () => 'below',
+};
+
+/**
+ * A path of an operation about a subject and what is its own.
+ * @throws Error that names the parameter which nothing is known of
+ */
+export async function pathFor({ path }: Operation, of: Subject, api: Api): Promise<string> {
+  const parts: string[] = [];
+  let before = '';
+  for (const part of path.split('/').slice(1)) {
+    const name = /^\{(.+)\}$/.exec(part)?.[1];
+    if (name === undefined) parts.push(part);
+    else if (name === 'slug') parts.push(await slugOf(before, api));
+    else {
+      const value = PARAMETERS[name]?.(of) ?? of.ids[before];
+      if (value === undefined) {
+        throw new Error(
+          `Nothing is known to stand for {${name}} of ${path}: see PARAMETERS in test/support/subjects.ts`,
+        );
+      }
+      parts.push(encodeURIComponent(value));
+    }
+    before += `/${part}`;
+  }
+  return `/${parts.join('/')}`;
+}
+
+/** What a slug names: a plan and an API that nobody needs; calls go to what is there. */
+async function slugOf(collection: string, api: Api): Promise<string> {
+  if (collection === '/v1/plans') return api.createPlan();
+  return collection === '/v1/apis' ? api.createApi() : 'api1';
+}
+
+/** Gives an account one of everything that the document can make and name by its id. */
+export async function furnish(document: Document, api: Api, account: Account): Promise<Subject> {
+  const as = api.as(account);
+  const canary = word();
+  const key = await as.createKey({ name: canary });
+  const subject: Subject = { ...account, canary, ids: { '/v1/keys': key.id }, key };
+  await as.patch('/v1/users/me', { firstName: canary, lastName: canary, email: `${canary}@example.com` });
+  await as.put(`/v1/store/${STORED}`, canary);
+  subject.ids['/v1/auth/sessions'] = (await as.get('/v1/auth/sessions')).body.data[0].id;
+  for (const { path } of document.operations) {
+    const list = /^(.+)\/\{id\}$/.exec(path)?.[1];
+    if (list !== undefined) await refurnish(document, api, subject, list);
+  }
+  return subject;
+}
+
+/** Makes one of what `list` lists, where the subject has none. @throws Error that names what cannot be made */
+export async function refurnish(document: Document, api: Api, subject: Subject, list: string): Promise<void> {
+  const as = api.as(subject);
+  if (list in subject.ids && (await as.get(`${list}/${subject.ids[list]!}`)).status === 200) return;
+  if (list === '/v1/auth/sessions') {
+    subject.ids[list] = (await as.get(list)).body.data[0].id;
+    return;
+  }
+  const operation = document.operations.find(({ id }) => id === `POST ${list}`);
+  const body = operation && acceptedBody(document, operation, subject);
+  const made = await as.post(list, body);
+  if (typeof made.body.id !== 'string') {
+    throw new Error(
+      `POST ${list} made nothing to try ${list}/{id} on: a body that it accepts belongs into BODIES of ` +
+        `test/support/subjects.ts. It answered ${String(made.status)}: ${made.text}`,
+    );
+  }
+  subject.ids[list] = made.body.id;
+  if (list === '/v1/keys') subject.key = made.body;
+}
