@@ -1,5 +1,4 @@
 import { randomBytes } from 'node:crypto';
-import type { Socket } from 'node:net';
 import compress from '@fastify/compress';
 import helmet from '@fastify/helmet';
 import type { LoggerService } from '@nestjs/common';
@@ -14,6 +13,7 @@ import {
 } from 'fastify';
 import { pino, type Logger } from 'pino';
 import { serveDocs } from './app.docs.js';
+import { answerUnreadable, httpOptions, limitRequests } from './app.limits.js';
 import { serveCalls } from './apis/call.route.js';
 import { CallsService } from './apis/calls.service.js';
 import { AppModule } from './app.module.js';
@@ -72,8 +72,8 @@ export async function createApp(env: Env, logger: Logger): Promise<NestFastifyAp
     // What was accepted is served, also while the server stops.
     return503OnClosing: false,
     keepAliveTimeout: 72_000,
-    requestTimeout: 30_000,
-    // Of silence: who takes nothing of its answer holds memory.
+    requestTimeout: env.requestTimeout,
+    // Of silence.
     connectionTimeout: 120_000,
     routerOptions: { maxParamLength: MAX_PARAM_LENGTH, ignoreTrailingSlash: false, caseSensitive: true },
     clientErrorHandler: answerUnreadable,
@@ -83,9 +83,10 @@ export async function createApp(env: Env, logger: Logger): Promise<NestFastifyAp
       reply.headers({ ...DATA_HEADERS, 'x-request-id': request.id });
       sendProblem(new Problem('validation_failed', { detail: 'The address cannot be read.' }), request, reply);
     },
-    http: { maxHeaderSize: 16_384, headersTimeout: 15_000 },
+    http: httpOptions(env),
   });
   const server = adapter.getInstance<FastifyInstance>();
+  limitRequests(server, DATA_HEADERS);
   const recorder = new RequestRecorder();
   const patterns: [method: string, pattern: string][] = [];
   server.addHook('onRoute', (route) => {
@@ -203,26 +204,6 @@ function observe(server: FastifyInstance, logger: Logger, recorder: RequestRecor
     if (recorder && request.is404) recorder.recordUnmatched(request, reply);
     done();
   });
-}
-
-/** What is no HTTP that can be read has no request to answer: one line of the contract's form, and the connection ends. */
-function answerUnreadable(error: Error & { code?: string }, socket: Socket): void {
-  if (error.code === 'ECONNRESET' || !socket.writable) return;
-  const status =
-    { HPE_HEADER_OVERFLOW: '431 Request Header Fields Too Large', ERR_HTTP_REQUEST_TIMEOUT: '408 Request Timeout' }[
-      error.code ?? ''
-    ] ?? '400 Bad Request';
-  const body = JSON.stringify({
-    type: 'about:blank',
-    title: status.slice(4),
-    status: Number(status.slice(0, 3)),
-    detail: 'The request cannot be read.',
-    code: 'validation_failed',
-  });
-  socket.end(
-    `HTTP/1.1 ${status}\r\nContent-Type: application/problem+json\r\nContent-Length: ${String(body.length)}\r\n` +
-      `Connection: close\r\n\r\n${body}`,
-  );
 }
 
 /** Ids that are unique among processes without a random number each; a client's own is kept where it is harmless. */

@@ -1,9 +1,9 @@
 import cluster from 'node:cluster';
-import type { Server, ServerResponse } from 'node:http';
-import type { AddressInfo, Socket } from 'node:net';
+import type { AddressInfo } from 'node:net';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { createApp, createLogger } from './app.setup.js';
 import { ConfigError, type Env } from './config/env.js';
+import { Connections, connectionsFor } from './connections.js';
 import { Prometheus } from './metrics/prometheus.js';
 import { STOP_SIGNALS } from './signals.js';
 import { FirstAdmin } from './users/first-admin.js';
@@ -23,17 +23,19 @@ export interface RunningServer {
   stop(): Promise<void>;
 }
 
-/** How long a connection may stay idle once the server stops. */
-const LAST_KEEP_ALIVE_MS = 100;
-
-/** How long a request that is half sent may take to arrive once the server stops. */
-const LAST_ARRIVAL_MS = 3_000;
-
 /** Builds the server and listens. @throws when the port is taken, the database cannot be used, a variable is wrong */
 export async function startServer(env: Env): Promise<RunningServer> {
-  const app = await createApp(env, createLogger(env));
+  const logger = createLogger(env);
+  const app = await createApp(env, logger);
   const http = app.getHttpServer();
-  const close = closingConnections(http);
+  const max = connectionsFor(env.maxConnections, env.databasePool);
+  const connections = new Connections(http, {
+    max,
+    patience: env.requestTimeout,
+    onRefused: (refused) => {
+      logger.warn({ refused, max }, 'connections refused: there are as many as there may be');
+    },
+  });
   try {
     await makeFirstAdmin(app);
     await app.listen({ port: env.port, host: env.host }).catch(explainListening);
@@ -42,9 +44,9 @@ export async function startServer(env: Env): Promise<RunningServer> {
     throw error;
   }
   const stop = async (): Promise<void> => {
-    const sweep = close();
+    const closed = connections.close();
     await app.close();
-    clearInterval(sweep);
+    closed();
   };
   const metrics = app.get(Prometheus, { strict: false });
   return { port: (http.address() as AddressInfo).port, metrics, stop };
@@ -67,32 +69,6 @@ export async function runWorker(env: Env): Promise<void> {
   for (const signal of STOP_SIGNALS) process.on(signal, stop);
   process.on('disconnect', stop);
   cluster.worker?.send({ ready: { port: server.port } } satisfies Ready);
-}
-
-/**
- * Keeps account of the connections, and returns what ends them when the server stops. Node closes idle ones at once but
- * waits for others: for those whose answer is still to come, which is right; for those that never sent anything (browsers
- * and load balancers open some in advance), and for those that stay open after their answer, as they were promised.
- */
-function closingConnections(http: Server): () => NodeJS.Timeout {
-  const sockets = new Set<Socket & { _httpMessage?: ServerResponse | null }>();
-  http.on('connection', (socket: Socket) => {
-    sockets.add(socket);
-    socket.once('close', () => sockets.delete(socket));
-  });
-  return () => {
-    const since = Date.now();
-    // Long enough that a request that is on its way already is answered too, and told to be the last.
-    http.keepAliveTimeout = LAST_KEEP_ALIVE_MS;
-    return setInterval(() => {
-      http.closeIdleConnections();
-      const late = Date.now() - since > LAST_ARRIVAL_MS;
-      for (const socket of sockets) {
-        const isAnswering = socket._httpMessage !== undefined && socket._httpMessage !== null;
-        if (!isAnswering && (socket.bytesRead === 0 || late)) socket.destroy();
-      }
-    }, LAST_KEEP_ALIVE_MS);
-  };
 }
 
 function explainListening(error: NodeJS.ErrnoException): never {

@@ -32,6 +32,9 @@ const DEFAULTS = {
   requestStatistics: 'on',
   metricsToken: undefined,
   bodyLimit: 1_048_576,
+  maxConnections: 10_000,
+  headersTimeout: 15_000,
+  requestTimeout: 30_000,
   logLevel: 'info',
 };
 
@@ -74,6 +77,9 @@ describe('the configuration', () => {
       REQUEST_STATISTICS: 'off',
       METRICS_TOKEN: 'm'.repeat(16),
       BODY_LIMIT: '2048',
+      MAX_CONNECTIONS: '500',
+      HEADERS_TIMEOUT: '5000',
+      REQUEST_TIMEOUT: '20000',
       LOG_LEVEL: 'debug',
     });
     expect({ ...env }).toEqual({
@@ -97,6 +103,9 @@ describe('the configuration', () => {
       requestStatistics: 'off',
       metricsToken: 'm'.repeat(16),
       bodyLimit: 2_048,
+      maxConnections: 500,
+      headersTimeout: 5_000,
+      requestTimeout: 20_000,
       logLevel: 'debug',
     });
   });
@@ -148,6 +157,10 @@ describe('the configuration', () => {
     ['METRICS_TOKEN', 'x'.repeat(15)],
     ['BODY_LIMIT', '1023'],
     ['BODY_LIMIT', '1MB'],
+    ['MAX_CONNECTIONS', '0'],
+    ['HEADERS_TIMEOUT', '999'],
+    ['REQUEST_TIMEOUT', '0'],
+    ['REQUEST_TIMEOUT', '30s'],
     ['LOG_LEVEL', 'loud'],
     ['LOG_LEVEL', 'INFO'],
   ])('refuses %s=%s in one line that names the variable', (name, value) => {

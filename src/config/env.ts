@@ -63,6 +63,12 @@ export class Env {
   readonly metricsToken: string | undefined;
   /** BODY_LIMIT: bytes a request's body may have. */
   readonly bodyLimit: number;
+  /** MAX_CONNECTIONS: connections of clients that a process holds at most; fewer where the system allows fewer open files. */
+  readonly maxConnections: number;
+  /** HEADERS_TIMEOUT: milliseconds that the headers of a request may take to arrive. */
+  readonly headersTimeout: number;
+  /** REQUEST_TIMEOUT: milliseconds that a whole request may take to arrive, and an answer to be taken, besides a second for each 64 KiB of it. */
+  readonly requestTimeout: number;
   /** LOG_LEVEL: `fatal`, `error`, `warn`, `info` (refusals and faults), `debug` (every request), `trace` or `silent`. */
   readonly logLevel: string;
 
@@ -92,6 +98,9 @@ export class Env {
     this.requestStatistics = read.choice('REQUEST_STATISTICS', ['on', 'off']);
     this.metricsToken = read.secret('METRICS_TOKEN', 16);
     this.bodyLimit = read.integer('BODY_LIMIT', 1_048_576, 1_024, 1_073_741_824);
+    this.maxConnections = read.integer('MAX_CONNECTIONS', 10_000, 1, 1_000_000);
+    this.requestTimeout = read.integer('REQUEST_TIMEOUT', 30_000, 1_000, 3_600_000);
+    this.headersTimeout = Math.min(this.requestTimeout, read.integer('HEADERS_TIMEOUT', 15_000, 1_000, 3_600_000));
     this.logLevel = read.choice('LOG_LEVEL', ['info', 'fatal', 'error', 'warn', 'debug', 'trace', 'silent']);
     Object.freeze(this);
   }

@@ -29,9 +29,12 @@ export class TestServer {
   /**
    * Spawns the built program on a free port and waits until it listens.
    * @param {Record<string, string>} env
+   * @param {number} [openFiles] as many files as it may open at once
    */
-  static async start(env) {
-    const child = spawn(process.execPath, [MAIN], {
+  static async start(env, openFiles) {
+    const limited = openFiles === undefined ? [] : ['sh', '-c', `ulimit -n ${String(openFiles)}; exec "$@"`, 'sh'];
+    const [command = '', ...args] = [...limited, process.execPath, MAIN];
+    const child = spawn(command, args, {
       env: {
         PATH: process.env.PATH,
         PORT: '0',

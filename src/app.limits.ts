@@ -1,0 +1,134 @@
+import type { IncomingMessage } from 'node:http';
+import type { Socket } from 'node:net';
+import type { FastifyInstance } from 'fastify';
+import { Problem } from './common/problem.js';
+import { refuse } from './common/problem.filter.js';
+import type { Env } from './config/env.js';
+import type { HttpSocket } from './connections.js';
+
+/** Bytes of a request's line and headers together. Beyond it: 431. */
+const MAX_HEADER_BYTES = 16_384;
+
+/** Headers of a request. Node would drop those beyond its own bound unseen. */
+const MAX_HEADERS = 100;
+
+/** Requests of one connection that may wait for their answers (pipelining, RFC 9112, section 9.3.2). */
+const MAX_UNDER_WAY = 100;
+
+/** How long a refused connection stays, so that what its client still sends does not wipe out the refusal on its way. */
+const LINGER_MS = 1_000;
+
+/** Of Node's HTTP server: what it bears of a request before anything of ours sees it. */
+export function httpOptions(env: Env): Record<string, number | boolean> {
+  return {
+    maxHeaderSize: MAX_HEADER_BYTES,
+    headersTimeout: env.headersTimeout,
+    // How often Node looks whose time is over.
+    connectionsCheckingInterval: 1_000,
+    // Asked for below: Node's own refusal has no body.
+    requireHostHeader: false,
+  };
+}
+
+/** Refuses what could be read in two ways, and too much at once, before anything else looks at a request. */
+export function limitRequests(server: FastifyInstance, headers: Record<string, string>): void {
+  server.server.maxHeadersCount = 0;
+  const underWay = new WeakMap<Socket, number>();
+  server.addHook('onRequest', (request, reply, done) => {
+    const { raw } = request;
+    const count = (underWay.get(raw.socket) ?? 0) + 1;
+    underWay.set(raw.socket, count);
+    // Those behind a refusal, which ends the connection, are not heard.
+    if (count > MAX_UNDER_WAY + 1) {
+      reply.hijack();
+      return;
+    }
+    const problem = count > MAX_UNDER_WAY ? tooMuchAtOnce() : faultOf(raw);
+    if (!problem) {
+      done();
+      return;
+    }
+    // What follows on the connection is not to be trusted. No other hook runs.
+    reply.headers({ ...headers, 'x-request-id': request.id, connection: 'close' });
+    refuse(problem, problem, request, reply);
+  });
+  server.addHook('onResponse', ({ raw }, _reply, done) => {
+    underWay.set(raw.socket, (underWay.get(raw.socket) ?? 1) - 1);
+    done();
+  });
+}
+
+/** A fault of the client's, though others may be told the same for ours: 503 would fill the log. */
+function tooMuchAtOnce(): Problem {
+  return new Problem('too_many_attempts', { retryAfter: 1, detail: 'Wait for answers before you send more.' });
+}
+
+/** What is wrong with a message's frame (RFC 9112); undefined where nothing is. */
+function faultOf({ headers, rawHeaders, httpVersion }: IncomingMessage): Problem | undefined {
+  if (rawHeaders.length > 2 * MAX_HEADERS) {
+    return new Problem('validation_failed', { status: 431, detail: `Send ${MAX_HEADERS} headers at most.` });
+  }
+  // Section 3.2: exactly one, and one that is a host. Two may be read as the one or the other on the way here.
+  let hosts = 0;
+  for (let i = 0; i < rawHeaders.length; i += 2) {
+    const name = rawHeaders[i];
+    if (name?.length === 4 && name.toLowerCase() === 'host') hosts++;
+  }
+  const isHost = hosts === 0 ? httpVersion === '1.0' : hosts === 1 && HOST.test(headers.host ?? '');
+  if (!isHost) return new Problem('validation_failed', { detail: 'Send one Host, of a name or address.' });
+  // Section 6.1: a coding that is not undone would be taken for the body.
+  const coding = headers['transfer-encoding'];
+  if (coding !== undefined && coding.toLowerCase() !== 'chunked') {
+    return new Problem('unsupported_media_type', { detail: 'Send the body in no coding but chunked.' });
+  }
+  return undefined;
+}
+
+/** RFC 3986, section 3.2.2, with a port; empty where the address has none. */
+const HOST = /^(?:[\w.~!$&'()*+,;=%-]*|\[[\da-f:.]+\])(?::\d*)?$/i;
+
+const STATUS_OF: Record<string, string> = {
+  HPE_HEADER_OVERFLOW: '431 Request Header Fields Too Large',
+  ERR_HTTP_REQUEST_TIMEOUT: '408 Request Timeout',
+};
+
+/**
+ * What is no HTTP that can be read, or does not arrive in time, has no request to answer: one line of the contract's form,
+ * and the connection ends, whatever its client still sends.
+ */
+export function answerUnreadable(error: Error & { code?: string }, socket: HttpSocket): void {
+  // Gone, or told already: what else it sends is read and thrown away for as long as it stays.
+  if (error.code === 'ECONNRESET' || !socket.writable) return;
+  const answer = socket._httpMessage;
+  if (answer?.req.complete) {
+    // An earlier request is being answered: what is said now would be taken for that answer.
+    answer.shouldKeepAlive = false;
+    answer.once('close', () => socket.destroySoon());
+    return;
+  }
+  // Half an answer, or a whole one to a request whose body nobody waits for.
+  if (answer?.headersSent || (!answer && socket.bytesWritten > 0)) socket.destroy();
+  else end(socket, refusalOf(STATUS_OF[error.code ?? ''] ?? '400 Bad Request'));
+}
+
+function refusalOf(status: string): string {
+  const body = JSON.stringify({
+    type: 'about:blank',
+    title: status.slice(4),
+    status: Number(status.slice(0, 3)),
+    detail: 'The request cannot be read.',
+    code: 'validation_failed',
+  });
+  return (
+    `HTTP/1.1 ${status}\r\nContent-Type: application/problem+json\r\nContent-Length: ${String(body.length)}\r\n` +
+    `Connection: close\r\n\r\n${body}`
+  );
+}
+
+function end(socket: Socket, answer: string): void {
+  socket.end(answer);
+  const lingering = setTimeout(() => socket.destroy(), LINGER_MS).unref();
+  socket.once('close', () => {
+    clearTimeout(lingering);
+  });
+}

@@ -1,0 +1,87 @@
+import { once } from 'node:events';
+import { createServer, get, type IncomingMessage, type Server } from 'node:http';
+import net, { type AddressInfo } from 'node:net';
+import { Connections, connectionsFor, type ConnectionLimits } from './connections.js';
+
+/** More than the buffers of a connection take in when nobody reads. */
+const LARGE = Buffer.alloc(64_000_000);
+
+describe('connections', () => {
+  let http: Server;
+  let port: number;
+  let refused: number[];
+  let stop: () => void;
+
+  async function start(limits: Partial<ConnectionLimits>): Promise<void> {
+    refused = [];
+    http = createServer((_request, response) => response.end(LARGE));
+    const onRefused = (count: number) => refused.push(count);
+    const connections = new Connections(http, { max: 10, patience: 60_000, onRefused, ...limits });
+    http.listen(0, '127.0.0.1');
+    await once(http, 'listening');
+    port = (http.address() as AddressInfo).port;
+    stop = () => {
+      connections.close()();
+      http.closeAllConnections();
+      http.close();
+    };
+  }
+
+  afterEach(() => {
+    stop();
+  });
+
+  test('are cut off when an answer is not taken in its time', async () => {
+    await start({ patience: 500, slowest: 1e12 });
+    const client = net.connect(port, '127.0.0.1').pause();
+    client.on('error', () => undefined);
+    const [socket] = (await once(http, 'connection')) as [net.Socket];
+    client.write('GET / HTTP/1.1\r\nHost: x\r\n\r\n');
+    await once(socket, 'close');
+    expect(socket.bytesRead).toBeGreaterThan(0);
+    client.destroy();
+  });
+
+  test('have longer for a larger answer, and as long as they need while they take it', async () => {
+    // Nothing in hand: the time is that of the bytes alone, and whoever reads has it.
+    await start({ patience: 0, slowest: 1_000_000 });
+    const [response] = (await once(get({ port, host: '127.0.0.1' }), 'response')) as [IncomingMessage];
+    let bytes = 0;
+    for await (const chunk of response) bytes += (chunk as Buffer).length;
+    expect(bytes).toBe(LARGE.length);
+  });
+
+  test('beyond the most are reset at once, and counted', async () => {
+    await start({ max: 2 });
+    const open = [1, 2].map(() => net.connect(port, '127.0.0.1'));
+    await Promise.all(open.map((socket) => once(socket, 'connect')));
+    for (let i = 0; i < 3; i++) {
+      const socket = net.connect(port, '127.0.0.1');
+      // Reset: an error for whoever already listens.
+      const [error] = (await once(socket, 'error').catch((reason: unknown) => [reason])) as [NodeJS.ErrnoException];
+      expect(error.code).toBe('ECONNRESET');
+    }
+    while (refused.length === 0) await new Promise((resolve) => setTimeout(resolve, 50));
+    expect(refused).toEqual([3]);
+    // Who goes makes room.
+    open[0]?.destroy();
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    const [response] = (await once(get({ port, host: '127.0.0.1' }), 'response')) as [IncomingMessage];
+    expect(response.statusCode).toBe(200);
+    response.destroy();
+    for (const socket of open) socket.destroy();
+  });
+});
+
+describe('as many connections', () => {
+  test.each([
+    [10_000, 10, 1_000_000, 10_000],
+    [10_000, 10, 20_000, 10_000],
+    [18_000, 10, 20_000, 17_990],
+    [10_000, 10, 256, 182],
+    [10_000, 10, 64, 1],
+    [10_000, 10, Infinity, 10_000],
+  ])('as are wished (%d), or as a pool of %d and %d open files leave: %d', (wished, pool, files, expected) => {
+    expect(connectionsFor(wished, pool, files)).toBe(expected);
+  });
+});
