@@ -3,6 +3,8 @@ import { DataSource } from 'typeorm';
 import { Api } from './src/apis/api.entity.js';
 import { AuditEntry } from './src/audit/audit-entry.entity.js';
 import { AuditSeal } from './src/audit/audit-seal.entity.js';
+import { RequestKey } from './src/auth/request-key.entity.js';
+import { RequestNonce } from './src/auth/request-nonce.entity.js';
 import { Session } from './src/auth/session.entity.js';
 import { SigningKey } from './src/auth/signing-key.entity.js';
 import { TotpRecoveryCode } from './src/auth/totp-recovery-code.entity.js';
@@ -43,6 +45,8 @@ export default new DataSource({
     Plan,
     Session,
     SigningKey,
+    RequestKey,
+    RequestNonce,
     Quota,
     PlatformQuota,
     UsageHour,

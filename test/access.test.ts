@@ -32,6 +32,7 @@ type Rule = 'public' | 'own' | 'object' | 'object-or-admin' | 'account' | 'admin
 /** A user with one of everything that can be owned. */
 interface Owner extends Account {
   sessionId: string;
+  signingKeyId: string;
   resourceId: string;
   taskId: string;
   keyId: string;
@@ -109,6 +110,12 @@ const CALLS: Record<string, Call> = {
   },
   'POST /v1/auth/totp/disable': withTotp('/v1/auth/totp/disable'),
   'POST /v1/auth/totp/recovery-codes': withTotp('/v1/auth/totp/recovery-codes'),
+  'POST /v1/auth/signing-keys': { rule: 'own', body: () => ({ name: 'x' }) },
+  'GET /v1/auth/signing-keys': { rule: 'own' },
+  'DELETE /v1/auth/signing-keys/{id}': {
+    rule: 'object',
+    path: ({ signingKeyId }) => `/v1/auth/signing-keys/${signingKeyId}`,
+  },
   'GET /.well-known/jwks.json': { rule: 'public' },
   'POST /v1/users': { rule: 'admin', body: REGISTRATION },
   'GET /v1/users': { rule: 'admin' },
@@ -209,15 +216,16 @@ const SECRET = 'only its owner may read this';
 
 async function createOwner(overrides: Record<string, unknown> = {}): Promise<Owner> {
   const user = await api.createUser(overrides);
-  const [resource, sessions, key, task] = await Promise.all([
+  const [resource, sessions, key, task, signingKey] = await Promise.all([
     api.as(user).post('/v1/resources', { value: SECRET }),
     api.as(user).get('/v1/auth/sessions'),
     api.as(user).createKey({ name: SECRET }),
     api.as(user).post('/v1/tasks', { title: SECRET }),
+    api.as(user).post('/v1/auth/signing-keys', { name: SECRET }),
     api.as(user).put(`/v1/store/${STORED}`, `${SECRET}: ${user.id}`),
   ]);
   const ids = { resourceId: resource.body.id, taskId: task.body.id, sessionId: sessions.body.data[0].id };
-  return { ...user, ...ids, keyId: key.id, key: key.key };
+  return { ...user, ...ids, keyId: key.id, key: key.key, signingKeyId: signingKey.body.id };
 }
 
 let two: Promise<{ owner: Owner; stranger: Owner }> | undefined;
@@ -240,6 +248,8 @@ async function expectUntouched(owner: Owner): Promise<void> {
   expect((await api.as(owner).get(creditsPath(owner))).body.data).toEqual([]);
   const key = await api.as(owner).get(keyPath(owner));
   expect(key.body).toMatchObject({ name: SECRET, limits: [] });
+  const signingKeys = await api.as(owner).get('/v1/auth/signing-keys');
+  expect(signingKeys.body.data).toMatchObject([{ id: owner.signingKeyId, name: SECRET }]);
   const store = await api.as(owner).get('/v1/store?values=true');
   expect(store.body.data).toMatchObject([{ key: STORED, value: `${SECRET}: ${owner.id}`, owner: owner.id }]);
   expect((await api.call('api1', owner)).body).toBe('API1');
@@ -399,7 +409,7 @@ describe('a stranger', () => {
     const [owner, stranger] = await Promise.all([createOwner(), createOwner()]);
     const answer = await call(api.as(stranger), id, stranger);
     expectSuccess(answer);
-    for (const mine of [owner.id, owner.resourceId, owner.taskId, owner.sessionId, owner.keyId]) {
+    for (const mine of [owner.id, owner.resourceId, owner.taskId, owner.sessionId, owner.keyId, owner.signingKeyId]) {
       expect(answer.text).not.toContain(mine);
     }
     expect((await api.as(owner).get('/v1/auth/sessions')).body.data).toHaveLength(1);

@@ -51,6 +51,9 @@ const totpPath = (name: string, make: (server: Api, user: Account) => Promise<un
 /** Of the store, which reads its bodies itself. */
 const BATCH = { maxBytes: 2 ** 24 };
 
+/** RFC 9421, appendix B.1.4. */
+const PUBLIC_KEY = 'JrQLj5P/89iXES9+vFgrIy29clF9CC/oPPsw3c5D0bs=';
+
 /** A body that would be accepted by each operation that takes one. */
 const TARGETS: Record<string, Target> = {
   'POST /v1/auth/register': {
@@ -79,6 +82,7 @@ const TARGETS: Record<string, Target> = {
     path: totpPath('recovery-codes', enableTotp),
     body: ({ password }) => ({ password, code: '123456' }),
   },
+  'POST /v1/auth/signing-keys': { as: 'user', body: () => ({ name: 'x', publicKey: PUBLIC_KEY }) },
   'POST /v1/users': {
     as: 'admin',
     body: (_user, marker) => ({ username: marker, email: `${marker}@example.com`, password: PASSWORD }),
@@ -225,6 +229,9 @@ async function withoutEffect(id: string, work: (sender: Sender) => Promise<void>
   expect((await api.get('/readyz')).status).toBe(200);
 }
 
+/** What only its owner can list. */
+const OWN_LISTS = ['/v1/auth/sessions', '/v1/auth/signing-keys'];
+
 async function stateOf(id: string, { user, target, marker }: Subject): Promise<unknown> {
   const paths = [
     `/v1/users/${user.id}`,
@@ -241,7 +248,10 @@ async function stateOf(id: string, { user, target, marker }: Subject): Promise<u
     `/v1/apis/${marker}`,
     ...(id.startsWith('PATCH') ? [target] : []),
   ];
-  const answers = await Promise.all([...paths.map((path) => admin.get(path)), api.as(user).get('/v1/auth/sessions')]);
+  const answers = await Promise.all([
+    ...paths.map((path) => admin.get(path)),
+    ...OWN_LISTS.map((path) => api.as(user).get(path)),
+  ]);
   return answers.map(({ status, body }, i) => {
     if (status !== 200) return status;
     // Of the platform and the catalogue other tests make use meanwhile.
@@ -616,7 +626,7 @@ describe('addresses', () => {
 describe('queries', () => {
   const LISTS = [
     ...['/v1/users', '/v1/users/me/credits', '/v1/resources', '/v1/tasks', '/v1/auth/sessions', '/v1/keys'],
-    ...['/v1/plans', '/v1/apis', '/v1/store'],
+    ...['/v1/plans', '/v1/apis', '/v1/store', '/v1/auth/signing-keys'],
   ];
 
   test('are tried at every list', async () => {
@@ -642,6 +652,7 @@ describe('queries', () => {
     await api.signIn(boss.username, boss.password);
     for (const value of ['one', 'two']) {
       await api.as(boss).post('/v1/resources', { value });
+      await api.as(boss).post('/v1/auth/signing-keys', { name: value });
       await api.as(boss).post('/v1/tasks', { title: value });
       await api.as(boss).post('/v1/users/me/credits', { amount: 1 });
       await api.as(boss).createKey({ name: value });

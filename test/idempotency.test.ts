@@ -80,6 +80,15 @@ const CASES: Record<string, Case> = {
       return body.data.filter((grant: { reason: string }) => grant.reason === reason).length;
     },
   },
+  'POST /v1/auth/signing-keys': {
+    as: () => mine,
+    path: () => '/v1/auth/signing-keys',
+    body: (name) => ({ name, publicKey: 'JrQLj5P/89iXES9+vFgrIy29clF9CC/oPPsw3c5D0bs=' }),
+    count: async (_path, { name }) => {
+      const { body } = await mine.get('/v1/auth/signing-keys?limit=100');
+      return body.data.filter((key: { name: string }) => key.name === name).length;
+    },
+  },
   'POST /v1/keys': {
     as: () => mine,
     path: () => '/v1/keys',

@@ -12,6 +12,10 @@ import { Authenticator } from './authenticator.js';
 import { JwksController } from './jwks.controller.js';
 import { PasswordCheck } from './password-check.js';
 import { RefreshTokens } from './refresh-tokens.js';
+import { RequestKey } from './request-key.entity.js';
+import { RequestKeysController } from './request-keys.controller.js';
+import { RequestKeysRepository } from './request-keys.repository.js';
+import { RequestKeysService } from './request-keys.service.js';
 import { Session } from './session.entity.js';
 import { SessionsRepository } from './sessions.repository.js';
 import { SignInAttemptsRepository } from './sign-in-attempts.repository.js';
@@ -28,8 +32,8 @@ import { TotpService } from './totp.service.js';
 
 /** Sign-in, sessions, and the two guards that stand before every route: who is calling, and may they. */
 @Module({
-  imports: [TypeOrmModule.forFeature([Session, SigningKey, TotpSecret, TotpRecoveryCode]), UsersModule],
-  controllers: [AuthController, TotpController, JwksController],
+  imports: [TypeOrmModule.forFeature([Session, SigningKey, RequestKey, TotpSecret, TotpRecoveryCode]), UsersModule],
+  controllers: [AuthController, RequestKeysController, TotpController, JwksController],
   providers: [
     AuthService,
     PasswordCheck,
@@ -45,6 +49,8 @@ import { TotpService } from './totp.service.js';
     SigningKeys,
     SigningKeysRepository,
     SessionsRepository,
+    RequestKeysService,
+    RequestKeysRepository,
     // In this order.
     { provide: APP_GUARD, useClass: AuthenticationGuard },
     { provide: APP_GUARD, useClass: AccessGuard },

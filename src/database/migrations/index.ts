@@ -3,6 +3,7 @@ import { QuotaEngine1763900000002 } from './0002-quota-engine.js';
 import { Store1764000000003 } from './0003-store.js';
 import { TasksAndMetrics1764200000004 } from './0004-tasks-and-metrics.js';
 import { AuditAndSignIn1764300000005 } from './0005-audit-and-sign-in.js';
+import { SignedRequests1764400000006 } from './0006-signed-requests.js';
 
 /** Every migration, oldest first. Append only: one that has landed is never changed. */
 export const migrations = [
@@ -11,4 +12,5 @@ export const migrations = [
   Store1764000000003,
   TasksAndMetrics1764200000004,
   AuditAndSignIn1764300000005,
+  SignedRequests1764400000006,
 ];

@@ -1,0 +1,59 @@
+import { Body, Controller, Delete, Get, HttpCode, Param, Post, Query } from '@nestjs/common';
+import { ApiTags } from '@nestjs/swagger';
+import { Owned } from '../common/access.js';
+import { Fails } from '../common/api-docs.js';
+import { CurrentCaller, type Caller } from '../common/caller.js';
+import { IdPipe } from '../common/id.pipe.js';
+import { Paged } from '../common/page-link.js';
+import { PageQuery, mapPage } from '../common/page.js';
+import { Idempotency, type Attempt } from '../idempotency/idempotency.js';
+import { CurrentAttempt, Idempotent } from '../idempotency/idempotent.js';
+import { CreateSigningKeyDto, NewSigningKeyResponse, SigningKeyPage, toSigningKeyResponse } from './request-key.dto.js';
+import { RequestKeysService } from './request-keys.service.js';
+
+@ApiTags('Sign-in')
+@Controller('v1/auth/signing-keys')
+export class RequestKeysController {
+  constructor(
+    private readonly keys: RequestKeysService,
+    private readonly idempotency: Idempotency,
+  ) {}
+
+  /** Register a key that one's requests are signed with (RFC 9421), or have a pair made */
+  @Post()
+  @Owned()
+  @Idempotent()
+  @Fails('forbidden', 'not_found')
+  async register(
+    @Body() dto: CreateSigningKeyDto,
+    @CurrentCaller() caller: Caller,
+    @CurrentAttempt() attempt: Attempt,
+  ): Promise<NewSigningKeyResponse> {
+    // Beside the answer, never in it: that is stored for repetitions.
+    let privateKey: string | undefined;
+    const answer = await this.idempotency.respond(attempt, async (tx) => {
+      const made = await this.keys.register(dto, caller, tx);
+      privateKey = made.privateKey;
+      return toSigningKeyResponse(made.key);
+    });
+    return privateKey === undefined ? answer : { ...answer, privateKey };
+  }
+
+  /** List one's signing keys, newest first */
+  @Get()
+  @Owned()
+  @Paged()
+  @Fails('validation_failed')
+  async list(@Query() query: PageQuery, @CurrentCaller() caller: Caller): Promise<SigningKeyPage> {
+    return mapPage(await this.keys.list(caller, query), toSigningKeyResponse);
+  }
+
+  /** Revoke one of one's signing keys: nothing that is signed with it is accepted any more */
+  @Delete(':id')
+  @Owned()
+  @HttpCode(204)
+  @Fails('not_found')
+  async revoke(@Param('id', IdPipe) id: string, @CurrentCaller() caller: Caller): Promise<void> {
+    await this.keys.revoke(id, caller);
+  }
+}

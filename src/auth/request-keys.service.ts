@@ -1,0 +1,72 @@
+import { generateKeyPair } from 'node:crypto';
+import { promisify } from 'node:util';
+import { Injectable } from '@nestjs/common';
+import { uuidv7 } from 'uuidv7';
+import type { Caller } from '../common/caller.js';
+import { Cursors, type Page, type PageQuery } from '../common/page.js';
+import { Problem } from '../common/problem.js';
+import { Database, type Transaction } from '../database/database.js';
+import { NoPublicKey, parsePublicKey } from './public-key.js';
+import type { CreateSigningKeyDto } from './request-key.dto.js';
+import type { RequestKey } from './request-key.entity.js';
+import { RequestKeysRepository } from './request-keys.repository.js';
+
+/** Of one user. */
+const MAX_KEYS = 100;
+
+/** A new key; with its private half where it was made here, which is kept nowhere. */
+export interface NewRequestKey {
+  key: RequestKey;
+  privateKey: string | undefined;
+}
+
+/** The keys that a user's requests are signed with: registered, listed and revoked by that user alone. */
+@Injectable()
+export class RequestKeysService {
+  constructor(
+    private readonly database: Database,
+    private readonly keys: RequestKeysRepository,
+    private readonly cursors: Cursors,
+  ) {}
+
+  /** @throws Problem validation_failed for what is no Ed25519 public key; forbidden where there are as many as may be */
+  async register(dto: CreateSigningKeyDto, caller: Caller, transaction?: Transaction): Promise<NewRequestKey> {
+    const { publicKey, privateKey } = dto.publicKey === undefined ? await makePair() : read(dto.publicKey);
+    const key = await this.database.within(transaction, (tx) =>
+      this.keys.insert(tx, { id: uuidv7(), ownerId: caller.userId, name: dto.name, publicKey }, MAX_KEYS),
+    );
+    if (!key) {
+      throw new Problem('forbidden', { detail: `A user has ${String(MAX_KEYS)} signing keys at most. Revoke one.` });
+    }
+    return { key, privateKey };
+  }
+
+  async list(caller: Caller, query: PageQuery): Promise<Page<RequestKey>> {
+    const list = `signing-keys/${caller.userId}`;
+    const before = query.cursor === undefined ? null : this.cursors.open(list, query.cursor);
+    const rows = await this.keys.listOwned(caller.userId, before, query.limit + 1);
+    return this.cursors.page(list, rows, query.limit, (row) => row.id);
+  }
+
+  /** From the next request on, on every node. @throws Problem not_found, for another's as for none */
+  async revoke(id: string, caller: Caller): Promise<void> {
+    if (!(await this.keys.delete(caller.userId, id))) throw new Problem('not_found');
+  }
+}
+
+async function makePair(): Promise<{ publicKey: Buffer; privateKey: string }> {
+  const pair = await promisify(generateKeyPair)('ed25519');
+  return {
+    publicKey: parsePublicKey(pair.publicKey.export({ format: 'jwk' })),
+    privateKey: pair.privateKey.export({ format: 'pem', type: 'pkcs8' }).toString(),
+  };
+}
+
+function read(given: string | object): { publicKey: Buffer; privateKey: undefined } {
+  try {
+    return { publicKey: parsePublicKey(given), privateKey: undefined };
+  } catch (error) {
+    if (error instanceof NoPublicKey) throw Problem.field('/publicKey', error.message);
+    throw error;
+  }
+}
