@@ -13,6 +13,10 @@ metrics of all of it.
 **To try it here**: run \`POST /v1/auth/login\` below; this page then signs its requests with the token it got.
 Every refusal is \`application/problem+json\` (RFC 9457) with a stable \`code\`.`;
 
+const SIGNATURE = `A signature by RFC 9421 in place of a token: \`Signature-Input\` and \`Signature\`, and \`Content-Digest\` (RFC 9530) where
+there is a body. It covers \`@method\`, \`@authority\`, \`@path\`, \`@query\` where there is one, and \`content-digest\` where there is
+a body, with the parameters \`created\`, \`nonce\` (used once), \`keyid\` (the id of a signing key) and \`alg="ed25519"\`.`;
+
 /** What the parameters of paths stand for. */
 const PATH_PARAMETERS: Record<string, { description: string; example: string }> = {
   user: { description: 'An id, a username, an e-mail, or `me`', example: 'me' },
@@ -46,6 +50,11 @@ export function openApiDocument(app: NestFastifyApplication): OpenAPIObject {
     .addTag('Metrics', 'What everyone used')
     .addTag('Health', 'For whoever watches over the server')
     .addBearerAuth({ type: 'http', scheme: 'bearer', bearerFormat: 'JWT', description: 'An access token' })
+    .addSecurity('signature', {
+      // OpenAPI has no type for it; this page cannot sign.
+      ...{ type: 'apiKey', in: 'header', name: 'Signature' },
+      description: SIGNATURE,
+    })
     .addApiKey({ type: 'apiKey', in: 'header', name: 'X-API-Key', description: 'An API key' }, 'key')
     .build();
   const document = SwaggerModule.createDocument(app, config, {

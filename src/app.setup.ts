@@ -18,6 +18,7 @@ import { serveCalls } from './apis/call.route.js';
 import { CallsService } from './apis/calls.service.js';
 import { AppModule } from './app.module.js';
 import { Authenticator } from './auth/authenticator.js';
+import { watchContentDigests } from './auth/content-digest.js';
 import type { AuthenticatedRequest } from './common/caller.js';
 import { sqlState, violatedConstraint } from './common/database-error.js';
 import { tag } from './common/etag.js';
@@ -150,6 +151,8 @@ export async function createApp(env: Env, logger: Logger): Promise<NestFastifyAp
   serveDocs(app);
   observe(server, logger, env.requestStatistics === 'on' ? recorder : undefined);
   await serveCalls(server, app.get(CallsService, { strict: false }));
+  // After /call, whose bodies are not read here.
+  watchContentDigests(server);
   await serveStore(server, {
     store: app.get(StoreService, { strict: false }),
     authentication: app.get(Authenticator, { strict: false }),

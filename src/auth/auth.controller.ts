@@ -69,6 +69,7 @@ export class AuthController {
   @Post('logout')
   @Owned()
   @HttpCode(204)
+  @Fails('forbidden')
   async logout(@CurrentCaller() caller: Caller): Promise<void> {
     await this.auth.logout(caller);
   }
@@ -91,7 +92,7 @@ export class AuthController {
     await this.auth.endSession(caller, id);
   }
 
-  /** Change one's password: every other session ends */
+  /** Change one's password: every other session ends; signing keys stay */
   @Post('password')
   @Owned()
   @HttpCode(204)

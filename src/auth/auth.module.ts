@@ -13,6 +13,8 @@ import { JwksController } from './jwks.controller.js';
 import { PasswordCheck } from './password-check.js';
 import { RefreshTokens } from './refresh-tokens.js';
 import { RequestKey } from './request-key.entity.js';
+import { RequestSignatures } from './request-signatures.js';
+import { SignaturesRepository } from './signatures.repository.js';
 import { RequestKeysController } from './request-keys.controller.js';
 import { RequestKeysRepository } from './request-keys.repository.js';
 import { RequestKeysService } from './request-keys.service.js';
@@ -49,6 +51,8 @@ import { TotpService } from './totp.service.js';
     SigningKeys,
     SigningKeysRepository,
     SessionsRepository,
+    RequestSignatures,
+    SignaturesRepository,
     RequestKeysService,
     RequestKeysRepository,
     // In this order.

@@ -83,8 +83,11 @@ export class AuthService {
     return this.signIn({ ...claims, generation: current.generation }, current.nonce);
   }
 
+  /** @throws Problem forbidden where there is no session to end */
   async logout(caller: Caller): Promise<void> {
-    await this.end(caller, caller.sessionId);
+    const { sessionId } = caller;
+    if (sessionId === null) throw new Problem('forbidden', { detail: 'A signed request has no session to end.' });
+    await this.end(caller, sessionId);
   }
 
   async listSessions(caller: Caller, query: PageQuery): Promise<Page<Session>> {

@@ -6,6 +6,7 @@ import { Coalescer, inPlace } from '../database/coalescer.js';
 import { Env } from '../config/env.js';
 import { Database, type Statement, type Transaction } from '../database/database.js';
 import type { UserStatus } from '../users/user.entity.js';
+import { needsTotp } from './admin-totp.js';
 import { Session } from './session.entity.js';
 
 /** A live session and its account, as they are now. */
@@ -43,19 +44,15 @@ export interface CheckedPassword {
   renewed: string | undefined;
 }
 
-/** @param needsTotp an expression on the account */
-const findLive = (needsTotp: string) => ({
+const findLive = (env: Env): Statement => ({
   name: 'sessions-live',
   text: `
     SELECT q.place::integer AS place, u.role, u.status, u.username_key AS "usernameKey", u.email_key AS "emailKey",
-      ${needsTotp} AS "needsTotp"
+      ${needsTotp(env)} AS "needsTotp"
     FROM unnest($1::uuid[], $2::uuid[]) WITH ORDINALITY AS q (owner_id, id, place)
     JOIN sessions s ON s.owner_id = q.owner_id AND s.id = q.id AND s.expires_at > now()
     JOIN users u ON u.id = q.owner_id`,
 });
-
-const IS_ADMIN_WITHOUT_TOTP = `(u.role = 'admin' AND NOT EXISTS (
-  SELECT FROM totp_secrets t WHERE t.owner_id = u.id AND t.enabled_at IS NOT NULL))`;
 
 /** Only if the password is still the one that was checked: a changed one ends all sessions, this one too. */
 const START = `
@@ -82,9 +79,9 @@ export class SessionsRepository {
   constructor(
     @InjectRepository(Session) private readonly sessions: Repository<Session>,
     private readonly database: Database,
-    { requireAdminTotp }: Env,
+    env: Env,
   ) {
-    this.findLiveSessions = findLive(requireAdminTotp ? IS_ADMIN_WITHOUT_TOTP : 'false');
+    this.findLiveSessions = findLive(env);
     this.live = new Coalescer((keys) => this.findAllLive(keys), {
       name: 'sessions',
       key: ({ ownerId, id }) => ownerId + id,

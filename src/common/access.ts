@@ -1,5 +1,5 @@
 import { applyDecorators, SetMetadata } from '@nestjs/common';
-import { ApiBearerAuth } from '@nestjs/swagger';
+import { ApiBearerAuth, ApiSecurity } from '@nestjs/swagger';
 import { Fails } from './api-docs.js';
 
 /** Who may call a route. Every route declares exactly one rule; one that declares none answers nobody. */
@@ -21,21 +21,27 @@ const rule = (access: AccessRule): MethodDecorator & ClassDecorator => SetMetada
 export const SIGNED_IN = [
   'unauthenticated',
   'invalid_token',
+  'invalid_signature',
   'account_disabled',
   'overloaded',
   'database_unavailable',
 ] as const;
 
+/** In the document: the credentials of which any one will do. */
+export const CREDENTIALS = [{ bearer: [] }, { signature: [] }];
+
+const Credentials = () => applyDecorators(ApiBearerAuth(), ApiSecurity('signature'));
+
 export const Public = () => rule({ kind: 'public' });
 
 export const AdminOnly = () =>
-  applyDecorators(rule({ kind: 'admin' }), ApiBearerAuth(), Fails(...SIGNED_IN, 'forbidden', 'totp_setup_required'));
+  applyDecorators(rule({ kind: 'admin' }), Credentials(), Fails(...SIGNED_IN, 'forbidden', 'totp_setup_required'));
 
 export const SelfOrAdmin = (parameter: string) =>
   applyDecorators(
     rule({ kind: 'self-or-admin', parameter }),
-    ApiBearerAuth(),
+    Credentials(),
     Fails(...SIGNED_IN, 'forbidden', 'totp_setup_required'),
   );
 
-export const Owned = () => applyDecorators(rule({ kind: 'owned' }), ApiBearerAuth(), Fails(...SIGNED_IN));
+export const Owned = () => applyDecorators(rule({ kind: 'owned' }), Credentials(), Fails(...SIGNED_IN));

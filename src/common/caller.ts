@@ -11,8 +11,8 @@ export interface Caller {
   /** Lower case, as `{user}` in a path is compared with it. */
   usernameKey: string | null;
   emailKey: string | null;
-  /** The session of the access token. */
-  sessionId: string;
+  /** The session of the access token; a signed request has none. */
+  sessionId: string | null;
   /** An administrator who is none (`role` is `user`) until two-factor sign-in is set up: REQUIRE_ADMIN_TOTP. */
   needsTotp: boolean;
   origin: Origin;
@@ -28,13 +28,21 @@ export interface Actor {
 export const SERVER: Actor = { userId: null, origin: null };
 
 /** What a credential says of itself. Whether it is good, and for what, only the database knows. */
-export type Claims = Pick<Caller, 'userId' | 'sessionId'>;
+export interface Claims {
+  /** Whose it says it is; null where that is for the database to say, as of a signature. */
+  userId: string | null;
+}
 
 /** Identifies callers. Routes outside Nest are given it; to the others the authentication guard gives the caller. */
 export interface Authentication {
-  /** Asks no database. @throws Problem unauthenticated, invalid_token */
+  /** Asks no database. @throws Problem unauthenticated, invalid_token, invalid_signature */
   claimsOf(request: FastifyRequest): Claims;
-  /** Reads session and account, for this very request. @throws Problem invalid_token, account_disabled */
+  /** Whose a credential is that is good, before a body is taken, which may yet turn out another. @throws Problem as `identify` */
+  admit(claims: Claims, request: FastifyRequest): Promise<Caller>;
+  /**
+   * Reads session or key, and account, for this very request, whose body is there: to be asked once, since a signature is
+   * used up. @throws Problem invalid_token, invalid_signature, account_disabled
+   */
   identify(claims: Claims, request: FastifyRequest): Promise<Caller>;
 }
 

@@ -113,20 +113,26 @@ function headersOf(problem: Problem): Record<string, string> {
     ...(extra.retryAfter === undefined ? {} : { 'retry-after': String(Math.max(1, Math.ceil(extra.retryAfter))) }),
     ...(extra.allow ? { allow: extra.allow.join(', ') } : {}),
     ...(status === 401 ? { 'www-authenticate': challengeOf(problem.code) } : {}),
+    ...(problem.code === 'invalid_signature' ? { 'accept-signature': WANTED_SIGNATURE } : {}),
     'cache-control': 'no-store',
   };
 }
 
-const NOT_ABOUT_TOKENS: readonly ProblemCode[] = [
-  'unauthenticated',
-  'invalid_credentials',
-  'totp_required',
-  'invalid_totp',
+/** RFC 9421, section 5.1: how a request is to be signed. The query where there is one, the digest where there is a body. */
+const WANTED_SIGNATURE =
+  'sig=("@method" "@authority" "@path" "@query" "content-digest");created;nonce;keyid;alg="ed25519"';
+
+/** What is no refusal of a bearer token. */
+const WITHOUT_TOKEN: readonly ProblemCode[] = [
+  ...(['unauthenticated', 'invalid_credentials', 'totp_required', 'invalid_totp', 'invalid_signature'] as const),
 ];
 
-/** RFC 6750, section 3: `error` only where a credential was given. */
+/**
+ * RFC 6750, section 3: `error` only where a token was given. Signatures are no authentication scheme of HTTP: RFC 9421 has
+ * a field of its own for them.
+ */
 function challengeOf(code: ProblemCode): string {
-  return NOT_ABOUT_TOKENS.includes(code)
+  return WITHOUT_TOKEN.includes(code)
     ? 'Bearer realm="quartermaster"'
     : 'Bearer realm="quartermaster", error="invalid_token"';
 }

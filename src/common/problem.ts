@@ -8,6 +8,7 @@ export const PROBLEMS = {
   unauthenticated: [401, 'Sign in first'],
   invalid_credentials: [401, 'Unknown login or wrong password'],
   invalid_token: [401, 'The token is not valid'],
+  invalid_signature: [401, 'The signature is not valid'],
   invalid_api_key: [401, 'The API key is not valid'],
   totp_required: [401, 'Send the code of your authenticator'],
   invalid_totp: [401, 'The code is wrong or was used'],

@@ -1,5 +1,5 @@
 import { getSchemaPath, type OpenAPIObject } from '@nestjs/swagger';
-import { SIGNED_IN } from '../common/access.js';
+import { CREDENTIALS, SIGNED_IN } from '../common/access.js';
 import { markOf } from '../common/api-docs.js';
 import type { ProblemCode } from '../common/problem.js';
 import { IDEMPOTENCY_KEY } from '../idempotency/idempotent.js';
@@ -55,7 +55,7 @@ function operationOf(
     operationId: `Store_${name}`,
     summary,
     tags: ['Store'],
-    security: [{ bearer: [] }],
+    security: CREDENTIALS,
     ...rest,
     ...Object.fromEntries([...SIGNED_IN, ...fails].map((code) => markOf(code))),
   };

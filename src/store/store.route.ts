@@ -72,8 +72,10 @@ export async function serveStore(
       const size = sizeOfBody(request);
       if (size <= SMALL_BYTES) next();
       else {
-        callerOf(request)
-          .then(() => {
+        authentication
+          .admit(request.claims, request)
+          .then((caller) => {
+            request.caller = caller;
             budget.hold(size, reply.raw);
           })
           .then(() => {
@@ -182,8 +184,9 @@ export async function serveStore(
     owner: string | undefined,
     read: (ownerId: string) => Promise<T>,
   ): Promise<T> {
-    if (owner !== undefined) return read(await store.ownerOf(owner, await callerOf(request)));
-    const reading = read(claimsOf(request).userId);
+    const { userId } = claimsOf(request);
+    if (owner !== undefined || userId === null) return read(await store.ownerOf(owner, await callerOf(request)));
+    const reading = read(userId);
     // Should it fail first, it is heard of below.
     reading.catch(() => undefined);
     await callerOf(request);

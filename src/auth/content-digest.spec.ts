@@ -1,0 +1,69 @@
+import { PassThrough } from 'node:stream';
+import type { FastifyRequest } from 'fastify';
+import { ContentDigest } from './content-digest.js';
+
+/** RFC 9530, appendix B: the content of its examples ends with a line feed. */
+const CONTENT = '{"hello": "world"}\n';
+const SHA256 = 'sha-256=:RK/0qy18MlBSVnWgjwz6lZEWjP/lF5HF9bvEF8FabDg=:';
+const SHA512 = 'sha-512=:YMAam51Jz/jOATT6/zvHrLVgOYTGFy1d6GJiOHTohq4yP+pgk4vf2aCsyRZOtw8MjkM7iw7yZ/WkppmM44T3qg==:';
+
+/** RFC 9421, appendix B.2: without it. */
+const OTHER = 'sha-256=:X48E9qOokqqrvdts8nOJRJN3OWDUoyWxBf7kbu9DBPE=:';
+
+/** Of nothing. */
+const EMPTY = 'sha-256=:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=:';
+
+async function fits(field: string, ...chunks: (string | Buffer)[]): Promise<boolean> {
+  const digest = new ContentDigest(field, true);
+  const raw = new PassThrough();
+  digest.watch({ raw } as unknown as FastifyRequest);
+  const ended = new Promise((resolve) => raw.on('end', resolve));
+  for (const chunk of chunks) raw.write(chunk);
+  raw.end();
+  await ended;
+  return digest.fits();
+}
+
+describe('Content-Digest', () => {
+  test('fits the examples of the RFCs, in however many parts they come', async () => {
+    for (const field of [SHA256, SHA512, `${SHA256}, ${SHA512}`, `md5=:AAAA:,${SHA256}`, `${SHA256};x=1`]) {
+      expect(await fits(field, CONTENT)).toBe(true);
+      expect(await fits(field, ...CONTENT)).toBe(true);
+      expect(await fits(field, CONTENT.trim())).toBe(false);
+      expect(await fits(field, CONTENT, ' ')).toBe(false);
+      expect(await fits(field)).toBe(false);
+    }
+    expect(await fits(OTHER, CONTENT.trim())).toBe(true);
+    expect(await fits(EMPTY)).toBe(true);
+  });
+
+  test('fits where all that are known fit, in bytes and not in what they are read as', async () => {
+    expect(await fits(`${SHA512}, ${OTHER}`, CONTENT)).toBe(false);
+    expect(await fits(`${SHA256}, sha-512=:AAAA:`, CONTENT)).toBe(false);
+    // U+FFFD is what both of these are read as.
+    const [broken, replaced] = [Buffer.from([0xff]), Buffer.from('\ufffd')];
+    const field = 'sha-256=:qBAK5qoZQNC2Y7sxzUZhQuu9vVGHExuS2TgYmHgy64k=:';
+    expect([await fits(field, broken), await fits(field, replaced)]).toEqual([true, false]);
+  });
+
+  test('of what has not come whole does not fit', () => {
+    const digest = new ContentDigest(EMPTY, true);
+    digest.watch({ raw: new PassThrough() } as unknown as FastifyRequest);
+    expect(digest.fits()).toBe(false);
+    expect(new ContentDigest(EMPTY, false).fits()).toBe(true);
+    expect(new ContentDigest(SHA256, false).fits()).toBe(false);
+  });
+
+  test.each([
+    '',
+    'x',
+    'sha-256',
+    'sha-256="AAAA"',
+    'sha-256=(:AAAA:)',
+    'sha-256=:AAAA',
+    'md5=:AAAA:',
+    'SHA-256=:AAAA:',
+  ])('is none that could be compared: %s', (field) => {
+    expect(() => new ContentDigest(field, true)).toThrow(expect.objectContaining({ name: 'BadSignature' }));
+  });
+});

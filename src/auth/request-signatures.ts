@@ -1,0 +1,210 @@
+import { createHash, verify, type KeyObject } from 'node:crypto';
+import { Injectable, type BeforeApplicationShutdown, type OnApplicationBootstrap } from '@nestjs/common';
+import type { FastifyRequest } from 'fastify';
+import { RequestOrigin, isId, isRepeated, type Caller, type Claims } from '../common/caller.js';
+import { Problem } from '../common/problem.js';
+import { Sweeper } from '../database/sweeper.js';
+import { rightsOf } from './admin-totp.js';
+import { contentDigestOf, hasBody, isBodiless, type ContentDigest } from './content-digest.js';
+import { keyObjectOf } from './public-key.js';
+import { BadSignature, hasQuery, readSignature, type SignatureInput, type SignedMessage } from './signature-base.js';
+import { MAX_AGE_SECONDS, SignaturesRepository, type LiveKey } from './signatures.repository.js';
+
+/** What a signature says of itself, as far as it can be told without the key. */
+export interface SignatureClaims extends Claims {
+  userId: null;
+  keyId: string;
+  nonce: string;
+  created: number;
+  expires: number | null;
+  base: Buffer;
+  signature: Buffer;
+  digest: ContentDigest | undefined;
+  /** Whether the signature was found to fit, and its nonce was taken for this request. */
+  isAdmitted: boolean;
+}
+
+/** Characters. */
+const MAX_NONCE = 256;
+
+/** Public keys that are kept parsed; so many at most. */
+const REMEMBERED = 10_000;
+
+const SWEEP_MS = 60_000;
+
+/** Fields of which two lines leave open what was meant. */
+const ONCE = ['signature-input', 'signature', 'content-digest', 'host'];
+
+/** The same for an id that nobody has: who has keys here is nobody's business. */
+const UNFITTING = 'No key of this keyid fits the signature and what it covers.';
+
+/** Signed requests (RFC 9421): who sent them, and that nobody else did, changed them, or sends them again. */
+@Injectable()
+export class RequestSignatures implements OnApplicationBootstrap, BeforeApplicationShutdown {
+  /** Parsed keys by id. A key of an id never changes, so nothing here can go stale; whether it is revoked is asked each time. */
+  private readonly parsed = new Map<string, KeyObject>();
+  private readonly sweeper: Sweeper;
+
+  constructor(private readonly signatures: SignaturesRepository) {
+    this.sweeper = new Sweeper(SWEEP_MS, () => signatures.deleteOld());
+  }
+
+  /**
+   * Reads a signature, and refuses what need not be looked up: one that covers too little, or lacks a parameter.
+   * @throws Problem invalid_signature
+   */
+  read(request: FastifyRequest): SignatureClaims {
+    return refusing(() => {
+      const { headers } = request;
+      const [input, signature] = [headers['signature-input'], headers.signature];
+      if (typeof input !== 'string' || typeof signature !== 'string') {
+        throw new BadSignature('Send Signature-Input and Signature.');
+      }
+      if (ONCE.some((name) => isRepeated(request, name))) throw new BadSignature('A header is there twice.');
+      if (isBodiless(request) && hasBody(request)) throw new BadSignature('Send no body: none is read here.');
+      const message = messageOf(request);
+      const read = readSignature(message, input, signature, (keyId) => typeof keyId === 'string' && isId(keyId));
+      requireCovered(read.components, [
+        ...['@method', '@authority', '@path'],
+        ...(hasQuery(message) ? ['@query'] : []),
+        ...(hasBody(request) ? ['content-digest'] : []),
+      ]);
+      return {
+        userId: null,
+        ...readParameters(read),
+        ...{ base: read.base, signature: read.signature, digest: contentDigestOf(request), isAdmitted: false },
+      };
+    });
+  }
+
+  /**
+   * That the signature fits, is timely and new, and its key and account are good; its nonce is used up, durably, when
+   * this resolves. Of the body nothing is said yet.
+   * @throws Problem invalid_signature, account_disabled
+   */
+  async admit(claims: SignatureClaims, request: FastifyRequest): Promise<Caller> {
+    await this.requireFit(claims);
+    return toCaller(await this.use(claims), request);
+  }
+
+  /**
+   * Who sent a request, to be asked once its body is there: all of it is as it was signed.
+   * @throws Problem invalid_signature, account_disabled
+   */
+  async identify(claims: SignatureClaims, request: FastifyRequest): Promise<Caller> {
+    if (!claims.isAdmitted) await this.requireFit(claims);
+    // Before the nonce is taken, wherever that was not done already: a body that was exchanged leaves it to its owner.
+    if (claims.digest && !claims.digest.fits()) throw invalid('Content-Digest does not fit the body.');
+    const live = claims.isAdmitted ? requireLive(await this.signatures.findLive(claims.keyId)) : await this.use(claims);
+    return toCaller(live, request);
+  }
+
+  onApplicationBootstrap(): void {
+    this.sweeper.start(true);
+  }
+
+  beforeApplicationShutdown(): Promise<void> {
+    return this.sweeper.stop();
+  }
+
+  /** Takes the nonce of a signature that fits. */
+  private async use(claims: SignatureClaims): Promise<LiveKey> {
+    const { keyId, created, expires } = claims;
+    const nonceHash = createHash('sha256').update(claims.nonce).digest();
+    const verdict = await this.signatures.use({ keyId, nonceHash, created, expires });
+    const live = requireLive(verdict);
+    if (!live.isTimely) throw invalid(`"created" is not within ${String(MAX_AGE_SECONDS)} seconds of now.`);
+    if (live.isExpired) throw invalid('The signature has expired.');
+    if (!live.isTaken) throw invalid('The nonce was used before.');
+    claims.isAdmitted = true;
+    return live;
+  }
+
+  /** Not in the thread pool: it takes a tenth of a millisecond, and there it would stand behind the hashes of passwords. */
+  private async requireFit({ keyId, base, signature }: SignatureClaims): Promise<void> {
+    const key = await this.keyOf(keyId);
+    if (!key || !verify(null, base, key, signature)) throw invalid(UNFITTING);
+  }
+
+  private async keyOf(keyId: string): Promise<KeyObject | undefined> {
+    const known = this.parsed.get(keyId);
+    if (known) return known;
+    const live = await this.signatures.findLive(keyId);
+    if (!live) return undefined;
+    if (this.parsed.size >= REMEMBERED) {
+      // Maps keep the order of insertion: the oldest goes.
+      const [oldest] = this.parsed.keys();
+      if (oldest !== undefined) this.parsed.delete(oldest);
+    }
+    const key = keyObjectOf(live.publicKey);
+    this.parsed.set(keyId, key);
+    return key;
+  }
+}
+
+/** Whether a request is meant to be signed. */
+export function isSigned({ headers }: FastifyRequest): boolean {
+  return headers['signature-input'] !== undefined || headers.signature !== undefined;
+}
+
+/** Host and scheme are the client's own as far as TRUST_PROXY says (X-Forwarded-Host, X-Forwarded-Proto). */
+function messageOf(request: FastifyRequest): SignedMessage {
+  const { method = '', url = '', rawHeaders } = request.raw;
+  return { method, target: url, scheme: request.protocol, authority: request.host, rawHeaders };
+}
+
+function requireCovered(covered: readonly string[], needed: readonly string[]): void {
+  const isWhole = covered.includes('@target-uri');
+  const missing = needed.find(
+    (name) => !covered.includes(name) && !(isWhole && ['@authority', '@path', '@query'].includes(name)),
+  );
+  if (missing !== undefined) throw new BadSignature(`The signature must cover "${missing}".`);
+}
+
+function readParameters({
+  parameters,
+}: SignatureInput): Pick<SignatureClaims, 'keyId' | 'nonce' | 'created' | 'expires'> {
+  const [alg, keyId, nonce] = ['alg', 'keyid', 'nonce'].map((name) => parameters.get(name));
+  const [created, expires] = ['created', 'expires'].map((name) => parameters.get(name));
+  if (alg !== 'ed25519') throw new BadSignature('The parameter "alg" must be "ed25519".');
+  if (!isWhole(created)) throw new BadSignature('The parameter "created" must be a time in seconds.');
+  if (expires !== undefined && !isWhole(expires)) {
+    throw new BadSignature('The parameter "expires" must be a time in seconds.');
+  }
+  if (typeof nonce !== 'string' || nonce === '' || nonce.length > MAX_NONCE) {
+    throw new BadSignature(`The parameter "nonce" must be a string of 1 to ${String(MAX_NONCE)} characters.`);
+  }
+  if (typeof keyId !== 'string' || !isId(keyId)) {
+    throw new BadSignature('The parameter "keyid" must be the id of a signing key.');
+  }
+  return { keyId: keyId.toLowerCase(), nonce, created, expires: expires ?? null };
+}
+
+function isWhole(value: unknown): value is number {
+  return typeof value === 'number' && Number.isSafeInteger(value);
+}
+
+/** @throws Problem invalid_signature for a key that was revoked meanwhile; account_disabled */
+function requireLive<Live extends LiveKey>(live: Live | null): Live {
+  if (!live) throw invalid(UNFITTING);
+  if (live.status === 'disabled') throw new Problem('account_disabled');
+  return live;
+}
+
+function toCaller(live: LiveKey, request: FastifyRequest): Caller {
+  const { ownerId: userId, usernameKey, emailKey } = live;
+  return { userId, sessionId: null, ...rightsOf(live), usernameKey, emailKey, origin: new RequestOrigin(request) };
+}
+
+function refusing<T>(work: () => T): T {
+  try {
+    return work();
+  } catch (error) {
+    if (error instanceof BadSignature) throw invalid(error.message);
+    throw error;
+  }
+}
+
+function invalid(detail: string): Problem {
+  return new Problem('invalid_signature', { detail });
+}

@@ -1,0 +1,144 @@
+import { createHash, generateKeyPairSync, randomUUID, sign, type KeyObject } from 'node:crypto';
+import { request } from 'node:http';
+import type { Answer, Api } from './api.js';
+
+/** A registered key with its private half. */
+export interface SigningKey {
+  id: string;
+  privateKey: KeyObject;
+}
+
+/** A request as it is signed, and, unless it is tampered with, sent. */
+export interface Signed {
+  method: string;
+  /** Of the request line. */
+  target: string;
+  authority: string;
+  /** Besides those of the signature. */
+  headers: Record<string, string>;
+  body: string | Buffer | undefined;
+}
+
+/** What a signature says otherwise than a good one does. */
+export interface Otherwise {
+  /** In place of the usual ones. */
+  components?: string[];
+  /** Parameters as they are written; undefined leaves one out. */
+  parameters?: Record<string, string | undefined>;
+  /** Content-Digest; undefined leaves it out. */
+  digest?: string | undefined;
+  scheme?: string;
+}
+
+/** Registers a new key for whoever this is. */
+export async function registerKey(api: Api): Promise<SigningKey> {
+  const { publicKey, privateKey } = generateKeyPairSync('ed25519');
+  const pem = publicKey.export({ format: 'pem', type: 'spki' });
+  const { status, text, body } = await api.post('/v1/auth/signing-keys', { name: 'a key', publicKey: pem });
+  if (status !== 201) throw new Error(`Registering a key answered ${String(status)}: ${text}`);
+  return { id: body.id, privateKey };
+}
+
+export function digestOf(body: string | Buffer, algorithm: 256 | 512 = 256): string {
+  return `sha-${algorithm}=:${createHash(`sha${algorithm}`).update(body).digest('base64')}:`;
+}
+
+/** Seconds since 1970. */
+export function now(): number {
+  return Math.floor(Date.now() / 1000);
+}
+
+/** The headers of a signature, RFC 9421: written apart from the server, that one misunderstanding not be shared. */
+export function signatureOf(key: SigningKey, signed: Signed, otherwise: Otherwise = {}): Record<string, string> {
+  const { method, target, authority, headers, body } = signed;
+  const mark = target.indexOf('?');
+  const [path, query] = mark === -1 ? [target, ''] : [target.slice(0, mark), target.slice(mark)];
+  const hasBody = body !== undefined && body.length > 0;
+  const digest = 'digest' in otherwise ? otherwise.digest : hasBody ? digestOf(body) : undefined;
+  const values: Record<string, string | undefined> = {
+    ...headers,
+    ...(digest === undefined ? {} : { 'content-digest': digest }),
+    ...{ '@method': method, '@authority': authority, '@path': path, '@query': query === '' ? '?' : query },
+    ...{ '@scheme': otherwise.scheme ?? 'http', '@request-target': target },
+    '@target-uri': `${otherwise.scheme ?? 'http'}://${authority}${target}`,
+  };
+  const usual = ['@method', '@authority', '@path', ...(query === '' ? [] : ['@query'])];
+  const components = otherwise.components ?? [...usual, ...(digest === undefined ? [] : ['content-digest'])];
+  const parameters: Record<string, string | undefined> = {
+    ...{ created: String(now()), nonce: `"${randomUUID()}"`, keyid: `"${key.id}"`, alg: '"ed25519"' },
+    ...otherwise.parameters,
+  };
+  const written = Object.entries(parameters).flatMap(([name, value]) =>
+    value === undefined ? [] : [`;${name}=${value}`],
+  );
+  const input = `(${components.map((name) => `"${name}"`).join(' ')})${written.join('')}`;
+  const lines = components.map((name) => `"${name}": ${values[name] ?? ''}`);
+  const base = [...lines, `"@signature-params": ${input}`].join('\n');
+  return {
+    ...(digest === undefined ? {} : { 'content-digest': digest }),
+    'signature-input': `sig=${input}`,
+    signature: `sig=:${sign(null, Buffer.from(base, 'latin1'), key.privateKey).toString('base64')}:`,
+  };
+}
+
+/** What `send` sends, header lines as they are: several of one name go as several. */
+export interface Sent {
+  method: string;
+  target: string;
+  headers: (readonly [string, string])[];
+  body?: string | Buffer | undefined;
+}
+
+/** Sends a request exactly as it is written. */
+export function send(url: string, { method, target, headers, body }: Sent): Promise<Answer> {
+  return new Promise((resolve, reject) => {
+    const { hostname, port } = new URL(url);
+    const sent = request({ hostname, port, method, path: target, agent: false, headers: headers.flat() as never });
+    sent.on('error', reject);
+    sent.on('response', (response) => {
+      let text = '';
+      response.setEncoding('utf8');
+      response.on('error', reject);
+      response.on('data', (chunk: string) => (text += chunk));
+      response.on('end', () => {
+        const received = new Headers();
+        for (const [name, value] of Object.entries(response.headers)) received.set(name, String(value));
+        const isJson = (received.get('content-type') ?? '').includes('json') && text !== '';
+        resolve({ status: response.statusCode ?? 0, headers: received, body: isJson ? JSON.parse(text) : text, text });
+      });
+    });
+    sent.end(body);
+  });
+}
+
+/** Signs and sends requests of one user to one server. */
+export class Signer {
+  constructor(
+    readonly url: string,
+    readonly key: SigningKey,
+  ) {}
+
+  at(url: string): Signer {
+    return new Signer(url, this.key);
+  }
+
+  /** A request that is to be signed; bytes are sent as they are, all else as JSON. */
+  request(method: string, target: string, body?: unknown, headers: Record<string, string> = {}): Signed {
+    const text = body === undefined || Buffer.isBuffer(body) ? body : JSON.stringify(body);
+    const type = text === undefined || Buffer.isBuffer(text) ? {} : { 'content-type': 'application/json' };
+    return { method, target, authority: new URL(this.url).host, headers: { ...type, ...headers }, body: text };
+  }
+
+  /** The request with its signature, ready to be sent, once or more. */
+  sign(signed: Signed, otherwise?: Otherwise): Sent & { headers: [string, string][] } {
+    const { method, target, authority, headers, body } = signed;
+    const hasLength = body !== undefined || !['GET', 'HEAD', 'DELETE'].includes(method);
+    const length = hasLength ? { 'content-length': String(Buffer.byteLength(body ?? '')) } : {};
+    const all = { host: authority, ...headers, ...length, ...signatureOf(this.key, signed, otherwise) };
+    return { method, target, headers: Object.entries(all), body };
+  }
+
+  send(method: string, target: string, body?: unknown, otherwise?: Otherwise & { headers?: Record<string, string> }) {
+    return send(this.url, this.sign(this.request(method, target, body, otherwise?.headers), otherwise));
+  }
+}
