@@ -5,6 +5,7 @@ import { AuditEntry } from './src/audit/audit-entry.entity.js';
 import { AuditSeal } from './src/audit/audit-seal.entity.js';
 import { RequestKey } from './src/auth/request-key.entity.js';
 import { RequestNonce } from './src/auth/request-nonce.entity.js';
+import { RecoveryRequest } from './src/auth/recovery-request.entity.js';
 import { Session } from './src/auth/session.entity.js';
 import { SigningKey } from './src/auth/signing-key.entity.js';
 import { TotpRecoveryCode } from './src/auth/totp-recovery-code.entity.js';
@@ -15,6 +16,7 @@ import { dataSourceOptions } from './src/database/options.js';
 import { IdempotencyKey } from './src/idempotency/idempotency-key.entity.js';
 import { ApiKeySecret } from './src/keys/api-key-secret.entity.js';
 import { ApiKey } from './src/keys/api-key.entity.js';
+import { OutboxMail } from './src/mail/outbox-mail.entity.js';
 import { RequestCount } from './src/metrics/request-count.entity.js';
 import { PlanLimit } from './src/plans/plan-limit.entity.js';
 import { PlatformQuota } from './src/quota/platform-quota.entity.js';
@@ -27,6 +29,7 @@ import { CreditGrant } from './src/tasks/credit-grant.entity.js';
 import { Task } from './src/tasks/task.entity.js';
 import { PlatformSettings } from './src/platform/platform-settings.entity.js';
 import { Plan } from './src/platform/plan.entity.js';
+import { AccountToken } from './src/users/account-token.entity.js';
 import { User } from './src/users/user.entity.js';
 
 async function databaseUrl(env: Env): Promise<string> {
@@ -66,5 +69,8 @@ export default new DataSource({
     AuditSeal,
     TotpSecret,
     TotpRecoveryCode,
+    AccountToken,
+    RecoveryRequest,
+    OutboxMail,
   ],
 });

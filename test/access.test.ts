@@ -14,6 +14,7 @@ import {
   type Operation,
 } from './support/api.js';
 import { codeOf, enableTotp, prepareTotp } from './support/totp.js';
+import { confirmationToken } from './support/confirmation-token.js';
 
 const api = sharedApi();
 
@@ -51,6 +52,9 @@ interface Call {
   /** A body that is accepted. */
   body?: (owner: Owner) => unknown;
 }
+
+const resetToken = async (id: string): Promise<string> =>
+  (await (await api.admin()).post(`/v1/users/${id}/reset-link`)).body.token;
 
 const named = (): object => ({ slug: uniqueName(), name: 'x' });
 
@@ -116,6 +120,24 @@ const CALLS: Record<string, Call> = {
     rule: 'object',
     path: ({ signingKeyId }) => `/v1/auth/signing-keys/${signingKeyId}`,
   },
+  'POST /v1/auth/recovery': { rule: 'public', body: ({ username }) => ({ login: username }) },
+  'POST /v1/auth/recovery/confirm': {
+    rule: 'public',
+    body: async ({ id }) => ({ token: await resetToken(id), newPassword: 'Unguessable-8' }),
+  },
+  'POST /v1/auth/email-confirmation': {
+    rule: 'own',
+    path: async (owner) => {
+      await api.as(owner).patch('/v1/users/me', { email: `${owner.username}@example.com` });
+      return '/v1/auth/email-confirmation';
+    },
+  },
+  'POST /v1/auth/email-confirmation/confirm': {
+    rule: 'public',
+    body: async ({ id }) => ({ token: await confirmationToken(id) }),
+  },
+  'GET /v1/users/{user}/security': { rule: 'account', path: ({ username }) => `/v1/users/${username}/security` },
+  'POST /v1/users/{user}/reset-link': { rule: 'admin', path: ({ id }) => `/v1/users/${id}/reset-link` },
   'GET /.well-known/jwks.json': { rule: 'public' },
   'POST /v1/users': { rule: 'admin', body: REGISTRATION },
   'GET /v1/users': { rule: 'admin' },
@@ -205,8 +227,8 @@ const CALLS: Record<string, Call> = {
   'GET /readyz': { rule: 'public' },
 };
 
-/** What is served besides the documented operations, to anyone, on purpose: Swagger UI with its files, the document. */
-const OUTSIDE_THE_DOCUMENT = /^\/(docs(\/.*)?|openapi\.json)$/;
+/** What is served besides the documented operations, to anyone, on purpose: Swagger UI with its files, the document, and where links in e-mails lead. */
+const OUTSIDE_THE_DOCUMENT = /^\/(docs(\/.*)?|openapi\.json|recovery|email-confirmation)$/;
 
 const PROTECTED = Object.keys(CALLS).filter((id) => !['public', 'key'].includes(CALLS[id]!.rule));
 
@@ -238,7 +260,7 @@ function bystanders(): Promise<{ owner: Owner; stranger: Owner }> {
 async function call(as: Api, id: string, owner: Owner): Promise<Answer> {
   const [method = '', documented = ''] = id.split(' ');
   const { path, body } = CALLS[id]!;
-  return as.send(method, path ? await path(owner) : documented, body?.(owner));
+  return as.send(method, path ? await path(owner) : documented, await body?.(owner));
 }
 
 /** That nobody else has touched what is the owner's. */
@@ -305,12 +327,17 @@ describe('the routes', () => {
     expect(others).toEqual([]);
   });
 
-  test.each(['/docs', '/docs/', '/docs/swagger-ui-bundle.js', '/docs/swagger-ui-init.js', '/openapi.json'])(
-    'outside of the document answer anyone: %s',
-    async (path) => {
-      expect((await api.get(path)).status).toBe(200);
-    },
-  );
+  test.each([
+    '/docs',
+    '/docs/',
+    '/docs/swagger-ui-bundle.js',
+    '/docs/swagger-ui-init.js',
+    '/openapi.json',
+    '/recovery',
+    '/email-confirmation',
+  ])('outside of the document answer anyone: %s', async (path) => {
+    expect((await api.get(path)).status).toBe(200);
+  });
 });
 
 describe('nobody', () => {

@@ -12,6 +12,7 @@ import {
   type BodyProperty,
 } from './support/api.js';
 import { enableTotp, prepareTotp } from './support/totp.js';
+import { confirmationToken } from './support/confirmation-token.js';
 
 const api = sharedApi();
 
@@ -83,6 +84,18 @@ const TARGETS: Record<string, Target> = {
     body: ({ password }) => ({ password, code: '123456' }),
   },
   'POST /v1/auth/signing-keys': { as: 'user', body: () => ({ name: 'x', publicKey: PUBLIC_KEY }) },
+  'POST /v1/auth/recovery': { as: 'nobody', body: ({ username }) => ({ login: username }) },
+  'POST /v1/auth/recovery/confirm': {
+    as: 'nobody',
+    body: async ({ id }) => ({
+      token: (await admin.post(`/v1/users/${id}/reset-link`)).body.token,
+      newPassword: 'Unguessable-8',
+    }),
+  },
+  'POST /v1/auth/email-confirmation/confirm': {
+    as: 'nobody',
+    body: async ({ id }) => ({ token: await confirmationToken(id) }),
+  },
   'POST /v1/users': {
     as: 'admin',
     body: (_user, marker) => ({ username: marker, email: `${marker}@example.com`, password: PASSWORD }),
@@ -168,6 +181,8 @@ const COMPARED: Record<string, [number, string]> = {
   'POST /v1/auth/totp/recovery-codes password': [401, 'invalid_credentials'],
   'POST /v1/auth/totp/recovery-codes code': [401, 'invalid_totp'],
   'POST /v1/auth/refresh refreshToken': [401, 'invalid_token'],
+  'POST /v1/auth/recovery/confirm token': [401, 'invalid_token'],
+  'POST /v1/auth/email-confirmation/confirm token': [401, 'invalid_token'],
   'POST /v1/verify key': [200, 'invalid_api_key'],
   'POST /v1/verify api': [404, 'not_found'],
 };
@@ -503,6 +518,8 @@ describe('addresses', () => {
   test.each(NO_IDS)('with users that are none are 404 to administrators: %s', async (name) => {
     expectProblem(await admin.get(`/v1/users/${name}`), 404, 'not_found');
     expectProblem(await admin.get(`/v1/users/${name}/quotas`), 404, 'not_found');
+    expectProblem(await admin.get(`/v1/users/${name}/security`), 404, 'not_found');
+    expectProblem(await admin.post(`/v1/users/${name}/reset-link`), 404, 'not_found');
     expectProblem(await admin.get(`/v1/users/${name}/credits`), 404, 'not_found');
     expectProblem(await admin.post(`/v1/users/${name}/credits`, { amount: 1 }), 404, 'not_found');
     expectProblem(await admin.get(`/v1/metrics/users/${name}`), 404, 'not_found');

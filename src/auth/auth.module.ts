@@ -1,16 +1,23 @@
 import { Module } from '@nestjs/common';
 import { APP_GUARD } from '@nestjs/core';
 import { TypeOrmModule } from '@nestjs/typeorm';
+import { MailModule } from '../mail/mail.module.js';
 import { UsersModule } from '../users/users.module.js';
 import { AccessRules } from './access-rules.js';
 import { AccessTokens } from './access-tokens.js';
 import { AccessGuard } from './access.guard.js';
+import { AccountSecurityController } from './account-security.controller.js';
 import { AuthController } from './auth.controller.js';
 import { AuthService } from './auth.service.js';
 import { AuthenticationGuard } from './authentication.guard.js';
 import { Authenticator } from './authenticator.js';
 import { JwksController } from './jwks.controller.js';
 import { PasswordCheck } from './password-check.js';
+import { RecoveryRequest } from './recovery-request.entity.js';
+import { RecoveryRequestsRepository } from './recovery-requests.repository.js';
+import { RecoveryController } from './recovery.controller.js';
+import { RecoveryRequests } from './recovery-requests.js';
+import { RecoveryService } from './recovery.service.js';
 import { RefreshTokens } from './refresh-tokens.js';
 import { RequestKey } from './request-key.entity.js';
 import { RequestSignatures } from './request-signatures.js';
@@ -34,8 +41,19 @@ import { TotpService } from './totp.service.js';
 
 /** Sign-in, sessions, and the two guards that stand before every route: who is calling, and may they. */
 @Module({
-  imports: [TypeOrmModule.forFeature([Session, SigningKey, RequestKey, TotpSecret, TotpRecoveryCode]), UsersModule],
-  controllers: [AuthController, RequestKeysController, TotpController, JwksController],
+  imports: [
+    TypeOrmModule.forFeature([Session, SigningKey, RequestKey, RecoveryRequest, TotpSecret, TotpRecoveryCode]),
+    UsersModule,
+    MailModule,
+  ],
+  controllers: [
+    AuthController,
+    RecoveryController,
+    AccountSecurityController,
+    RequestKeysController,
+    TotpController,
+    JwksController,
+  ],
   providers: [
     AuthService,
     PasswordCheck,
@@ -55,6 +73,9 @@ import { TotpService } from './totp.service.js';
     SignaturesRepository,
     RequestKeysService,
     RequestKeysRepository,
+    RecoveryService,
+    RecoveryRequests,
+    RecoveryRequestsRepository,
     // In this order.
     { provide: APP_GUARD, useClass: AuthenticationGuard },
     { provide: APP_GUARD, useClass: AccessGuard },

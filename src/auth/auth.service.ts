@@ -8,6 +8,7 @@ import { Cursors, type Page, type PageQuery } from '../common/page.js';
 import { Problem } from '../common/problem.js';
 import { Env } from '../config/env.js';
 import { Database, type Transaction } from '../database/database.js';
+import { Notices } from '../users/notices.js';
 import { Passwords } from '../users/passwords.js';
 import { UsersRepository, type Credentials, type UserRow } from '../users/users.repository.js';
 import { UsersService } from '../users/users.service.js';
@@ -46,6 +47,7 @@ export class AuthService {
     private readonly throttle: SignInThrottle,
     private readonly totp: TotpService,
     private readonly audit: AuditLog,
+    private readonly notices: Notices,
   ) {}
 
   async register(dto: RegisterDto, origin: Origin, tx?: Transaction): Promise<UserRow> {
@@ -113,6 +115,7 @@ export class AuthService {
         throw new Problem('invalid_credentials');
       }
       const endedSessions = { to: await this.accounts.endSessions(tx, caller.userId, caller.sessionId) };
+      await this.notices.passwordChanged(tx, caller.userId);
       await this.audit.record(tx, caller, 'password.change', caller.userId, { password: {}, endedSessions });
     });
   }

@@ -28,6 +28,7 @@ export const PROBLEMS = {
   slug_taken: [409, 'The slug is taken'],
   totp_enabled: [409, 'Two-factor sign-in is on already'],
   last_admin: [409, 'The last administrator stays'],
+  nothing_to_confirm: [409, 'There is no e-mail to confirm'],
   credits_overprovisioned: [409, 'More credits than the platform has objects'],
   idempotency_in_progress: [409, 'A request with this Idempotency-Key is still running'],
   version_mismatch: [412, 'The version does not match'],

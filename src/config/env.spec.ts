@@ -26,6 +26,9 @@ const DEFAULTS = {
   passwordPolicy: 'classes',
   sessionDays: 30,
   issuer: 'quartermaster',
+  publicUrl: 'http://127.0.0.1:3000',
+  smtpUrl: undefined,
+  mailFrom: 'Quartermaster <no-reply@localhost>',
   corsOrigins: [],
   trustProxy: false,
   usageRetentionDays: 400,
@@ -71,6 +74,9 @@ describe('the configuration', () => {
       PASSWORD_POLICY: 'length',
       SESSION_DAYS: '7',
       ISSUER: 'https://id.example.com',
+      PUBLIC_URL: 'https://qm.example.com/',
+      SMTP_URL: 'smtps://me:secret@mail.example.com:465',
+      MAIL_FROM: 'Ada & Co <ada@example.com>',
       CORS_ORIGINS: 'https://a.example, https://b.example,',
       TRUST_PROXY: '10.0.0.0/8, ::1',
       USAGE_RETENTION_DAYS: '30',
@@ -97,6 +103,9 @@ describe('the configuration', () => {
       passwordPolicy: 'length',
       sessionDays: 7,
       issuer: 'https://id.example.com',
+      publicUrl: 'https://qm.example.com',
+      smtpUrl: 'smtps://me:secret@mail.example.com:465',
+      mailFrom: 'Ada & Co <ada@example.com>',
       corsOrigins: ['https://a.example', 'https://b.example'],
       trustProxy: '10.0.0.0/8, ::1',
       usageRetentionDays: 30,
@@ -109,6 +118,23 @@ describe('the configuration', () => {
       logLevel: 'debug',
     });
   });
+
+  test.each([
+    [{ HOST: '0.0.0.0', PORT: '80' }, 'http://localhost', 'localhost'],
+    [{ HOST: '::' }, 'http://localhost:3000', 'localhost'],
+    [{ HOST: '::1' }, 'http://[::1]:3000', 'localhost'],
+    [{ HOST: 'qm.internal' }, 'http://qm.internal:3000', 'qm.internal'],
+    [{ HOST: '0.0.0.0', PUBLIC_URL: 'https://QM.example.com' }, 'https://qm.example.com', 'qm.example.com'],
+  ])('of %j has links to %s and mails of %s', (source, publicUrl, domain) => {
+    expect(new Env(source)).toMatchObject({ publicUrl, mailFrom: `Quartermaster <no-reply@${domain}>` });
+  });
+
+  test.each(['ada@example.com', 'Ada <ada@mail>', '<ada@example.com>', 'Ädä, (x) <ada@[192.0.2.1]>'])(
+    'takes a sender: %s',
+    (sender) => {
+      expect(new Env({ MAIL_FROM: sender }).mailFrom).toBe(sender);
+    },
+  );
 
   test('knows as many workers as cores', () => {
     expect(new Env({ WORKERS: 'auto' }).workers).toBe(availableParallelism());
@@ -142,6 +168,22 @@ describe('the configuration', () => {
     ['PASSWORD_POLICY', 'none'],
     ['SESSION_DAYS', '0'],
     ['SESSION_DAYS', '3651'],
+    ['PUBLIC_URL', 'example.com'],
+    ['PUBLIC_URL', 'ftp://example.com'],
+    ['PUBLIC_URL', 'https://example.com/path'],
+    ['PUBLIC_URL', 'https://example.com/?x'],
+    ['PUBLIC_URL', 'https://me@example.com'],
+    ['SMTP_URL', 'mail.example.com'],
+    ['SMTP_URL', 'http://mail.example.com'],
+    ['SMTP_URL', 'smtp://'],
+    ['SMTP_URL', 'smtp://mail.example.com/path'],
+    ['SMTP_URL', 'smtp://mail.example.com?secure=1'],
+    ['SMTP_URL', 'smtp://me:100%@mail.example.com'],
+    ['MAIL_FROM', 'nobody'],
+    ['MAIL_FROM', 'Ada ada@example.com'],
+    ['MAIL_FROM', 'Ada <ada@example.com>, Eve <eve@example.com>'],
+    ['MAIL_FROM', 'Ada\r\nBcc: x <ada@example.com>'],
+    ['MAIL_FROM', 'Ada <ada@example.com\r\nBcc: eve@example.com>'],
     ['TRUST_PROXY', 'nonsense'],
     ['TRUST_PROXY', 'true'],
     ['TRUST_PROXY', '10.0.0.0/33'],
@@ -179,6 +221,8 @@ describe('the configuration', () => {
     ['DATABASE_URL', 'mysql://me:hunter2@db/x'],
     ['SECRET_KEY', 'hunter2 is too short'],
     ['METRICS_TOKEN', 'hunter2'],
+    ['SMTP_URL', 'smtp://me:hunter2@'],
+    ['SMTP_URL', 'http://me:hunter2@mail.example.com'],
   ])('does not repeat the secret of a refused %s', (name, value) => {
     expect(refusal({ [name]: value })).not.toContain('hunter2');
   });

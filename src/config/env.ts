@@ -10,6 +10,9 @@ export class ConfigError extends Error {
 /** Whether the proxy so many hops away is trusted. */
 type TrustHops = (address: string, hop: number) => boolean;
 
+/** `address`, or `Name <address>`. */
+const SENDER = /^(?:[^<>"@\p{C}]*<[^\s<>@,;:"\p{C}]+@[^\s<>@,;:"\p{C}]+>|[^\s<>@,;:"\p{C}]+@[^\s<>@,;:"\p{C}]+)$/u;
+
 type Source = Readonly<Record<string, string | undefined>>;
 
 /**
@@ -51,6 +54,12 @@ export class Env {
   readonly sessionDays: number;
   /** ISSUER: `iss` of the access tokens. */
   readonly issuer: string;
+  /** PUBLIC_URL: origin under which users reach the server: links in e-mails begin with it. */
+  readonly publicUrl: string;
+  /** SMTP_URL: the mail server, smtp:// or smtps://, with user:password where it wants them. Unset: no e-mail is sent. */
+  readonly smtpUrl: string | undefined;
+  /** MAIL_FROM: sender of the e-mails, an address or `Name <address>`. */
+  readonly mailFrom: string;
   /** CORS_ORIGINS: origins that browsers may call from, separated by commas; `*` for any. Unset: none. */
   readonly corsOrigins: readonly string[];
   /** TRUST_PROXY: whose X-Forwarded-For counts: addresses or networks separated by commas, or a number of hops. Unset: nobody's. */
@@ -92,6 +101,9 @@ export class Env {
     this.requireAdminTotp = read.choice('REQUIRE_ADMIN_TOTP', ['off', 'on']) === 'on';
     this.sessionDays = read.integer('SESSION_DAYS', 30, 1, 3_650);
     this.issuer = read.text('ISSUER', 'quartermaster');
+    this.publicUrl = read.origin('PUBLIC_URL', localOrigin(this.host, this.port));
+    this.smtpUrl = read.smtp('SMTP_URL');
+    this.mailFrom = read.sender('MAIL_FROM', `Quartermaster <no-reply@${mailDomain(this.publicUrl)}>`);
     this.corsOrigins = Object.freeze(read.origins('CORS_ORIGINS'));
     this.trustProxy = read.proxies('TRUST_PROXY');
     this.usageRetentionDays = read.integer('USAGE_RETENTION_DAYS', 400, 1, 36_500);
@@ -151,6 +163,36 @@ class Reader {
     return origins;
   }
 
+  origin(name: string, fallback: string): string {
+    const value = this.text(name, fallback);
+    const url = URL.canParse(value) ? new URL(value) : undefined;
+    if (!url || !/^https?:$/.test(url.protocol) || url.href !== `${url.origin}/`) {
+      throw this.bad(name, value, 'an origin like https://example.com');
+    }
+    return url.origin;
+  }
+
+  smtp(name: string): string | undefined {
+    const value = this.optional(name);
+    const url = value !== undefined && URL.canParse(value) ? new URL(value) : undefined;
+    const isGood = url && /^smtps?:$/.test(url.protocol) && url.hostname !== '' && /^\/?$/.test(url.pathname);
+    // The value may hold a password: it is not repeated.
+    if (value !== undefined && (!isGood || url.search !== '' || url.hash !== '' || !isDecodable(url))) {
+      throw new ConfigError(
+        `${name} must be smtp://host:port or smtps://host:port, with user:password@ before the host.`,
+      );
+    }
+    return value;
+  }
+
+  sender(name: string, fallback: string): string {
+    const value = this.text(name, fallback);
+    if (!SENDER.test(value)) {
+      throw this.bad(name, value, 'an address, or Name <address>');
+    }
+    return value;
+  }
+
   list(name: string): string[] {
     return (this.optional(name) ?? '').split(',').flatMap((item) => (item.trim() === '' ? [] : [item.trim()]));
   }
@@ -194,5 +236,28 @@ class Reader {
 
   private bad(name: string, value: string, allowed: string): ConfigError {
     return new ConfigError(`${name} is ${JSON.stringify(value.slice(0, 80))}; it may be ${allowed}.`);
+  }
+}
+
+/** Under which a server that listens there can be reached from its own machine. */
+function localOrigin(host: string, port: number): string {
+  const name = host === '0.0.0.0' || host === '::' ? 'localhost' : isIP(host) === 6 ? `[${host}]` : host;
+  const origin = `http://${name}:${port}`;
+  // What is no host is for listening to find out.
+  return URL.canParse(origin) ? origin : `http://localhost:${port}`;
+}
+
+function mailDomain(publicUrl: string): string {
+  const { hostname } = new URL(publicUrl);
+  return isIP(hostname) === 0 && !hostname.startsWith('[') ? hostname : 'localhost';
+}
+
+/** Whether user and password, which are percent-encoded, can be read. */
+function isDecodable({ username, password }: URL): boolean {
+  try {
+    decodeURIComponent(username + password);
+    return true;
+  } catch {
+    return false;
   }
 }

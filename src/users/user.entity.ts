@@ -28,6 +28,10 @@ export class User {
   @Column({ type: 'text', name: 'email_key', nullable: true, collation: 'C' })
   emailKey!: string | null;
 
+  /** When its holder proved to read it; a trigger forgets it when the e-mail changes. */
+  @Column({ type: 'timestamptz', name: 'email_confirmed_at', precision: 3, nullable: true })
+  emailConfirmedAt!: Date | null;
+
   @Column({ type: 'text', name: 'first_name', nullable: true })
   firstName!: string | null;
 

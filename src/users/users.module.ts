@@ -1,7 +1,11 @@
 import { Module } from '@nestjs/common';
 import { TypeOrmModule } from '@nestjs/typeorm';
+import { MailModule } from '../mail/mail.module.js';
 import { PlatformModule } from '../platform/platform.module.js';
+import { AccountToken } from './account-token.entity.js';
+import { AccountTokensRepository } from './account-tokens.repository.js';
 import { FirstAdmin } from './first-admin.js';
+import { Notices } from './notices.js';
 import { Passwords } from './passwords.js';
 import { Plan } from '../platform/plan.entity.js';
 import { User } from './user.entity.js';
@@ -11,9 +15,9 @@ import { UsersService } from './users.service.js';
 
 /** Accounts. */
 @Module({
-  imports: [TypeOrmModule.forFeature([User, Plan]), PlatformModule],
+  imports: [TypeOrmModule.forFeature([User, Plan, AccountToken]), PlatformModule, MailModule],
   controllers: [UsersController],
-  providers: [UsersRepository, UsersService, Passwords, FirstAdmin],
-  exports: [UsersRepository, UsersService, Passwords],
+  providers: [UsersRepository, UsersService, Passwords, FirstAdmin, AccountTokensRepository, Notices],
+  exports: [UsersRepository, UsersService, Passwords, AccountTokensRepository, Notices],
 })
 export class UsersModule {}

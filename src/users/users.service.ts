@@ -9,6 +9,7 @@ import { Database, type Transaction } from '../database/database.js';
 import { CreditBound } from '../platform/credit-bound.js';
 import { PlatformRepository, type SettingsRow } from '../platform/platform.repository.js';
 import { PlatformService } from '../platform/platform.service.js';
+import { Notices } from './notices.js';
 import { Passwords } from './passwords.js';
 import type { AccountDto, CreateUserDto, ListUsersQuery, UpdateUserDto } from './user.dto.js';
 import { UsersRepository, type UserChanges, type UserRow } from './users.repository.js';
@@ -31,6 +32,7 @@ export class UsersService {
     private readonly settings: PlatformRepository,
     private readonly credits: CreditBound,
     private readonly audit: AuditLog,
+    private readonly notices: Notices,
   ) {}
 
   /**
@@ -98,6 +100,7 @@ export class UsersService {
         refuseLastAdmin(await this.users.lockActiveAdmins(tx), id);
       }
       const before = required(await this.users.lock(tx, id));
+      const addressee = await this.notices.beforeUpdate(tx, id);
       if (Object.keys(dto).length > 0) await this.users.update(tx, id, changes);
       if (credits !== undefined) await this.users.setCredits(tx, id, credits);
       const secret: Changes = {};
@@ -106,6 +109,7 @@ export class UsersService {
         secret.endedSessions = { to: await this.users.endSessions(tx, id, caller.sessionId) };
       }
       const after = required(await this.users.lock(tx, id));
+      await this.notices.updated(tx, addressee, after, password !== undefined);
       const changed = { ...changesOf(before, after, FIELDS), ...secret };
       await this.audit.recordIfChanged(tx, caller, 'user.update', id, changed);
       return after;
@@ -145,6 +149,7 @@ export class UsersService {
         await this.users.insert(tx, { ...account, plan, id, passwordHash });
         if (credits !== undefined) await this.users.setCredits(tx, id, credits);
         const user = required(await this.users.lock(tx, id));
+        if (isRegistration) await this.notices.registered(tx, user);
         // Whoever registers is from then on that user.
         const by = { ...actor, userId: actor.userId ?? id };
         await this.audit.record(tx, by, 'user.create', id, changesOf(null, user, FIELDS));

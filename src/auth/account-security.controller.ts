@@ -1,0 +1,31 @@
+import { Controller, Get, Param, Post } from '@nestjs/common';
+import { ApiTags } from '@nestjs/swagger';
+import { AdminOnly, SelfOrAdmin } from '../common/access.js';
+import { Fails } from '../common/api-docs.js';
+import { CurrentCaller, type Caller } from '../common/caller.js';
+import { AccountSecurityResponse, ResetLinkResponse } from './recovery.dto.js';
+import { RecoveryService } from './recovery.service.js';
+
+@ApiTags('Users')
+@Controller('v1/users')
+export class AccountSecurityController {
+  constructor(private readonly recovery: RecoveryService) {}
+
+  /** Read what secures an account */
+  @Get(':user/security')
+  @SelfOrAdmin('user')
+  @Fails('not_found')
+  async get(@Param('user') user: string, @CurrentCaller() caller: Caller): Promise<AccountSecurityResponse> {
+    const at = await this.recovery.emailConfirmedAt(user, caller);
+    return { emailConfirmedAt: at?.toISOString() ?? null };
+  }
+
+  /** Make a link that sets a new password, to hand over; the one before is void */
+  @Post(':user/reset-link')
+  @AdminOnly()
+  @Fails('not_found')
+  async makeResetLink(@Param('user') user: string, @CurrentCaller() caller: Caller): Promise<ResetLinkResponse> {
+    const { url, token, expiresAt } = await this.recovery.makeLink(user, caller);
+    return { url, token, expiresAt: expiresAt.toISOString() };
+  }
+}

@@ -1,0 +1,67 @@
+import { IsString, Length, MaxLength } from 'class-validator';
+import { IsStorable } from '../common/text.js';
+
+export class AskRecoveryDto {
+  /**
+   * A username or an e-mail
+   * @example ada
+   */
+  @IsString()
+  @Length(1, 254)
+  @IsStorable()
+  login!: string;
+}
+
+export class RecoverDto {
+  /**
+   * Of the link
+   * @example qmt_AZ2lYs0S…
+   */
+  @IsString()
+  @MaxLength(1024)
+  token!: string;
+
+  /**
+   * Under the same rules as at registration
+   * @example Difference-1822
+   */
+  @IsString()
+  newPassword!: string;
+}
+
+export class ConfirmEmailDto {
+  /**
+   * Of the link
+   * @example qmt_AZ2lYs0S…
+   */
+  @IsString()
+  @MaxLength(1024)
+  token!: string;
+}
+
+/** A link that sets a password, for an administrator to hand over. */
+export class ResetLinkResponse {
+  /**
+   * Opened in a browser it asks for the new password
+   * @example https://qm.example.com/recovery#token=qmt_AZ2lYs0S…
+   */
+  url!: string;
+
+  /**
+   * For `POST /v1/auth/recovery/confirm`; good once
+   * @example qmt_AZ2lYs0S…
+   */
+  token!: string;
+
+  /** @example 2026-11-21T08:30:00.000Z */
+  expiresAt!: string;
+}
+
+/** What secures an account. */
+export class AccountSecurityResponse {
+  /**
+   * Null: the e-mail is not confirmed, or there is none
+   * @example 2026-11-21T08:00:00.000Z
+   */
+  emailConfirmedAt!: string | null;
+}

@@ -1,0 +1,104 @@
+import { Injectable } from '@nestjs/common';
+import type { Caller } from '../common/caller.js';
+import { Problem } from '../common/problem.js';
+import { Env } from '../config/env.js';
+import { Database } from '../database/database.js';
+import { resetLink } from '../mail/mails.js';
+import type { TokenKind } from '../users/account-token.entity.js';
+import { AccountTokensRepository, type NewToken, type TokenRule } from '../users/account-tokens.repository.js';
+import { readToken, type TokenClaims } from '../users/account-tokens.js';
+import { Notices } from '../users/notices.js';
+import { Passwords } from '../users/passwords.js';
+import { UsersRepository } from '../users/users.repository.js';
+import { UsersService } from '../users/users.service.js';
+import { RecoveryRequests } from './recovery-requests.js';
+
+/** Of an administrator's link: as many as are asked for. */
+const LINK: TokenRule = { lifetime: 1_800, pause: 0, perHour: 2 ** 31 - 1 };
+
+/** The tokens that set a password. */
+const RESETTING: TokenKind[] = ['reset', 'link'];
+
+/** Ways back into an account, and the proof that its e-mail is its holder's. */
+@Injectable()
+export class RecoveryService {
+  constructor(
+    private readonly env: Env,
+    private readonly database: Database,
+    private readonly users: UsersService,
+    private readonly accounts: UsersRepository,
+    private readonly passwords: Passwords,
+    private readonly tokens: AccountTokensRepository,
+    private readonly notices: Notices,
+    private readonly requests: RecoveryRequests,
+  ) {}
+
+  /** Takes a request to recover an account, whether there is such a one or not: nothing tells the two apart. */
+  async ask(login: string): Promise<void> {
+    await this.requests.add(login);
+  }
+
+  /**
+   * Sets a password with a token, and ends all sessions. The token is judged first: whoever has none learns nothing of
+   * the policy and costs no hash; and a password that breaks the policy leaves it good.
+   * @throws Problem invalid_token; account_disabled, which leaves it good too; validation_failed; overloaded
+   */
+  async recover(token: string, newPassword: string): Promise<void> {
+    const claims = read(token);
+    const known = await this.tokens.find(claims, RESETTING);
+    if (!known) throw new Problem('invalid_token');
+    if (known.status === 'disabled') throw new Problem('account_disabled');
+    const passwordHash = await this.passwords.hashNew(newPassword, '/newPassword');
+    const id = claims.ownerId;
+    await this.database.transaction(async (tx) => {
+      const account = await this.accounts.lock(tx, id);
+      const kind = account && (await this.tokens.use(tx, claims, RESETTING));
+      if (!kind) throw new Problem('invalid_token');
+      if (account.status === 'disabled') throw new Problem('account_disabled');
+      await this.accounts.update(tx, id, { passwordHash });
+      // It came by e-mail, to the address that the account has: tokens of an earlier one are void.
+      if (kind === 'reset') await this.tokens.confirmEmail(tx, id);
+      await this.accounts.endSessions(tx, id, null);
+      await this.notices.passwordChanged(tx, id);
+    });
+  }
+
+  /** @throws Problem not_found */
+  async makeLink(reference: string, caller: Caller): Promise<NewToken & { url: string }> {
+    const id = await this.users.idOf(reference, caller);
+    const made = await this.database.transaction(async (tx) => {
+      if (!(await this.tokens.lockAccount(tx, id))) throw new Problem('not_found');
+      return this.tokens.renew(tx, id, 'link', LINK);
+    });
+    if (!made) throw new Error('A link has no bound');
+    return { ...made, url: resetLink(this.env.publicUrl, made.token) };
+  }
+
+  /** @throws Problem nothing_to_confirm, too_many_attempts */
+  async askConfirmation(caller: Caller): Promise<void> {
+    await this.database.transaction((tx) => this.notices.confirmationAsked(tx, caller.userId));
+  }
+
+  /** @throws Problem invalid_token */
+  async confirmEmail(token: string): Promise<void> {
+    const claims = read(token);
+    await this.database.transaction(async (tx) => {
+      const account = await this.tokens.lockAccount(tx, claims.ownerId);
+      if (!account || !(await this.tokens.use(tx, claims, ['confirm']))) throw new Problem('invalid_token');
+      await this.tokens.confirmEmail(tx, claims.ownerId);
+    });
+  }
+
+  /** @throws Problem not_found */
+  async emailConfirmedAt(reference: string, caller: Caller): Promise<Date | null> {
+    const at = await this.tokens.findEmailConfirmedAt(await this.users.idOf(reference, caller));
+    if (at === undefined) throw new Problem('not_found');
+    return at;
+  }
+}
+
+function read(token: string): TokenClaims {
+  const claims = readToken(token);
+  if (!claims) throw new Problem('invalid_token');
+  return claims;
+}

@@ -1,0 +1,40 @@
+import { createHash } from 'node:crypto';
+import { makeToken, readToken } from './account-tokens.js';
+
+const OWNER = '019aa5d2-7c1e-7b1a-9d54-3f0f5a1f2b3c';
+
+describe('a token of an account', () => {
+  test('names its account, and is kept as a hash', () => {
+    const { token, hash } = makeToken(OWNER);
+    expect(token).toMatch(/^qmt_[\w-]{64}$/);
+    expect(hash).toEqual(createHash('sha256').update(token).digest());
+    expect(readToken(token)).toEqual({ ownerId: OWNER, hash });
+  });
+
+  test('is another each time, in 32 bytes', () => {
+    const [one, other] = [makeToken(OWNER), makeToken(OWNER)].map(({ token }) =>
+      Buffer.from(token.slice(4), 'base64url').subarray(16),
+    );
+    expect(one).toHaveLength(32);
+    expect(one).not.toEqual(other);
+  });
+
+  test('has one spelling', () => {
+    const { token } = makeToken(OWNER);
+    const spellings = [
+      token.slice(0, -1),
+      `${token}A`,
+      `${token}=`,
+      `${token} `,
+      ` ${token}`,
+      token.slice(4),
+      token.replace('qmt_', 'qmr_'),
+      token.replace('qmt_', 'QMT_'),
+      `${token.slice(0, 20)} ${token.slice(20)}`,
+      '',
+      'qmt_',
+      '\ud800',
+    ];
+    expect(spellings.map(readToken)).toEqual(spellings.map(() => undefined));
+  });
+});
