@@ -19,6 +19,7 @@ import { CallsService } from './apis/calls.service.js';
 import { AppModule } from './app.module.js';
 import { Authenticator } from './auth/authenticator.js';
 import { watchContentDigests } from './auth/content-digest.js';
+import { serveRecoveryPages } from './auth/recovery.pages.js';
 import type { AuthenticatedRequest } from './common/caller.js';
 import { sqlState, violatedConstraint } from './common/database-error.js';
 import { tag } from './common/etag.js';
@@ -149,6 +150,7 @@ export async function createApp(env: Env, logger: Logger): Promise<NestFastifyAp
   }
   protect(server);
   serveDocs(app);
+  serveRecoveryPages(server, env);
   observe(server, logger, env.requestStatistics === 'on' ? recorder : undefined);
   await serveCalls(server, app.get(CallsService, { strict: false }));
   // After /call, whose bodies are not read here.
