@@ -1,5 +1,5 @@
 import { createHash, createPrivateKey, generateKeyPairSync, randomUUID } from 'node:crypto';
-import { Api, expectProblem, uniqueName, type Account, type Answer } from './support/api.js';
+import { Api, expectProblem, listOperations, uniqueName, type Account, type Answer } from './support/api.js';
 import { Fleet } from './support/fleet.js';
 import { TestServer } from './support/server.js';
 import { Signer, digestOf, now, registerKey, send, signatureOf, type Otherwise, type Sent } from './support/signer.js';
@@ -159,6 +159,25 @@ describe('a signed request', () => {
     const sessions = await signer.send('GET', '/v1/auth/sessions');
     expect(sessions.body.data).toMatchObject([{ current: false }]);
     expectProblem(await signer.send('GET', '/v1/users'), 403, 'forbidden');
+  });
+
+  test('is a credential wherever a token is one, and the document says so', async () => {
+    const { signer: admin } = await newSigner({ role: 'admin' });
+    const takes = (security: object[], scheme: string): boolean => security.some((each) => scheme in each);
+    const operations = (await listOperations(api)).filter(({ path }) => !path.startsWith('/call/'));
+    const signed = operations.filter(({ declared }) => takes(declared.security ?? [], 'signature'));
+    expect(signed).toEqual(operations.filter(({ declared }) => takes(declared.security ?? [], 'bearer')));
+    expect(signed.length).toBeGreaterThan(40);
+    for (const { id, method, path, declared } of signed) {
+      const target = path.replaceAll(/\{\w+\}/g, '019aa5d2-7c1e-7b1a-9d54-3f0f5a1f2b3c');
+      // No body that any route takes.
+      const sent = admin.request(method, target, declared.requestBody && { of: 'no use' });
+      expect({ id, status: (await send(api.url, admin.sign(sent))).status }).not.toMatchObject({ status: 401 });
+      expect({ id, code: (await send(api.url, admin.sign(sent, { components: [] }))).body.code }).toEqual({
+        id,
+        code: 'invalid_signature',
+      });
+    }
   });
 
   test('acts on the store, whose bodies are bytes', async () => {

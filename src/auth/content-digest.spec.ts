@@ -50,7 +50,8 @@ describe('Content-Digest', () => {
     const digest = new ContentDigest(EMPTY, true);
     digest.watch({ raw: new PassThrough() } as unknown as FastifyRequest);
     expect(digest.fits()).toBe(false);
-    expect(new ContentDigest(EMPTY, false).fits()).toBe(true);
+    const none = new ContentDigest(EMPTY, false);
+    expect([none.fits(), none.fits()]).toEqual([true, true]);
     expect(new ContentDigest(SHA256, false).fits()).toBe(false);
   });
 

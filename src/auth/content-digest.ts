@@ -14,6 +14,8 @@ const known = new WeakMap<FastifyRequest, ContentDigest>();
 export class ContentDigest {
   private readonly parts: { expected: Buffer; hash: Hash }[] = [];
   private isWhole: boolean;
+  /** A hash gives its digest once. */
+  private verdict: boolean | undefined;
 
   /** @throws BadSignature where it holds no digest that can be compared */
   constructor(field: string, hasBody: boolean) {
@@ -39,9 +41,10 @@ export class ContentDigest {
     });
   }
 
-  /** Whether the body has come whole and every digest is its. To be called once. */
+  /** Whether the body has come whole and every digest is its. */
   fits(): boolean {
-    return this.isWhole && this.parts.every(({ expected, hash }) => isEqual(expected, hash.digest()));
+    if (!this.isWhole) return false;
+    return (this.verdict ??= this.parts.every(({ expected, hash }) => isEqual(expected, hash.digest())));
   }
 }
 

@@ -32,9 +32,6 @@ const ABSOLUTE = /^([a-z][a-z0-9+.-]*):\/\/([^/?#]*)(.*)$/is;
 
 const DEFAULT_PORTS: Record<string, string> = { http: ':80', https: ':443' };
 
-/** A field name as component identifiers write it (RFC 9421, section 2.1; RFC 9110, section 5.1). */
-const FIELD_NAME = /^[a-z0-9!#$%&'*+\-.^_`|~]+$/;
-
 /**
  * The members of a structured field that is a dictionary (RFC 9651); null where it is none. Of repeated keys the last
  * counts, as the RFC has it.
@@ -90,8 +87,12 @@ function componentsOf([items]: InnerList): string[] {
 
 /** RFC 9421, section 2.5. In the bytes that came: Node gives each byte of a header or target as one character. */
 function makeBase(message: SignedMessage, input: InnerList, components: readonly string[]): Buffer {
-  const derived = deriveAll(message);
-  const lines = components.map((name) => `"${name}": ${derived.get(name) ?? fieldOf(message, name)}`);
+  const [derived, fields] = [deriveAll(message), readFields(message)];
+  const lines = components.map((name) => {
+    const value = derived.get(name) ?? fields.get(name);
+    if (value === undefined) throw new BadSignature('Something is covered that the request does not have.');
+    return `"${name}": ${value}`;
+  });
   return Buffer.from([...lines, `"@signature-params": ${serializeInnerList(input)}`].join('\n'), 'latin1');
 }
 
@@ -140,18 +141,25 @@ function normalizeAuthority(scheme: string, authority: string): string {
   return port !== undefined && name.endsWith(port) ? name.slice(0, -port.length) : name;
 }
 
-/** RFC 9421, section 2.1: the lines of a field in their order, without white space around them. */
-function fieldOf({ rawHeaders }: SignedMessage, name: string): string {
-  if (!FIELD_NAME.test(name)) throw new BadSignature('A component is covered that is not known here.');
-  const values: string[] = [];
+/**
+ * RFC 9421, section 2.1: the lines of each field in their order, without white space around them. Read once: with a look
+ * through all of them for each that is covered, a head of 16 KiB would take a tenth of a second.
+ */
+function readFields({ rawHeaders }: SignedMessage): Map<string, string> {
+  const fields = new Map<string, string>();
   for (let i = 0; i + 1 < rawHeaders.length; i += 2) {
-    if (rawHeaders[i]?.toLowerCase() === name) values.push(trim(rawHeaders[i + 1] ?? ''));
+    const [name, value] = [(rawHeaders[i] ?? '').toLowerCase(), trim(rawHeaders[i + 1] ?? '')];
+    const before = fields.get(name);
+    fields.set(name, before === undefined ? value : `${before}, ${value}`);
   }
-  if (values.length === 0) throw new BadSignature('A header is covered that the request does not have.');
-  return values.join(', ');
+  return fields;
 }
 
 /** Blanks and tabs only: to `trim`, U+00A0 is white space too, and there it is a byte of the value. */
 function trim(value: string): string {
-  return value.replace(/^[ \t]+/, '').replace(/[ \t]+$/, '');
+  const isBlank = (at: number): boolean => value[at] === ' ' || value[at] === '\t';
+  let [start, end] = [0, value.length];
+  while (start < end && isBlank(start)) start++;
+  while (end > start && isBlank(end - 1)) end--;
+  return value.slice(start, end);
 }
