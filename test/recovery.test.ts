@@ -193,6 +193,7 @@ describe('a forgotten password', () => {
     const disabled = await createPerson();
     const withoutEmail = await api.createUser();
     expect((await admin.patch(`/v1/users/${disabled.id}`, { status: 'disabled' })).status).toBe(200);
+    await settled();
     const before = mailbox.received.length;
     const logins = [
       ...[person.username, person.email, disabled.username, disabled.email, withoutEmail.username],
@@ -540,6 +541,7 @@ describe('an e-mail', () => {
     'goes to nobody else, whatever an address looks like: %s',
     async (name) => {
       const email = `${name}@${uniqueName()}.example.com`;
+      await settled();
       const before = mailbox.received.length;
       // Either it is no address, or it is that one.
       expect([201, 400]).toContain((await admin.post('/v1/users', { email, password: PASSWORD })).status);
@@ -559,6 +561,7 @@ describe('an e-mail', () => {
 
   test('is sent once, by whichever process comes first', async () => {
     const people = await Promise.all(Array.from({ length: 10 }, () => createPerson()));
+    await settled();
     const before = mailbox.received.length;
     await Promise.all(people.flatMap(({ username, email }) => [ask(username), ask(email)]));
     await Promise.all(people.map(({ email }) => mailbox.next(email, RESET)));

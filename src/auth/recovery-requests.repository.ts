@@ -17,13 +17,12 @@ export class RecoveryRequestsRepository {
     await this.database.query(INSERT, [loginHash, login]);
   }
 
-  /** Takes some for the rest of the transaction, but those that another node is at. They are gone when it commits. */
-  async take(tx: Transaction, limit: number): Promise<Buffer[]> {
-    const rows = await tx.query<{ login: Buffer }>(
-      `DELETE FROM recovery_requests WHERE login_hash IN (SELECT login_hash FROM recovery_requests LIMIT $1 FOR UPDATE SKIP LOCKED)
+  /** Takes one that no other node is at; it is gone when the transaction commits. */
+  async take(tx: Transaction): Promise<Buffer | undefined> {
+    const [row] = await tx.query<{ login: Buffer }>(
+      `DELETE FROM recovery_requests WHERE login_hash = (SELECT login_hash FROM recovery_requests LIMIT 1 FOR UPDATE SKIP LOCKED)
        RETURNING login`,
-      [limit],
     );
-    return rows.map((row) => row.login);
+    return row?.login;
   }
 }

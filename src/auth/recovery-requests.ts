@@ -10,7 +10,6 @@ import { AccountTokensRepository, type TokenRule } from '../users/account-tokens
 import { RecoveryRequestsRepository } from './recovery-requests.repository.js';
 
 const SWEEP_MS = 1_000;
-const BATCH = 20;
 
 /** OWASP Forgot Password Cheat Sheet: short, single use, and no means to flood a mailbox. */
 const RESET: TokenRule = { lifetime: 1_800, pause: 60, perHour: 5 };
@@ -50,15 +49,13 @@ export class RecoveryRequests implements OnApplicationBootstrap, BeforeApplicati
     return this.sweeper.stop();
   }
 
-  /** @returns whether there may be more */
+  /** One a transaction: several accounts would be locked in whatever order. @returns whether there may be more */
   private async serve(): Promise<boolean> {
     return this.database.transaction(async (tx) => {
-      const taken = await this.requests.take(tx, BATCH);
-      for (const sealed of taken) {
-        const login = this.open(sealed);
-        if (login !== undefined) await this.sendReset(tx, login);
-      }
-      return taken.length === BATCH;
+      const sealed = await this.requests.take(tx);
+      const login = sealed && this.open(sealed);
+      if (login !== undefined) await this.sendReset(tx, login);
+      return sealed !== undefined;
     });
   }
 

@@ -34,6 +34,8 @@ function headersOf(html: string): Record<string, string> {
       `script-src ${hashOf('script')}`,
       `style-src ${hashOf('style')}`,
       `connect-src 'self'`,
+      // The empty icon, without which browsers ask for one.
+      `img-src data:`,
       `base-uri 'none'`,
       // Were the script not to run, no form may put a password into an address.
       `form-action 'none'`,
@@ -57,9 +59,8 @@ const STYLE = `
   button { width: 100%; margin-top: .75rem; padding: .7rem; font: inherit; font-weight: 600; color: #fff; background: #1d4f91; border: 0; border-radius: .3rem; cursor: pointer; }
   button:disabled { opacity: .6; cursor: default; }
   :focus-visible { outline: 3px solid #e8871e; outline-offset: 2px; }
-  [role=alert]:not(:empty), [role=status]:not(:empty) { padding: .6rem .8rem; border-left: .3rem solid; }
-  [role=alert] { border-color: #c22; }
-  [role=status] { border-color: #2a7d2a; }
+  [role=alert]:not(:empty), [role=status]:not(:empty) { margin-top: 1rem; padding: .6rem .8rem; border-left: .3rem solid #c22; }
+  [role=status]:not(:empty) { border-left-color: #2a7d2a; }
   ul { margin: 0; padding-left: 1.2rem; }
 `;
 
@@ -101,6 +102,7 @@ const recovery = (rules: string): string => `<form id="ask" hidden>
 <label class="check"><input id="show" type="checkbox"> Show the password</label>
 <button>Set the password</button>
 <p class="hint">All sessions of the account end.</p>
+<p class="hint" id="another" hidden><a href="/recovery">Ask for another link</a></p>
 </form>`;
 
 const CONFIRMATION = `<form id="confirm" hidden>
@@ -153,6 +155,8 @@ const SHARED_SCRIPT = `
           return;
         }
         const problem = await answer.json();
+        const another = find('another');
+        if (another) another.hidden = problem.code !== 'invalid_token';
         const faults = (problem.errors || []).map(({ pointer, detail }) => (pointer === '/newPassword' ? 'The password ' : '') + detail + '.');
         say('alert', faults.length > 0 ? faults : [SENTENCES[problem.code] || 'That did not work. Try again in a moment.']);
       } catch {
