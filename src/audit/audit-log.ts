@@ -10,7 +10,9 @@ import type { Changes } from './changes.js';
 /** What can be done to what, as `GET /v1/audit?action=` names it. */
 export type Action =
   | `user.${'create' | 'update' | 'delete'}`
-  | `password.${'change' | 'reset' | 'rehash'}`
+  | `password.${'change' | 'reset' | 'link'}`
+  | 'email.confirm'
+  | `signing_key.${'create' | 'delete'}`
   | `session.${'create' | 'refresh' | 'end' | 'revoke'}`
   | `totp.${'prepare' | 'enable' | 'disable' | 'renew' | 'use'}`
   | `quota.${'set' | 'unset'}`

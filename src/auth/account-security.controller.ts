@@ -3,21 +3,29 @@ import { ApiTags } from '@nestjs/swagger';
 import { AdminOnly, SelfOrAdmin } from '../common/access.js';
 import { Fails } from '../common/api-docs.js';
 import { CurrentCaller, type Caller } from '../common/caller.js';
+import { AccountSecurityService } from './account-security.service.js';
 import { AccountSecurityResponse, ResetLinkResponse } from './recovery.dto.js';
 import { RecoveryService } from './recovery.service.js';
 
 @ApiTags('Users')
 @Controller('v1/users')
 export class AccountSecurityController {
-  constructor(private readonly recovery: RecoveryService) {}
+  constructor(
+    private readonly accounts: AccountSecurityService,
+    private readonly recovery: RecoveryService,
+  ) {}
 
   /** Read what secures an account */
   @Get(':user/security')
   @SelfOrAdmin('user')
   @Fails('not_found')
   async get(@Param('user') user: string, @CurrentCaller() caller: Caller): Promise<AccountSecurityResponse> {
-    const at = await this.recovery.emailConfirmedAt(user, caller);
-    return { emailConfirmedAt: at?.toISOString() ?? null };
+    const { emailConfirmedAt, totpEnabledAt, ...counts } = await this.accounts.get(user, caller);
+    return {
+      emailConfirmedAt: emailConfirmedAt?.toISOString() ?? null,
+      totpEnabledAt: totpEnabledAt?.toISOString() ?? null,
+      ...counts,
+    };
   }
 
   /** Make a link that sets a new password, to hand over; the one before is void */

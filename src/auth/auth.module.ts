@@ -7,6 +7,8 @@ import { AccessRules } from './access-rules.js';
 import { AccessTokens } from './access-tokens.js';
 import { AccessGuard } from './access.guard.js';
 import { AccountSecurityController } from './account-security.controller.js';
+import { AccountSecurityRepository } from './account-security.repository.js';
+import { AccountSecurityService } from './account-security.service.js';
 import { AuthController } from './auth.controller.js';
 import { AuthService } from './auth.service.js';
 import { AuthenticationGuard } from './authentication.guard.js';
@@ -74,6 +76,8 @@ import { TotpService } from './totp.service.js';
     RequestKeysService,
     RequestKeysRepository,
     RecoveryService,
+    AccountSecurityService,
+    AccountSecurityRepository,
     RecoveryRequests,
     RecoveryRequestsRepository,
     // In this order.

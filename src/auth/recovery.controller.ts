@@ -2,7 +2,7 @@ import { Body, Controller, HttpCode, Post } from '@nestjs/common';
 import { ApiTags } from '@nestjs/swagger';
 import { Owned, Public } from '../common/access.js';
 import { Fails } from '../common/api-docs.js';
-import { CurrentCaller, type Caller } from '../common/caller.js';
+import { CurrentCaller, CurrentOrigin, type Caller, type Origin } from '../common/caller.js';
 import { AskRecoveryDto, ConfirmEmailDto, RecoverDto } from './recovery.dto.js';
 import { RecoveryService } from './recovery.service.js';
 
@@ -15,9 +15,9 @@ export class RecoveryController {
   @Post('recovery')
   @Public()
   @HttpCode(202)
-  @Fails('database_unavailable')
-  async ask(@Body() dto: AskRecoveryDto): Promise<void> {
-    await this.recovery.ask(dto.login);
+  @Fails('too_many_attempts', 'database_unavailable')
+  async ask(@Body() dto: AskRecoveryDto, @CurrentOrigin() origin: Origin): Promise<void> {
+    await this.recovery.ask(dto.login, origin);
   }
 
   /** Set a new password with the token of such a link: it is good once, and all sessions end */
@@ -25,8 +25,8 @@ export class RecoveryController {
   @Public()
   @HttpCode(204)
   @Fails('invalid_token', 'account_disabled', 'overloaded', 'database_unavailable')
-  async recover(@Body() dto: RecoverDto): Promise<void> {
-    await this.recovery.recover(dto.token, dto.newPassword);
+  async recover(@Body() dto: RecoverDto, @CurrentOrigin() origin: Origin): Promise<void> {
+    await this.recovery.recover(dto.token, dto.newPassword, origin);
   }
 
   /** Ask for another e-mail that confirms one's address */
@@ -43,7 +43,7 @@ export class RecoveryController {
   @Public()
   @HttpCode(204)
   @Fails('invalid_token', 'database_unavailable')
-  async confirmEmail(@Body() dto: ConfirmEmailDto): Promise<void> {
-    await this.recovery.confirmEmail(dto.token);
+  async confirmEmail(@Body() dto: ConfirmEmailDto, @CurrentOrigin() origin: Origin): Promise<void> {
+    await this.recovery.confirmEmail(dto.token, origin);
   }
 }

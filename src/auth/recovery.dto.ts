@@ -1,3 +1,4 @@
+import { ApiProperty } from '@nestjs/swagger';
 import { IsString, Length, MaxLength } from 'class-validator';
 import { IsStorable } from '../common/text.js';
 
@@ -64,4 +65,31 @@ export class AccountSecurityResponse {
    * @example 2026-11-21T08:00:00.000Z
    */
   emailConfirmedAt!: string | null;
+
+  /**
+   * Null: two-factor sign-in is off
+   * @example 2026-11-21T08:00:00.000Z
+   */
+  totpEnabledAt!: string | null;
+
+  /**
+   * Recovery codes that were not used
+   * @example 10
+   */
+  @ApiProperty({ type: 'integer' })
+  recoveryCodesLeft!: number;
+
+  /**
+   * Sign-ins that have not ended
+   * @example 2
+   */
+  @ApiProperty({ type: 'integer' })
+  sessions!: number;
+
+  /**
+   * Keys that requests are signed with
+   * @example 1
+   */
+  @ApiProperty({ type: 'integer' })
+  signingKeys!: number;
 }

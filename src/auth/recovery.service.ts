@@ -1,5 +1,6 @@
 import { Injectable } from '@nestjs/common';
-import type { Caller } from '../common/caller.js';
+import { AuditLog } from '../audit/audit-log.js';
+import type { Caller, Origin } from '../common/caller.js';
 import { Problem } from '../common/problem.js';
 import { Env } from '../config/env.js';
 import { Database } from '../database/database.js';
@@ -12,6 +13,7 @@ import { Passwords } from '../users/passwords.js';
 import { UsersRepository } from '../users/users.repository.js';
 import { UsersService } from '../users/users.service.js';
 import { RecoveryRequests } from './recovery-requests.js';
+import { SignInThrottle } from './sign-in-throttle.js';
 
 /** Of an administrator's link: as many as are asked for. */
 const LINK: TokenRule = { lifetime: 1_800, pause: 0, perHour: 2 ** 31 - 1 };
@@ -31,10 +33,16 @@ export class RecoveryService {
     private readonly tokens: AccountTokensRepository,
     private readonly notices: Notices,
     private readonly requests: RecoveryRequests,
+    private readonly throttle: SignInThrottle,
+    private readonly audit: AuditLog,
   ) {}
 
-  /** Takes a request to recover an account, whether there is such a one or not: nothing tells the two apart. */
-  async ask(login: string): Promise<void> {
+  /**
+   * Takes a request to recover an account, whether there is such a one or not: nothing tells the two apart.
+   * @throws Problem too_many_attempts
+   */
+  async ask(login: string, { ip }: Origin): Promise<void> {
+    await this.throttle.count('recovery', ip);
     await this.requests.add(login);
   }
 
@@ -43,7 +51,7 @@ export class RecoveryService {
    * the policy and costs no hash; and a password that breaks the policy leaves it good.
    * @throws Problem invalid_token; account_disabled, which leaves it good too; validation_failed; overloaded
    */
-  async recover(token: string, newPassword: string): Promise<void> {
+  async recover(token: string, newPassword: string, origin: Origin): Promise<void> {
     const claims = read(token);
     const known = await this.tokens.find(claims, RESETTING);
     if (!known) throw new Problem('invalid_token');
@@ -58,8 +66,10 @@ export class RecoveryService {
       await this.accounts.update(tx, id, { passwordHash });
       // It came by e-mail, to the address that the account has: tokens of an earlier one are void.
       if (kind === 'reset') await this.tokens.confirmEmail(tx, id);
-      await this.accounts.endSessions(tx, id, null);
+      const endedSessions = { to: await this.accounts.endSessions(tx, id, null) };
       await this.notices.passwordChanged(tx, id);
+      const changes = { password: {}, endedSessions, with: { to: kind } };
+      await this.audit.record(tx, { userId: id, origin }, 'password.reset', id, changes);
     });
   }
 
@@ -68,6 +78,7 @@ export class RecoveryService {
     const id = await this.users.idOf(reference, caller);
     const made = await this.database.transaction(async (tx) => {
       if (!(await this.tokens.lockAccount(tx, id))) throw new Problem('not_found');
+      await this.audit.record(tx, caller, 'password.link', id);
       return this.tokens.renew(tx, id, 'link', LINK);
     });
     if (!made) throw new Error('A link has no bound');
@@ -80,20 +91,15 @@ export class RecoveryService {
   }
 
   /** @throws Problem invalid_token */
-  async confirmEmail(token: string): Promise<void> {
+  async confirmEmail(token: string, origin: Origin): Promise<void> {
     const claims = read(token);
     await this.database.transaction(async (tx) => {
       const account = await this.tokens.lockAccount(tx, claims.ownerId);
       if (!account || !(await this.tokens.use(tx, claims, ['confirm']))) throw new Problem('invalid_token');
       await this.tokens.confirmEmail(tx, claims.ownerId);
+      const actor = { userId: claims.ownerId, origin };
+      await this.audit.record(tx, actor, 'email.confirm', claims.ownerId, { email: { to: account.email } });
     });
-  }
-
-  /** @throws Problem not_found */
-  async emailConfirmedAt(reference: string, caller: Caller): Promise<Date | null> {
-    const at = await this.tokens.findEmailConfirmedAt(await this.users.idOf(reference, caller));
-    if (at === undefined) throw new Problem('not_found');
-    return at;
   }
 }
 

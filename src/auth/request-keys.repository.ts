@@ -3,21 +3,13 @@ import { InjectRepository } from '@nestjs/typeorm';
 import { LessThan, type Repository } from 'typeorm';
 import { violatedConstraint } from '../common/database-error.js';
 import { Problem } from '../common/problem.js';
-import { Database, type Transaction } from '../database/database.js';
+import type { Transaction } from '../database/database.js';
 import { RequestKey } from './request-key.entity.js';
-
-const DELETE = {
-  name: 'request-keys-delete',
-  text: 'DELETE FROM request_keys WHERE owner_id = $1 AND id = $2 RETURNING id',
-};
 
 /** The public keys of users, as their owners see them. */
 @Injectable()
 export class RequestKeysRepository {
-  constructor(
-    @InjectRepository(RequestKey) private readonly keys: Repository<RequestKey>,
-    private readonly database: Database,
-  ) {}
+  constructor(@InjectRepository(RequestKey) private readonly keys: Repository<RequestKey>) {}
 
   /**
    * Keeps a key, unless its owner has `max` already. Registrations of one owner wait for each other.
@@ -54,8 +46,9 @@ export class RequestKeysRepository {
     });
   }
 
-  /** @returns whether there was such a key */
-  async delete(ownerId: string, id: string): Promise<boolean> {
-    return (await this.database.query(DELETE, [ownerId, id])).length > 0;
+  /** @returns its name; null where there was no such key */
+  async delete(tx: Transaction, ownerId: string, id: string): Promise<string | null> {
+    const text = 'DELETE FROM request_keys WHERE owner_id = $1 AND id = $2 RETURNING name';
+    return (await tx.query<{ name: string }>(text, [ownerId, id]))[0]?.name ?? null;
   }
 }

@@ -2,6 +2,7 @@ import { generateKeyPair } from 'node:crypto';
 import { promisify } from 'node:util';
 import { Injectable } from '@nestjs/common';
 import { uuidv7 } from 'uuidv7';
+import { AuditLog } from '../audit/audit-log.js';
 import type { Caller } from '../common/caller.js';
 import { Cursors, type Page, type PageQuery } from '../common/page.js';
 import { Problem } from '../common/problem.js';
@@ -27,17 +28,22 @@ export class RequestKeysService {
     private readonly database: Database,
     private readonly keys: RequestKeysRepository,
     private readonly cursors: Cursors,
+    private readonly audit: AuditLog,
   ) {}
 
   /** @throws Problem validation_failed for what is no Ed25519 public key; forbidden where there are as many as may be */
   async register(dto: CreateSigningKeyDto, caller: Caller, transaction?: Transaction): Promise<NewRequestKey> {
     const { publicKey, privateKey } = dto.publicKey === undefined ? await makePair() : read(dto.publicKey);
-    const key = await this.database.within(transaction, (tx) =>
-      this.keys.insert(tx, { id: uuidv7(), ownerId: caller.userId, name: dto.name, publicKey }, MAX_KEYS),
-    );
-    if (!key) {
-      throw new Problem('forbidden', { detail: `A user has ${String(MAX_KEYS)} signing keys at most. Revoke one.` });
-    }
+    const { name } = dto;
+    const key = await this.database.within(transaction, async (tx) => {
+      const made = await this.keys.insert(tx, { id: uuidv7(), ownerId: caller.userId, name, publicKey }, MAX_KEYS);
+      if (!made) {
+        throw new Problem('forbidden', { detail: `A user has ${String(MAX_KEYS)} signing keys at most. Revoke one.` });
+      }
+      const changes = { name: { to: name }, publicKey: { to: publicKey.toString('base64') } };
+      await this.audit.record(tx, caller, 'signing_key.create', made.id, changes);
+      return made;
+    });
     return { key, privateKey };
   }
 
@@ -50,7 +56,11 @@ export class RequestKeysService {
 
   /** From the next request on, on every node. @throws Problem not_found, for another's as for none */
   async revoke(id: string, caller: Caller): Promise<void> {
-    if (!(await this.keys.delete(caller.userId, id))) throw new Problem('not_found');
+    await this.database.transaction(async (tx) => {
+      const name = await this.keys.delete(tx, caller.userId, id);
+      if (name === null) throw new Problem('not_found');
+      await this.audit.record(tx, caller, 'signing_key.delete', id, { name: { from: name } });
+    });
   }
 }
 

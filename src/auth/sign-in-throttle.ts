@@ -47,7 +47,7 @@ export class SignInThrottle implements OnApplicationBootstrap, BeforeApplication
    */
   suspect(login: string, ownerId: string | null, ip: string): Suspect {
     const name = ownerId === null ? `login:${loginKey(login)}` : `user:${ownerId}`;
-    return { account: createHmac('sha256', this.key).update(name).digest(), ownerId, place: placeOf(ip) };
+    return { account: this.hash(name), ownerId, place: placeOf(ip) };
   }
 
   /**
@@ -79,6 +79,21 @@ export class SignInThrottle implements OnApplicationBootstrap, BeforeApplication
     }
   }
 
+  /**
+   * Counts what nobody does often from one address, and whose outcome nobody may learn: as a failure, whatever comes of it.
+   * @throws Problem too_many_attempts
+   */
+  async count(what: string, ip: string): Promise<void> {
+    const place = placeOf(ip);
+    const account = this.hash(`${what}:${place}`);
+    const attempt = await this.attempt(
+      { account, ownerId: null, place },
+      (run) => run(),
+      () => Promise.resolve(),
+    );
+    await this.settle(attempt.attempt, 'failed');
+  }
+
   /** @param tx where it must not be forgotten, nor remembered, without what else is written */
   async settle(attempt: Attempt, outcome: Outcome, tx?: Transaction): Promise<void> {
     await this.attempts.settle(attempt, outcome, tx);
@@ -92,6 +107,10 @@ export class SignInThrottle implements OnApplicationBootstrap, BeforeApplication
     return this.sweeper.stop();
   }
 
+  private hash(name: string): Buffer {
+    return createHmac('sha256', this.key).update(name).digest();
+  }
+
   private async admit(suspect: Suspect): Promise<string> {
     const verdict = await this.attempts.judge(suspect, true);
     refuse(verdict);
@@ -102,7 +121,7 @@ export class SignInThrottle implements OnApplicationBootstrap, BeforeApplication
 
 function refuse({ retryAfter }: Verdict): void {
   if (retryAfter > 0) {
-    throw new Problem('too_many_attempts', { retryAfter, detail: 'Too many sign-ins have failed. Try again later.' });
+    throw new Problem('too_many_attempts', { retryAfter, detail: 'There were too many attempts. Try again later.' });
   }
 }
 

@@ -115,13 +115,4 @@ export class AccountTokensRepository {
     );
     return row ?? null;
   }
-
-  /** Null: not confirmed. @returns undefined when there is no such account */
-  async findEmailConfirmedAt(id: string): Promise<Date | null | undefined> {
-    const rows = await this.database.query<{ at: Date | null }>(
-      { name: 'email-confirmed-at', text: 'SELECT email_confirmed_at AS at FROM users WHERE id = $1' },
-      [id],
-    );
-    return rows[0]?.at;
-  }
 }
