@@ -51,7 +51,7 @@ describe('the migrations', () => {
   let database: Awaited<ReturnType<typeof createDatabase>>;
 
   beforeAll(async () => {
-    database = await createDatabase();
+    database = await createDatabase({ isEmpty: true });
   });
 
   afterAll(() => database.drop());
@@ -76,7 +76,7 @@ describe('the migrations', () => {
   });
 
   test('keep what users own: limits, credits and counts, from the first on and back', async () => {
-    const kept = await createDatabase();
+    const kept = await createDatabase({ isEmpty: true });
     const source = new DataSource({ type: 'postgres', url: kept.url, migrations: migrations.slice(0, 2) });
     /** Runs the migrations as far as the one of that number. */
     const up = async (last: number): Promise<void> => {
@@ -168,7 +168,7 @@ describe('the migrations', () => {
   });
 
   test('begin to sum up and rank with what is there, as if they had been there from the first on', async () => {
-    const grown = await createDatabase();
+    const grown = await createDatabase({ isEmpty: true });
     const source = new DataSource({ type: 'postgres', url: grown.url, migrations });
     const rows = (text: string): Promise<any[]> => query(grown.url, text);
     /** Goes back to before there were any: the third migration is the last that stays. */
@@ -377,7 +377,7 @@ describe('the migrations', () => {
   });
 
   test('run once when three servers start at once on an empty database', async () => {
-    const empty = await createDatabase();
+    const empty = await createDatabase({ isEmpty: true });
     const servers = await Promise.all([1, 2, 3].map(() => TestServer.start({ DATABASE_URL: empty.url })));
     const [made] = await query(
       empty.url,

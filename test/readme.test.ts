@@ -23,7 +23,7 @@ describe('the README', () => {
 
   beforeAll(async () => {
     folder = await mkdtemp(join(tmpdir(), 'quartermaster-tour-'));
-    database = await createDatabase();
+    database = await createDatabase({ isEmpty: true });
     server = await TestServer.start({ DATABASE_URL: database.url });
   });
 

@@ -4,7 +4,7 @@ import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { Api, sharedApi, type Account, type Answer } from './support/api.js';
-import { ADMIN_PASSWORD, TestServer, createDatabase } from './support/server.js';
+import { ADMIN_PASSWORD, FULL_HASHES, TestServer, createDatabase } from './support/server.js';
 import { until } from './support/until.js';
 import { Wire } from './support/wire.js';
 
@@ -177,7 +177,7 @@ describe('a server', () => {
     const start = (env: Record<string, string>, openFiles?: number) =>
       TestServer.start({ DATABASE_URL: database.url, ...env }, openFiles);
     impatient = await start({ WORKERS: '2', HEADERS_TIMEOUT: '2000', REQUEST_TIMEOUT: '3000' });
-    [small, large] = await Promise.all([start({}, 1_024), start({ MAX_CONNECTIONS: '12000', ARGON2_PASSES: '1' })]);
+    [small, large] = await Promise.all([start({}, 1_024), start({ MAX_CONNECTIONS: '12000', ...FULL_HASHES })]);
     user = await new Api(large.url).createUser();
   });
 

@@ -2,7 +2,9 @@ import { chmod, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 // The built code: what the tests start is what users start.
+import { Env } from '../../dist/src/config/env.js';
 import { EmbeddedPostgres } from '../../dist/src/database/embedded-postgres.js';
+import { migrate } from '../../dist/src/database/migrate.js';
 import { TestServer, createDatabase } from './server.js';
 
 /**
@@ -21,6 +23,10 @@ export default async function setup() {
     // Started by root, PostgreSQL runs as another user, who must get through here.
     await chmod(folder, 0o755);
     process.env.TEST_POSTGRES_URL = process.env.TEST_DATABASE_URL ?? (await startPostgres(join(folder, 'data'), undo));
+    const template = await createDatabase({ isEmpty: true });
+    undo.push(template.drop);
+    await migrate(new Env({ DATABASE_URL: template.url }), template.url);
+    process.env.TEST_POSTGRES_TEMPLATE = template.name;
     const database = await createDatabase();
     undo.push(database.drop);
     const server = await TestServer.start({ DATABASE_URL: database.url, TRUST_PROXY: '127.0.0.1' });
