@@ -37,11 +37,18 @@ function mayBeMissing({ type, metatype }: ArgumentMetadata): boolean {
   return type === 'body' && metatype !== undefined && 'mayBeMissing' in metatype;
 }
 
-/** class-transformer drops names that every object has before the whitelist can refuse them. */
+/** class-transformer drops names that every object has before the whitelist can refuse them, at any depth. */
 function refuseInherited(value: unknown): void {
-  const names = Object.keys(value ?? {}).filter((name) => name in Object.prototype || name === 'prototype');
-  const errors = names.map((name) => ({ pointer: `/${name}`, detail: 'is not known here' }));
+  const errors = inheritedNames(value, '').map((pointer) => ({ pointer, detail: 'is not known here' }));
   if (errors.length > 0) throw new Problem('validation_failed', { errors: errors.slice(0, MAX_ERRORS) });
+}
+
+function inheritedNames(value: unknown, pointer: string): string[] {
+  if (typeof value !== 'object' || value === null) return [];
+  return Object.entries(value).flatMap(([name, member]) => {
+    const at = `${pointer}/${name}`;
+    return name in Object.prototype || name === 'prototype' ? [at] : inheritedNames(member, at);
+  });
 }
 
 /** Flattens nested errors to one entry a field, with a JSON pointer (RFC 6901). */

@@ -1,0 +1,251 @@
+import type { Agent } from 'node:http';
+import pg from 'pg';
+import { Api, listOperations, sharedApi, type Answer, type Operation } from './support/api.js';
+import { eachAtOnce, exchange, keptConnections } from './support/exchange.js';
+import { TestServer, createDatabase } from './support/server.js';
+import {
+  acceptedBody,
+  bodySchemaOf,
+  furnish,
+  pathFor,
+  readDocument,
+  refurnish,
+  schemaOf,
+  type Document,
+  type Schema,
+  type Subject,
+} from './support/subjects.js';
+
+/** Names that no entity has, and that have made somebody an administrator somewhere. */
+const TELLING = [
+  ...[
+    'isAdmin',
+    'is_admin',
+    'admin',
+    'roles',
+    'permissions',
+    'scope',
+    'userId',
+    'user_id',
+    'user',
+    'ownerId',
+    'owner_id',
+  ],
+  ...['password_hash', 'hash', 'salt', 'token', 'verified', 'emailVerified', 'email_verified', 'enabled', 'used'],
+  ...[
+    '__proto__',
+    'constructor',
+    'prototype',
+    'toString',
+    'hasOwnProperty',
+    '__defineGetter__',
+    '$set',
+    '_id',
+    '',
+    'id ',
+  ],
+];
+
+/** Says on SIGUSR2 what a plain object has that nobody gave it. */
+const WITNESS = `process.on('SIGUSR2',()=>process.stdout.write('inherited:'+JSON.stringify([({}).polluted,({}).role,[].polluted])+'\\n'))`;
+
+const WRITES = (await listOperations(sharedApi())).filter(
+  ({ method, path }) => method !== 'GET' && !path.startsWith('/call/'),
+);
+
+let database: Awaited<ReturnType<typeof createDatabase>>;
+let server: TestServer;
+let agent: Agent;
+let connection: pg.Client;
+let document: Document;
+let api: Api;
+let root: Api;
+let user: Subject;
+let admin: Subject;
+let names: string[];
+
+beforeAll(async () => {
+  database = await createDatabase();
+  server = await TestServer.start({
+    ...{ DATABASE_URL: database.url, LOG_LEVEL: 'silent', REQUEST_STATISTICS: 'off' },
+    NODE_OPTIONS: `--import data:text/javascript,${encodeURIComponent(WITNESS)}`,
+  });
+  agent = keptConnections(16);
+  connection = new pg.Client({ connectionString: database.url });
+  await connection.connect();
+  api = new Api(server.url);
+  document = await readDocument(api);
+  root = await api.admin();
+  [user, admin] = await Promise.all([
+    furnish(document, api, await api.createUser()),
+    furnish(document, api, await api.createUser({ role: 'admin' })),
+  ]);
+  names = [...new Set([...(await entityFields()), ...TELLING])];
+}, 60_000);
+
+afterAll(async () => {
+  agent.destroy();
+  await connection.end();
+  await server.stop();
+  await database.drop();
+});
+
+/** Every field of every entity, as the database names it and as the code does; that they agree is tested elsewhere. */
+async function entityFields(): Promise<string[]> {
+  const { rows } = await connection.query<{ name: string }>(
+    `SELECT DISTINCT column_name AS name FROM information_schema.columns WHERE table_schema = 'public'`,
+  );
+  const camel = (name: string): string => name.replaceAll(/_(.)/g, (_all, letter: string) => letter.toUpperCase());
+  return rows.flatMap(({ name }) => [name, camel(name)]);
+}
+
+/** All rows of all tables but those of the audit log, which is sealed in the background. */
+async function contents(): Promise<Record<string, string>> {
+  const { rows: tables } = await connection.query<{ name: string }>(
+    `SELECT table_name AS name FROM information_schema.tables
+     WHERE table_schema = 'public' AND table_type = 'BASE TABLE' AND table_name NOT LIKE 'audit_%'`,
+  );
+  const sums = tables.map(
+    ({ name }) =>
+      `SELECT '${name}' AS name, md5(coalesce(string_agg(t::text, ' ' ORDER BY t::text), '')) AS sum FROM "${name}" t`,
+  );
+  const { rows } = await connection.query<{ name: string; sum: string }>(sums.join(' UNION ALL '));
+  return Object.fromEntries(rows.map(({ name, sum }) => [name, sum]));
+}
+
+/** Something that would do harm, were it taken. */
+function valueOf(name: string): unknown {
+  if (/role|admin/i.test(name)) return 'admin';
+  if (/owner|user|^id$|_id$|Id$/.test(name)) return admin.id;
+  if (/At$|_at$/.test(name)) return '2099-01-01T00:00:00Z';
+  if (/__proto__|constructor|prototype/.test(name))
+    return { polluted: 'yes', role: 'admin', prototype: { polluted: 'yes' } };
+  return 1_000_000;
+}
+
+/** An object as JSON with one member more, put before or behind the others; of the same name too. */
+function withMember(json: string, name: string, value: unknown, isFirst: boolean): string {
+  const member = `${JSON.stringify(name)}:${JSON.stringify(value)}`;
+  const inner = json.slice(1, -1);
+  const both = isFirst ? [member, inner] : [inner, member];
+  return `{${both.filter(Boolean).join(',')}}`;
+}
+
+/** The same body with a member more in each object that it holds, by the place of that object. */
+function withNested(document: Document, schema: Schema, body: Record<string, unknown>, name: string): unknown[] {
+  return Object.entries<Schema>(schema.properties).flatMap(([property, of]) => {
+    const { properties } = schemaOf(document, of.items ?? of);
+    if (!properties || name in properties) return [];
+    const known = (body[property] as unknown[] | undefined)?.[0] ?? {};
+    const inner = JSON.parse(withMember(JSON.stringify(known), name, valueOf(name), false)) as unknown;
+    return [{ ...body, [property]: [inner] }];
+  });
+}
+
+interface Sent {
+  as: Subject;
+  path: string;
+  body?: string;
+}
+
+function send({ method }: Operation, { as, path, body }: Sent): Promise<Answer> {
+  const headers = {
+    authorization: `Bearer ${as.accessToken}`,
+    ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+  };
+  return exchange(server.url, { method, path, headers, ...(body === undefined ? {} : { body }) }, agent);
+}
+
+/** That every request is refused as one that is not valid (or whose sender may nothing here), and changes nothing. */
+async function expectRefused(operation: Operation, all: Sent[]): Promise<void> {
+  const before = await contents();
+  const wrong: string[] = [];
+  await eachAtOnce(all, 16, async (sent) => {
+    const { status, body, text } = await send(operation, sent);
+    const isForbidden = status === 403 && body.code === 'forbidden' && sent.as === user;
+    const isRefused = status === 400 && ['validation_failed', 'malformed_json'].includes(body.code);
+    if ((!isRefused && !isForbidden) || text.includes('polluted')) {
+      wrong.push(`${sent.as === user ? 'user' : 'admin'} ${sent.path} ${sent.body ?? ''}: ${status} ${text}`);
+    }
+  });
+  expect(wrong).toEqual([]);
+  expect(await contents()).toEqual(before);
+}
+
+async function prepared(id: string): Promise<{ operation: Operation; paths: Map<Subject, string> }> {
+  const operation = document.operations.find((each) => each.id === id)!;
+  const list = /^(.+)\/\{id\}/.exec(operation.path)?.[1];
+  const paths = new Map<Subject, string>();
+  for (const subject of [user, admin]) {
+    if (list !== undefined) await refurnish(document, api, subject, list);
+    paths.set(subject, await pathFor(operation, subject, root));
+  }
+  return { operation, paths };
+}
+
+/** Of those whose body has members; a value of the store is any JSON. */
+const WITH_BODY = WRITES.filter(({ declared }) =>
+  Object.hasOwn(declared.requestBody?.content['application/json']?.schema ?? {}, '$ref'),
+);
+
+describe('a field that the document does not name is refused, and nothing is changed', () => {
+  test.each(WITH_BODY.map(({ id }) => id))('in the body: %s', async (id) => {
+    const { operation, paths } = await prepared(id);
+    const schema = bodySchemaOf(document, operation)!;
+    const unknown = names.filter((name) => !Object.hasOwn(schema.properties ?? {}, name));
+    const all = [user, admin].flatMap((as): Sent[] => {
+      const accepted = acceptedBody(document, operation, as) as Record<string, unknown>;
+      const json = JSON.stringify(accepted);
+      const bodies = unknown.flatMap((name, i) => [
+        withMember(json, name, valueOf(name), i % 2 === 0),
+        ...withNested(document, schema, accepted, name).map((body) => JSON.stringify(body)),
+      ]);
+      const wholes = [
+        `[${withMember(json, 'role', 'admin', true)}]`,
+        `[${json}]`,
+        // The last of two is what counts, and is as little known.
+        withMember(withMember(json, 'ownerId', user.id, true), 'ownerId', admin.id, false),
+        withMember(json, 'user', { role: 'admin', id: admin.id }, false),
+        withMember(json, '__proto__', { __proto__: { polluted: 'yes' } }, true),
+        withMember(json, 'constructor', { prototype: { polluted: 'yes', role: 'admin' } }, true),
+      ];
+      return [...bodies, ...wholes].map((body) => ({ as, path: paths.get(as)!, body }));
+    });
+    await expectRefused(operation, all);
+  });
+
+  test.each(WRITES.map(({ id }) => id))('in the query: %s', async (id) => {
+    const { operation, paths } = await prepared(id);
+    const known = (operation.declared.parameters ?? []).filter((each) => each.in === 'query').map(({ name }) => name);
+    const all = [user, admin].flatMap((as) => {
+      const accepted = acceptedBody(document, operation, as);
+      return names
+        .filter((name) => !known.includes(name))
+        .map((name): Sent => {
+          const path = `${paths.get(as)!}?${encodeURIComponent(name)}=${encodeURIComponent(String(valueOf(name)))}`;
+          return { as, path, ...(accepted === undefined ? {} : { body: JSON.stringify(accepted) }) };
+        });
+    });
+    await expectRefused(operation, all);
+  });
+});
+
+test('what only administrators may set, users may not, of their own account neither', async () => {
+  const operation = document.operations.find(({ id }) => id === 'PATCH /v1/users/{user}')!;
+  const own = new Set(['username', 'email', 'firstName', 'lastName']);
+  const others = Object.entries<Schema>(bodySchemaOf(document, operation)!.properties).filter(
+    ([name]) => !own.has(name),
+  );
+  expect(others).not.toHaveLength(0);
+  const all = others.flatMap(([name, { example, enum: values = [example] }]) =>
+    (values as unknown[]).map((value) => ({ as: user, path: '/v1/users/me', body: JSON.stringify({ [name]: value }) })),
+  );
+  await expectRefused(operation, all);
+});
+
+test('nothing of it became a property of every object', async () => {
+  const said = (): string | undefined => /inherited:(.*)/.exec(server.output)?.[1];
+  server.child.kill('SIGUSR2');
+  while (said() === undefined) await new Promise((resolve) => setTimeout(resolve, 20));
+  expect(said()).toBe('[null,null,null]');
+});
