@@ -1,0 +1,301 @@
+import type { Agent } from 'node:http';
+import pg from 'pg';
+import { Api, listOperations, sharedApi, type Account, type Answer, type Operation } from './support/api.js';
+import { eachAtOnce, exchange, keptConnections } from './support/exchange.js';
+import { TestServer, createDatabase, query } from './support/server.js';
+import {
+  acceptedBody,
+  furnish,
+  pathFor,
+  readDocument,
+  refurnish,
+  type Document,
+  type Subject,
+} from './support/subjects.js';
+
+/** What moves by itself: the audit log is sealed in the background. */
+const MOVING = 'audit_';
+
+const PASSWORD = 'Unguessable-7';
+
+const OPERATIONS = (await listOperations(sharedApi())).map(({ id }) => id);
+
+/** How else a path may be written. None of it may reach more than the path itself. */
+function spellingsOf(path: string, documented: string): string[] {
+  const parts = path.split('/').slice(1);
+  const isStatic = documented
+    .split('/')
+    .slice(1)
+    .map((part) => !part.startsWith('{'));
+  const encoded = (text: string): string =>
+    text.replaceAll(/[a-z]/gi, (letter) => `%${letter.charCodeAt(0).toString(16)}`);
+  const withPart = (at: number, part: string): string => `/${parts.with(at, part).join('/')}`;
+  const [first = ''] = parts;
+  const rest = path.slice(first.length + 1);
+  return [
+    ...new Set([
+      // Each segment with a letter, and with all of them, percent-encoded.
+      ...parts.flatMap((part, i) => [
+        withPart(i, encoded(part.slice(0, 1)) + part.slice(1)),
+        withPart(i, encoded(part)),
+      ]),
+      ...parts.flatMap((part, i) => (isStatic[i] ? [withPart(i, part.toUpperCase()), withPart(i, `${part};x=1`)] : [])),
+      ...['/', '//', '/.', '/./', '/..', '/%2e', '/%2e%2e/', '/x/..'].map((end) => path + end),
+      ...[';x', ';x=1', '%20', '%00', '%0a', '%09', '.json', '~', '%2f', '%2F', '%5c', '\\', '%c0%af', '%252f'].map(
+        (end) => path + end,
+      ),
+      ...['?', '?x=1', '?/', '#', '#x', '%3f', '%23', '?%00', '&x=1', '?;'].map((end) => path + end),
+      ...['//', '/./', '/%2f/', '/%5c', '/\\', '/%c0%af', '/;/', '%2f', '%ef%bc%8f'].map(
+        (between) => `/${first}${between}${rest.slice(1)}`,
+      ),
+      ...['/', '/.', '/%2e', '/livez/..', '/docs/..', '/docs/%2e%2e', '/v1/..', '/x/%2e%2e', '\\'].map(
+        (start) => start + path,
+      ),
+      path.replaceAll('/', '//'),
+      path.replaceAll('/', '%2f').replace('%2f', '/'),
+      path.replaceAll('/', '\\').replace('\\', '/'),
+      path.toUpperCase(),
+      `http://127.0.0.1${path}`,
+      `http://evil.example${path}`,
+      `//evil.example${path}`,
+    ]),
+  ].filter((spelling) => spelling !== path);
+}
+
+/** Headers by which other programs let a request be about something else. */
+const OVERRIDES = [
+  'x-http-method-override',
+  'x-method-override',
+  'x-http-method',
+  'x-original-url',
+  'x-rewrite-url',
+  'x-forwarded-uri',
+];
+
+const OTHER_METHODS = ['OPTIONS', 'TRACE', 'PROPFIND', 'SEARCH', 'LINK', 'NONSENSE', 'PURGE'];
+
+type CallerName = 'nobody' | 'expired' | 'ended' | 'disabled' | 'unscoped' | 'narrow' | 'stranger' | 'owner' | 'admin';
+
+const CALLERS: CallerName[] = [
+  'nobody',
+  'expired',
+  'ended',
+  'disabled',
+  'unscoped',
+  'narrow',
+  'stranger',
+  'owner',
+  'admin',
+];
+
+/** One in so many spellings, of callers whose answer depends little on the path. */
+const SHARES: Partial<Record<CallerName, number>> = {
+  ...{ expired: 6, ended: 6, disabled: 6, unscoped: 4, narrow: 4 },
+  ...{ owner: 3, admin: 3 },
+};
+
+let database: Awaited<ReturnType<typeof createDatabase>>;
+let server: TestServer;
+let agent: Agent;
+let connection: pg.Client;
+let document: Document;
+let api: Api;
+let root: Api;
+const subjects = {} as Record<'stranger' | 'owner' | 'admin', Subject>;
+/** What the others send as their bearer token. */
+const tokens = {} as Record<'expired' | 'ended' | 'disabled' | 'unscoped' | 'narrow', string>;
+
+beforeAll(async () => {
+  database = await createDatabase();
+  // Requests are counted whatever becomes of them.
+  server = await TestServer.start({ DATABASE_URL: database.url, LOG_LEVEL: 'silent', REQUEST_STATISTICS: 'off' });
+  agent = keptConnections(24);
+  connection = new pg.Client({ connectionString: database.url });
+  await connection.connect();
+  api = new Api(server.url);
+  document = await readDocument(api);
+  root = await api.admin();
+  const [expired, ended, disabled] = await Promise.all([api.createUser(), api.createUser(), api.createUser()]);
+  subjects.stranger = await furnish(document, api, await api.createUser());
+  subjects.owner = await furnish(document, api, await api.createUser());
+  subjects.admin = await furnish(document, api, await api.createUser({ role: 'admin' }));
+  await query(database.url, `UPDATE sessions SET expires_at = now() - interval '1 s' WHERE owner_id = $1`, [
+    expired.id,
+  ]);
+  await api.as(ended).post('/v1/auth/logout');
+  await root.patch(`/v1/users/${disabled.id}`, { status: 'disabled' });
+  const keyOf = async (scopes: string[]): Promise<string> =>
+    (await api.as(subjects.stranger).createKey({ scopes })).key;
+  Object.assign(tokens, {
+    expired: expired.accessToken,
+    ended: ended.accessToken,
+    disabled: disabled.accessToken,
+    unscoped: await keyOf([]),
+    narrow: await keyOf(['api2']),
+  });
+}, 60_000);
+
+afterAll(async () => {
+  agent.destroy();
+  await connection.end();
+  await server.stop();
+  await database.drop();
+});
+
+function authorizationOf(caller: CallerName): Record<string, string> {
+  if (caller === 'nobody') return {};
+  const token =
+    caller in tokens ? tokens[caller as keyof typeof tokens] : subjects[caller as keyof typeof subjects].accessToken;
+  return { authorization: `Bearer ${token}` };
+}
+
+/** All that the database holds, but what moves by itself: a checksum by table. */
+async function contents(): Promise<Record<string, string>> {
+  const { rows: tables } = await connection.query<{ name: string }>(
+    `SELECT table_name AS name FROM information_schema.tables WHERE table_schema = 'public' AND table_type = 'BASE TABLE'`,
+  );
+  const names = tables.map(({ name }) => name).filter((name) => !name.startsWith(MOVING));
+  // Ranks follow what was called up to a second later.
+  const sums = names.map(
+    (name) => `SELECT '${name}' AS name, md5(coalesce(string_agg(row::text, ' ' ORDER BY row::text), '')) AS sum
+      FROM (SELECT to_jsonb(t) - 'rank' AS row FROM "${name}" t) rows`,
+  );
+  const { rows } = await connection.query<{ name: string; sum: string }>(sums.join(' UNION ALL '));
+  return Object.fromEntries(rows.map(({ name, sum }) => [name, sum]));
+}
+
+interface Try {
+  caller: CallerName;
+  method: string;
+  path: string;
+  headers?: Record<string, string>;
+  body?: string;
+}
+
+function send({ caller, method, path, headers, body }: Try): Promise<Answer> {
+  const type = body === undefined ? {} : { 'content-type': 'application/json' };
+  return exchange(
+    server.url,
+    {
+      method,
+      path,
+      headers: { ...authorizationOf(caller), ...type, ...headers },
+      ...(body === undefined ? {} : { body }),
+    },
+    agent,
+  );
+}
+
+/** Signs whoever lost its session in again, and replaces who is gone. */
+async function revive(who: keyof typeof subjects): Promise<void> {
+  const subject = subjects[who];
+  if ((await api.as(subject).get('/v1/users/me')).status === 200) return;
+  const again = await api.post('/v1/auth/login', { login: subject.username, password: PASSWORD });
+  if (again.status === 200) {
+    Object.assign(subject, { accessToken: again.body.accessToken, refreshToken: again.body.refreshToken });
+    await refurnish(document, api, subject, '/v1/auth/sessions');
+    return;
+  }
+  const account: Account = await api.createUser(who === 'admin' ? { role: 'admin' } : {});
+  subjects[who] = await furnish(document, api, account);
+}
+
+/** With a body that is never taken, or a parameter that is never known: what is allowed has no effect either. */
+function refusable({ declared }: Operation, path: string): Pick<Try, 'path' | 'body'> {
+  if (declared.requestBody) return { path, body: '{' };
+  const [before = '', fragment] = path.split('#');
+  const query = `${before}${before.includes('?') ? '&' : '?'}refused=1`;
+  return { path: fragment === undefined ? query : `${query}#${fragment}` };
+}
+
+describe.each(OPERATIONS)('%s', (id) => {
+  test('gives nobody more by another spelling', async () => {
+    const operation = document.operations.find((each) => each.id === id)!;
+    const { method, path: documented, declared } = operation;
+    const list = /^(.+)\/\{id\}/.exec(documented)?.[1];
+    if (list !== undefined) await refurnish(document, api, subjects.owner, list);
+    const { owner } = subjects;
+    const path = await pathFor(operation, owner, root);
+    // Whatever is made of it by others is no secret of the owner's.
+    const acceptable = (): { body?: string } => {
+      const accepted = acceptedBody(document, operation, { ...owner, canary: 'something' });
+      return accepted === undefined ? {} : { body: JSON.stringify(accepted) };
+    };
+    const body = acceptable();
+    const isRead = method === 'GET';
+
+    // What is plain: reads by all, writes by those who must be refused.
+    const plain = {} as Record<CallerName, number>;
+    for (const caller of CALLERS) {
+      const mayAll = caller === 'owner' || caller === 'admin';
+      plain[caller] = mayAll && !isRead ? 200 : (await send({ caller, method, path, ...body })).status;
+    }
+    await revive('stranger');
+    await revive('owner');
+
+    const isAllowed = (caller: CallerName): boolean => plain[caller] < 400;
+    const place = OPERATIONS.indexOf(id);
+    const tries = CALLERS.flatMap((caller, turn): Try[] => {
+      // Whose credential is refused wherever it is sent tries some, and over the operations all.
+      const share = SHARES[caller] ?? 1;
+      const some = spellingsOf(path, documented).filter((_each, i) => (i + place + turn) % share === 0);
+      const spelled = some.map((each) =>
+        isAllowed(caller) && !isRead
+          ? { caller, method, ...refusable(operation, each) }
+          : { caller, method, path: each, ...body },
+      );
+      const methods = [
+        ...OTHER_METHODS.filter((_each, i) => (i + place + turn) % share === 0),
+        ...(isRead ? ['HEAD'] : []),
+      ].map((each) => ({ caller, method: each, path }));
+      const overridden = OVERRIDES.filter((_each, i) => (i + place + turn) % share === 0).map((header) => ({
+        ...{ caller, method: 'GET', path: '/livez' },
+        headers: { [header]: header.includes('method') ? method : path },
+      }));
+      return [...spelled, ...methods, ...overridden];
+    });
+
+    const before = await contents();
+    const wrong: string[] = [];
+    // Of exports only so many run at a time: those that came too many come again, one after the other.
+    const later: Try[] = [];
+    const attempt = async (each: Try, isLast: boolean): Promise<void> => {
+      const answer = await send(each);
+      if (!isLast && answer.status === 503 && answer.headers.has('retry-after')) {
+        later.push(each);
+        return;
+      }
+      const fault = faultOf(each, answer);
+      const shown = `${each.caller} ${each.method} ${each.path} ${JSON.stringify(each.headers ?? {})}`;
+      if (fault !== undefined) wrong.push(`${shown}: ${answer.status}, ${fault}`);
+    };
+    await eachAtOnce(tries, 24, (each) => attempt(each, false));
+    await eachAtOnce(later, 1, (each) => attempt(each, true));
+    expect(wrong).toEqual([]);
+    expect(await contents()).toEqual(before);
+
+    // It was the access that refused the others: the same request is taken from whoever may.
+    const isMetered = (declared.security ?? []).some((scheme) => 'key' in scheme);
+    const statuses: number[] = [];
+    for (const caller of ['owner', 'admin'] as const) {
+      const headers = isMetered ? { authorization: `Bearer ${owner.key.key}` } : {};
+      if (!statuses.some((status) => status < 300))
+        statuses.push((await send({ caller, method, path, ...acceptable(), headers })).status);
+    }
+    expect(statuses.filter((status) => status < 300)).toHaveLength(1);
+    await revive('owner');
+    await revive('admin');
+
+    function faultOf({ caller, method: sent, path: asked }: Try, { status, text }: Answer): string | undefined {
+      if (status >= 500 && status !== 501) return 'a fault of ours';
+      for (const [who, { canary, key }] of Object.entries(subjects)) {
+        const isOwn = who === caller || caller === 'admin';
+        if (!isOwn && (text.includes(canary) || text.includes(key.key))) return `it tells what is ${who}'s`;
+      }
+      if (status >= 400 || asked === '/livez') return undefined;
+      if (!isAllowed(caller)) return `${plain[caller]} where it is spelled plainly`;
+      if (sent === 'GET' || sent === 'HEAD') return undefined;
+      return 'done although it was refusable';
+    }
+  });
+});
