@@ -389,7 +389,10 @@ async function fuzz(operation: Operation, world: World, schemas: ResponseSchemas
     error?: string;
   };
   if (failed)
-    found.set(id, `${last || String(errorInstance ?? error)}\nagain: SEED=${SEED} CASES=${CASES} OPERATION='${id}'`);
+    found.set(
+      id,
+      `${last || (errorInstance instanceof Error ? errorInstance.message : error)}\nagain: SEED=${SEED} CASES=${CASES} OPERATION='${id}'`,
+    );
 }
 
 test('there is something to try', () => {

@@ -40,7 +40,7 @@ export function exchange(url: string, { method, path, headers = {}, body }: Wire
             text,
           });
         } catch (error) {
-          reject(error as Error);
+          reject(error instanceof Error ? error : new Error(String(error)));
         }
       });
     });

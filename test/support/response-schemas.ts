@@ -56,7 +56,7 @@ export class ResponseSchemas {
     for (const value of values) {
       if (!check(value)) {
         const [{ instancePath, message, params }] = check.errors as [any];
-        return `the body is not as documented: ${instancePath || 'it'} ${message} ${JSON.stringify(params)}`;
+        return `the body is not as documented: ${instancePath === '' ? 'it' : instancePath} ${message} ${JSON.stringify(params)}`;
       }
     }
     return undefined;
