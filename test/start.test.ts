@@ -311,7 +311,9 @@ describe('what an operator can set', () => {
   });
 
   test('without TRUST_PROXY nobody is believed', async () => {
-    expect(await noted(sharedApi(), '203.0.113.9')).toBe('127.0.0.1');
+    const server = await TestServer.start({ DATABASE_URL: process.env.TEST_SERVER_DATABASE! });
+    expect(await noted(new Api(server.url), '203.0.113.9')).toBe('127.0.0.1');
+    expect(await server.stop()).toBe(0);
   });
 
   test('ADMIN_EMAIL, ISSUER and BODY_LIMIT hold', async () => {

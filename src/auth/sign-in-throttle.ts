@@ -19,6 +19,9 @@ const SWEEP_MS = 60_000;
 /** How often an attempt is judged again whose turn depends on others that are under way. */
 const PATIENCE = 40;
 
+/** Runs what it is given when its turn has come. */
+type Turn = <T>(run: () => Promise<T>) => Promise<T>;
+
 /** Thrown within a hash's turn to give the turn to others. */
 class InFlight extends Error {}
 
@@ -52,25 +55,18 @@ export class SignInThrottle implements OnApplicationBootstrap, BeforeApplication
 
   /**
    * Admits an attempt, and then works on it; both in one turn of the queue of hashes, where few are at once.
-   * @param inTurn runs what it is given when its turn has come
    * @param work what tells whether the attempt fails; it is settled by the caller, or as failed when this throws
    * @throws Problem too_many_attempts
    */
-  async attempt<T>(
-    suspect: Suspect,
-    inTurn: (run: () => Promise<T>) => Promise<T>,
-    work: () => Promise<T>,
-  ): Promise<{ attempt: Attempt; result: T }> {
+  async attempt<T>(suspect: Suspect, inTurn: Turn, work: () => Promise<T>): Promise<{ attempt: Attempt; result: T }> {
     // Whoever is refused anyway waits for no turn, and takes none from others.
     refuse(await this.attempts.judge(suspect, false));
     for (let left = PATIENCE; ; left--) {
-      let id: string | null = null;
       try {
-        const result = await inTurn(async () => {
-          id = await this.admit(suspect);
-          return work();
+        return await inTurn(async () => {
+          const attempt = { ...suspect, id: await this.admit(suspect) };
+          return { attempt, result: await work() };
         });
-        return { attempt: { ...suspect, id: id ?? '' }, result };
       } catch (error) {
         if (!(error instanceof InFlight)) throw error;
         if (left === 0) throw new Problem('overloaded', { retryAfter: 1 });
