@@ -9,19 +9,19 @@ interface Change {
   make: (admin: Api) => Promise<{ target: string; changes: object }>;
 }
 
+let fleet: Fleet;
+let adminId: string;
+
+beforeAll(async () => {
+  fleet = await Fleet.start(2);
+  adminId = (await fleet.admin().get('/v1/users/me')).body.id;
+});
+
+afterAll(async () => {
+  await fleet.stop();
+});
+
 describe('the audit log', () => {
-  let fleet: Fleet;
-  let adminId: string;
-
-  beforeAll(async () => {
-    fleet = await Fleet.start(2);
-    adminId = (await fleet.admin().get('/v1/users/me')).body.id;
-  });
-
-  afterAll(async () => {
-    expect(await fleet.stop()).toEqual([0, 0]);
-  });
-
   const listed = async (search: string): Promise<any[]> =>
     expectDone(await fleet.admin(1).get(`/v1/audit?${search}`)).body.data;
 
@@ -289,6 +289,31 @@ describe('the audit log', () => {
     }
   });
 
+  test('has keys that requests are signed with, links that set passwords, and what is done with them', async () => {
+    const api = new Api(fleet.servers[0]!.url);
+    const user = await api.createUser();
+    const key = expectDone(await api.as(user).post('/v1/auth/signing-keys', { name: 'mine' })).body;
+    await api.as(user).delete(`/v1/auth/signing-keys/${key.id}`);
+    const { token } = expectDone(await fleet.admin().post(`/v1/users/${user.id}/reset-link`)).body;
+    await api.post('/v1/auth/recovery/confirm', { token, newPassword: 'Unguessable-9' });
+    const ofKey = await listed(`target=${key.id}`);
+    expect(ofKey).toMatchObject([
+      { action: 'signing_key.delete', actor: user.id, changes: { name: { from: 'mine' } } },
+      { action: 'signing_key.create', actor: user.id, changes: { name: { to: 'mine' } } },
+    ]);
+    const ofUser = await listed(`target=${user.id}&action=password.*`);
+    expect(ofUser).toMatchObject([
+      {
+        action: 'password.reset',
+        actor: user.id,
+        changes: { password: {}, with: { to: 'link' }, endedSessions: { to: 1 } },
+      },
+      { action: 'password.link', actor: adminId },
+    ]);
+    const told = JSON.stringify([ofKey, ofUser]);
+    for (const secret of [token, 'Unguessable-9', key.privateKey.split('\n')[1]]) expect(told).not.toContain(secret);
+  });
+
   test('has what the server does of its own: the first administrator', async () => {
     const first = (await listed(`target=${adminId}&action=user.create`))[0];
     expect(first).toMatchObject({ actor: null, requestId: null, ip: null, changes: { role: { to: 'admin' } } });
@@ -376,30 +401,6 @@ describe('the audit log', () => {
 });
 
 describe('the chain over the audit log', () => {
-  let fleet: Fleet;
-
-  const TABLES = ['audit_entries', 'audit_seals'];
-
-  beforeAll(async () => {
-    fleet = await Fleet.start(2);
-    for (let i = 0; i < 12; i++) await fleet.makeUser();
-  });
-
-  afterAll(async () => {
-    await fleet.stop();
-  });
-
-  beforeEach(async () => {
-    await sealed();
-    for (const table of TABLES) await fleet.query(`CREATE TABLE kept_${table} AS TABLE ${table}`);
-  });
-
-  afterEach(async () => {
-    for (const table of TABLES) {
-      await fleet.query(`TRUNCATE ${table}; INSERT INTO ${table} TABLE kept_${table}; DROP TABLE kept_${table}`);
-    }
-  });
-
   const verify = async (turn = 0, search = ''): Promise<any> =>
     expectDone(await fleet.admin(turn).get(`/v1/audit/verify${search}`)).body;
 
@@ -411,6 +412,7 @@ describe('the chain over the audit log', () => {
     fleet.query('SELECT e.id, e.position::int FROM audit_entries e ORDER BY e.position');
 
   test('is made once for each entry, by whichever process comes first', async () => {
+    await sealed();
     const verdict = await verify();
     const all = await entries();
     expect(all.map(({ position }) => position)).toEqual(all.map((_, i) => i + 1));
@@ -426,77 +428,90 @@ describe('the chain over the audit log', () => {
     expect(await verify(0, `?head=${'0'.repeat(64)}`)).toMatchObject({ ok: false, first: { fault: 'removed' } });
   });
 
-  const FIELDS = {
-    at: `at + interval '1 ms'`,
-    actor_id: 'gen_random_uuid()',
-    action: `'user.delete'`,
-    target: `'somebody else'`,
-    changes: `replace(changes::text, 'user', 'admin')::json`,
-    request_id: `request_id || 'x'`,
-    ip: `'192.0.2.1'`,
-  };
+  describe('tampered with', () => {
+    const TABLES = ['audit_entries', 'audit_seals'];
 
-  test.each(Object.entries(FIELDS))('tells of an entry whose %s was altered', async (field, value) => {
-    const victim = (await entries())[6]!;
-    await fleet.query(`UPDATE audit_entries SET ${field} = ${value} WHERE id = $1`, [victim.id]);
-    for (const turn of [0, 1]) {
-      expect(await verify(turn)).toMatchObject({ ok: false, first: { ...victim, fault: 'altered' } });
-    }
-  });
+    beforeEach(async () => {
+      await sealed();
+      for (const table of TABLES) await fleet.query(`CREATE TABLE kept_${table} AS TABLE ${table}`);
+    });
 
-  test('tells of the first entry that was removed, wherever it stood', async () => {
-    const all = await entries();
-    for (const victim of [all.at(-1)!, all[5]!, all[0]!]) {
-      await fleet.query('DELETE FROM audit_entries WHERE id = $1', [victim.id]);
+    afterEach(async () => {
+      for (const table of TABLES) {
+        await fleet.query(`TRUNCATE ${table}; INSERT INTO ${table} TABLE kept_${table}; DROP TABLE kept_${table}`);
+      }
+    });
+
+    const FIELDS = {
+      at: `at + interval '1 ms'`,
+      actor_id: 'gen_random_uuid()',
+      action: `action || 's'`,
+      target: `'somebody else'`,
+      changes: `replace(changes::text, 'user', 'admin')::json`,
+      request_id: `request_id || 'x'`,
+      ip: `'192.0.2.1'`,
+    };
+
+    test.each(Object.entries(FIELDS))('tells of an entry whose %s was altered', async (field, value) => {
+      const victim = (await entries())[6]!;
+      await fleet.query(`UPDATE audit_entries SET ${field} = ${value} WHERE id = $1`, [victim.id]);
+      for (const turn of [0, 1]) {
+        expect(await verify(turn)).toMatchObject({ ok: false, first: { ...victim, fault: 'altered' } });
+      }
+    });
+
+    test('tells of the first entry that was removed, wherever it stood', async () => {
+      const all = await entries();
+      for (const victim of [all.at(-1)!, all[5]!, all[0]!]) {
+        await fleet.query('DELETE FROM audit_entries WHERE id = $1', [victim.id]);
+        expect(await verify()).toMatchObject({ ok: false, first: { ...victim, fault: 'removed' } });
+      }
+    });
+
+    test('tells when links were removed too, moved, or made anew without the key', async () => {
+      const all = await entries();
+      const victim = all[4]!;
+      await fleet.query('DELETE FROM audit_seals WHERE position = $1', [victim.position]);
       expect(await verify()).toMatchObject({ ok: false, first: { ...victim, fault: 'removed' } });
-    }
-  });
-
-  test('tells when links were removed too, moved, or made anew without the key', async () => {
-    const all = await entries();
-    const victim = all[4]!;
-    await fleet.query('DELETE FROM audit_seals WHERE position = $1', [victim.position]);
-    expect(await verify()).toMatchObject({ ok: false, first: { ...victim, fault: 'removed' } });
-    await fleet.query('DELETE FROM audit_entries WHERE id = $1', [victim.id]);
-    expect(await verify()).toMatchObject({ ok: false, first: { id: null, position: 5, fault: 'removed' } });
-    // As if nothing had ever been there.
-    await fleet.query(`
+      await fleet.query('DELETE FROM audit_entries WHERE id = $1', [victim.id]);
+      expect(await verify()).toMatchObject({ ok: false, first: { id: null, position: 5, fault: 'removed' } });
+      // As if nothing had ever been there.
+      await fleet.query(`
       UPDATE audit_seals s SET position = s.position - 1 + 1000000 WHERE s.position > 5;
       UPDATE audit_seals s SET position = s.position - 1000000 WHERE s.position > 1000000`);
-    expect(await verify()).toMatchObject({ ok: false, first: { position: 5, fault: 'altered' } });
-  });
+      expect(await verify()).toMatchObject({ ok: false, first: { position: 5, fault: 'altered' } });
+    });
 
-  test('tells when its end was cut off, to whoever saw it or noted its head', async () => {
-    const { head } = await verify(0);
-    await verify(1);
-    const all = await entries();
-    const cut = all.slice(-3);
-    await fleet.query('DELETE FROM audit_entries WHERE id = ANY($1)', [cut.map(({ id }) => id)]);
-    await fleet.query('DELETE FROM audit_seals WHERE position >= $1', [cut[0]!.position]);
-    const first = { id: null, position: cut[0]!.position, fault: 'removed' };
-    for (const turn of [0, 1]) expect(await verify(turn)).toMatchObject({ ok: false, first });
-    // A process that began later has not seen it, and knows by what was noted.
-    const late = await Fleet.start(1, fleet.url);
-    expect((await late.admin().get('/v1/audit/verify')).body.ok).toBe(true);
-    expect((await late.admin().get(`/v1/audit/verify?head=${head}`)).body).toMatchObject({ ok: false });
-    await late.stop();
-  });
+    test('tells when its end was cut off, to whoever saw it or noted its head', async () => {
+      const { head } = await verify(0);
+      await verify(1);
+      const all = await entries();
+      const cut = all.slice(-3);
+      await fleet.query('DELETE FROM audit_entries WHERE id = ANY($1)', [cut.map(({ id }) => id)]);
+      await fleet.query('DELETE FROM audit_seals WHERE position >= $1', [cut[0]!.position]);
+      const first = { id: null, position: cut[0]!.position, fault: 'removed' };
+      for (const turn of [0, 1]) expect(await verify(turn)).toMatchObject({ ok: false, first });
+      // A process that began later has not seen it, and knows by what was noted.
+      const late = await Fleet.start(1, fleet.url);
+      expect((await late.admin().get('/v1/audit/verify')).body.ok).toBe(true);
+      expect((await late.admin().get(`/v1/audit/verify?head=${head}`)).body).toMatchObject({ ok: false });
+      await late.stop();
+    });
 
-  test('is not made good by having an altered entry sealed again', async () => {
-    const victim = (await entries())[3]!;
-    await fleet.query(`UPDATE audit_entries SET target = 'x', position = NULL WHERE id = $1`, [victim.id]);
-    await sealed();
-    expect(await verify()).toMatchObject({ ok: false, first: { ...victim, fault: 'altered' } });
+    test('is not made good by having an altered entry sealed again', async () => {
+      const victim = (await entries())[3]!;
+      await fleet.query(`UPDATE audit_entries SET target = 'x', position = NULL WHERE id = $1`, [victim.id]);
+      await sealed();
+      expect(await verify()).toMatchObject({ ok: false, first: { ...victim, fault: 'altered' } });
+    });
   });
 });
 
 describe('where the audit log cannot be written', () => {
-  let fleet: Fleet;
   let url: string;
   const role = `writer_${uniqueName()}`;
 
   beforeAll(async () => {
-    fleet = await Fleet.start(1);
     // Whoever owns the tables, or is a superuser, may write whatever is revoked.
     await fleet.query(`CREATE ROLE ${role} LOGIN PASSWORD 'x'`);
     await fleet.query(`GRANT ALL ON ALL TABLES IN SCHEMA public TO ${role}`);
@@ -510,7 +525,6 @@ describe('where the audit log cannot be written', () => {
   afterAll(async () => {
     await fleet.query(`DROP OWNED BY ${role}`);
     await fleet.query(`DROP ROLE ${role}`);
-    await fleet.stop();
   });
 
   test('every administrative change is answered with 503 and has no effect', async () => {

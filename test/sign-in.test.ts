@@ -17,7 +17,7 @@ beforeAll(async () => {
 });
 
 afterAll(async () => {
-  expect(await fleet.stop()).toEqual([0, 0]);
+  await fleet.stop();
 });
 
 let addresses = 0;

@@ -15,7 +15,7 @@ beforeAll(async () => {
 });
 
 afterAll(async () => {
-  expect(await fleet.stop()).toEqual([0, 0]);
+  await fleet.stop();
 });
 
 const signIn = ({ username, password }: Account, code?: string, turn = 0): Promise<Answer> =>
