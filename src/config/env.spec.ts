@@ -140,6 +140,10 @@ describe('the configuration', () => {
     expect(new Env({ WORKERS: 'auto' }).workers).toBe(availableParallelism());
   });
 
+  test('knows the networks that have a name', () => {
+    expect(new Env({ TRUST_PROXY: 'loopback, 10.0.0.0/8' }).trustProxy).toBe('loopback, 10.0.0.0/8');
+  });
+
   test('counts hops from the server on: those before the given number are trusted', () => {
     const { trustProxy } = new Env({ TRUST_PROXY: '2' });
     if (typeof trustProxy !== 'function') throw new Error('No function');

@@ -7,6 +7,9 @@ export class ConfigError extends Error {
   override readonly name = 'ConfigError';
 }
 
+/** Networks that have a name (@fastify/proxy-addr). */
+const NETWORKS = ['loopback', 'linklocal', 'uniquelocal'];
+
 /** Whether the proxy so many hops away is trusted. */
 type TrustHops = (address: string, hop: number) => boolean;
 
@@ -223,13 +226,18 @@ class Reader {
     if (value === undefined) return false;
     if (/^\d{1,3}$/.test(value)) return (_address, hop) => hop < Number(value);
     const isNetwork = (item: string): boolean => {
+      if (NETWORKS.includes(item)) return true;
       const [address = '', bits, ...more] = item.split('/');
       const most = { 4: 32, 6: 128 }[isIP(address)];
       if (most === undefined || more.length > 0) return false;
       return bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= most);
     };
     if (!this.list(name).every(isNetwork)) {
-      throw this.bad(name, value, 'a number of hops, or addresses and networks separated by commas');
+      throw this.bad(
+        name,
+        value,
+        'a number of hops, or addresses and networks (also loopback, linklocal, uniquelocal) separated by commas',
+      );
     }
     return value;
   }
