@@ -124,12 +124,11 @@ async function load(url) {
   );
   state.running = false;
   await reading;
-  const codes = [...new Set(answers.map(({ status }) => status))].map((status) => [
-    status,
-    answers.filter((each) => each.status === status),
-  ]);
+  const codes = [...new Set(answers.map(({ status }) => status))].map(
+    (status) => `${answers.filter((each) => each.status === status).length} times ${status}`,
+  );
   console.log(
-    `500 sign-ins at once: ${codes.map(([status, all]) => `${all.length} times ${status}`).join(', ')}. ` +
+    `500 sign-ins at once: ${codes.join(', ')}. ` +
       `/v1/users/me of others: ${during.length} answers, all 200, median ${median(during).toFixed(1)} ms ` +
       `(${median(quiet).toFixed(1)} without). Memory: ${before} MB before, ${peak} MB at most.`,
   );

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Api, expectProblem, uniqueName } from './support/api.js';
 import { Fleet, expectDone } from './support/fleet.js';
 import { codeOf, enableTotp } from './support/totp.js';
@@ -423,6 +424,9 @@ describe('the chain over the audit log', () => {
     await Promise.all(Array.from({ length: 50 }, () => fleet.makeUser()));
     await sealed();
     expect(await verify(1)).toMatchObject({ ok: true, sealed: all.length + 50 });
+    // Many at once share a walk, and see what was there before they asked.
+    const verdicts = await Promise.all(Array.from({ length: 40 }, () => verify()));
+    expect(new Set(verdicts.map(({ head: at }) => at)).size).toBe(1);
     // What was noted earlier is still in it, and what never was is not.
     expect(await verify(0, `?head=${verdict.head}`)).toMatchObject({ ok: true });
     expect(await verify(0, `?head=${'0'.repeat(64)}`)).toMatchObject({ ok: false, first: { fault: 'removed' } });
@@ -496,6 +500,52 @@ describe('the chain over the audit log', () => {
       expect((await late.admin().get('/v1/audit/verify')).body.ok).toBe(true);
       expect((await late.admin().get(`/v1/audit/verify?head=${head}`)).body).toMatchObject({ ok: false });
       await late.stop();
+    });
+
+    test('is not made good by having the server seal its end again', async () => {
+      const all = await entries();
+      const [victim, before] = [all.at(-3)!, all.at(-5)!];
+      const launder = (alter: string): Promise<unknown> =>
+        fleet.query(`
+          DELETE FROM audit_seals WHERE position >= ${before.position};
+          ${alter};
+          UPDATE audit_entries SET position = NULL WHERE position >= ${before.position}`);
+      await launder(`UPDATE audit_entries SET target = 'x' WHERE id = '${victim.id}'`);
+      // Whoever saw the end does not seal over it.
+      await sleep(2_500);
+      expect(await fleet.query('SELECT FROM audit_entries WHERE position IS NULL')).not.toHaveLength(0);
+      for (const turn of [0, 1]) expect(await verify(turn)).toMatchObject({ ok: false, first: { fault: 'removed' } });
+      // A process that saw nothing of it does; the entry is named all the same, since it is not as the server wrote it.
+      const late = await Fleet.start(1, fleet.url);
+      await sealed();
+      const { body } = await late.admin().get('/v1/audit/verify');
+      expect(body).toMatchObject({ ok: false, first: { id: victim.id, fault: 'altered' } });
+      await late.stop();
+    });
+
+    test('tells of entries that the server did not write, or that stand beside it', async () => {
+      const [template] = await fleet.query('SELECT * FROM audit_entries e ORDER BY e.position LIMIT 1');
+      const forge = async (position: number | null): Promise<string> => {
+        const [{ id }] = await fleet.query(
+          `INSERT INTO audit_entries (id, at, actor_id, action, target, changes, mac, position)
+           SELECT gen_random_uuid(), at, actor_id, action, target, changes, mac, $2 FROM audit_entries WHERE id = $1 RETURNING id`,
+          [template.id, position],
+        );
+        return id;
+      };
+      for (const position of [3, -5, 1_000_000]) {
+        const id = await forge(position);
+        expect(await verify()).toMatchObject({ ok: false, first: { id, position } });
+        await fleet.query('DELETE FROM audit_entries WHERE id = $1', [id]);
+      }
+      const moved = (await entries())[4]!;
+      await fleet.query('UPDATE audit_entries SET position = 999999 WHERE id = $1', [moved.id]);
+      expect(await verify()).toMatchObject({ ok: false, first: { ...moved, fault: 'altered' } });
+      await fleet.query('UPDATE audit_entries SET position = $2 WHERE id = $1', [moved.id, moved.position]);
+      expect(await verify()).toMatchObject({ ok: true });
+      const forged = await forge(null);
+      await sealed();
+      expect(await verify()).toMatchObject({ ok: false, first: { id: forged, fault: 'altered' } });
     });
 
     test('is not made good by having an altered entry sealed again', async () => {
@@ -589,5 +639,15 @@ describe('where the audit log cannot be written', () => {
     await fleet.query(`GRANT INSERT ON audit_entries TO ${role}`);
     expect((await admin.patch(`/v1/users/${id}`, { role: 'admin' })).status).toBe(200);
     await narrow.stop();
+  });
+
+  test('because the database swallows it, the change does not happen either', async () => {
+    const id = await fleet.makeUser();
+    await fleet.query(`CREATE FUNCTION swallow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'`);
+    await fleet.query('CREATE TRIGGER swallow BEFORE INSERT ON audit_entries FOR EACH ROW EXECUTE FUNCTION swallow()');
+    const answer = await fleet.admin().patch(`/v1/users/${id}`, { role: 'admin' });
+    await fleet.query('DROP TRIGGER swallow ON audit_entries; DROP FUNCTION swallow');
+    expectProblem(answer, 503, 'database_unavailable');
+    expect((await fleet.admin().get(`/v1/users/${id}`)).body.role).toBe('user');
   });
 });

@@ -1,15 +1,16 @@
-import { createHmac, timingSafeEqual } from 'node:crypto';
-import { Injectable, type BeforeApplicationShutdown, type OnApplicationBootstrap } from '@nestjs/common';
-import { Secrets } from '../config/secrets.js';
+import { Injectable, Logger, type BeforeApplicationShutdown, type OnApplicationBootstrap } from '@nestjs/common';
+import { SharedRun } from '../common/shared-run.js';
 import { Database } from '../database/database.js';
 import { Sweeper } from '../database/sweeper.js';
-import { AuditRepository, type SealableEntry, type SealedEntry } from './audit.repository.js';
+import { AuditMac, isEqual } from './audit-mac.js';
+import { AuditRepository, type SealedEntry } from './audit.repository.js';
 
 /** What is wrong with the chain: its first link that does not fit. */
 export interface Fault {
   /** The entry's id; null where nothing of it is left. */
   id: string | null;
-  position: number;
+  /** In the chain; null for one that is in none. */
+  position: number | null;
   fault: 'altered' | 'removed';
 }
 
@@ -37,29 +38,46 @@ const BEGINNING: Head = { position: 0n, hash: Buffer.alloc(32) };
 
 /**
  * The chain over the audit log: each second one process seals what has been committed, each entry with the hash of the
- * one before (Haber and Stornetta, 1991). The hash is keyed with SECRET_KEY: who can write the tables but has not the key
- * cannot alter or remove a sealed entry unseen. The last links can be cut off together with their entries: a process
- * notices what it has seen, and an operator who notes the head elsewhere can ask for it.
+ * one before (Haber and Stornetta, 1991). Entries and links are keyed with SECRET_KEY: who can write the tables but has
+ * not the key can neither write an entry nor alter or remove a sealed one unseen. The last links can be cut off together
+ * with their entries: whichever process saw them notices, and seals no more over the gap; and so does an operator who
+ * noted the head elsewhere.
  */
 @Injectable()
 export class AuditChain implements OnApplicationBootstrap, BeforeApplicationShutdown {
-  private readonly key: Buffer;
   private readonly sweeper: Sweeper;
   /** The furthest link that this process has seen. */
   private seen = BEGINNING;
+  private readonly logger = new Logger('Audit');
+  private readonly walks: SharedRun;
+  /** Of the last walk. */
+  private verdict: Verdict | undefined;
+  private hasWarned = false;
 
   constructor(
     private readonly database: Database,
     private readonly entries: AuditRepository,
-    secrets: Secrets,
+    private readonly mac: AuditMac,
   ) {
-    this.key = secrets.derive('audit-chain');
     this.sweeper = new Sweeper(SEAL_MS, () => this.seal());
+    this.walks = new SharedRun(async () => {
+      this.verdict = await this.walk();
+    });
   }
 
-  /** Seals what is committed, of so many entries at most. @returns whether there is more to do */
+  /**
+   * Seals what is committed, of so many entries at most; nothing where links are gone that were seen.
+   * @returns whether there is more to do
+   */
   async seal(): Promise<boolean> {
-    if (!(await this.entries.hasUnsealed())) return false;
+    const glance = await this.entries.glance(this.seen.position.toString());
+    const isWhole = this.seen === BEGINNING || (glance.asked !== null && isEqual(glance.asked, this.seen.hash));
+    if (!isWhole) {
+      this.warn();
+      return false;
+    }
+    if (glance.position !== null && glance.hash) this.note({ position: BigInt(glance.position), hash: glance.hash });
+    if (!glance.hasUnsealed) return false;
     let head: Head | undefined;
     const count = await this.database.transaction(async (tx) => {
       // Another process is at it.
@@ -70,7 +88,7 @@ export class AuditChain implements OnApplicationBootstrap, BeforeApplicationShut
       const seals = unsealed.map((entry) => {
         const previous = head ?? BEGINNING;
         const position = previous.position + 1n;
-        head = { position, hash: this.hash(previous.hash, position, entry) };
+        head = { position, hash: this.mac.link(previous.hash, position, entry) };
         return { position: position.toString(), entryId: entry.id, hash: head.hash };
       });
       if (seals.length > 0) await this.entries.seal(tx, seals);
@@ -80,8 +98,19 @@ export class AuditChain implements OnApplicationBootstrap, BeforeApplicationShut
     return count === BATCH;
   }
 
-  /** Walks the whole chain. @param known a head that was noted earlier, which must be in it */
+  /**
+   * Walks the whole chain, once at a time however many ask: it takes a connection for as long as it lasts.
+   * @param known a head that was noted earlier, which must be in it
+   */
   async verify(known?: Buffer): Promise<Verdict> {
+    await this.walks.run();
+    const { verdict } = this;
+    if (!verdict) throw new Error('A walk came to no end');
+    if (verdict.first || !known || (await this.entries.hasHash(known))) return verdict;
+    return { ...verdict, first: { id: null, position: verdict.sealed + 1, fault: 'removed' } };
+  }
+
+  private async walk(): Promise<Verdict> {
     // What this process has seen by now must be there.
     const { seen } = this;
     let last = BEGINNING;
@@ -95,9 +124,7 @@ export class AuditChain implements OnApplicationBootstrap, BeforeApplicationShut
       }
     }
     first ??= await this.faultAtEnd(last, seen);
-    if (!first && known && !(await this.entries.hasHash(known))) {
-      first = { id: null, position: Number(last.position + 1n), fault: 'removed' };
-    }
+    first ??= await this.faultBeside();
     if (!first) this.note(last);
     const unsealed = await this.entries.countUnsealed();
     return { sealed, head: sealed > 0 ? last.hash.toString('hex') : null, unsealed, first };
@@ -118,34 +145,41 @@ export class AuditChain implements OnApplicationBootstrap, BeforeApplicationShut
     if (position !== expected) {
       return { id: await this.entries.findAt(expected.toString()), position: Number(expected), fault: 'removed' };
     }
+    const { entry } = link;
     const at = { id: link.entryId, position: Number(position) };
-    if (!link.entry) return { ...at, fault: 'removed' };
-    const hash = this.hash(last.hash, position, link.entry);
-    if (hash.length !== link.hash.length || !timingSafeEqual(hash, link.hash)) return { ...at, fault: 'altered' };
-    return position === seen.position && !seen.hash.equals(link.hash) ? { ...at, fault: 'altered' } : null;
+    if (!entry) return { ...at, fault: 'removed' };
+    const isSame =
+      entry.position === link.position &&
+      this.mac.isGenuine(entry) &&
+      isEqual(this.mac.link(last.hash, position, entry), link.hash) &&
+      (position !== seen.position || isEqual(seen.hash, link.hash));
+    return isSame ? null : { ...at, fault: 'altered' };
   }
 
   /** What is missing behind the last link. */
   private async faultAtEnd(last: Head, seen: Head): Promise<Fault | null> {
-    if (last.position < seen.position) {
-      const position = last.position + 1n;
-      return { id: await this.entries.findAt(position.toString()), position: Number(position), fault: 'removed' };
+    if (last.position >= seen.position) return null;
+    const position = last.position + 1n;
+    return { id: await this.entries.findAt(position.toString()), position: Number(position), fault: 'removed' };
+  }
+
+  /** What is in no chain though it says so, or was not written by the server. */
+  private async faultBeside(): Promise<Fault | null> {
+    for (const entry of await this.entries.listLoose(BATCH)) {
+      if (entry.position !== null) return { id: entry.id, position: Number(entry.position), fault: 'removed' };
+      if (!this.mac.isGenuine(entry)) return { id: entry.id, position: null, fault: 'altered' };
     }
-    // Sealed while the chain was read, perhaps.
-    const beyond = await this.entries.findBeyond(last.position.toString());
-    if (!beyond || (await this.entries.isSealed(beyond))) return null;
-    return { id: beyond.id, position: Number(last.position + 1n), fault: 'removed' };
+    return null;
+  }
+
+  /** Once: it stays so until an operator has looked at it, and the server starts anew. */
+  private warn(): void {
+    if (this.hasWarned) return;
+    this.hasWarned = true;
+    this.logger.warn('Links of the audit chain are gone that were there: nothing is sealed. See GET /v1/audit/verify.');
   }
 
   private note(head: Head): void {
     if (head.position > this.seen.position) this.seen = head;
-  }
-
-  private hash(previous: Buffer, position: bigint, entry: SealableEntry): Buffer {
-    const { id, at, actorId, action, target, changes, requestId, ip } = entry;
-    return createHmac('sha256', this.key)
-      .update(previous)
-      .update(JSON.stringify([position.toString(), id, at, actorId, action, target, changes, requestId, ip]))
-      .digest();
   }
 }

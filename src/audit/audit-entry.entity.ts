@@ -12,7 +12,7 @@ export class AuditEntry {
   @PrimaryColumn('uuid', { primaryKeyConstraintName: 'audit_entries_pkey' })
   id!: string;
 
-  @Column({ type: 'timestamptz', precision: 3, default: () => 'now()' })
+  @Column({ type: 'timestamptz', precision: 3 })
   at!: Date;
 
   /** A user's id; null: the server itself. */
@@ -35,6 +35,10 @@ export class AuditEntry {
 
   @Column({ type: 'text', nullable: true })
   ip!: string | null;
+
+  /** Over all above, keyed with SECRET_KEY: that the server wrote it so. */
+  @Column('bytea')
+  mac!: Buffer;
 
   /** In the chain; null until it is sealed. */
   @Column({ type: 'bigint', nullable: true })

@@ -4,6 +4,7 @@ import type { Actor } from '../common/caller.js';
 import { isDatabaseUnavailable, isOverload } from '../common/database-error.js';
 import { Problem } from '../common/problem.js';
 import type { Transaction } from '../database/database.js';
+import { AuditMac } from './audit-mac.js';
 import { AuditRepository } from './audit.repository.js';
 import type { Changes } from './changes.js';
 
@@ -28,7 +29,10 @@ export const PLATFORM = 'platform';
 /** Writes down who changed what. */
 @Injectable()
 export class AuditLog {
-  constructor(private readonly entries: AuditRepository) {}
+  constructor(
+    private readonly entries: AuditRepository,
+    private readonly mac: AuditMac,
+  ) {}
 
   /**
    * Writes an entry in the transaction of the change. If it cannot be written, the change does not happen.
@@ -38,9 +42,13 @@ export class AuditLog {
    */
   async record(tx: Transaction, actor: Actor, action: Action, target: string, changes: Changes = {}): Promise<void> {
     const { userId: actorId, origin } = actor;
-    const entry = { id: uuidv7(), actorId, action, target, changes };
+    const entry = {
+      ...{ id: uuidv7(), at: new Date().toISOString(), actorId, action, target, changes: JSON.stringify(changes) },
+      ...{ requestId: origin?.requestId ?? null, ip: origin?.ip ?? null },
+    };
     try {
-      await this.entries.insert(tx, { ...entry, requestId: origin?.requestId ?? null, ip: origin?.ip ?? null });
+      if (await this.entries.insert(tx, { ...entry, mac: this.mac.of(entry) })) return;
+      throw new Error('An entry of the audit log was not inserted');
     } catch (error) {
       if (isDatabaseUnavailable(error) || isOverload(error)) throw error;
       // No right to write, no table: nothing that the request could mend, and nothing that may pass unseen.

@@ -94,11 +94,11 @@ export class AuditFaultResponse {
   id!: string | null;
 
   /**
-   * Its place in the chain, from 1
+   * Its place in the chain, from 1; null: in none, an entry that the server did not write
    * @example 17
    */
-  @ApiProperty({ type: 'integer' })
-  position!: number;
+  @ApiProperty({ type: 'integer', nullable: true })
+  position!: number | null;
 
   /** @example altered */
   fault!: 'altered' | 'removed';

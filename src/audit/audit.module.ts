@@ -3,6 +3,7 @@ import { TypeOrmModule } from '@nestjs/typeorm';
 import { AuditChain } from './audit-chain.js';
 import { AuditEntry } from './audit-entry.entity.js';
 import { AuditLog } from './audit-log.js';
+import { AuditMac } from './audit-mac.js';
 import { AuditSeal } from './audit-seal.entity.js';
 import { AuditController } from './audit.controller.js';
 import { AuditRepository } from './audit.repository.js';
@@ -13,7 +14,7 @@ import { AuditService } from './audit.service.js';
 @Module({
   imports: [TypeOrmModule.forFeature([AuditEntry, AuditSeal])],
   controllers: [AuditController],
-  providers: [AuditLog, AuditRepository, AuditChain, AuditService],
+  providers: [AuditLog, AuditMac, AuditRepository, AuditChain, AuditService],
   exports: [AuditLog],
 })
 export class AuditModule {}

@@ -3,7 +3,7 @@ import { isId, loginKey } from '../common/caller.js';
 import { Database, type Transaction } from '../database/database.js';
 import type { AuditEntry } from './audit-entry.entity.js';
 
-export type AuditRow = Omit<AuditEntry, 'position'>;
+export type AuditRow = Omit<AuditEntry, 'position' | 'mac'>;
 
 /** An entry as its seal sees it: texts, as PostgreSQL writes them. */
 export interface SealableEntry {
@@ -15,6 +15,19 @@ export interface SealableEntry {
   changes: string;
   requestId: string | null;
   ip: string | null;
+  mac: Buffer;
+  /** Where it says that it stands. A text: a bigint. */
+  position: string | null;
+}
+
+/** What one look at the chain shows. */
+export interface Glance {
+  hasUnsealed: boolean;
+  /** The last link; null before the first. */
+  position: string | null;
+  hash: Buffer | null;
+  /** Of the link that was asked for; null where it is gone. */
+  asked: Buffer | null;
 }
 
 /** A link of the chain. Positions are texts: a bigint. */
@@ -24,7 +37,7 @@ export interface Seal {
   hash: Buffer;
 }
 
-/** A link, the entry it seals (null: it is gone), and where that entry says that it stands. */
+/** A link, and the entry it seals; null: it is gone. */
 export type SealedEntry = Seal & { entry: SealableEntry | null };
 
 export interface AuditFilter {
@@ -34,20 +47,26 @@ export interface AuditFilter {
   targets: readonly string[] | null;
 }
 
+type LinkRow = Omit<Seal, 'position'> & SealableEntry & { place: string; isThere: boolean };
+
 /** Any number, the same in every process: the key of the advisory lock on the chain. */
 const LOCK = 0x716d_6175;
 
 const INSERT = `
-  INSERT INTO audit_entries (id, actor_id, action, target, changes, request_id, ip) VALUES ($1, $2, $3, $4, $5, $6, $7)`;
+  INSERT INTO audit_entries (id, at, actor_id, action, target, changes, request_id, ip, mac)
+  VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) RETURNING id`;
 
 const COLUMNS = `id, at, actor_id AS "actorId", action, target, changes, request_id AS "requestId", ip`;
 
 const SEALABLE = `e.id::text, to_char(e.at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS at, e.actor_id::text AS "actorId",
-  e.action, e.target, e.changes::text AS changes, e.request_id AS "requestId", e.ip`;
+  e.action, e.target, e.changes::text AS changes, e.request_id AS "requestId", e.ip, e.mac, e.position::text`;
 
-const HAS_UNSEALED = {
-  name: 'audit-has-unsealed',
-  text: 'SELECT FROM audit_entries WHERE position IS NULL LIMIT 1',
+const GLANCE = {
+  name: 'audit-glance',
+  text: `
+    SELECT EXISTS (SELECT FROM audit_entries WHERE position IS NULL) AS "hasUnsealed", h.position::text, h.hash,
+      (SELECT s.hash FROM audit_seals s WHERE s.position = $1) AS asked
+    FROM (SELECT 1) one LEFT JOIN (SELECT * FROM audit_seals s ORDER BY s.position DESC LIMIT 1) h ON true`,
 };
 
 const COUNT_UNSEALED = {
@@ -65,15 +84,14 @@ const USER_BY_LOGIN = {
 
 const HAS_HASH = { name: 'audit-has-hash', text: 'SELECT FROM audit_seals WHERE hash = $1' };
 
-/** The first entry that says it is sealed, beyond the last seal. */
-const BEYOND = {
-  name: 'audit-beyond',
-  text: 'SELECT e.id, e.position::text FROM audit_entries e WHERE e.position > $1 ORDER BY e.position LIMIT 1',
-};
+/** Entries that no link seals where they say that they stand. */
+const LOOSE = `
+  FROM audit_entries e
+  WHERE NOT EXISTS (SELECT FROM audit_seals s WHERE s.position = e.position AND s.entry_id = e.id)`;
 
-const IS_SEALED = {
-  name: 'audit-is-sealed',
-  text: 'SELECT FROM audit_seals WHERE position = $1 AND entry_id = $2',
+const LIST_LOOSE = {
+  name: 'audit-list-loose',
+  text: `SELECT ${SEALABLE} ${LOOSE} ORDER BY e.position, e.id LIMIT $1`,
 };
 
 const AT_POSITION = { name: 'audit-at-position', text: 'SELECT id FROM audit_entries WHERE position = $1 LIMIT 1' };
@@ -82,9 +100,10 @@ const AT_POSITION = { name: 'audit-at-position', text: 'SELECT id FROM audit_ent
 export class AuditRepository {
   constructor(private readonly database: Database) {}
 
-  async insert(tx: Transaction, entry: Omit<AuditRow, 'at'>): Promise<void> {
-    const { id, actorId, action, target, changes, requestId, ip } = entry;
-    await tx.query(INSERT, [id, actorId, action, target, JSON.stringify(changes), requestId, ip]);
+  /** @returns whether it is there: a rule or trigger of the database may swallow it without a word */
+  async insert(tx: Transaction, entry: Omit<SealableEntry, 'position'>): Promise<boolean> {
+    const { id, at, actorId, action, target, changes, requestId, ip, mac } = entry;
+    return (await tx.query(INSERT, [id, at, actorId, action, target, changes, requestId, ip, mac])).length === 1;
   }
 
   /** Newest first. @param before the id after which (in that order) the page begins */
@@ -115,8 +134,11 @@ export class AuditRepository {
     return rows[0]?.id ?? null;
   }
 
-  async hasUnsealed(): Promise<boolean> {
-    return (await this.database.query(HAS_UNSEALED, [])).length > 0;
+  /** @param position of a link that was seen earlier */
+  async glance(position: string): Promise<Glance> {
+    const [glance] = await this.database.query<Glance>(GLANCE, [position]);
+    if (!glance) throw new Error('The chain was not to be seen');
+    return glance;
   }
 
   async countUnsealed(): Promise<number> {
@@ -161,12 +183,12 @@ export class AuditRepository {
 
   /** The whole chain from its beginning, as of one moment. */
   async *chain(linksATime: number): AsyncGenerator<SealedEntry[]> {
-    const text = `SELECT s.position::text, s.entry_id AS "entryId", s.hash, to_jsonb(e) IS NOT NULL AS "isThere", ${SEALABLE}
+    const text = `SELECT s.position::text AS place, s.entry_id AS "entryId", s.hash, to_jsonb(e) IS NOT NULL AS "isThere", ${SEALABLE}
       FROM audit_seals s LEFT JOIN audit_entries e ON e.id = s.entry_id ORDER BY s.position`;
-    const rows = this.database.stream<Seal & { isThere: boolean } & SealableEntry>(text, [], linksATime);
+    const rows = this.database.stream<LinkRow>(text, [], linksATime);
     for await (const some of rows) {
-      yield some.map(({ position, entryId, hash, isThere, ...entry }) => ({
-        position,
+      yield some.map(({ place, entryId, hash, isThere, ...entry }) => ({
+        position: place,
         entryId,
         hash,
         entry: isThere ? entry : null,
@@ -174,13 +196,9 @@ export class AuditRepository {
     }
   }
 
-  /** The first entry that claims a place in the chain behind its end. */
-  async findBeyond(position: string): Promise<{ id: string; position: string } | null> {
-    return (await this.database.query<{ id: string; position: string }>(BEYOND, [position]))[0] ?? null;
-  }
-
-  async isSealed({ id, position }: { id: string; position: string }): Promise<boolean> {
-    return (await this.database.query(IS_SEALED, [position, id])).length > 0;
+  /** Entries that no link seals where they say that they stand: first those that say so. Reads the whole log. */
+  listLoose(most: number): Promise<SealableEntry[]> {
+    return this.database.query<SealableEntry>(LIST_LOOSE, [most]);
   }
 
   async findAt(position: string): Promise<string | null> {

@@ -8,6 +8,7 @@ import { Cursors, type Page, type PageQuery } from '../common/page.js';
 import { Problem } from '../common/problem.js';
 import { Env } from '../config/env.js';
 import { Database, type Transaction } from '../database/database.js';
+import { turnOf } from '../users/hash-queue.js';
 import { Notices } from '../users/notices.js';
 import { Passwords } from '../users/passwords.js';
 import { UsersRepository, type Credentials, type UserRow } from '../users/users.repository.js';
@@ -108,7 +109,7 @@ export class AuthService {
   async changePassword(caller: Caller, { currentPassword, newPassword }: ChangePasswordDto): Promise<void> {
     const { attempt, passwordHash } = await this.passwordCheck.confirm(caller, currentPassword);
     await this.throttle.settle(attempt, 'void');
-    const replacement = await this.passwords.hashNew(newPassword, '/newPassword');
+    const replacement = await this.passwords.hashNew(newPassword, '/newPassword', turnOf(caller.origin, true));
     await this.database.transaction(async (tx) => {
       // Changed by another request meanwhile.
       if (!(await this.accounts.replacePassword(tx, caller.userId, passwordHash, replacement))) {
@@ -132,7 +133,7 @@ export class AuthService {
     if (account.status === 'disabled') throw new Problem('account_disabled');
     const checked = {
       hash: account.passwordHash,
-      renewed: await this.passwords.renewed(password, account.passwordHash),
+      renewed: await this.passwords.renewed(password, account.passwordHash, turnOf(origin, true)),
     };
     await this.sessions.deleteExpired(ownerId);
     const [id, nonce] = [uuidv7(), randomBytes(32)];
@@ -151,7 +152,8 @@ export class AuthService {
       if (now?.status === 'disabled') throw new Problem('account_disabled');
       // Another sign-in may have renewed the hash meanwhile.
       const isStillRight =
-        mayTryAgain && (await this.passwords.inTurn(() => this.passwords.matches(password, now?.passwordHash)));
+        mayTryAgain &&
+        (await this.passwords.inTurn(turnOf(origin, true), () => this.passwords.matches(password, now?.passwordHash)));
       if (!now || !isStillRight) throw new Problem('invalid_credentials');
       return this.begin(now, { password, ...(code === undefined ? {} : { code }) }, attempt, origin, false);
     }

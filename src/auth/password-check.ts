@@ -28,7 +28,7 @@ export class PasswordCheck {
   ): Promise<Attempt> {
     const { attempt, result } = await this.throttle.attempt(
       this.throttle.suspect(login, account?.id ?? null, ip),
-      (run) => this.passwords.inTurn(run),
+      (turn, run) => this.passwords.inTurn(turn, run),
       () => this.passwords.matches(password, account?.passwordHash),
     );
     if (result) return attempt;

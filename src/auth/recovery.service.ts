@@ -8,6 +8,7 @@ import { resetLink } from '../mail/mails.js';
 import type { TokenKind } from '../users/account-token.entity.js';
 import { AccountTokensRepository, type NewToken, type TokenRule } from '../users/account-tokens.repository.js';
 import { readToken, type TokenClaims } from '../users/account-tokens.js';
+import { turnOf } from '../users/hash-queue.js';
 import { Notices } from '../users/notices.js';
 import { Passwords } from '../users/passwords.js';
 import { UsersRepository } from '../users/users.repository.js';
@@ -56,7 +57,7 @@ export class RecoveryService {
     const known = await this.tokens.find(claims, RESETTING);
     if (!known) throw new Problem('invalid_token');
     if (known.status === 'disabled') throw new Problem('account_disabled');
-    const passwordHash = await this.passwords.hashNew(newPassword, '/newPassword');
+    const passwordHash = await this.passwords.hashNew(newPassword, '/newPassword', turnOf(origin, true));
     const id = claims.ownerId;
     await this.database.transaction(async (tx) => {
       const account = await this.accounts.lock(tx, id);

@@ -17,6 +17,8 @@ export interface Verdict {
   retryAfter: number;
   /** Whether it is refused depends on attempts that are under way. */
   mustWait: boolean;
+  /** Whether the account has signed in from there lately. */
+  isKnown: boolean;
 }
 
 /** How an attempt ended; `void`: as if it had not been. */
@@ -25,7 +27,7 @@ export type Outcome = 'failed' | 'void' | 'passed';
 const JUDGE = {
   name: 'sign-in-judge',
   text: `
-    SELECT attempt, retry_after AS "retryAfter", must_wait AS "mustWait"
+    SELECT attempt, retry_after AS "retryAfter", must_wait AS "mustWait", is_known AS "isKnown"
     FROM judge_sign_in($1::bytea, $2::uuid, $3::text, $4::boolean)`,
 };
 

@@ -1,12 +1,13 @@
 import { createHmac, randomInt } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Injectable, type BeforeApplicationShutdown, type OnApplicationBootstrap } from '@nestjs/common';
-import ipaddr from 'ipaddr.js';
 import { loginKey } from '../common/caller.js';
+import { placeOf } from '../common/place.js';
 import { Problem } from '../common/problem.js';
 import { Secrets } from '../config/secrets.js';
 import type { Transaction } from '../database/database.js';
 import { Sweeper } from '../database/sweeper.js';
+import type { Turn } from '../users/hash-queue.js';
 import { SignInAttemptsRepository, type Outcome, type Suspect, type Verdict } from './sign-in-attempts.repository.js';
 
 /** An attempt that was admitted, and counts until it is settled. */
@@ -20,7 +21,7 @@ const SWEEP_MS = 60_000;
 const PATIENCE = 40;
 
 /** Runs what it is given when its turn has come. */
-type Turn = <T>(run: () => Promise<T>) => Promise<T>;
+type InTurn = <T>(turn: Turn, run: () => Promise<T>) => Promise<T>;
 
 /** Thrown within a hash's turn to give the turn to others. */
 class InFlight extends Error {}
@@ -45,12 +46,13 @@ export class SignInThrottle implements OnApplicationBootstrap, BeforeApplication
   }
 
   /**
-   * Whose attempt it is. What was typed is kept as a keyed hash only: people type passwords where names belong.
+   * Whose attempt it is: of whoever has the login that was typed, whether there is such an account or not. By the account
+   * its username and its e-mail would count together, and so tell that they are one's. Kept as a keyed hash only: people
+   * type passwords where names belong.
    * @param ownerId of the account; null where there is none of that login
    */
   suspect(login: string, ownerId: string | null, ip: string): Suspect {
-    const name = ownerId === null ? `login:${loginKey(login)}` : `user:${ownerId}`;
-    return { account: this.hash(name), ownerId, place: placeOf(ip) };
+    return { account: this.hash(`login:${loginKey(login)}`), ownerId, place: placeOf(ip) };
   }
 
   /**
@@ -58,12 +60,14 @@ export class SignInThrottle implements OnApplicationBootstrap, BeforeApplication
    * @param work what tells whether the attempt fails; it is settled by the caller, or as failed when this throws
    * @throws Problem too_many_attempts
    */
-  async attempt<T>(suspect: Suspect, inTurn: Turn, work: () => Promise<T>): Promise<{ attempt: Attempt; result: T }> {
+  async attempt<T>(suspect: Suspect, inTurn: InTurn, work: () => Promise<T>): Promise<{ attempt: Attempt; result: T }> {
     // Whoever is refused anyway waits for no turn, and takes none from others.
-    refuse(await this.attempts.judge(suspect, false));
+    const { isKnown, ...verdict } = await this.attempts.judge(suspect, false);
+    refuse(verdict);
+    const turn = { place: suspect.place, isKnown };
     for (let left = PATIENCE; ; left--) {
       try {
-        return await inTurn(async () => {
+        return await inTurn(turn, async () => {
           const attempt = { ...suspect, id: await this.admit(suspect) };
           return { attempt, result: await work() };
         });
@@ -84,7 +88,7 @@ export class SignInThrottle implements OnApplicationBootstrap, BeforeApplication
     const account = this.hash(`${what}:${place}`);
     const attempt = await this.attempt(
       { account, ownerId: null, place },
-      (run) => run(),
+      (_turn, run) => run(),
       () => Promise.resolve(),
     );
     await this.settle(attempt.attempt, 'failed');
@@ -115,21 +119,8 @@ export class SignInThrottle implements OnApplicationBootstrap, BeforeApplication
   }
 }
 
-function refuse({ retryAfter }: Verdict): void {
+function refuse({ retryAfter }: Pick<Verdict, 'retryAfter'>): void {
   if (retryAfter > 0) {
     throw new Problem('too_many_attempts', { retryAfter, detail: 'There were too many attempts. Try again later.' });
   }
-}
-
-/**
- * Where an address counts: an IPv4 address, or the /64 of an IPv6 one, which is what one customer has at least (RFC 6177)
- * and can fill with addresses.
- */
-export function placeOf(ip: string): string {
-  if (!ipaddr.isValid(ip)) return 'unknown';
-  // An IPv4 address in IPv6's form is one of IPv4.
-  const address = ipaddr.process(ip);
-  if (address.kind() === 'ipv4') return address.toString();
-  const text = address.toString().replace(/%.*$/, '');
-  return `${ipaddr.IPv6.networkAddressFromCIDR(`${text}/64`).toString()}/64`;
 }

@@ -9,6 +9,7 @@ import { Problem } from '../common/problem.js';
 import { ConfigError, Env } from '../config/env.js';
 import { Database } from '../database/database.js';
 import { PlatformRepository } from '../platform/platform.repository.js';
+import { turnOf } from './hash-queue.js';
 import { Passwords } from './passwords.js';
 import { UsersRepository } from './users.repository.js';
 
@@ -64,7 +65,7 @@ export class FirstAdmin {
 
   private async hash(password: string): Promise<string> {
     try {
-      return await this.passwords.hashNew(password, '/password');
+      return await this.passwords.hashNew(password, '/password', turnOf(null, true));
     } catch (error) {
       const [fault] = error instanceof Problem ? (error.extra.errors ?? []) : [];
       throw fault ? new ConfigError(`ADMIN_PASSWORD ${fault.detail}.`) : error;

@@ -1,9 +1,9 @@
 import { availableParallelism } from 'node:os';
 import { Injectable } from '@nestjs/common';
 import { hash, verify, type Options } from '@node-rs/argon2';
-import pLimit from 'p-limit';
 import { Problem } from '../common/problem.js';
 import { Env } from '../config/env.js';
+import { HashQueue, type Turn } from './hash-queue.js';
 import { passwordFaults } from './password-policy.js';
 
 /** Hashes that may wait for each that runs; beyond it sign-in answers 503 instead of piling up. */
@@ -16,14 +16,13 @@ const WAITING_PER_LANE = 128;
 @Injectable()
 export class Passwords {
   private readonly options: Options;
-  private readonly lanes: number;
-  private readonly queue: ReturnType<typeof pLimit>;
+  private readonly queue: HashQueue;
   private decoy: Promise<string> | undefined;
 
   constructor(private readonly env: Env) {
     this.options = { memoryCost: env.argon2Memory, timeCost: env.argon2Passes, parallelism: 1 };
-    this.lanes = Math.max(1, Math.floor(availableParallelism() / env.workers));
-    this.queue = pLimit(this.lanes);
+    const lanes = Math.max(1, Math.floor(availableParallelism() / env.workers));
+    this.queue = new HashQueue(lanes, lanes * WAITING_PER_LANE);
   }
 
   /**
@@ -31,12 +30,12 @@ export class Passwords {
    * @param pointer the member of the body that a refusal names
    * @throws Problem validation_failed with each rule that is broken; overloaded when too many hashes wait
    */
-  async hashNew(password: string, pointer: string): Promise<string> {
+  async hashNew(password: string, pointer: string, turn: Turn): Promise<string> {
     const faults = await passwordFaults(password, this.env.passwordPolicy);
     if (faults.length > 0) {
       throw new Problem('validation_failed', { errors: faults.map((detail) => ({ pointer, detail })) });
     }
-    return this.inTurn(() => hash(password, this.options));
+    return this.queue.run(turn, () => hash(password, this.options));
   }
 
   /**
@@ -50,18 +49,15 @@ export class Passwords {
   }
 
   /** The hash as it would be made now, where it was made otherwise; undefined where nothing is to be done. */
-  async renewed(password: string, passwordHash: string): Promise<string | undefined> {
+  async renewed(password: string, passwordHash: string, turn: Turn): Promise<string | undefined> {
     const { memoryCost = 0, timeCost = 0, parallelism = 0 } = this.options;
     // The PHC string format.
     const isCurrent = passwordHash.startsWith(`$argon2id$v=19$m=${memoryCost},t=${timeCost},p=${parallelism}$`);
-    return isCurrent ? undefined : this.inTurn(() => hash(password, this.options));
+    return isCurrent ? undefined : this.queue.run(turn, () => hash(password, this.options));
   }
 
   /** Works when as few others do as there are cores. @throws Problem overloaded when too many wait */
-  inTurn<T>(work: () => Promise<T>): Promise<T> {
-    if (this.queue.pendingCount >= this.lanes * WAITING_PER_LANE) {
-      return Promise.reject(new Problem('overloaded', { retryAfter: 1 }));
-    }
-    return this.queue(work);
+  inTurn<T>(turn: Turn, work: () => Promise<T>): Promise<T> {
+    return this.queue.run(turn, work);
   }
 }

@@ -10,6 +10,7 @@ import { CreditBound } from '../platform/credit-bound.js';
 import { PlatformRepository, type SettingsRow } from '../platform/platform.repository.js';
 import { PlatformService } from '../platform/platform.service.js';
 import { Notices } from './notices.js';
+import { turnOf } from './hash-queue.js';
 import { Passwords } from './passwords.js';
 import type { AccountDto, CreateUserDto, ListUsersQuery, UpdateUserDto } from './user.dto.js';
 import { UsersRepository, type UserChanges, type UserRow } from './users.repository.js';
@@ -94,7 +95,9 @@ export class UsersService {
     const id = await this.idOf(reference, caller);
     const { password, credits, ...account } = dto;
     const changes: UserChanges = account;
-    if (password !== undefined) changes.passwordHash = await this.passwords.hashNew(password, '/password');
+    if (password !== undefined) {
+      changes.passwordHash = await this.passwords.hashNew(password, '/password', turnOf(caller.origin, true));
+    }
     const change = async (tx: Transaction): Promise<UserRow> => {
       if (dto.role === 'user' || dto.status === 'disabled') {
         refuseLastAdmin(await this.users.lockActiveAdmins(tx), id);
@@ -141,7 +144,8 @@ export class UsersService {
     }
     const { password, credits, ...account } = dto;
     const id = uuidv7();
-    const passwordHash = await this.passwords.hashNew(password, '/password');
+    const turn = turnOf(actor.origin, !isRegistration);
+    const passwordHash = await this.passwords.hashNew(password, '/password', turn);
     return this.database.within(transaction, (tx) =>
       this.credits.guard(tx, async (settings) => {
         if (isRegistration) this.refuseClosed(settings);

@@ -27,13 +27,14 @@ const AUDIT = [
   // No foreign key: what was done stays on record when who did it, or what it was done to, is gone.
   `CREATE TABLE audit_entries (
     id uuid NOT NULL,
-    at timestamptz(3) NOT NULL DEFAULT now(),
+    at timestamptz(3) NOT NULL,
     actor_id uuid,
     action text COLLATE "C" NOT NULL,
     target text COLLATE "C" NOT NULL,
     changes json NOT NULL,
     request_id text,
     ip text,
+    mac bytea NOT NULL,
     position bigint,
     CONSTRAINT audit_entries_pkey PRIMARY KEY (id)
   )`,
@@ -98,7 +99,7 @@ const [PLACE_LOCK, ACCOUNT_LOCK] = [0x716d706c, 0x716d6163];
 const JUDGE_SIGN_IN = `
   CREATE FUNCTION judge_sign_in(
     the_account bytea, the_owner uuid, the_place text, reserve boolean,
-    OUT attempt uuid, OUT retry_after float8, OUT must_wait boolean
+    OUT attempt uuid, OUT retry_after float8, OUT must_wait boolean, OUT is_known boolean
   ) LANGUAGE plpgsql AS $$
   DECLARE
     span CONSTANT interval := '15 minutes';
@@ -114,6 +115,7 @@ const JUDGE_SIGN_IN = `
     moment := clock_timestamp();
     retry_after := 0;
     must_wait := false;
+    is_known := EXISTS (SELECT FROM sign_in_places p WHERE p.owner_id = the_owner AND p.place = the_place);
 
     SELECT a.at INTO nth FROM sign_in_attempts a
     WHERE a.account = the_account AND a.place = the_place AND a.at > moment - span
@@ -127,9 +129,7 @@ const JUDGE_SIGN_IN = `
     IF FOUND THEN retry_after := greatest(retry_after, extract(epoch FROM nth + span - moment)); END IF;
 
     SELECT s.failures, s.at INTO streak FROM sign_in_streaks s WHERE s.account = the_account;
-    IF streak.failures >= 100
-      AND NOT EXISTS (SELECT FROM sign_in_places p WHERE p.owner_id = the_owner AND p.place = the_place)
-    THEN
+    IF streak.failures >= 100 AND NOT is_known THEN
       retry_after := greatest(retry_after, extract(epoch FROM
         streak.at + least(span, make_interval(secs => 2 ^ least(streak.failures - 100, 10))) - moment));
     END IF;
