@@ -26,8 +26,9 @@ import { tag } from './common/etag.js';
 import { acceptJsonBodies } from './common/json-body.js';
 import { linkNextPage } from './common/page-link.js';
 import { Problem } from './common/problem.js';
-import { pathOf, sendProblem } from './common/problem.filter.js';
+import { sendProblem, shownPathOf } from './common/problem.filter.js';
 import { MAX_PARAM_LENGTH, RouteTable } from './common/route-table.js';
+import { hasSecret } from './common/secret-shapes.js';
 import { type Env } from './config/env.js';
 import { Idempotency } from './idempotency/idempotency.js';
 import { RequestRecorder } from './metrics/request-recorder.js';
@@ -198,7 +199,7 @@ function observe(server: FastifyInstance, logger: Logger, recorder: RequestRecor
         {
           reqId: request.id,
           method: request.method,
-          path: pathOf(request),
+          path: shownPathOf(request),
           status: reply.statusCode,
           ms: Math.round(reply.elapsedTime * 10) / 10,
           user: request.caller?.userId,
@@ -217,7 +218,8 @@ function requestIds(): (request: { headers: Record<string, string | string[] | u
   let count = 0;
   return ({ headers }) => {
     const given = headers['x-request-id'];
-    if (typeof given === 'string' && /^[\w.-]{1,64}$/.test(given)) return given;
+    // It is logged and on record in the audit: no place for a key.
+    if (typeof given === 'string' && /^[\w.-]{1,64}$/.test(given) && !hasSecret(given)) return given;
     return `${process}-${(count++).toString(36)}`;
   };
 }

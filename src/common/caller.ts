@@ -1,6 +1,7 @@
 import { domainToASCII } from 'node:url';
 import { createParamDecorator, type ExecutionContext } from '@nestjs/common';
 import type { FastifyRequest } from 'fastify';
+import { concealSecrets } from './secret-shapes.js';
 
 export type Role = 'admin' | 'user';
 
@@ -87,7 +88,8 @@ export class RequestOrigin implements Origin {
   }
 
   get userAgent(): string | null {
-    return this.request.headers['user-agent']?.slice(0, 512) ?? null;
+    const sent = this.request.headers['user-agent'];
+    return sent === undefined ? null : concealSecrets(sent).slice(0, 512);
   }
 
   get requestId(): string {

@@ -2,8 +2,9 @@ import type { IncomingMessage } from 'node:http';
 import { Catch, HttpException, type ArgumentsHost, type ExceptionFilter } from '@nestjs/common';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { isDatabaseUnavailable, isOverload } from './database-error.js';
-import { PROBLEMS, Problem, type ProblemCode } from './problem.js';
+import { PROBLEMS, Problem, type FieldError, type ProblemCode } from './problem.js';
 import { RouteTable } from './route-table.js';
+import { concealSecrets } from './secret-shapes.js';
 
 /** Turns whatever was thrown into one answer of the contract. Texts of foreign errors never leave the process. */
 @Catch()
@@ -143,13 +144,18 @@ function bodyOf(problem: Problem, request: FastifyRequest): Record<string, unkno
     type: 'about:blank',
     title: PROBLEMS[code][1],
     status,
-    detail: extra.detail ?? defaultDetail(problem),
-    instance: pathOf(request),
+    detail: concealSecrets(extra.detail ?? defaultDetail(problem)),
+    instance: shownPathOf(request),
     code,
     requestId: request.id,
-    ...(extra.errors ? { errors: extra.errors } : {}),
+    ...(extra.errors ? { errors: extra.errors.map(shown) } : {}),
     ...extra.members,
   };
+}
+
+/** Names of members and parameters are the sender's own. */
+function shown({ pointer, detail }: FieldError): FieldError {
+  return { pointer: concealSecrets(pointer), detail: concealSecrets(detail) };
 }
 
 function defaultDetail(problem: Problem): string {
@@ -165,4 +171,9 @@ export function pathOf(request: FastifyRequest): string {
   const url = (request.raw.url ?? '/').replace(/^[a-z][a-z0-9+.-]*:\/\/[^/?#]*/i, '') || '/';
   const end = url.search(/[?#]/);
   return end === -1 ? url : url.slice(0, end);
+}
+
+/** The path as it is logged and answered: some send a key or a token there. */
+export function shownPathOf(request: FastifyRequest): string {
+  return concealSecrets(pathOf(request));
 }
