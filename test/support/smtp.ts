@@ -21,22 +21,33 @@ export class Mailbox {
   /** What it says to a recipient, where it does not take it: an SMTP code. */
   refusals = new Map<string, number>();
   port = 0;
+  /** Who may hand something over; nobody has to say who he is where there is none. */
+  credentials: { user: string; pass: string } | undefined;
   private server: SMTPServer | undefined;
 
-  static async start(): Promise<Mailbox> {
+  static async start(credentials?: { user: string; pass: string }): Promise<Mailbox> {
     const mailbox = new Mailbox();
+    mailbox.credentials = credentials;
     await mailbox.open();
     return mailbox;
   }
 
   get url(): string {
-    return `smtp://127.0.0.1:${this.port}`;
+    const { user, pass } = this.credentials ?? {};
+    const login = user === undefined ? '' : `${user}:${encodeURIComponent(pass ?? '')}@`;
+    return `smtp://${login}127.0.0.1:${this.port}`;
   }
 
   /** Begins to listen, on the same port as before. */
   async open(): Promise<void> {
     const server = new SMTPServer({
-      disabledCommands: ['AUTH', 'STARTTLS'],
+      disabledCommands: [...(this.credentials ? [] : ['AUTH' as const]), 'STARTTLS'],
+      allowInsecureAuth: true,
+      // A server that repeats what it was told is the worst there is.
+      onAuth: ({ username, password }, _session, done) => {
+        if (password === this.credentials?.pass) done(null, { user: username });
+        else done(Object.assign(new Error(`not with ${String(password)}`), { responseCode: 535 }));
+      },
       onConnect: (_session, done) => {
         this.attempts++;
         done();
