@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { Api, expectProblem, sharedApi, uniqueName, type Account, type Answer } from './support/api.js';
 import { TestServer, createDatabase, query } from './support/server.js';
 import { Mailbox, tokenOf } from './support/smtp.js';
+import { enableTotp } from './support/totp.js';
 import { until } from './support/until.js';
 
 const PUBLIC_URL = 'https://qm.example.com';
@@ -294,6 +295,15 @@ describe('a forgotten password', () => {
     const changes = { firstName: 'Ada', username: uniqueName(), email: person.email.toUpperCase() };
     expect((await api.as(person).patch('/v1/users/me', changes)).status).toBe(200);
     expect((await recover(token)).status).toBe(204);
+  });
+
+  test('that is replaced leaves the second factor: the new one alone lets nobody in', async () => {
+    const person = await createPerson();
+    const { recoveryCodes } = await enableTotp(api, person);
+    expect((await recover(await resetToken(person))).status).toBe(204);
+    expectProblem(await signIn(person.username, NEW_PASSWORD), 401, 'totp_required');
+    const credentials = { login: person.username, password: NEW_PASSWORD };
+    expect((await api.post('/v1/auth/login', { ...credentials, code: recoveryCodes[0] })).status).toBe(200);
   });
 
   test('of a disabled account cannot be replaced while it is', async () => {
