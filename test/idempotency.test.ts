@@ -388,3 +388,19 @@ test('a key that is revoked gets no earlier answer either', async () => {
   expectProblem(await call(), 401, 'invalid_api_key');
   expect((await verify()).body).toMatchObject({ allowed: false, code: 'invalid_api_key' });
 });
+
+test('an answer that was moved in the database to another’s request is not opened', async () => {
+  const [owner, thief] = [await api.createUser(), await api.createUser()];
+  const body = { name: 'a key', scopes: ['*'] };
+  const send = (account: Account): Promise<Answer> => api.as(account).post('/v1/keys', body, withKey('mine'));
+  const { key } = (await send(owner)).body;
+  await send(thief);
+  await sql(
+    `UPDATE idempotency_keys SET (fingerprint, answer) =
+       (SELECT fingerprint, answer FROM idempotency_keys WHERE owner_id = $1) WHERE owner_id = $2`,
+    [owner.id, thief.id],
+  );
+  const answer = await send(thief);
+  expectProblem(answer, 500, 'internal_error');
+  expect(answer.text).not.toContain(key);
+});

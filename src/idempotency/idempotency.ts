@@ -75,6 +75,8 @@ export class Idempotency implements OnApplicationBootstrap, BeforeApplicationShu
     work: (tx: Transaction) => Promise<Answer>,
   ): Promise<Answer & { isReplayed: boolean }> {
     const keyHash = this.hash(request.credential, parseKey(header));
+    // Whoever writes the table cannot have somebody else's answer opened as the own.
+    const context = `${request.ownerId}:${keyHash.toString('hex')}`;
     const fingerprint = this.hash(
       request.method,
       request.path,
@@ -87,11 +89,11 @@ export class Idempotency implements OnApplicationBootstrap, BeforeApplicationShu
       const stored = await this.answers.find(tx, request.ownerId, keyHash);
       if (stored) {
         if (!stored.fingerprint.equals(fingerprint)) throw new Problem('idempotency_key_reused');
-        return { ...(JSON.parse(this.seal.open(stored.answer).toString()) as Answer), isReplayed: true };
+        return { ...(JSON.parse(this.seal.open(stored.answer, context).toString()) as Answer), isReplayed: true };
       }
       const answer = await work(tx);
       if (answer.isKept !== false) {
-        const sealed = this.seal.seal(JSON.stringify(answer));
+        const sealed = this.seal.seal(JSON.stringify(answer), context);
         await this.answers.store(tx, request.ownerId, keyHash, { fingerprint, answer: sealed });
       }
       return { ...answer, isReplayed: false };
