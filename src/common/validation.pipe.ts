@@ -27,8 +27,23 @@ export class RequestValidationPipe extends ValidationPipe {
     if (metadata.type === 'body' && (typeof value !== 'object' || value === null || Array.isArray(value))) {
       throw Problem.field('', 'must be a JSON object');
     }
-    if (metadata.type === 'body' || metadata.type === 'query') refuseInherited(value);
-    return super.transform(value, metadata) as Promise<unknown>;
+    const isGiven = metadata.type === 'body' || metadata.type === 'query';
+    const inherited = isGiven ? inheritedNames(value, '') : [];
+    if (inherited.length === 0) return super.transform(value, metadata) as Promise<unknown>;
+    const unknown = inherited.map((pointer) => ({ pointer, detail: 'is not known here' }));
+    const errors = [...(await this.errorsOf(value, metadata)), ...unknown];
+    throw new Problem('validation_failed', { errors: errors.slice(0, MAX_ERRORS) });
+  }
+
+  /** What else is wrong. */
+  private async errorsOf(value: unknown, metadata: ArgumentMetadata): Promise<FieldError[]> {
+    try {
+      await super.transform(value, metadata);
+      return [];
+    } catch (error) {
+      if (error instanceof Problem) return error.extra.errors ?? [];
+      throw error;
+    }
   }
 }
 
@@ -37,16 +52,14 @@ function mayBeMissing({ type, metatype }: ArgumentMetadata): boolean {
   return type === 'body' && metatype !== undefined && 'mayBeMissing' in metatype;
 }
 
-/** class-transformer drops names that every object has before the whitelist can refuse them, at any depth. */
-function refuseInherited(value: unknown): void {
-  const errors = inheritedNames(value, '').map((pointer) => ({ pointer, detail: 'is not known here' }));
-  if (errors.length > 0) throw new Problem('validation_failed', { errors: errors.slice(0, MAX_ERRORS) });
-}
-
+/**
+ * Pointers to members with names that every object has: class-transformer drops them, at any depth, before the whitelist
+ * can refuse them.
+ */
 function inheritedNames(value: unknown, pointer: string): string[] {
   if (typeof value !== 'object' || value === null) return [];
   return Object.entries(value).flatMap(([name, member]) => {
-    const at = `${pointer}/${name}`;
+    const at = `${pointer}/${escaped(name)}`;
     return name in Object.prototype || name === 'prototype' ? [at] : inheritedNames(member, at);
   });
 }
@@ -54,13 +67,18 @@ function inheritedNames(value: unknown, pointer: string): string[] {
 /** Flattens nested errors to one entry a field, with a JSON pointer (RFC 6901). */
 export function fieldErrors(errors: ValidationError[], parent = ''): FieldError[] {
   return errors.flatMap((error) => {
-    const pointer = `${parent}/${error.property.replaceAll('~', '~0').replaceAll('/', '~1')}`;
+    const pointer = `${parent}/${escaped(error.property)}`;
     const own = Object.entries(error.constraints ?? {}).map(([name, text]) => ({
       pointer,
       detail: name === 'whitelistValidation' ? 'is not known here' : withoutName(text, error.property),
     }));
     return [...own, ...fieldErrors(error.children ?? [], pointer)];
   });
+}
+
+/** A name as a part of a JSON pointer. */
+function escaped(name: string): string {
+  return name.replaceAll('~', '~0').replaceAll('/', '~1');
 }
 
 /** class-validator begins its texts with the property's name, which the pointer already says. */
