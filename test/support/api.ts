@@ -156,7 +156,8 @@ export class Api {
   }
 }
 
-function randomAddress(): string {
+/** An IPv4 address of a private network. */
+export function randomAddress(): string {
   return `10.${[...randomBytes(3)].join('.')}`;
 }
 
