@@ -471,7 +471,9 @@ describe('a signed request', () => {
       const value = sent.headers.find(([each]) => each === name)![1];
       expectRefused(await send(api.url, { ...sent, headers: [...sent.headers, [name, value]] }), /twice/);
     }
-    expectRefused(await send(api.url, { ...sent, headers: [...sent.headers, ['host', 'elsewhere.example']] }));
+    // RFC 9112, section 3.2: whatever it is signed with.
+    const ofTwoHosts = { ...sent, headers: [...sent.headers, ['host', 'elsewhere.example'] as const] };
+    expectProblem(await send(api.url, ofTwoHosts), 400, 'validation_failed');
     expectRefused(
       await send(
         api.url,
