@@ -1,6 +1,7 @@
 import type { Agent } from 'node:http';
 import pg from 'pg';
 import { Api, listOperations, sharedApi, type Answer, type Operation } from './support/api.js';
+import { contentsOf } from './support/contents.js';
 import { eachAtOnce, exchange, keptConnections } from './support/exchange.js';
 import { TestServer, createDatabase } from './support/server.js';
 import {
@@ -8,6 +9,7 @@ import {
   bodySchemaOf,
   furnish,
   pathFor,
+  prepare,
   readDocument,
   refurnish,
   schemaOf,
@@ -99,20 +101,6 @@ async function entityFields(): Promise<string[]> {
   return rows.flatMap(({ name }) => [name, camel(name)]);
 }
 
-/** All rows of all tables but those of the audit log, which is sealed in the background. */
-async function contents(): Promise<Record<string, string>> {
-  const { rows: tables } = await connection.query<{ name: string }>(
-    `SELECT table_name AS name FROM information_schema.tables
-     WHERE table_schema = 'public' AND table_type = 'BASE TABLE' AND table_name NOT LIKE 'audit_%'`,
-  );
-  const sums = tables.map(
-    ({ name }) =>
-      `SELECT '${name}' AS name, md5(coalesce(string_agg(t::text, ' ' ORDER BY t::text), '')) AS sum FROM "${name}" t`,
-  );
-  const { rows } = await connection.query<{ name: string; sum: string }>(sums.join(' UNION ALL '));
-  return Object.fromEntries(rows.map(({ name, sum }) => [name, sum]));
-}
-
 /** Something that would do harm, were it taken. */
 function valueOf(name: string): unknown {
   if (/role|admin/i.test(name)) return 'admin';
@@ -158,7 +146,7 @@ function send({ method }: Operation, { as, path, body }: Sent): Promise<Answer> 
 
 /** That every request is refused as one that is not valid (or whose sender may nothing here), and changes nothing. */
 async function expectRefused(operation: Operation, all: Sent[]): Promise<void> {
-  const before = await contents();
+  const before = await contentsOf(connection);
   const wrong: string[] = [];
   await eachAtOnce(all, 16, async (sent) => {
     const { status, body, text } = await send(operation, sent);
@@ -169,18 +157,26 @@ async function expectRefused(operation: Operation, all: Sent[]): Promise<void> {
     }
   });
   expect(wrong).toEqual([]);
-  expect(await contents()).toEqual(before);
+  expect(await contentsOf(connection)).toEqual(before);
 }
 
-async function prepared(id: string): Promise<{ operation: Operation; paths: Map<Subject, string> }> {
+/** An operation, with the paths and bodies by which it takes each one's request. */
+async function prepared(id: string): Promise<{
+  operation: Operation;
+  paths: Map<Subject, string>;
+  bodies: Map<Subject, unknown>;
+}> {
   const operation = document.operations.find((each) => each.id === id)!;
   const list = /^(.+)\/\{id\}/.exec(operation.path)?.[1];
   const paths = new Map<Subject, string>();
+  const bodies = new Map<Subject, unknown>();
   for (const subject of [user, admin]) {
     if (list !== undefined) await refurnish(document, api, subject, list);
     paths.set(subject, await pathFor(operation, subject, root));
+    const proof = await prepare(operation, subject, { api, root, databaseUrl: database.url });
+    bodies.set(subject, acceptedBody(document, operation, { ...subject, ...proof }));
   }
-  return { operation, paths };
+  return { operation, paths, bodies };
 }
 
 /** Of those whose body has members; a value of the store is any JSON. */
@@ -190,11 +186,11 @@ const WITH_BODY = WRITES.filter(({ declared }) =>
 
 describe('a field that the document does not name is refused, and nothing is changed', () => {
   test.each(WITH_BODY.map(({ id }) => id))('in the body: %s', async (id) => {
-    const { operation, paths } = await prepared(id);
+    const { operation, paths, bodies: known } = await prepared(id);
     const schema = bodySchemaOf(document, operation)!;
     const unknown = names.filter((name) => !Object.hasOwn(schema.properties ?? {}, name));
     const all = [user, admin].flatMap((as): Sent[] => {
-      const accepted = acceptedBody(document, operation, as) as Record<string, unknown>;
+      const accepted = known.get(as) as Record<string, unknown>;
       const json = JSON.stringify(accepted);
       const bodies = unknown.flatMap((name, i) => [
         withMember(json, name, valueOf(name), i % 2 === 0),
@@ -215,10 +211,10 @@ describe('a field that the document does not name is refused, and nothing is cha
   });
 
   test.each(WRITES.map(({ id }) => id))('in the query: %s', async (id) => {
-    const { operation, paths } = await prepared(id);
+    const { operation, paths, bodies } = await prepared(id);
     const known = (operation.declared.parameters ?? []).filter((each) => each.in === 'query').map(({ name }) => name);
     const all = [user, admin].flatMap((as) => {
-      const accepted = acceptedBody(document, operation, as);
+      const accepted = bodies.get(as);
       return names
         .filter((name) => !known.includes(name))
         .map((name): Sent => {

@@ -1,22 +1,21 @@
 import type { Agent } from 'node:http';
 import pg from 'pg';
 import { Api, listOperations, sharedApi, type Account, type Answer, type Operation } from './support/api.js';
+import { contentsOf } from './support/contents.js';
 import { eachAtOnce, exchange, keptConnections } from './support/exchange.js';
 import { TestServer, createDatabase, query } from './support/server.js';
 import {
   acceptedBody,
   furnish,
   pathFor,
+  prepare,
   readDocument,
   refurnish,
+  signInAgain,
   type Document,
+  type Means,
   type Subject,
 } from './support/subjects.js';
-
-/** What moves by itself: the audit log is sealed in the background. */
-const MOVING = 'audit_';
-
-const PASSWORD = 'Unguessable-7';
 
 const OPERATIONS = (await listOperations(sharedApi())).map(({ id }) => id);
 
@@ -101,6 +100,7 @@ let connection: pg.Client;
 let document: Document;
 let api: Api;
 let root: Api;
+let means: Means;
 const subjects = {} as Record<'stranger' | 'owner' | 'admin', Subject>;
 /** What the others send as their bearer token. */
 const tokens = {} as Record<'expired' | 'ended' | 'disabled' | 'unscoped' | 'narrow', string>;
@@ -115,6 +115,7 @@ beforeAll(async () => {
   api = new Api(server.url);
   document = await readDocument(api);
   root = await api.admin();
+  means = { api, root, databaseUrl: database.url };
   const [expired, ended, disabled] = await Promise.all([api.createUser(), api.createUser(), api.createUser()]);
   subjects.stranger = await furnish(document, api, await api.createUser());
   subjects.owner = await furnish(document, api, await api.createUser());
@@ -149,21 +150,6 @@ function authorizationOf(caller: CallerName): Record<string, string> {
   return { authorization: `Bearer ${token}` };
 }
 
-/** All that the database holds, but what moves by itself: a checksum by table. */
-async function contents(): Promise<Record<string, string>> {
-  const { rows: tables } = await connection.query<{ name: string }>(
-    `SELECT table_name AS name FROM information_schema.tables WHERE table_schema = 'public' AND table_type = 'BASE TABLE'`,
-  );
-  const names = tables.map(({ name }) => name).filter((name) => !name.startsWith(MOVING));
-  // Ranks follow what was called up to a second later.
-  const sums = names.map(
-    (name) => `SELECT '${name}' AS name, md5(coalesce(string_agg(row::text, ' ' ORDER BY row::text), '')) AS sum
-      FROM (SELECT to_jsonb(t) - 'rank' AS row FROM "${name}" t) rows`,
-  );
-  const { rows } = await connection.query<{ name: string; sum: string }>(sums.join(' UNION ALL '));
-  return Object.fromEntries(rows.map(({ name, sum }) => [name, sum]));
-}
-
 interface Try {
   caller: CallerName;
   method: string;
@@ -190,9 +176,9 @@ function send({ caller, method, path, headers, body }: Try): Promise<Answer> {
 async function revive(who: keyof typeof subjects): Promise<void> {
   const subject = subjects[who];
   if ((await api.as(subject).get('/v1/users/me')).status === 200) return;
-  const again = await api.post('/v1/auth/login', { login: subject.username, password: PASSWORD });
-  if (again.status === 200) {
-    Object.assign(subject, { accessToken: again.body.accessToken, refreshToken: again.body.refreshToken });
+  const again = await signInAgain(subject, means);
+  if (again) {
+    Object.assign(subject, again);
     await refurnish(document, api, subject, '/v1/auth/sessions');
     return;
   }
@@ -217,21 +203,23 @@ describe.each(OPERATIONS)('%s', (id) => {
     const { owner } = subjects;
     const path = await pathFor(operation, owner, root);
     // Whatever is made of it by others is no secret of the owner's.
-    const acceptable = (): { body?: string } => {
-      const accepted = acceptedBody(document, operation, { ...owner, canary: 'something' });
+    const acceptable = async (): Promise<{ body?: string }> => {
+      const proof = await prepare(operation, owner, means);
+      const accepted = acceptedBody(document, operation, { ...owner, ...proof, canary: 'something' });
       return accepted === undefined ? {} : { body: JSON.stringify(accepted) };
     };
-    const body = acceptable();
     const isRead = method === 'GET';
 
     // What is plain: reads by all, writes by those who must be refused.
     const plain = {} as Record<CallerName, number>;
     for (const caller of CALLERS) {
       const mayAll = caller === 'owner' || caller === 'admin';
-      plain[caller] = mayAll && !isRead ? 200 : (await send({ caller, method, path, ...body })).status;
+      if (mayAll && !isRead) plain[caller] = 200;
+      else plain[caller] = (await send({ caller, method, path, ...(await acceptable()) })).status;
+      await revive('owner');
     }
     await revive('stranger');
-    await revive('owner');
+    const body = await acceptable();
 
     const isAllowed = (caller: CallerName): boolean => plain[caller] < 400;
     const place = OPERATIONS.indexOf(id);
@@ -255,7 +243,7 @@ describe.each(OPERATIONS)('%s', (id) => {
       return [...spelled, ...methods, ...overridden];
     });
 
-    const before = await contents();
+    const before = await contentsOf(connection);
     const wrong: string[] = [];
     // Of exports only so many run at a time: those that came too many come again, one after the other.
     const later: Try[] = [];
@@ -272,7 +260,7 @@ describe.each(OPERATIONS)('%s', (id) => {
     await eachAtOnce(tries, 24, (each) => attempt(each, false));
     await eachAtOnce(later, 1, (each) => attempt(each, true));
     expect(wrong).toEqual([]);
-    expect(await contents()).toEqual(before);
+    expect(await contentsOf(connection)).toEqual(before);
 
     // It was the access that refused the others: the same request is taken from whoever may.
     const isMetered = (declared.security ?? []).some((scheme) => 'key' in scheme);
@@ -280,7 +268,7 @@ describe.each(OPERATIONS)('%s', (id) => {
     for (const caller of ['owner', 'admin'] as const) {
       const headers = isMetered ? { authorization: `Bearer ${owner.key.key}` } : {};
       if (!statuses.some((status) => status < 300))
-        statuses.push((await send({ caller, method, path, ...acceptable(), headers })).status);
+        statuses.push((await send({ caller, method, path, ...(await acceptable()), headers })).status);
     }
     expect(statuses.filter((status) => status < 300)).toHaveLength(1);
     await revive('owner');

@@ -268,6 +268,7 @@ export interface Operation {
 export interface BodyProperty {
   type: string;
   nullable?: boolean;
+  minLength?: number;
   enum?: unknown[];
   example?: unknown;
 }

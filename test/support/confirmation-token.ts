@@ -1,13 +1,17 @@
 import { makeToken } from '../../src/users/account-tokens.js';
 import { query } from './server.js';
 
-/** A token that confirms an e-mail, at the shared server: as one that was sent by e-mail, which that one does not send. */
-export async function confirmationToken(id: string): Promise<string> {
+/** A token that confirms an e-mail, as one that was sent by e-mail, which servers of tests do not send: the shared one's. */
+export async function confirmationToken(
+  id: string,
+  databaseUrl = process.env.TEST_SERVER_DATABASE ?? '',
+): Promise<string> {
   const { token, hash } = makeToken(id);
   await query(
-    process.env.TEST_SERVER_DATABASE ?? '',
+    databaseUrl,
     `INSERT INTO account_tokens (owner_id, kind, token_hash, expires_at)
-     VALUES ($1, 'confirm', $2, now() + interval '1 hour')`,
+     VALUES ($1, 'confirm', $2, now() + interval '1 hour')
+     ON CONFLICT (owner_id, kind) DO UPDATE SET token_hash = excluded.token_hash, expires_at = excluded.expires_at`,
     [id, hash],
   );
   return token;

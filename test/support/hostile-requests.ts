@@ -103,6 +103,12 @@ const USUAL: Record<string, readonly string[]> = {
   password: ['Unguessable-7', 'Wrong-Password-7'],
   currentPassword: ['Unguessable-7', 'Wrong-Password-7'],
   newPassword: ['Unguessable-7', 'Unguessable-8', 'password'],
+  code: ['<<own.code>>', '<<own.code>>', '755224', 'k7m2p-xw9ra'],
+  token: ['<<own.token>>', '<<own.token>>', '<<user.refreshToken>>', 'qmt_x'],
+  actor: ['me', '<<user.id>>', '<<victim.username>>'],
+  target: ['<<user.id>>', '<<victim.id>>', 'api1'],
+  action: ['user.create', 'user.*', 'none'],
+  publicKey: ['JrQLj5P/89iXES9+vFgrIy29clF9CC/oPPsw3c5D0bs='],
   refreshToken: ['<<user.refreshToken>>', '<<user.accessToken>>', 'qmr_x'],
   cursor: ['<<cursor>>', 'AAAAAAAAAAA'],
   scopes: ['*', 'api1', 'api*', 'none'],
@@ -117,6 +123,15 @@ const USUAL: Record<string, readonly string[]> = {
   expiresAt: ['2030-01-31T12:00:00Z', '2030-01-31T12:00:00+14:00', '2020-01-01T00:00:00Z'],
   ids: ['<<id>>', '<<other.owned>>', '<<victim.owned>>'],
 };
+
+/** Of an operation that is about somebody else. */
+const USUAL_OF: Record<string, readonly string[]> = {
+  'DELETE /v1/users/{user}/totp user': ['<<guarded.username>>', '<<guarded.id>>', 'me', '<<victim.username>>'],
+};
+
+/** What a parameter of an operation's path may be, as far as it is known. */
+const usualOf = ({ id }: Operation, name: string): readonly string[] | undefined =>
+  USUAL_OF[`${id} ${name}`] ?? USUAL[name === 'id' ? 'ids' : name];
 
 /** Values that a schema allows, or nearly. @param name of the member or parameter */
 function valid(document: Document, given: Schema, name: string): fc.Arbitrary<unknown> {
@@ -154,7 +169,7 @@ function text({ format, pattern, minLength = 0, maxLength = 60 }: Schema): fc.Ar
   if (format === 'email') return fc.stringMatching(/^[a-z]{3,12}@[a-z]{3,12}\.example$/);
   if (format === 'date-time') return fc.date({ noInvalidDate: true }).map((date) => date.toISOString());
   if (typeof pattern === 'string')
-    return fc.stringMatching(new RegExp(pattern), { maxLength: Math.min(maxLength, 40) });
+    return fc.stringMatching(new RegExp(pattern), { maxLength: Math.min(maxLength, 64) });
   return fc.string({ minLength, maxLength: Math.min(maxLength, 40), unit: 'grapheme-ascii' });
 }
 
@@ -237,6 +252,9 @@ const HEADERS: Record<string, readonly string[]> = {
   cookie: ['session=1'],
   authorization: ['Bearer', 'Bearer x', 'Basic YTpi', '<<user.key.secret>>'],
   'x-api-key': ['x', '<<user.key.secret>>', ''],
+  'content-digest': ['sha-256=:AAAA:', 'x', ''],
+  'signature-input': ['sig=("@method");created=1;nonce="x";keyid="x";alg="ed25519"', 'sig=()', 'x', ''],
+  signature: ['sig=:AAAA:', 'x', ''],
 };
 
 function headers(): fc.Arbitrary<Record<string, string>> {
@@ -261,10 +279,10 @@ function queries(document: Document, { declared }: Operation): fc.Arbitrary<[str
     .map(([some, more]) => [...some, more].filter((each) => each !== undefined));
 }
 
-function paths({ path }: Operation): fc.Arbitrary<HostileRequest['path']> {
-  const names = [...path.matchAll(/\{(\w+)\}/g)].map(([, name]) => name!);
+function paths(operation: Operation): fc.Arbitrary<HostileRequest['path']> {
+  const names = [...operation.path.matchAll(/\{(\w+)\}/g)].map(([, name]) => name!);
   const of = (name: string): fc.Arbitrary<{ text: string; raw: boolean }> => {
-    const usual = anyOf(USUAL[name === 'id' ? 'ids' : name] ?? ['x']).map((each) => ({ text: each, raw: false }));
+    const usual = anyOf(usualOf(operation, name) ?? ['x']).map((each) => ({ text: each, raw: false }));
     const hostile = hostileText
       .filter((each) => each !== '' && each.isWellFormed())
       .map((each) => ({ text: each, raw: false }));
@@ -306,7 +324,7 @@ export function acceptedRequest(document: Document, operation: Operation): Hosti
   const parameters = [...operation.path.matchAll(/\{(\w+)\}/g)].map(([, name]) => name!);
   const usual = (name: string): string => {
     if (name === 'slug' && !isMetered) return operation.path.startsWith('/v1/plans') ? '<<plan>>' : '<<api>>';
-    return name === 'meter' ? 'api:api1' : (USUAL[name === 'id' ? 'ids' : name]?.[0] ?? name);
+    return name === 'meter' ? 'api:api1' : (usualOf(operation, name)?.[0] ?? name);
   };
   const body = acceptedBody(document, operation, {
     username: '<<own.username>>',
@@ -314,6 +332,7 @@ export function acceptedRequest(document: Document, operation: Operation): Hosti
     refreshToken: '<<own.refreshToken>>',
     canary: 'something',
     key: { key: '<<own.key>>', id: '', hint: '' },
+    ...{ code: '<<own.code>>', token: '<<own.token>>' },
   });
   return {
     caller: isMetered ? 'key' : 'admin',

@@ -1,4 +1,6 @@
 import { listOperations, uniqueName, type Account, type Api, type Key, type Operation } from './api.js';
+import { confirmationToken } from './confirmation-token.js';
+import { codeOf, enableTotp, prepareTotp } from './totp.js';
 
 /** A schema of the document, or any of its parts. */
 export type Schema = Record<string, any>;
@@ -38,7 +40,13 @@ export interface Subject extends Account {
 /** The key of what every subject has in the store. */
 export const STORED = 'kept';
 
-type Context = Pick<Subject, 'username' | 'password' | 'refreshToken' | 'canary'> & { key?: Key };
+/** What a body shows that was sent, or made, for its sender. Each is good once. */
+export interface Proof {
+  code?: string;
+  token?: string;
+}
+
+type Context = Pick<Subject, 'username' | 'password' | 'refreshToken' | 'canary'> & { key?: Key } & Proof;
 
 /** Small letters, drawn by lot. */
 function word(): string {
@@ -53,6 +61,13 @@ const BODIES: Record<string, (of: Context) => unknown> = {
   'POST /v1/auth/refresh': ({ refreshToken }) => ({ refreshToken }),
   // To the same: whoever tries it signs in with it again.
   'POST /v1/auth/password': ({ password }) => ({ currentPassword: password, newPassword: password }),
+  'POST /v1/auth/totp': ({ password }) => ({ password }),
+  'POST /v1/auth/totp/disable': ({ password, code }) => ({ password, code }),
+  'POST /v1/auth/totp/recovery-codes': ({ password, code }) => ({ password, code }),
+  'POST /v1/auth/totp/confirm': ({ code }) => ({ code }),
+  'POST /v1/auth/recovery': ({ username }) => ({ login: username }),
+  'POST /v1/auth/recovery/confirm': ({ password, token }) => ({ token, newPassword: password }),
+  'POST /v1/auth/email-confirmation/confirm': ({ token }) => ({ token }),
   'POST /v1/users': () => ({ username: uniqueName(), password: 'Unguessable-7' }),
   'PATCH /v1/users/{user}': ({ canary }) => ({ firstName: canary }),
   'PATCH /v1/platform': () => ({ creditOverprovisioning: false }),
@@ -83,6 +98,66 @@ export function acceptedBody(document: Document, operation: Operation, of: Conte
   return Object.fromEntries(
     members.map(([name, { example }]) => [name, FREE.test(name) ? of.canary : name === 'limit' ? 1_000_000 : example]),
   );
+}
+
+/** By what a platform is prepared. */
+export interface Means {
+  api: Api;
+  /** An administrator that is no subject. */
+  root: Api;
+  databaseUrl: string;
+}
+
+/** Has two-factor sign-in off, whatever it was. */
+async function unguarded({ id }: Subject, { root }: Means): Promise<void> {
+  await root.delete(`/v1/users/${id}/totp`);
+}
+
+async function guarded(of: Subject, means: Means): Promise<Proof> {
+  await unguarded(of, means);
+  return { code: (await enableTotp(means.api, of)).recoveryCodes[0]! };
+}
+
+/** What has to be so of a subject before an operation accepts anything about it, and what its body then shows. */
+const PREPARED: Record<string, (of: Subject, means: Means) => Promise<Proof>> = {
+  'POST /v1/auth/totp': async (of, means) => {
+    await unguarded(of, means);
+    return {};
+  },
+  'POST /v1/auth/totp/confirm': async (of, means) => {
+    await unguarded(of, means);
+    return { code: codeOf(await prepareTotp(means.api, of)) };
+  },
+  'POST /v1/auth/totp/disable': guarded,
+  'POST /v1/auth/totp/recovery-codes': guarded,
+  'DELETE /v1/users/{user}/totp': guarded,
+  'POST /v1/auth/recovery/confirm': async ({ id }, { root }) => ({
+    token: (await root.post(`/v1/users/${id}/reset-link`)).body.token,
+  }),
+  'POST /v1/auth/email-confirmation': async (of, { api }) => {
+    await api.as(of).patch('/v1/users/me', { email: `${of.canary}@${uniqueName()}.example` });
+    return {};
+  },
+  'POST /v1/auth/email-confirmation/confirm': async ({ id }, { databaseUrl }) => ({
+    token: await confirmationToken(id, databaseUrl),
+  }),
+};
+
+/** Whether an operation accepts nothing about a subject as it is. */
+export function isPrepared({ id }: Operation): boolean {
+  return id in PREPARED;
+}
+
+/** Prepares a subject for one request that an operation is to accept: its body is `acceptedBody` with what this gives. */
+export async function prepare({ id }: Operation, of: Subject, means: Means): Promise<Proof> {
+  return (await PREPARED[id]?.(of, means)) ?? {};
+}
+
+/** Signs a subject in again, whatever was done to its second factor. Undefined where it cannot. */
+export async function signInAgain(of: Subject, means: Means): Promise<Subject | undefined> {
+  await unguarded(of, means);
+  const { status, body } = await means.api.post('/v1/auth/login', { login: of.username, password: of.password });
+  return status === 200 ? { ...of, accessToken: body.accessToken, refreshToken: body.refreshToken } : undefined;
 }
 
 /** What the parameters of paths are, where they do not name what somebody owns. */
