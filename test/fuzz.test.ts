@@ -4,9 +4,9 @@ import {
   Api,
   LEAK,
   listOperations,
+  randomAddress,
   sharedApi,
   uniqueName,
-  type Account,
   type Answer,
   type Operation,
 } from './support/api.js';
@@ -15,7 +15,18 @@ import { acceptedRequest, hostileRequests, type Caller, type HostileRequest } fr
 import { sizeOf } from './support/load.js';
 import { ResponseSchemas } from './support/response-schemas.js';
 import { TestServer, createDatabase } from './support/server.js';
-import { acceptedBody, bodySchemaOf, furnish, readDocument, type Document, type Subject } from './support/subjects.js';
+import {
+  acceptedBody,
+  bodySchemaOf,
+  furnish,
+  isPrepared,
+  prepare,
+  readDocument,
+  signInAgain,
+  type Document,
+  type Means,
+  type Subject,
+} from './support/subjects.js';
 
 /** Requests an operation: `CASES=5000 npm test -- fuzz` tries more. */
 const CASES = sizeOf('CASES', 200);
@@ -37,7 +48,8 @@ type SignedIn = 'user' | 'other' | 'admin';
 
 /** What hostile requests are about. It mends itself where they did what they may. */
 class World {
-  private readonly people = new Map<SignedIn, Promise<Subject>>();
+  /** Those who are prepared for an operation have it to themselves. */
+  private readonly people = new Map<string, Promise<Subject>>();
   private readonly cursors = new Map<string, string>();
   /** What nobody but its owner and administrators may read. */
   private readonly secrets = new Map<string, Subject>();
@@ -51,10 +63,17 @@ class World {
 
   constructor(
     private readonly document: Document,
-    private readonly api: Api,
-    /** An administrator that no request is sent as. */
-    private readonly root: Api,
+    /** No request is sent as its administrator. */
+    private readonly means: Means,
   ) {}
+
+  private get api(): Api {
+    return this.means.api;
+  }
+
+  private get root(): Api {
+    return this.means.root;
+  }
 
   async prepare(): Promise<void> {
     this.victim = await this.makeSubject('user');
@@ -62,11 +81,12 @@ class World {
     this.unscoped = (await this.api.as(await this.subject('user')).createKey({ scopes: [] })).key;
   }
 
-  private subject(who: SignedIn): Promise<Subject> {
-    let subject = this.people.get(who);
+  private subject(who: SignedIn, operation?: Operation): Promise<Subject> {
+    const name = nameOf(who, operation);
+    let subject = this.people.get(name);
     if (!subject) {
       subject = this.makeSubject(who === 'admin' ? 'admin' : 'user');
-      this.people.set(who, subject);
+      this.people.set(name, subject);
     }
     return subject;
   }
@@ -81,8 +101,7 @@ class World {
       return this.makeSubject(role);
     }
     if (made.status !== 201) throw new Error(`Making a user answered ${made.status}: ${made.text}`);
-    const tokens = await this.signIn(username, password);
-    if (!tokens) throw new Error('A new user cannot sign in');
+    const tokens = await this.api.signIn(username, password);
     const subject = await furnish(this.document, this.api, { id: made.body.id, username, password, ...tokens });
     this.secrets.set(subject.canary, subject);
     // What signs the others in, hostile requests know and put anywhere.
@@ -98,17 +117,6 @@ class World {
     const { id, password, accessToken, refreshToken, key } = subject;
     const known = this.credentials.get(id) ?? new Set([password, key.key]);
     this.credentials.set(id, known.add(accessToken).add(refreshToken));
-  }
-
-  /** From an address of its own: that of the hostile requests fails to sign in more often than anyone may. */
-  private async signIn(
-    login: string,
-    password: string,
-  ): Promise<Pick<Account, 'accessToken' | 'refreshToken'> | undefined> {
-    const [a, b, c] = crypto.getRandomValues(new Uint8Array(3));
-    const headers = { 'x-forwarded-for': `10.${a!}.${b!}.${c!}` };
-    const { status, body } = await this.api.post('/v1/auth/login', { login, password }, { headers });
-    return status === 200 ? { accessToken: body.accessToken, refreshToken: body.refreshToken } : undefined;
   }
 
   /** A plan and an API to name, the APIs that calls go to, and a platform that takes more. */
@@ -132,9 +140,10 @@ class World {
   }
 
   /** What the names in a request stand for. */
-  private async names({ id, path }: Operation, caller: Caller): Promise<Record<string, string>> {
-    const [user, other] = await Promise.all([this.subject('user'), this.subject('other')]);
-    const own = caller === 'other' ? other : caller === 'admin' ? await this.subject('admin') : user;
+  private async names(operation: Operation, caller: Caller, asked: string): Promise<Record<string, string>> {
+    const { id, path } = operation;
+    const [user, other] = await Promise.all([this.subject('user', operation), this.subject('other', operation)]);
+    const own = caller === 'other' ? other : caller === 'admin' ? await this.subject('admin', operation) : user;
     // Administrators may do to anyone what they like.
     const victim = caller === 'admin' ? other : this.victim!;
     const list = path.slice(0, Math.max(0, path.indexOf('/{id}')));
@@ -158,7 +167,22 @@ class World {
       'victim.username': victim.username,
       cursor: this.cursors.get(path) ?? 'none',
       ...this.catalogue,
+      ...(await this.proofs(operation, own, other, asked)),
     };
+  }
+
+  /** What an operation is to be shown, made for the one request that asks for it. */
+  private async proofs(
+    operation: Operation,
+    own: Subject,
+    other: Subject,
+    asked: string,
+  ): Promise<Record<string, string>> {
+    const isOfOther = asked.includes('<<guarded.');
+    if (!isOfOther && !/<<own\.(code|token)>>/.test(asked) && !operation.path.endsWith('/email-confirmation')) return {};
+    const of = isOfOther ? other : own;
+    const { code = 'none', token = 'none' } = await prepare(operation, of, this.means);
+    return { 'own.code': code, 'own.token': token, 'guarded.id': of.id, 'guarded.username': of.username };
   }
 
   /** What an operation may take from its caller: no other operation works on the same. */
@@ -177,7 +201,8 @@ class World {
 
   /** A request as it goes over the wire, by whoever sends it. */
   async write(operation: Operation, { caller, path, query, headers, body }: HostileRequest): Promise<Wire> {
-    const names = await this.names(operation, caller);
+    const asked = [...Object.values(path).map(({ text }) => text), body?.text].join(' ');
+    const names = await this.names(operation, caller, asked);
     const filled = (text: string): string =>
       text.replaceAll(/<<([\w.]+)>>/g, (all, name: string) => names[name] ?? all);
     const address = operation.path.replaceAll(/\{(\w+)\}/g, (_all, name: string) => {
@@ -185,11 +210,13 @@ class World {
       return raw ? text : encodeURIComponent(filled(text));
     });
     const search = query.map(([name, value]) => `${escaped(name)}=${escaped(filled(value))}`).join('&');
-    const credential = await this.credential(caller);
+    const credential = await this.credential(caller, operation);
     return {
       method: operation.method,
       path: search === '' ? address : `${address}?${search}`,
       headers: {
+        // From one address fewer may fail to sign in than are tried here.
+        'x-forwarded-for': randomAddress(),
         ...credential,
         ...(body ? { 'content-type': 'application/json' } : {}),
         ...Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, filled(value)])),
@@ -198,17 +225,18 @@ class World {
     };
   }
 
-  private async credential(caller: Caller): Promise<Record<string, string>> {
+  private async credential(caller: Caller, operation: Operation): Promise<Record<string, string>> {
     if (caller === 'nobody') return {};
     if (caller === 'unscoped') return { 'x-api-key': this.unscoped };
     if (caller === 'key') return { 'x-api-key': (await this.subject('user')).key.key };
-    return { authorization: `Bearer ${(await this.subject(caller)).accessToken}` };
+    return { authorization: `Bearer ${(await this.subject(caller, operation)).accessToken}` };
   }
 
   /** What an answer tells a caller of somebody else's, whose credentials it did not come with. */
-  async leakTo(caller: Caller, wire: Wire, { text }: Answer): Promise<string | undefined> {
+  async leakTo(operation: Operation, caller: Caller, wire: Wire, { text }: Answer): Promise<string | undefined> {
     if (caller === 'admin' || !/canary|qmr?_|eyJ/.test(text)) return undefined;
-    const own = caller === 'nobody' ? undefined : await this.subject(caller === 'other' ? 'other' : 'user');
+    const who = caller === 'other' ? 'other' : 'user';
+    const own = caller === 'nobody' ? undefined : await this.subject(who, operation);
     const sent = [wire.path, ...Object.values(wire.headers ?? {}), wire.body?.toString() ?? ''].join('\n');
     const isShown = ({ id }: Subject): boolean => [...this.credentials.get(id)!].some((each) => sent.includes(each));
     for (const [secret, owner] of this.secrets) {
@@ -225,36 +253,40 @@ class World {
     const hasDone = status < 300 && method !== 'GET';
     if (hasDone && /^\/v1\/(plans\/|apis\/|platform)/.test(path)) await this.stock();
     if (caller === 'nobody') return;
-    if (status !== 200) this.owned.delete(`${(await this.subject(signedInAs(caller))).id} ${operation.id}`);
+    const who = signedInAs(caller);
+    if (status !== 200) this.owned.delete(`${(await this.subject(who, operation)).id} ${operation.id}`);
     const isOfAccounts = hasDone && /^\/v1\/(auth|users)/.test(path);
     const isRefused = status === 401 || body?.code === 'account_disabled' || (status === 403 && caller === 'admin');
-    if (isOfAccounts || isRefused) await this.mend(signedInAs(caller));
+    if (isOfAccounts || isRefused) await this.mend(who, operation);
   }
 
   /** Whoever cannot sign in any more, or is not what it was, is replaced. */
-  private async mend(who: SignedIn): Promise<void> {
-    const known = this.people.get(who);
-    const subject = await this.subject(who);
-    const me = await this.api.as(subject).get('/v1/users/me');
-    const isWhole = (of: Answer): boolean => of.status === 200 && of.body.role === (who === 'admin' ? 'admin' : 'user');
-    if (isWhole(me) || this.people.get(who) !== known) return;
-    this.people.set(who, this.renewed(who, subject));
-    await this.subject(who);
-    if (who === 'user') this.unscoped = (await this.api.as(await this.subject('user')).createKey({ scopes: [] })).key;
+  private async mend(who: SignedIn, operation: Operation): Promise<void> {
+    const name = nameOf(who, operation);
+    const known = this.people.get(name);
+    const subject = await this.subject(who, operation);
+    if ((await this.isWhole(who, subject)) || this.people.get(name) !== known) return;
+    this.people.set(name, this.renewed(who, subject));
+    const { accessToken } = await this.people.get(name)!;
+    if (name === 'user') this.unscoped = (await this.api.as({ accessToken }).createKey({ scopes: [] })).key;
   }
 
   private async renewed(who: SignedIn, subject: Subject): Promise<Subject> {
-    const tokens = await this.signIn(subject.username, subject.password);
-    if (tokens) {
-      const again = { ...subject, ...tokens };
-      const me = await this.api.as(again).get('/v1/users/me');
-      if (me.body.role === (who === 'admin' ? 'admin' : 'user')) {
-        this.learn(again);
-        return again;
-      }
-    }
-    return this.makeSubject(who === 'admin' ? 'admin' : 'user');
+    const again = await signInAgain(subject, this.means);
+    if (!again || !(await this.isWhole(who, again))) return this.makeSubject(who === 'admin' ? 'admin' : 'user');
+    this.learn(again);
+    return again;
   }
+
+  private async isWhole(who: SignedIn, subject: Subject): Promise<boolean> {
+    const { status, body } = await this.api.as(subject).get('/v1/users/me');
+    return status === 200 && body.role === (who === 'admin' ? 'admin' : 'user');
+  }
+}
+
+/** Of whom an operation is tried: of those whom it is prepared by, nobody else makes use. */
+function nameOf(who: SignedIn, operation?: Operation): string {
+  return operation && isPrepared(operation) ? `${who} of ${operation.id}` : who;
 }
 
 /** Whose the credential is. */
@@ -306,8 +338,8 @@ function faultOf(
     if (body.requestId !== headers.get('x-request-id')) return `its requestId is not the one of its header`;
     if (LEAK.test(JSON.stringify({ ...body, instance: '' }))) return `it gives away what is inside`;
     if ((status === 401) !== headers.has('www-authenticate')) return `it challenges where it should not, or does not`;
-    if (typeof body.nextCursor === 'string' && !headers.has('link')) return 'it has no link to the next page';
   }
+  if (typeof body?.nextCursor === 'string' && !headers.has('link')) return 'it has no link to the next page';
   if (headers.has('x-injected')) return 'it has a header of the sender’s';
   return (
     schemas.faultOf(operation, answer) ?? (text.includes('[object Object]') ? 'it shows an object as text' : undefined)
@@ -330,12 +362,13 @@ beforeAll(
     server = await TestServer.start({
       DATABASE_URL: database.url,
       TRUST_PROXY: '127.0.0.0/8,::1',
-      LOG_LEVEL: 'silent',
+      // Of a fault of ours what was thrown is told beside it.
+      LOG_LEVEL: 'error',
     });
     agent = keptConnections(WIDTH * 2);
     const api = new Api(server.url);
     document = await readDocument(api);
-    const world = new World(document, api, await api.admin());
+    const world = new World(document, { api, root: await api.admin(), databaseUrl: database.url });
     await world.prepare();
     const schemas = new ResponseSchemas(document);
     const chosen = document.operations.filter(({ id }) => OPERATIONS.includes(id));
@@ -361,7 +394,7 @@ async function fuzz(operation: Operation, world: World, schemas: ResponseSchemas
   let last = '';
   const isCostly =
     /^(POST|DELETE) \/v1\/(auth\/(logout|sessions)|users\/{user}$)/.test(id) ||
-    /password/i.test(Object.keys(bodySchemaOf(document, operation)?.properties ?? {}).join());
+    /password|^code$/i.test(Object.keys(bodySchemaOf(document, operation)?.properties ?? {}).join());
   const property = fc.asyncProperty(hostileRequests(document, operation), async (request) => {
     const wire = await world.write(operation, request);
     const answer = await exchange(server.url, wire, agent);
@@ -369,7 +402,7 @@ async function fuzz(operation: Operation, world: World, schemas: ResponseSchemas
     // Of a body that it does not take an operation need not say how it refuses it.
     const hasStrayBody =
       !operation.declared.requestBody && (request.body !== undefined || request.headers['content-type'] === 'x');
-    const leaked = await world.leakTo(request.caller, wire, answer);
+    const leaked = await world.leakTo(operation, request.caller, wire, answer);
     const fault = leaked === undefined ? faultOf(operation, answer, schemas, hasStrayBody) : `it tells ${leaked}`;
     await world.heed(operation, request, answer);
     if (fault === undefined) return;
