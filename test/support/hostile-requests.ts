@@ -165,7 +165,7 @@ function typed(document: Document, schema: Schema, name: string): fc.Arbitrary<u
   }
 }
 
-function text({ format, pattern, minLength = 0, maxLength = 60 }: Schema): fc.Arbitrary<string> {
+function text({ format, pattern, minLength = 0, maxLength = 64 }: Schema): fc.Arbitrary<string> {
   if (format === 'email') return fc.stringMatching(/^[a-z]{3,12}@[a-z]{3,12}\.example$/);
   if (format === 'date-time') return fc.date({ noInvalidDate: true }).map((date) => date.toISOString());
   if (typeof pattern === 'string')
