@@ -1,4 +1,4 @@
-import type { Agent } from 'node:http';
+import { Agent, METHODS } from 'node:http';
 import pg from 'pg';
 import { Api, listOperations, sharedApi, type Account, type Answer, type Operation } from './support/api.js';
 import { contentsOf } from './support/contents.js';
@@ -96,6 +96,8 @@ const SHARES: Partial<Record<CallerName, number>> = {
 let database: Awaited<ReturnType<typeof createDatabase>>;
 let server: TestServer;
 let agent: Agent;
+/** For what is no HTTP to the server: with that a connection that was used before ends, without an answer. */
+const fresh = new Agent({ maxSockets: 24 });
 let connection: pg.Client;
 let document: Document;
 let api: Api;
@@ -168,7 +170,7 @@ function send({ caller, method, path, headers, body }: Try): Promise<Answer> {
       headers: { ...authorizationOf(caller), ...type, ...headers },
       ...(body === undefined ? {} : { body }),
     },
-    agent,
+    METHODS.includes(method) ? agent : fresh,
   );
 }
 
