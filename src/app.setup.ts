@@ -193,7 +193,8 @@ function observe(server: FastifyInstance, logger: Logger, recorder: RequestRecor
     done();
   });
   server.addHook('onResponse', (request: AuthenticatedRequest, reply, done) => {
-    const level = reply.statusCode >= 400 && reply.statusCode < 500 ? 'info' : 'debug';
+    const isRefusal = (reply.statusCode >= 400 && reply.statusCode < 500) || reply.statusCode === 503;
+    const level = isRefusal ? 'info' : 'debug';
     if (logger.isLevelEnabled(level)) {
       logger[level](
         {

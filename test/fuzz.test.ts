@@ -179,7 +179,8 @@ class World {
     asked: string,
   ): Promise<Record<string, string>> {
     const isOfOther = asked.includes('<<guarded.');
-    if (!isOfOther && !/<<own\.(code|token)>>/.test(asked) && !operation.path.endsWith('/email-confirmation')) return {};
+    if (!isOfOther && !/<<own\.(code|token)>>/.test(asked) && !operation.path.endsWith('/email-confirmation'))
+      return {};
     const of = isOfOther ? other : own;
     const { code = 'none', token = 'none' } = await prepare(operation, of, this.means);
     return { 'own.code': code, 'own.token': token, 'guarded.id': of.id, 'guarded.username': of.username };

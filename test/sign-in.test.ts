@@ -160,6 +160,17 @@ describe('an address', () => {
     expect((await signIn(user, PASSWORD, address)).status).toBe(200);
   });
 
+  test('stays open to whom it is known to belong, whatever a stranger does there', async () => {
+    const [user, address] = [await newUser(), newAddress()];
+    expect((await signIn(user, PASSWORD, address)).status).toBe(200);
+    await Promise.all(Array.from({ length: 100 }, (_, i) => signIn(uniqueName(), 'wrong', address, i)));
+    expectThrottled(await signIn(uniqueName(), 'wrong', address));
+    await fail(9, user, address);
+    expect((await signIn(user, PASSWORD, address, 1)).status).toBe(200);
+    await fail(10, user, address);
+    expectThrottled(await signIn(user, PASSWORD, address));
+  });
+
   test('of IPv6 is its /64, of IPv4 in IPv6 the IPv4 address', async () => {
     const user = await newUser();
     for (let i = 0; i < 10; i++) await fail(1, user, `2001:db8:0:1::${i.toString(16)}`);
@@ -346,6 +357,20 @@ describe('a password that is asked for once more', () => {
     expectThrottled(await change(PASSWORD, 1));
     // The owner signs in all the same, also from there: what a thief guesses counts for itself.
     expect((await signIn(user, PASSWORD, address)).status).toBe(200);
+  });
+});
+
+describe('requests to recover an account', () => {
+  test('are ten from an address in a quarter of an hour, for whomever, and then ten again', async () => {
+    const address = newAddress();
+    const ask = (turn: number): Promise<Answer> =>
+      apis[turn % 2]!.post('/v1/auth/recovery', { login: uniqueName() }, { headers: { 'x-forwarded-for': address } });
+    for (let quarter = 0; quarter < 12; quarter++) {
+      const answers = await Promise.all(Array.from({ length: 11 }, (_, i) => ask(i)));
+      expect(codesOf(answers)).toEqual({ '202': 10, '429 too_many_attempts': 1 });
+      expectThrottled(await ask(1));
+      await letPass(16);
+    }
   });
 });
 

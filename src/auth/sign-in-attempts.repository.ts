@@ -21,8 +21,8 @@ export interface Verdict {
   isKnown: boolean;
 }
 
-/** How an attempt ended; `void`: as if it had not been. */
-export type Outcome = 'failed' | 'void' | 'passed';
+/** How an attempt ended; `counted`: as a failure that makes no streak; `void`: as if it had not been. */
+export type Outcome = 'failed' | 'counted' | 'void' | 'passed';
 
 const JUDGE = {
   name: 'sign-in-judge',

@@ -91,7 +91,7 @@ export class SignInThrottle implements OnApplicationBootstrap, BeforeApplication
       (_turn, run) => run(),
       () => Promise.resolve(),
     );
-    await this.settle(attempt.attempt, 'failed');
+    await this.settle(attempt.attempt, 'counted');
   }
 
   /** @param tx where it must not be forgotten, nor remembered, without what else is written */

@@ -57,7 +57,7 @@ const DRIVER_MESSAGES = [
 
 /**
  * Whether the failure means that there is no usable database now: connection lost or refused (08xxx), too many
- * connections (53300), shutting down or starting (57P01–57P03), or a connection that still points to what was the
+ * connections (53300), none allowed (55000), shutting down or starting (57P01–57P03), or a connection that still points to what was the
  * primary before a switchover (25006). Such a connection must not go back into the pool.
  */
 export function isDatabaseUnavailable(error: unknown): boolean {
@@ -67,6 +67,7 @@ export function isDatabaseUnavailable(error: unknown): boolean {
       SOCKET_ERRORS.has(code) ||
       code.startsWith('08') ||
       code === '53300' ||
+      code === '55000' ||
       code === '57P01' ||
       code === '57P02' ||
       code === '57P03' ||

@@ -69,7 +69,8 @@ function hasUnreadBody({ raw, body }: FastifyRequest): boolean {
 export function refuse(thrown: unknown, problem: Problem, request: FastifyRequest, reply: FastifyReply): void {
   // Whoever went away in the middle of the request has no fault of ours to hear of.
   if (request.raw.destroyed && !request.raw.complete) return;
-  if (problem.status >= 500) {
+  // What we refuse for want of room is no fault, and must not be a means to fill the log with.
+  if (problem.status >= 500 && !(thrown instanceof Problem && problem.code === 'overloaded')) {
     const err = thrown instanceof Problem ? (thrown.extra.cause ?? thrown) : thrown;
     request.log.error({ reqId: request.id, err, code: problem.code }, 'request failed');
   }

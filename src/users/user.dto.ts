@@ -21,13 +21,19 @@ const IsName = (): PropertyDecorator =>
     IsMatch('isName', isName, "have 2 to 32 characters: letters, -, ' and spaces, at least one letter"),
   );
 
+/**
+ * In no address that people have: control and format characters, and quoted local parts, which mail programs write anew,
+ * so that what is sent goes elsewhere.
+ */
+const UNFIT = /["\p{Cc}\p{Cf}]/u;
+
 /** isEmail throws at lone surrogates, so that no rule beside it could refuse them. */
 const IsAddress = (): PropertyDecorator =>
   applyDecorators(
     ApiPropertyOptional({ format: 'email', maxLength: 254 }),
     IsMatch(
       'isAddress',
-      (value) => value.length <= 254 && isStorable(value) && !/\p{Cf}/u.test(value) && isEmail(value),
+      (value) => value.length <= 254 && isStorable(value) && !UNFIT.test(value) && isEmail(value),
       'be an e-mail address of 254 characters at most',
     ),
   );

@@ -92,9 +92,9 @@ const [PLACE_LOCK, ACCOUNT_LOCK] = [0x716d706c, 0x716d6163];
  * depends on attempts that are under way. Else it may go on, and with \`reserve\` counts from now on as one under way,
  * until it is settled; one that is not within a minute has failed.
  *
- * The limits: 10 failures in 15 minutes of an account at a place; 100 of a place; and of an account that failed 100 times
- * in a row, wherever, one attempt after each pause, of 1, 2, 4 … seconds and at most 15 minutes, but at places where it
- * signed in before.
+ * The limits: 10 failures in 15 minutes of an account at a place; and, but for accounts that signed in there before, 100 of
+ * a place, and of an account that failed 100 times in a row, wherever, one attempt after each pause, of 1, 2, 4 … seconds
+ * and at most 15 minutes.
  */
 const JUDGE_SIGN_IN = `
   CREATE FUNCTION judge_sign_in(
@@ -126,7 +126,9 @@ const JUDGE_SIGN_IN = `
     SELECT a.at INTO nth FROM sign_in_attempts a
     WHERE a.place = the_place AND a.at > moment - span AND (a.failed OR a.at < moment - interval '1 minute')
     ORDER BY a.at DESC OFFSET 99 LIMIT 1;
-    IF FOUND THEN retry_after := greatest(retry_after, extract(epoch FROM nth + span - moment)); END IF;
+    IF FOUND AND NOT is_known THEN
+      retry_after := greatest(retry_after, extract(epoch FROM nth + span - moment));
+    END IF;
 
     SELECT s.failures, s.at INTO streak FROM sign_in_streaks s WHERE s.account = the_account;
     IF streak.failures >= 100 AND NOT is_known THEN
@@ -137,7 +139,8 @@ const JUDGE_SIGN_IN = `
 
     must_wait := (SELECT count(*) FROM sign_in_attempts a
         WHERE a.account = the_account AND a.place = the_place AND a.at > moment - span) >= 10
-      OR (SELECT count(*) FROM sign_in_attempts a WHERE a.place = the_place AND a.at > moment - span) >= 100;
+      OR NOT is_known
+        AND (SELECT count(*) FROM sign_in_attempts a WHERE a.place = the_place AND a.at > moment - span) >= 100;
     IF reserve AND NOT must_wait THEN
       INSERT INTO sign_in_attempts (account, place, at) VALUES (the_account, the_place, moment) RETURNING id INTO attempt;
       INSERT INTO sign_in_streaks AS s (account, failures, at) VALUES (the_account, 1, moment)
@@ -146,7 +149,7 @@ const JUDGE_SIGN_IN = `
   END $$`;
 
 /**
- * Says how an attempt ended: \`failed\`; \`void\`, as if it had not been (the password was right, and something else
+ * Says how an attempt ended (`counted`: as a failure that makes no streak): \`failed\`; \`void\`, as if it had not been (the password was right, and something else
  * was missing); \`passed\`, which forgets the account's failures at that place and its streak, and remembers the place.
  */
 const SETTLE_SIGN_IN = `
@@ -156,6 +159,9 @@ const SETTLE_SIGN_IN = `
     CASE outcome
     WHEN 'failed' THEN
       UPDATE sign_in_attempts SET failed = true WHERE id = the_attempt;
+    WHEN 'counted' THEN
+      UPDATE sign_in_attempts SET failed = true WHERE id = the_attempt;
+      DELETE FROM sign_in_streaks WHERE account = the_account;
     WHEN 'void' THEN
       DELETE FROM sign_in_attempts WHERE id = the_attempt;
       UPDATE sign_in_streaks SET failures = greatest(0, failures - 1) WHERE account = the_account;
