@@ -4,7 +4,7 @@ import { isId, loginKey, type Role } from '../common/caller.js';
 import { Problem } from '../common/problem.js';
 import { isStorable } from '../common/text.js';
 import { Coalescer } from '../database/coalescer.js';
-import { Database, type Transaction } from '../database/database.js';
+import { Database, OutOfDate, type Transaction } from '../database/database.js';
 import { objectsExceeded } from '../platform/objects.js';
 import { User, type UserStatus } from './user.entity.js';
 
@@ -23,6 +23,9 @@ export interface UserRow {
   updatedAt: Date;
   lastLoginAt: Date | null;
 }
+
+/** Which quotas whoever charges an owner locks: those of gauges, and that of all APIs for every one of its calls. */
+const IS_LOCK = `(key_id = '00000000-0000-0000-0000-000000000000' AND (meter = 'api:*' OR meter NOT LIKE 'api:%'))`;
 
 /** What sign-in needs of an account. */
 export interface Credentials {
@@ -187,10 +190,21 @@ export class UsersRepository {
     return rows.map((row) => row.id);
   }
 
-  /** Deletes an account with all it owns. Its quotas are locked first, in the order in which writers lock. */
+  /**
+   * Deletes an account with all it owns; `lock` has locked it. Its quotas come first and then the account, as whoever
+   * charges locks the one, and its foreign key the other. The platform's come last: who is charged for the first time has
+   * the account, and no quota, when it asks for them.
+   * @throws OutOfDate when the account was charged on a meter for the first time meanwhile
+   */
   async delete(tx: Transaction, id: string): Promise<boolean> {
     // In the order in which whoever charges locks them; the cascade would take them as they lie.
-    await tx.query('SELECT FROM quotas WHERE owner_id = $1 ORDER BY key_id, meter FOR UPDATE', [id]);
+    const locked = await tx.query<{ isLock: boolean }>(
+      `SELECT ${IS_LOCK} AS "isLock" FROM quotas WHERE owner_id = $1 ORDER BY key_id, meter FOR UPDATE`,
+      [id],
+    );
+    await tx.query('SELECT FROM users WHERE id = $1 FOR UPDATE', [id]);
+    const locks = await tx.query(`SELECT FROM quotas WHERE owner_id = $1 AND ${IS_LOCK}`, [id]);
+    if (locks.length > locked.filter(({ isLock }) => isLock).length) throw new OutOfDate();
     await tx.query(`SELECT FROM platform_quotas WHERE meter NOT LIKE 'api:%' ORDER BY meter FOR UPDATE`);
     await tx.query('DELETE FROM idempotency_keys WHERE owner_id = $1', [id]);
     return (await tx.query('DELETE FROM users WHERE id = $1 RETURNING id', [id])).length > 0;

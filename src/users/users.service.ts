@@ -127,7 +127,7 @@ export class UsersService {
     await this.database.transaction(async (tx) => {
       await this.settings.lock(tx, false);
       refuseLastAdmin(await this.users.lockActiveAdmins(tx), id);
-      const user = required(await this.users.find(tx, id));
+      const user = required(await this.users.lock(tx, id));
       if (!(await this.users.delete(tx, id))) throw new Problem('not_found');
       await this.audit.record(tx, caller, 'user.delete', id, changesOf(user, null, FIELDS));
     });
