@@ -162,6 +162,7 @@ interface Try {
 
 function send({ caller, method, path, headers, body }: Try): Promise<Answer> {
   const type = body === undefined ? {} : { 'content-type': 'application/json' };
+  const isHttp = METHODS.includes(method) && /^(\/|http:)/.test(path);
   return exchange(
     server.url,
     {
@@ -170,7 +171,7 @@ function send({ caller, method, path, headers, body }: Try): Promise<Answer> {
       headers: { ...authorizationOf(caller), ...type, ...headers },
       ...(body === undefined ? {} : { body }),
     },
-    METHODS.includes(method) ? agent : fresh,
+    isHttp ? agent : fresh,
   );
 }
 
@@ -250,13 +251,15 @@ describe.each(OPERATIONS)('%s', (id) => {
     // Of exports only so many run at a time: those that came too many come again, one after the other.
     const later: Try[] = [];
     const attempt = async (each: Try, isLast: boolean): Promise<void> => {
-      const answer = await send(each);
+      const shown = `${each.caller} ${each.method} ${each.path} ${JSON.stringify(each.headers ?? {})}`;
+      const answer = await send(each).catch((error: unknown) => {
+        throw new Error(shown, { cause: error });
+      });
       if (!isLast && answer.status === 503 && answer.headers.has('retry-after')) {
         later.push(each);
         return;
       }
       const fault = faultOf(each, answer);
-      const shown = `${each.caller} ${each.method} ${each.path} ${JSON.stringify(each.headers ?? {})}`;
       if (fault !== undefined) wrong.push(`${shown}: ${answer.status}, ${fault}`);
     };
     await eachAtOnce(tries, 24, (each) => attempt(each, false));
