@@ -191,12 +191,14 @@ export class UsersRepository {
   }
 
   /**
-   * Deletes an account with all it owns; `lock` has locked it. Its quotas come first and then the account, as whoever
+   * Deletes an account with all it owns; `lock` has locked it. Its keys come first, as whoever changes one locks it before
+   * what it may use; not against those that only refer to them. Then come its quotas and then the account, as whoever
    * charges locks the one, and its foreign key the other. The platform's come last: who is charged for the first time has
    * the account, and no quota, when it asks for them.
    * @throws OutOfDate when the account was charged on a meter for the first time meanwhile
    */
   async delete(tx: Transaction, id: string): Promise<boolean> {
+    await tx.query('SELECT FROM api_keys WHERE owner_id = $1 ORDER BY id FOR NO KEY UPDATE', [id]);
     // In the order in which whoever charges locks them; the cascade would take them as they lie.
     const locked = await tx.query<{ isLock: boolean }>(
       `SELECT ${IS_LOCK} AS "isLock" FROM quotas WHERE owner_id = $1 ORDER BY key_id, meter FOR UPDATE`,
