@@ -1,14 +1,9 @@
 import { randomBytes } from 'node:crypto';
 import { request } from 'node:http';
+import { answerTo, parsed, type Answer } from './answer.js';
 import { ADMIN_PASSWORD } from './server.js';
 
-/** An answer, read whole. `body` is parsed JSON, or the text where it is none. */
-export interface Answer<T = any> {
-  status: number;
-  headers: Headers;
-  body: T;
-  text: string;
-}
+export type { Answer };
 
 export interface Account {
   id: string;
@@ -76,12 +71,10 @@ export class Api {
       ...(text === undefined ? {} : { body: text }),
     });
     const answer = await response.text();
-    // One document; NDJSON is lines of them.
-    const isJson = /[/+]json\b/.test(response.headers.get('content-type') ?? '');
     return {
       status: response.status,
       headers: response.headers,
-      body: isJson && answer !== '' ? JSON.parse(answer) : answer,
+      body: parsed(response.headers, answer),
       text: answer,
     };
   }
@@ -200,25 +193,11 @@ export function sendExactly(
   path: string,
   headers: Record<string, string> = {},
 ): Promise<Answer> {
-  return new Promise((resolve, reject) => {
-    const authorization = token === undefined ? {} : { authorization: `Bearer ${token}` };
-    const { hostname, port } = new URL(url);
-    const sent = request({ hostname, port, method, path, headers: { ...authorization, ...headers }, agent: false });
-    sent.on('error', reject);
-    sent.on('response', (response) => {
-      let text = '';
-      response.setEncoding('utf8');
-      response.on('error', reject);
-      response.on('data', (chunk: string) => (text += chunk));
-      response.on('end', () => {
-        const received = new Headers();
-        for (const [name, value] of Object.entries(response.headers)) received.set(name, String(value));
-        const isJson = (received.get('content-type') ?? '').includes('json') && text !== '';
-        resolve({ status: response.statusCode ?? 0, headers: received, body: isJson ? JSON.parse(text) : text, text });
-      });
-    });
-    sent.end();
-  });
+  const authorization = token === undefined ? {} : { authorization: `Bearer ${token}` };
+  const { hostname, port } = new URL(url);
+  const sent = request({ hostname, port, method, path, headers: { ...authorization, ...headers }, agent: false });
+  sent.end();
+  return answerTo(sent);
 }
 
 /** What must never leave the server: stacks, SQL, its own files. */

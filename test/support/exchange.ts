@@ -1,6 +1,5 @@
 import { Agent, request } from 'node:http';
-import { brotliDecompressSync, gunzipSync } from 'node:zlib';
-import type { Answer } from './api.js';
+import { answerTo, type Answer } from './answer.js';
 
 /** A request as it goes over the wire. */
 export interface Wire {
@@ -18,40 +17,11 @@ export function keptConnections(count: number): Agent {
 
 /** Sends a request exactly as it is written, and reads the answer whole, unpacked. */
 export function exchange(url: string, { method, path, headers = {}, body }: Wire, agent: Agent): Promise<Answer> {
-  return new Promise((resolve, reject) => {
-    const { hostname, port } = new URL(url);
-    const length = body === undefined ? {} : { 'content-length': String(Buffer.byteLength(body)) };
-    const sent = request({ hostname, port, method, path, agent, headers: { ...headers, ...length } });
-    sent.on('error', reject);
-    sent.on('response', (response) => {
-      const chunks: Buffer[] = [];
-      response.on('error', reject);
-      response.on('data', (chunk: Buffer) => chunks.push(chunk));
-      response.on('end', () => {
-        const received = new Headers();
-        for (const [name, value] of Object.entries(response.headers)) received.set(name, String(value));
-        try {
-          const text = unpacked(Buffer.concat(chunks), received.get('content-encoding')).toString();
-          const isJson = /[/+]json\b/.test(received.get('content-type') ?? '') && text !== '';
-          resolve({
-            status: response.statusCode ?? 0,
-            headers: received,
-            body: isJson ? JSON.parse(text) : text,
-            text,
-          });
-        } catch (error) {
-          reject(error instanceof Error ? error : new Error(String(error)));
-        }
-      });
-    });
-    sent.end(body);
-  });
-}
-
-function unpacked(bytes: Buffer, encoding: string | null): Buffer {
-  if (bytes.length === 0) return bytes;
-  if (encoding === 'gzip') return gunzipSync(bytes);
-  return encoding === 'br' ? brotliDecompressSync(bytes) : bytes;
+  const { hostname, port } = new URL(url);
+  const length = body === undefined ? {} : { 'content-length': String(Buffer.byteLength(body)) };
+  const sent = request({ hostname, port, method, path, agent, headers: { ...headers, ...length } });
+  sent.end(body);
+  return answerTo(sent);
 }
 
 /** Runs a function over items, so many at a time; the first failure ends it. */

@@ -1,6 +1,7 @@
 import { createHash, generateKeyPairSync, randomUUID, sign, type KeyObject } from 'node:crypto';
 import { request } from 'node:http';
-import type { Answer, Api } from './api.js';
+import { answerTo, type Answer } from './answer.js';
+import type { Api } from './api.js';
 
 /** A registered key with its private half. */
 export interface SigningKey {
@@ -91,24 +92,10 @@ export interface Sent {
 
 /** Sends a request exactly as it is written. */
 export function send(url: string, { method, target, headers, body }: Sent): Promise<Answer> {
-  return new Promise((resolve, reject) => {
-    const { hostname, port } = new URL(url);
-    const sent = request({ hostname, port, method, path: target, agent: false, headers: headers.flat() as never });
-    sent.on('error', reject);
-    sent.on('response', (response) => {
-      let text = '';
-      response.setEncoding('utf8');
-      response.on('error', reject);
-      response.on('data', (chunk: string) => (text += chunk));
-      response.on('end', () => {
-        const received = new Headers();
-        for (const [name, value] of Object.entries(response.headers)) received.set(name, String(value));
-        const isJson = (received.get('content-type') ?? '').includes('json') && text !== '';
-        resolve({ status: response.statusCode ?? 0, headers: received, body: isJson ? JSON.parse(text) : text, text });
-      });
-    });
-    sent.end(body);
-  });
+  const { hostname, port } = new URL(url);
+  const sent = request({ hostname, port, method, path: target, agent: false, headers: headers.flat() as never });
+  sent.end(body);
+  return answerTo(sent);
 }
 
 /** Signs and sends requests of one user to one server. */

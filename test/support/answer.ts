@@ -1,0 +1,43 @@
+import type { ClientRequest } from 'node:http';
+import { brotliDecompressSync, gunzipSync } from 'node:zlib';
+
+/** An answer, read whole. `body` is parsed JSON, or the text where it is none. */
+export interface Answer<T = any> {
+  status: number;
+  headers: Headers;
+  body: T;
+  text: string;
+}
+
+/** What a request is answered with, unpacked; whoever sends it ends it. */
+export function answerTo(sent: ClientRequest): Promise<Answer> {
+  return new Promise((resolve, reject) => {
+    sent.on('error', reject);
+    sent.on('response', (response) => {
+      const chunks: Buffer[] = [];
+      response.on('error', reject);
+      response.on('data', (chunk: Buffer) => chunks.push(chunk));
+      response.on('end', () => {
+        const headers = new Headers();
+        for (const [name, value] of Object.entries(response.headers)) headers.set(name, String(value));
+        try {
+          const text = unpacked(Buffer.concat(chunks), headers.get('content-encoding')).toString();
+          resolve({ status: response.statusCode ?? 0, headers, body: parsed(headers, text), text });
+        } catch (error) {
+          reject(error instanceof Error ? error : new Error(String(error)));
+        }
+      });
+    });
+  });
+}
+
+/** One document; NDJSON is lines of them. */
+export function parsed(headers: Headers, text: string): any {
+  return /[/+]json\b/.test(headers.get('content-type') ?? '') && text !== '' ? JSON.parse(text) : text;
+}
+
+function unpacked(bytes: Buffer, encoding: string | null): Buffer {
+  if (bytes.length === 0) return bytes;
+  if (encoding === 'gzip') return gunzipSync(bytes);
+  return encoding === 'br' ? brotliDecompressSync(bytes) : bytes;
+}
