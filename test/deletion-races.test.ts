@@ -1,0 +1,83 @@
+import { Api, uniqueName, type Account } from './support/api.js';
+import { enableTotp } from './support/totp.js';
+import { sizeOf } from './support/load.js';
+import { TestServer, createDatabase, query } from './support/server.js';
+
+/** `ROUNDS=200 npm test -- deletion-races` tries more. */
+const ROUNDS = sizeOf('ROUNDS', 10);
+
+let database: Awaited<ReturnType<typeof createDatabase>>;
+let server: TestServer;
+let api: Api;
+let root: Api;
+
+beforeAll(async () => {
+  database = await createDatabase();
+  server = await TestServer.start({ DATABASE_URL: database.url, LOG_LEVEL: 'error', TRUST_PROXY: '127.0.0.1' });
+  api = new Api(server.url);
+  root = await api.admin();
+  // So that there is something of the platform's to lock.
+  await root.patch('/v1/platform', { totalObjects: 1_000_000, creditOverprovisioning: true });
+  for (const meter of ['resources', 'tasks', 'store.entries', 'store.bytes', 'api:*', 'api:api1']) {
+    await root.put(`/v1/platform/quotas/${meter}`, { limit: 1_000_000 });
+  }
+});
+
+afterAll(async () => {
+  await server.stop();
+  await database.drop();
+});
+
+/** Everything that locks something of an account's, or of the platform's for it. */
+async function everything(of: Account, keyId: string, key: string): Promise<(() => Promise<{ status: number }>)[]> {
+  const me = api.as(of);
+  const path = `/v1/users/${of.id}`;
+  const again = { currentPassword: of.password, newPassword: of.password };
+  const { recoveryCodes } = await enableTotp(api, of);
+  const [login, disable] = recoveryCodes;
+  return [
+    () => me.post('/v1/resources', { value: 'x' }),
+    () => me.post('/v1/tasks', { title: 'x' }),
+    () => me.put('/v1/store/kept', 1),
+    () => me.post('/v1/store/write', { entries: [{ key: 'a', value: 1 }] }, { headers: { 'idempotency-key': 'a' } }),
+    () => me.post('/v1/resources', { value: 'x' }, { headers: { 'idempotency-key': 'b' } }),
+    () => api.call('api1', { key }),
+    () => me.post('/v1/keys', { name: 'x', scopes: ['*'], limits: [{ meter: 'api:api1', window: 'day', limit: 5 }] }),
+    () => me.patch(`/v1/keys/${keyId}`, { name: 'y', limits: [{ meter: 'api:api1', window: 'hour', limit: 5 }] }),
+    () => me.put(`/v1/keys/${keyId}/quotas/api:api2`, { limit: 5 }),
+    () => me.post(`/v1/keys/${keyId}/rotate`, { graceSeconds: 60 }),
+    () => me.patch('/v1/users/me', { username: uniqueName(), email: `${uniqueName()}@example.com` }),
+    () => me.post('/v1/auth/password', again),
+    () => me.post('/v1/auth/signing-keys', { name: 'x' }),
+    () => api.post('/v1/auth/login', { login: of.username, password: of.password, code: login }),
+    () => api.post('/v1/auth/refresh', { refreshToken: of.refreshToken }),
+    () => me.post('/v1/auth/totp/disable', { password: of.password, code: disable }),
+    () => root.post(`${path}/credits`, { amount: 5 }),
+    () => root.patch(path, { credits: 7, role: 'user' }),
+    () => root.put(`${path}/quotas/resources`, { limit: 1_000 }),
+    () => root.put(`${path}/quotas/tasks`, { limit: 1_000 }),
+    () => root.post(`${path}/reset-link`),
+  ];
+}
+
+test.each(['user', 'admin'])('an account, of a %s, is deleted in the middle of all that it may do', async (role) => {
+  for (let round = 0; round < ROUNDS; round++) {
+    const account = await api.createUser({ role });
+    const { id, key } = await api.as(account).createKey();
+    const works = (await everything(account, id, key)).sort(() => Math.random() - 0.5);
+    works.splice(Math.floor(Math.random() * works.length), 0, () => root.delete(`/v1/users/${account.id}`));
+    const answers = await Promise.all(works.map((work) => work()));
+    expect(answers.filter(({ status }) => status >= 500)).toEqual([]);
+    expect((await root.get(`/v1/users/${account.id}`)).status).toBe(404);
+  }
+  expect(server.output).not.toContain('request failed');
+});
+
+// Each costs a second and is tried again, three times in all: where there are several a deletion, it fails in the end.
+test('hardly ever did two wait for each other', async () => {
+  const [row] = await query(
+    database.url,
+    `SELECT deadlocks::int FROM pg_stat_database WHERE datname = current_database()`,
+  );
+  expect(row.deadlocks).toBeLessThan(ROUNDS);
+});
