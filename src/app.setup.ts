@@ -204,6 +204,7 @@ function observe(server: FastifyInstance, logger: Logger, recorder: RequestRecor
           status: reply.statusCode,
           ms: Math.round(reply.elapsedTime * 10) / 10,
           user: request.caller?.userId,
+          ip: request.ip,
         },
         'request',
       );

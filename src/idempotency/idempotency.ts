@@ -89,7 +89,7 @@ export class Idempotency implements OnApplicationBootstrap, BeforeApplicationShu
       const stored = await this.answers.find(tx, request.ownerId, keyHash);
       if (stored) {
         if (!stored.fingerprint.equals(fingerprint)) throw new Problem('idempotency_key_reused');
-        return { ...(JSON.parse(this.seal.open(stored.answer, context).toString()) as Answer), isReplayed: true };
+        return { ...this.open(stored.answer, context), isReplayed: true };
       }
       const answer = await work(tx);
       if (answer.isKept !== false) {
@@ -98,6 +98,15 @@ export class Idempotency implements OnApplicationBootstrap, BeforeApplicationShu
       }
       return { ...answer, isReplayed: false };
     });
+  }
+
+  private open(sealed: Buffer, context: string): Answer {
+    try {
+      return JSON.parse(this.seal.open(sealed, context).toString()) as Answer;
+    } catch {
+      // Kept before an upgrade, when answers were sealed for no request of their own: a day later there are none.
+      return JSON.parse(this.seal.open(sealed).toString()) as Answer;
+    }
   }
 
   /** `once` for a route whose answer is the JSON of what `work` resolves with. */
