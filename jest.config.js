@@ -20,6 +20,8 @@ export default {
   testEnvironment: 'node',
   globalSetup: '<rootDir>/test/support/global-setup.js',
   globalTeardown: '<rootDir>/test/support/global-teardown.js',
+  // Jest keeps a core for itself by default: of two that leaves one, and a third of it idle, waiting for servers.
+  maxWorkers: '100%',
   // A start of a server takes seconds on a loaded machine; no test asserts how long anything took.
   testTimeout: 60_000,
 };

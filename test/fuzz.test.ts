@@ -189,9 +189,16 @@ class World {
   /** What an operation may take from its caller: no other operation works on the same. */
   private async ownedBy(owner: Subject, operation: string, list: string): Promise<string> {
     const create = this.document.operations.find(({ id }) => id === `POST ${list}`);
-    if (!create) return owner.ids[list] ?? 'none';
     const place = `${owner.id} ${operation}`;
     let id = this.owned.get(place);
+    if (!create && id === undefined && list === '/v1/auth/sessions') {
+      // Whatever it was furnished with may have ended with a changed password.
+      const again = await signInAgain(owner, this.means);
+      const claims = Buffer.from(again?.accessToken.split('.')[1] ?? '', 'base64url').toString();
+      id = claims === '' ? 'none' : (JSON.parse(claims).sid as string);
+      this.owned.set(place, id);
+    }
+    if (!create) return id ?? owner.ids[list] ?? 'none';
     if (id === undefined) {
       const made = await this.api.as(owner).post(list, acceptedBody(this.document, create, owner));
       id = typeof made.body?.id === 'string' ? (made.body.id as string) : 'none';
