@@ -86,7 +86,7 @@ describe('a server of its own', () => {
         codes.add(status === 201 ? 'created' : body.code);
       }
     });
-    for (let i = 0; i < 15; i++) {
+    for (let i = 0; i < 6; i++) {
       await sleep(100);
       await query(
         database.url,

@@ -180,7 +180,7 @@ function batchOf(cases: SpendCases, random: Random): Run[] {
   }));
 }
 
-const SEEDS = seeds(100);
+const SEEDS = seeds(40);
 
 describe('the spending in PostgreSQL', () => {
   let database: Awaited<ReturnType<typeof createDatabase>>;

@@ -514,7 +514,7 @@ describe('a spender', () => {
   });
 });
 
-const SEEDS = seeds(2_000);
+const SEEDS = seeds(500);
 
 test(`whatever happens to its statements, a spender keeps the rules of spending (${SEEDS.length} seeds)`, async () => {
   const failures: string[] = [];

@@ -106,7 +106,8 @@ export async function recounted(fleet: Fleet): Promise<{ kept: object; made: obj
   await client.connect();
   try {
     await client.query('BEGIN');
-    await client.query('LOCK TABLE quotas, users IN EXCLUSIVE MODE');
+    // Grants too: what is swept between the two looks is no difference.
+    await client.query('LOCK TABLE quotas, users, credit_grants IN EXCLUSIVE MODE');
     const kept = (await client.query<object>(SUMS)).rows[0]!;
     await client.query('SELECT recount_platform()');
     const made = (await client.query<object>(SUMS)).rows[0]!;
