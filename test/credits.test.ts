@@ -3,6 +3,7 @@ import pg from 'pg';
 import { expectProblem, sharedApi, uniqueName, type Account, type Answer, type Api } from './support/api.js';
 import { tally } from './support/fleet.js';
 import { query } from './support/server.js';
+import { until } from './support/until.js';
 
 const api = sharedApi();
 const DATABASE = process.env.TEST_SERVER_DATABASE ?? '';
@@ -47,6 +48,10 @@ async function creditsOf(user: Account): Promise<{ credits: number | null; remai
   expect({ credits, remaining: remainingCredits, used: tasks.total }).toEqual({ credits: limit, remaining, used });
   return { credits: limit, remaining, used };
 }
+
+/** Waits for an expiry. By one answer alone: of two that are compared, one may be of before it and the other of after. */
+const untilCreditsAre = (user: Account, credits: number): Promise<void> =>
+  until(async () => (await admin.get(`/v1/metrics/users/${user.id}`)).body.credits === credits);
 
 const listed = async (user: Account): Promise<any[]> => (await api.as(user).get('/v1/users/me/credits')).body.data;
 
@@ -250,10 +255,12 @@ describe('grants', () => {
 describe('a grant that has expired', () => {
   test('grants nothing more and deletes nothing, when its time has come', async () => {
     const user = await api.createUser({ credits: 1 });
-    await granted(user, 3, { expiresAt: new Date(Date.now() + 3_000).toISOString() });
-    await granted(user, 1, { expiresAt: new Date(Date.now() + 3_600_000).toISOString() });
+    const later = { expiresAt: new Date(Date.now() + 3_600_000).toISOString() };
+    const { id: due } = await granted(user, 3, later);
+    await granted(user, 1, later);
     expect(await many(user, 4)).toEqual({ 201: 4 });
-    while ((await creditsOf(user)).credits !== 2) await sleep(50);
+    await sql(`UPDATE credit_grants SET expires_at = now() + interval '500 ms' WHERE id = $1`, [due]);
+    await untilCreditsAre(user, 2);
     expect(await creditsOf(user)).toEqual({ credits: 2, remaining: 0, used: 4 });
     expect(await many(user, 3)).toEqual({ 402: 3 });
     const { data } = (await api.as(user).get('/v1/tasks')).body;
@@ -309,8 +316,7 @@ describe('a grant that has expired', () => {
     ];
     await Promise.all(Array.from({ length: 12 }, (_, i) => kinds[i % 3]!(i)));
     expect(await listed(user)).toHaveLength(4);
-    // One answer alone: two that are compared may be of before and after an expiry.
-    while ((await admin.get(`/v1/metrics/users/${user.id}`)).body.credits !== 5) await sleep(50);
+    await untilCreditsAre(user, 5);
     await swept(user);
     expect(await creditsOf(user)).toEqual({ credits: 5, remaining: 5, used: 0 });
     expect(await sql('SELECT basis, own::int, bonus::int FROM credit_accounts WHERE owner_id = $1', [user.id])).toEqual(
