@@ -1,5 +1,5 @@
 // What bounds sign-in: how many argon2id verifications a second this machine does, two at once, with nothing around
-// them. The parameters are those of src/users/passwords.ts.
+// them. The parameters are the defaults of src/config/env.ts.
 import { hash, verify } from '@node-rs/argon2';
 
 /**

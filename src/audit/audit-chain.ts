@@ -1,8 +1,9 @@
 import { Injectable, Logger, type BeforeApplicationShutdown, type OnApplicationBootstrap } from '@nestjs/common';
+import { isEqual } from '../common/bytes.js';
 import { SharedRun } from '../common/shared-run.js';
 import { Database } from '../database/database.js';
 import { Sweeper } from '../database/sweeper.js';
-import { AuditMac, isEqual } from './audit-mac.js';
+import { AuditMac } from './audit-mac.js';
 import { AuditRepository, type SealedEntry } from './audit.repository.js';
 
 /** What is wrong with the chain: its first link that does not fit. */

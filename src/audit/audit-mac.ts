@@ -1,5 +1,6 @@
-import { createHmac, timingSafeEqual } from 'node:crypto';
+import { createHmac } from 'node:crypto';
 import { Injectable } from '@nestjs/common';
+import { isEqual } from '../common/bytes.js';
 import { Secrets } from '../config/secrets.js';
 import type { SealableEntry } from './audit.repository.js';
 
@@ -34,10 +35,6 @@ export class AuditMac {
       .update(textOf(entry))
       .digest();
   }
-}
-
-export function isEqual(one: Buffer, other: Buffer): boolean {
-  return one.length === other.length && timingSafeEqual(one, other);
 }
 
 function textOf({ id, at, actorId, action, target, changes, requestId, ip }: BareEntry): string {

@@ -63,14 +63,7 @@ export class AuthService {
     const account = await this.accounts.findCredentials(login);
     const attempt = await this.passwordCheck.check(login, account, secrets.password, origin.ip);
     if (!account) throw new Problem('invalid_credentials');
-    try {
-      return await this.begin(account, secrets, attempt, origin);
-    } catch (error) {
-      // A wrong code counts as a wrong password does; what else was missing does not.
-      const isWrong = error instanceof Problem && error.code === 'invalid_totp';
-      await this.throttle.settle(attempt, isWrong ? 'failed' : 'void');
-      throw error;
-    }
+    return this.throttle.settling(attempt, () => this.begin(account, secrets, attempt, origin));
   }
 
   /**

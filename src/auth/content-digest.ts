@@ -1,5 +1,6 @@
-import { createHash, timingSafeEqual, type Hash } from 'node:crypto';
+import { createHash, type Hash } from 'node:crypto';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
+import { isEqual } from '../common/bytes.js';
 import { BadSignature, readDictionary } from './signature-base.js';
 
 /** RFC 9530, section 5: those that are not insecure. Others are not looked at. */
@@ -83,8 +84,4 @@ export function watchContentDigests(server: FastifyInstance): void {
 /** Whether a request has a method whose body is not read here. */
 export function isBodiless({ method }: FastifyRequest): boolean {
   return method === 'GET' || method === 'HEAD';
-}
-
-function isEqual(one: Buffer, other: Buffer): boolean {
-  return one.length === other.length && timingSafeEqual(one, other);
 }

@@ -120,7 +120,7 @@ export class RequestSignatures implements OnApplicationBootstrap, BeforeApplicat
     return live;
   }
 
-  /** Not in the thread pool: it takes 0.16 ms, and there it would stand behind the hashes of passwords. */
+  /** Not in the thread pool: it takes a fraction of a millisecond, and there it would stand behind the hashes of passwords. */
   private async requireFit({ keyId, base, signature }: SignatureClaims): Promise<void> {
     const key = await this.keyOf(keyId);
     if (!key || !verify(null, base, key, signature)) throw invalid(UNFITTING);

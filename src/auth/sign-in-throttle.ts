@@ -94,6 +94,20 @@ export class SignInThrottle implements OnApplicationBootstrap, BeforeApplication
     await this.settle(attempt.attempt, 'counted');
   }
 
+  /**
+   * Does what an attempt was admitted for, which settles it when it succeeds. When it fails, a wrong code counts as a wrong
+   * password does; what else was missing does not.
+   */
+  async settling<T>(attempt: Attempt, work: () => Promise<T>): Promise<T> {
+    try {
+      return await work();
+    } catch (error) {
+      const isWrong = error instanceof Problem && error.code === 'invalid_totp';
+      await this.settle(attempt, isWrong ? 'failed' : 'void');
+      throw error;
+    }
+  }
+
   /** @param tx where it must not be forgotten, nor remembered, without what else is written */
   async settle(attempt: Attempt, outcome: Outcome, tx?: Transaction): Promise<void> {
     await this.attempts.settle(attempt, outcome, tx);

@@ -143,7 +143,7 @@ function normalizeAuthority(scheme: string, authority: string): string {
 
 /**
  * RFC 9421, section 2.1: the lines of each field in their order, without white space around them. Read once: with a look
- * through all of them for each that is covered, a head of 16 KiB would take a tenth of a second.
+ * through all of them for each that is covered, the work would grow with the square of the head.
  */
 function readFields({ rawHeaders }: SignedMessage): Map<string, string> {
   const fields = new Map<string, string>();

@@ -127,19 +127,14 @@ export class TotpService {
     });
   }
 
-  /** A wrong code counts as a wrong password does. */
-  private async settling<T>(attempt: Attempt, work: (tx: Transaction) => Promise<T>): Promise<T> {
-    try {
-      return await this.database.transaction(async (tx) => {
+  private settling<T>(attempt: Attempt, work: (tx: Transaction) => Promise<T>): Promise<T> {
+    return this.throttle.settling(attempt, () =>
+      this.database.transaction(async (tx) => {
         const result = await work(tx);
         await this.throttle.settle(attempt, 'void', tx);
         return result;
-      });
-    } catch (error) {
-      const isWrong = error instanceof Problem && error.code === 'invalid_totp';
-      await this.throttle.settle(attempt, isWrong ? 'failed' : 'void');
-      throw error;
-    }
+      }),
+    );
   }
 
   private async renewCodes(tx: Transaction, ownerId: string): Promise<string[]> {

@@ -57,8 +57,8 @@ const DRIVER_MESSAGES = [
 
 /**
  * Whether the failure means that there is no usable database now: connection lost or refused (08xxx), too many
- * connections (53300), none allowed (55000), shutting down or starting (57P01–57P03), or a connection that still points to what was the
- * primary before a switchover (25006). Such a connection must not go back into the pool.
+ * connections (53300), none allowed (55000), shutting down or starting (57P01–57P03), or a connection that still points to
+ * what was the primary before a switchover (25006). Such a connection must not go back into the pool.
  */
 export function isDatabaseUnavailable(error: unknown): boolean {
   const code = sqlState(error);

@@ -1,9 +1,10 @@
-import { createHmac, timingSafeEqual } from 'node:crypto';
+import { createHmac } from 'node:crypto';
 import { Injectable, applyDecorators } from '@nestjs/common';
 import { ApiPropertyOptional } from '@nestjs/swagger';
 import { Transform } from 'class-transformer';
 import { IsInt, IsString, Max, MaxLength, Min } from 'class-validator';
 import { Secrets } from '../config/secrets.js';
+import { isEqual } from './bytes.js';
 import { Problem } from './problem.js';
 import { MayBeMissing } from './text.js';
 
@@ -64,7 +65,7 @@ export class Cursors {
   open(list: string, cursor: string): string {
     const bytes = Buffer.from(cursor, 'base64url');
     const [mac, body] = [bytes.subarray(0, 8), bytes.subarray(8)];
-    if (bytes.toString('base64url') !== cursor || mac.length < 8 || !timingSafeEqual(mac, this.mac(list, body))) {
+    if (bytes.toString('base64url') !== cursor || !isEqual(mac, this.mac(list, body))) {
       throw Problem.field('/cursor', 'is not a cursor of this list');
     }
     return body.toString();

@@ -16,7 +16,7 @@ import type { AccountDto, CreateUserDto, ListUsersQuery, UpdateUserDto } from '.
 import { UsersRepository, type UserChanges, type UserRow } from './users.repository.js';
 
 /** What of an account is told where it changes. */
-export const FIELDS = [
+const FIELDS = [
   ...(['username', 'email', 'firstName', 'lastName'] as const),
   ...(['role', 'status', 'plan', 'credits'] as const),
 ] as const;
@@ -41,7 +41,7 @@ export class UsersService {
    * credits_overprovisioned
    */
   async create(dto: CreateUserDto, caller: Caller, transaction?: Transaction): Promise<UserRow> {
-    return this.make(dto, { userId: caller.userId, origin: caller.origin }, false, transaction);
+    return this.make(dto, caller, false, transaction);
   }
 
   /**
@@ -155,7 +155,7 @@ export class UsersService {
         const user = required(await this.users.lock(tx, id));
         if (isRegistration) await this.notices.registered(tx, user);
         // Whoever registers is from then on that user.
-        const by = { ...actor, userId: actor.userId ?? id };
+        const by = { userId: actor.userId ?? id, origin: actor.origin };
         await this.audit.record(tx, by, 'user.create', id, changesOf(null, user, FIELDS));
         return user;
       }),
