@@ -73,11 +73,33 @@ test.each(['user', 'admin'])('an account, of a %s, is deleted in the middle of a
   expect(server.output).not.toContain('request failed');
 });
 
+test('administrators leave while each of them signs in, is changed, and makes keys', async () => {
+  for (let round = 0; round < ROUNDS; round++) {
+    const admins = await Promise.all(Array.from({ length: 4 }, () => api.createUser({ role: 'admin' })));
+    const works = admins.flatMap((account) => {
+      const { id, username, password } = account;
+      const me = api.as(account);
+      return [
+        () => me.delete('/v1/users/me'),
+        () => api.post('/v1/auth/login', { login: username, password }),
+        () => me.post('/v1/keys', { name: 'x', scopes: ['*'] }),
+        () => me.post('/v1/resources', { value: 'x' }),
+        () => me.post('/v1/auth/signing-keys', { name: 'x' }),
+        () => root.patch(`/v1/users/${id}`, { firstName: 'Ada' }),
+        () => root.patch(`/v1/users/${id}`, { role: 'user' }),
+      ];
+    });
+    const answers = await Promise.all(works.sort(() => Math.random() - 0.5).map((work) => work()));
+    expect(answers.filter(({ status }) => status >= 500)).toEqual([]);
+  }
+  expect(server.output).not.toContain('request failed');
+});
+
 // Each costs a second and is tried again, three times in all: where there are several a deletion, it fails in the end.
 test('hardly ever did two wait for each other', async () => {
   const [row] = await query(
     database.url,
     `SELECT deadlocks::int FROM pg_stat_database WHERE datname = current_database()`,
   );
-  expect(row.deadlocks).toBeLessThan(ROUNDS);
+  expect(row.deadlocks).toBeLessThanOrEqual(2 + ROUNDS / 20);
 });

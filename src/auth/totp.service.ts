@@ -122,6 +122,8 @@ export class TotpService {
     if (!(await this.totp.isEnabled(caller.userId))) throw new Problem('not_found');
     const { attempt } = await this.passwords.confirm(caller, password);
     return this.settling(attempt, async (tx) => {
+      // Before the secret: whoever deletes the account comes to them in this order.
+      await this.accounts.lock(tx, caller.userId);
       await this.use(tx, caller, caller.userId, code);
       return work(tx);
     });

@@ -51,8 +51,10 @@ export class KeysService {
     const { name, scopes } = dto;
     const key = { id: uuidv7(), ownerId, name, hint: hintOf(secret), scopes, expiresAt: inUtc(dto.expiresAt ?? null) };
     const made = await this.database.within(transaction, async (tx) => {
-      await this.keys.insert(tx, key, hashOf(secret));
+      // Before the key, which refers to the account: whoever deletes it has its quotas when he comes to it.
       await this.quotas.openCalls(tx, ownerId);
+      if (limits.length > 0) await this.quotas.lockCalls(tx, ownerId);
+      await this.keys.insert(tx, key, hashOf(secret));
       await this.quota.setAll(tx, { ownerId, keyId: key.id }, limits);
       const row = required(await this.keys.lock(tx, key));
       const told = { ...row, limits: limits.length > 0 ? limits : null };

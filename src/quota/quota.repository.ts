@@ -146,12 +146,12 @@ export class QuotaRepository {
     return rows.map((row) => row.meter);
   }
 
-  /** Makes the quota of all calls, which is the lock of all that its owner's calls change. */
+  /**
+   * Makes the quota of all calls, which is the lock of all that its owner's calls change.
+   * @throws Problem not_found when the user has gone meanwhile
+   */
   async openCalls(tx: Transaction, ownerId: string): Promise<void> {
-    await tx.query(
-      'INSERT INTO quotas (owner_id, meter) VALUES ($1, $2) ON CONFLICT ON CONSTRAINT quotas_pkey DO NOTHING',
-      [ownerId, ALL_CALLS],
-    );
+    await this.open(tx, { ownerId }, ALL_CALLS);
   }
 
   /** Waits for the spends of an owner that are under way; those to come wait for this transaction. */
@@ -186,16 +186,8 @@ export class QuotaRepository {
   ): Promise<number | null> {
     const { ownerId, keyId } = holder;
     if (isFlow(meter)) await this.lockCalls(tx, ownerId);
-    try {
-      // So that there is a row to lock, and of two that set a first limit the second sees what the first has set.
-      await tx.query(
-        `INSERT INTO quotas (owner_id, key_id, meter) VALUES ($1, $2, $3) ON CONFLICT ON CONSTRAINT quotas_pkey DO NOTHING`,
-        [ownerId, keyId ?? NO_KEY, meter],
-      );
-    } catch (error) {
-      if (violatedConstraint(error) === 'quotas_owner_fkey') throw new Problem('not_found');
-      throw error;
-    }
+    // So that there is a row to lock, and of two that set a first limit the second sees what the first has set.
+    await this.open(tx, holder, meter);
     const before = await this.limitOf(tx, holder, meter, window);
     await tx.query(
       'UPDATE quotas SET limits = with_limit(limits, $4, $5) WHERE owner_id = $1 AND key_id = $2 AND meter = $3',
@@ -243,6 +235,18 @@ export class QuotaRepository {
     ]);
     await tx.query('DELETE FROM platform_quotas WHERE meter = $1 AND limits IS NULL', [meter]);
     return before ?? null;
+  }
+
+  private async open(tx: Transaction, { ownerId, keyId }: Holder, meter: string): Promise<void> {
+    try {
+      await tx.query(
+        `INSERT INTO quotas (owner_id, key_id, meter) VALUES ($1, $2, $3) ON CONFLICT ON CONSTRAINT quotas_pkey DO NOTHING`,
+        [ownerId, keyId ?? NO_KEY, meter],
+      );
+    } catch (error) {
+      if (violatedConstraint(error) === 'quotas_owner_fkey') throw new Problem('not_found');
+      throw error;
+    }
   }
 
   /** Undefined: the platform has no quota of that meter at all. */

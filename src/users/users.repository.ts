@@ -8,6 +8,9 @@ import { Database, OutOfDate, type Transaction } from '../database/database.js';
 import { objectsExceeded } from '../platform/objects.js';
 import { User, type UserStatus } from './user.entity.js';
 
+/** Any numbers, the same in every process: the keys of the advisory locks on one account, and on who is an administrator. */
+const [ACCOUNT_LOCK, ADMINS_LOCK] = [0x716d_7573, 0x716d_6170];
+
 /** An account as it is read: without its password. */
 export interface UserRow {
   id: string;
@@ -172,9 +175,19 @@ export class UsersRepository {
     return rows.length > 0;
   }
 
-  /** Locks an account until the transaction ends, and reads it. */
+  /** Locks an account until the transaction ends, and reads it. Comes before all other locks on what is the account's. */
   async lock(tx: Transaction, id: string): Promise<UserRow | null> {
+    await takeTurn(tx, id);
     await tx.query('SELECT FROM users WHERE id = $1 FOR NO KEY UPDATE', [id]);
+    return this.find(tx, id);
+  }
+
+  /**
+   * As `lock`, for who will `delete` it: whoever locks the account waits, but its row is left to those who only refer to
+   * it. To lock it now, and against those as well later, would close a circle with whoever waits for it meanwhile.
+   */
+  async lockForDeletion(tx: Transaction, id: string): Promise<UserRow | null> {
+    await takeTurn(tx, id);
     return this.find(tx, id);
   }
 
@@ -182,17 +195,19 @@ export class UsersRepository {
     return (await tx.query<UserRow>(FIND_BY_IDS.text, [[id]]))[0] ?? null;
   }
 
-  /** Locks the administrators that can sign in, in one order, so that two of them cannot remove each other at once. */
+  /**
+   * The administrators that can sign in. Whoever would be one no longer asks before, and no two at once, until the
+   * transaction ends. No row is locked: administrators would not get in while anyone leaves.
+   */
   async lockActiveAdmins(tx: Transaction): Promise<string[]> {
-    const rows = await tx.query<{ id: string }>(
-      `SELECT id FROM users WHERE role = 'admin' AND status = 'active' ORDER BY id FOR NO KEY UPDATE`,
-    );
+    await tx.query('SELECT pg_advisory_xact_lock($1)', [ADMINS_LOCK]);
+    const rows = await tx.query<{ id: string }>(`SELECT id FROM users WHERE role = 'admin' AND status = 'active'`);
     return rows.map((row) => row.id);
   }
 
   /**
-   * Deletes an account with all it owns; `lock` has locked it. Its keys come first, as whoever changes one locks it before
-   * what it may use; not against those that only refer to them. Then come its quotas and then the account, as whoever
+   * Deletes an account with all it owns, after `lockForDeletion`. Its keys come first, as whoever changes one locks it
+   * before what it may use; not against those that only refer to them. Then come its quotas and then the account, as whoever
    * charges locks the one, and its foreign key the other. The platform's come last: who is charged for the first time has
    * the account, and no quota, when it asks for them.
    * @throws OutOfDate when the account was charged on a meter for the first time meanwhile
@@ -217,6 +232,11 @@ export class UsersRepository {
     const byId = new Map(rows.map((row) => [row.id, row]));
     return ids.map((id) => byId.get(id) ?? null);
   }
+}
+
+/** Has those who lock an account do so one after the other. Where two ids have one hash, the one only waits for the other. */
+async function takeTurn(tx: Transaction, id: string): Promise<void> {
+  await tx.query('SELECT pg_advisory_xact_lock($1, hashtext($2::text))', [ACCOUNT_LOCK, id]);
 }
 
 function keysOf(user: UserChanges | NewUser): Partial<Pick<User, 'usernameKey' | 'emailKey'>> {

@@ -99,10 +99,8 @@ export class UsersService {
       changes.passwordHash = await this.passwords.hashNew(password, '/password', turnOf(caller.origin, true));
     }
     const change = async (tx: Transaction): Promise<UserRow> => {
-      if (dto.role === 'user' || dto.status === 'disabled') {
-        refuseLastAdmin(await this.users.lockActiveAdmins(tx), id);
-      }
       const before = required(await this.users.lock(tx, id));
+      if (dto.role === 'user' || dto.status === 'disabled') await this.refuseLastAdmin(tx, before);
       const addressee = await this.notices.beforeUpdate(tx, id);
       if (Object.keys(dto).length > 0) await this.users.update(tx, id, changes);
       if (credits !== undefined) await this.users.setCredits(tx, id, credits);
@@ -111,7 +109,7 @@ export class UsersService {
         secret.password = {};
         secret.endedSessions = { to: await this.users.endSessions(tx, id, caller.sessionId) };
       }
-      const after = required(await this.users.lock(tx, id));
+      const after = required(await this.users.find(tx, id));
       await this.notices.updated(tx, addressee, after, password !== undefined);
       const changed = { ...changesOf(before, after, FIELDS), ...secret };
       await this.audit.recordIfChanged(tx, caller, 'user.update', id, changed);
@@ -126,8 +124,8 @@ export class UsersService {
     const id = await this.idOf(reference, caller);
     await this.database.transaction(async (tx) => {
       await this.settings.lock(tx, false);
-      refuseLastAdmin(await this.users.lockActiveAdmins(tx), id);
-      const user = required(await this.users.lock(tx, id));
+      const user = required(await this.users.lockForDeletion(tx, id));
+      await this.refuseLastAdmin(tx, user);
       if (!(await this.users.delete(tx, id))) throw new Problem('not_found');
       await this.audit.record(tx, caller, 'user.delete', id, changesOf(user, null, FIELDS));
     });
@@ -152,7 +150,7 @@ export class UsersService {
         const { plan = settings.defaultPlan } = account;
         await this.users.insert(tx, { ...account, plan, id, passwordHash });
         if (credits !== undefined) await this.users.setCredits(tx, id, credits);
-        const user = required(await this.users.lock(tx, id));
+        const user = required(await this.users.find(tx, id));
         if (isRegistration) await this.notices.registered(tx, user);
         // Whoever registers is from then on that user.
         const by = { userId: actor.userId ?? id, origin: actor.origin };
@@ -160,6 +158,13 @@ export class UsersService {
         return user;
       }),
     );
+  }
+
+  /** @param leaving locked: neither its role nor its status can change meanwhile */
+  private async refuseLastAdmin(tx: Transaction, leaving: UserRow): Promise<void> {
+    if (leaving.role !== 'admin' || leaving.status !== 'active') return;
+    const admins = await this.users.lockActiveAdmins(tx);
+    if (admins.length === 1 && admins[0] === leaving.id) throw new Problem('last_admin');
   }
 
   private refuseClosed(settings: SettingsRow): void {
@@ -176,8 +181,4 @@ function refuseReserved<T extends object>(dto: T, fields: (keyof T & string)[], 
   const reserved = fields.filter((field) => dto[field] !== undefined);
   if (caller.role === 'admin' || reserved.length === 0) return;
   throw new Problem('forbidden', { detail: `Only administrators set ${reserved.join(', ')}.` });
-}
-
-function refuseLastAdmin(admins: string[], leaving: string): void {
-  if (admins.length === 1 && admins[0] === leaving) throw new Problem('last_admin');
 }
