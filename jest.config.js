@@ -20,8 +20,9 @@ export default {
   testEnvironment: 'node',
   globalSetup: '<rootDir>/test/support/global-setup.js',
   globalTeardown: '<rootDir>/test/support/global-teardown.js',
-  // Jest keeps a core for itself by default: of two that leaves one, and a third of it idle, waiting for servers.
-  maxWorkers: '100%',
+  // By default Jest keeps a core for itself. More workers than cores: tests wait for servers, e-mails and restarts, and
+  // others can work meanwhile.
+  maxWorkers: '150%',
   // A start of a server takes seconds on a loaded machine; no test asserts how long anything took.
   testTimeout: 60_000,
 };

@@ -459,7 +459,7 @@ describe('bodies', () => {
     await withoutEffect(id, async ({ send, valid, properties }) => {
       const bytes = TARGETS[id]!.maxBytes ?? 2 ** 20;
       const large = JSON.stringify({ ...valid, [properties[0]![0]]: 'x'.repeat(bytes + 2 ** 20) });
-      for (const raw of [large, ' '.repeat(bytes + 2 ** 20), large, large, large]) {
+      for (const raw of [large, ' '.repeat(bytes + 2 ** 20)]) {
         expectProblem(await send(raw), 413, 'body_too_large');
       }
     });

@@ -252,9 +252,19 @@ export interface BodyProperty {
   example?: unknown;
 }
 
+/** OpenAPI documents by the address of their server: half a megabyte each, which does not change while it runs. */
+const documents = new Map<string, Promise<any>>();
+
+/** /openapi.json of a server, read once. */
+export function openApiOf(api: Api): Promise<any> {
+  const known = documents.get(api.url) ?? api.get('/openapi.json').then(({ body }) => body);
+  documents.set(api.url, known);
+  return known;
+}
+
 /** Every operation that the server documents. */
 export async function listOperations(api: Api): Promise<Operation[]> {
-  const { body } = await api.get('/openapi.json');
+  const body = await openApiOf(api);
   return Object.entries<Record<string, Operation['declared']>>(body.paths).flatMap(([path, methods]) =>
     Object.entries(methods).map(([name, declared]) => {
       const method = name.toUpperCase();
@@ -265,7 +275,7 @@ export async function listOperations(api: Api): Promise<Operation[]> {
 
 /** The properties of each operation's body, by the operation's id; operations without a body are left out. */
 export async function listBodies(api: Api): Promise<Map<string, Record<string, BodyProperty>>> {
-  const { schemas } = (await api.get('/openapi.json')).body.components;
+  const { schemas } = (await openApiOf(api)).components;
   const bodies = new Map<string, Record<string, BodyProperty>>();
   for (const { id, declared } of await listOperations(api)) {
     const ref = declared.requestBody?.content['application/json']?.schema.$ref;

@@ -1,4 +1,4 @@
-import { listOperations, uniqueName, type Account, type Api, type Key, type Operation } from './api.js';
+import { listOperations, openApiOf, uniqueName, type Account, type Api, type Key, type Operation } from './api.js';
 import { confirmationToken } from './confirmation-token.js';
 import { codeOf, enableTotp, prepareTotp } from './totp.js';
 
@@ -12,8 +12,7 @@ export interface Document {
 }
 
 export async function readDocument(api: Api): Promise<Document> {
-  const { body } = await api.get('/openapi.json');
-  return { operations: await listOperations(api), schemas: body.components.schemas };
+  return { operations: await listOperations(api), schemas: (await openApiOf(api)).components.schemas };
 }
 
 /** The schema itself where a reference to it stands. */
