@@ -50,6 +50,13 @@ describe('a public key', () => {
     }
   });
 
+  test('with more behind it is refused', () => {
+    const key = der(generateKeyPairSync('ed25519').publicKey);
+    for (const more of [Buffer.alloc(1), Buffer.alloc(32, 7)]) {
+      expect(() => parsePublicKey(Buffer.concat([key, more]).toString('base64'))).toThrow(/nothing but/);
+    }
+  });
+
   test.each([
     ['RSA', generateKeyPairSync('rsa', { modulusLength: 2048 }).publicKey],
     ['P-256', generateKeyPairSync('ec', { namedCurve: 'P-256' }).publicKey],

@@ -56,7 +56,10 @@ function readDer(der: Buffer): Buffer {
   } catch {
     throw new NoPublicKey('must be the 32 bytes of an Ed25519 public key, or its SubjectPublicKeyInfo');
   }
-  return readJwk(key.export({ format: 'jwk' }));
+  const bytes = readJwk(key.export({ format: 'jwk' }));
+  // OpenSSL takes no notice of what stands behind it.
+  if (der.length > SPKI.length + KEY_BYTES) throw new NoPublicKey('must be nothing but a SubjectPublicKeyInfo');
+  return bytes;
 }
 
 /** PKCS#8; or 64 bytes, as NaCl keeps a private key with its public one. */
