@@ -59,6 +59,11 @@ describe('the examples', () => {
     const list = await sign('GET', `${api.url}/v1/resources?limit=1`);
     expect(list).toMatchObject({ error: '200\n', out: expect.stringContaining('"nextCursor"') });
     expect((await sign('GET', `${api.url}/v1/users/me`)).out).toContain(user.id);
+    env.IDEMPOTENCY_KEY = uniqueName();
+    const twice = [await sign('POST', `${api.url}/v1/tasks`, '{}'), await sign('POST', `${api.url}/v1/tasks`, '{}')];
+    delete env.IDEMPOTENCY_KEY;
+    expect(twice[0]).toMatchObject({ error: '201\n' });
+    expect(twice[1]).toEqual(twice[0]);
     expect(
       (
         await run(process.execPath, ['docs/examples/sign.mjs', 'GET', `${api.url}/v1/users/me`], {
@@ -79,6 +84,12 @@ describe('the examples', () => {
       expect((await sign('GET', `${api.url}/v1/resources?limit=1`)).out).toMatch(/"nextCursor".*\n200\n$/);
       expect((await sign('GET', `${api.url}/v1/users/me`)).out).toMatch(new RegExp(`${user.id}.*\n200\n$`));
       expect((await sign('DELETE', `${api.url}/v1/store/a%2Fb`)).out).toMatch(/\n404\n$/);
+      expect((await sign('HEAD', `${api.url}/v1/users/me`)).out).toMatch(/^HTTP\/1.1 200[^]*\n200\n$/);
+      env.IDEMPOTENCY_KEY = uniqueName();
+      const twice = [await sign('POST', `${api.url}/v1/tasks`, '{}'), await sign('POST', `${api.url}/v1/tasks`, '{}')];
+      delete env.IDEMPOTENCY_KEY;
+      expect(twice[0]!.out).toMatch(/\n201\n$/);
+      expect(twice[1]).toEqual(twice[0]);
     });
 
     test('are those of the README, whose commands work as they stand', async () => {

@@ -2,8 +2,8 @@
 //
 //   KEY_ID=… PRIVATE_KEY=key.pem node sign.mjs METHOD URL [BODY]
 //
-// KEY_ID is the id that POST /v1/auth/signing-keys answered, PRIVATE_KEY the file with the private key (PEM). Prints the
-// answer, and its status to standard error.
+// KEY_ID is the id that POST /v1/auth/signing-keys answered, PRIVATE_KEY the file with the private key (PEM).
+// IDEMPOTENCY_KEY, where it is set, is sent and covered. Prints the answer, and its status to standard error.
 import { createHash, createPrivateKey, randomUUID, sign } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 
@@ -13,9 +13,11 @@ import { readFileSync } from 'node:fs';
  * @param {string} method in capitals
  * @param {string} address
  * @param {string | Uint8Array} [body] exactly as it will be sent
- * @returns {Record<string, string>}
+ * @param {Record<string, string>} [others] headers to be covered besides, by their names in lower case: whatever says how the
+ * request is to be done (`idempotency-key`, `if-match`, `if-none-match`), or whoever is in between may change it
+ * @returns {Record<string, string>} with those
  */
-export function signatureHeaders({ keyId, privateKey }, method, address, body) {
+export function signatureHeaders({ keyId, privateKey }, method, address, body, others = {}) {
   const url = new URL(address);
   // What is covered, and its values: RFC 9421, section 2.2.
   const covered = new Map([
@@ -27,7 +29,8 @@ export function signatureHeaders({ keyId, privateKey }, method, address, body) {
   ]);
   if (url.search !== '') covered.set('@query', url.search);
   /** @type {Record<string, string>} */
-  const headers = {};
+  const headers = { ...others };
+  for (const [name, value] of Object.entries(others)) covered.set(name, value.trim());
   if (body !== undefined && body.length > 0) {
     headers['content-digest'] = `sha-256=:${createHash('sha256').update(body).digest('base64')}:`;
     covered.set('content-digest', headers['content-digest']);
@@ -48,13 +51,13 @@ export function signatureHeaders({ keyId, privateKey }, method, address, body) {
 
 const [method = 'GET', address, body] = process.argv.slice(2);
 if (address !== undefined) {
-  const { KEY_ID = '', PRIVATE_KEY = 'key.pem' } = process.env;
+  const { KEY_ID = '', PRIVATE_KEY = 'key.pem', IDEMPOTENCY_KEY } = process.env;
   const key = { keyId: KEY_ID, privateKey: createPrivateKey(readFileSync(PRIVATE_KEY)) };
   const answer = await fetch(address, {
     method,
     headers: {
       ...(body === undefined ? {} : { 'content-type': 'application/json' }),
-      ...signatureHeaders(key, method, address, body),
+      ...signatureHeaders(key, method, address, body, IDEMPOTENCY_KEY ? { 'idempotency-key': IDEMPOTENCY_KEY } : {}),
     },
     ...(body === undefined ? {} : { body }),
   });

@@ -4,11 +4,13 @@
 #   KEY_ID=… PRIVATE_KEY=key.pem sh sign.sh METHOD URL [BODY]
 #
 # KEY_ID is the id that POST /v1/auth/signing-keys answered, PRIVATE_KEY the file with the private key (PEM). The host of
-# the URL in lower case, and its port only where it is not the usual one. Prints the answer and its status.
+# the URL in lower case, its port only where it is not the usual one, and all but ASCII percent-encoded. IDEMPOTENCY_KEY,
+# where it is set, is sent and covered. Prints the answer and its status.
 set -eu
 method=$1 url=$2 body=${3-}
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
+trap 'exit 1' HUP INT TERM
 
 # http://host:port/path?query: authority, path and query as they are sent
 rest=${url#*://}
@@ -37,11 +39,20 @@ if [ -n "$body" ]; then
   set -- -H "content-digest: $digest" -H 'content-type: application/json' --data-binary "@$folder/body"
 fi
 
+# What says how the request is to be done must be covered, or whoever is in between may change it
+if [ -n "${IDEMPOTENCY_KEY-}" ]; then
+  names="$names \"idempotency-key\""
+  line idempotency-key "$IDEMPOTENCY_KEY"
+  set -- "$@" -H "idempotency-key: $IDEMPOTENCY_KEY"
+fi
+
 # A nonce is good once: a request that is sent again is signed again
 parameters="($names);created=$(date +%s);nonce=\"$(openssl rand -hex 16)\";keyid=\"$KEY_ID\";alg=\"ed25519\""
 printf '"@signature-params": %s' "$parameters" >>"$folder/base"
 openssl pkeyutl -sign -rawin -inkey "$PRIVATE_KEY" -in "$folder/base" -out "$folder/signature"
 signature=$(openssl base64 -A -in "$folder/signature")
 
-curl -sS -g --path-as-is -w '\n%{http_code}\n' -X "$method" "$@" \
+# curl waits for the body of an answer to -X HEAD
+if [ "$method" = HEAD ]; then set -- --head "$@"; else set -- -X "$method" "$@"; fi
+curl -sS -g --path-as-is -w '\n%{http_code}\n' "$@" \
   -H "signature-input: sig=$parameters" -H "signature: sig=:$signature:" "$url"
