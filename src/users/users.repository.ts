@@ -37,6 +37,13 @@ export interface Credentials {
   status: UserStatus;
 }
 
+/** How many of each an account had. */
+export interface Ended {
+  sessions: number;
+  keys: number;
+  signingKeys: number;
+}
+
 export type NewUser = Pick<User, 'id' | 'passwordHash'> &
   Partial<Pick<User, 'username' | 'email' | 'firstName' | 'lastName' | 'role' | 'plan'>>;
 
@@ -210,9 +217,10 @@ export class UsersRepository {
    * before what it may use; not against those that only refer to them. Then come its quotas and then the account, as whoever
    * charges locks the one, and its foreign key the other. The platform's come last: who is charged for the first time has
    * the account, and no quota, when it asks for them.
+   * @returns what ended with it, by which somebody could act as this account; null where there is none
    * @throws OutOfDate when the account was charged on a meter for the first time meanwhile
    */
-  async delete(tx: Transaction, id: string): Promise<boolean> {
+  async delete(tx: Transaction, id: string): Promise<Ended | null> {
     await tx.query('SELECT FROM api_keys WHERE owner_id = $1 ORDER BY id FOR NO KEY UPDATE', [id]);
     // In the order in which whoever charges locks them; the cascade would take them as they lie.
     const locked = await tx.query<{ isLock: boolean }>(
@@ -224,7 +232,14 @@ export class UsersRepository {
     if (locks.length > locked.filter(({ isLock }) => isLock).length) throw new OutOfDate();
     await tx.query(`SELECT FROM platform_quotas WHERE meter NOT LIKE 'api:%' ORDER BY meter FOR UPDATE`);
     await tx.query('DELETE FROM idempotency_keys WHERE owner_id = $1', [id]);
-    return (await tx.query('DELETE FROM users WHERE id = $1 RETURNING id', [id])).length > 0;
+    const [ended] = await tx.query<Ended>(
+      `SELECT (SELECT count(*)::integer FROM sessions WHERE owner_id = $1) AS sessions,
+        (SELECT count(*)::integer FROM api_keys WHERE owner_id = $1) AS keys,
+        (SELECT count(*)::integer FROM request_keys WHERE owner_id = $1) AS "signingKeys"`,
+      [id],
+    );
+    const deleted = await tx.query('DELETE FROM users WHERE id = $1 RETURNING id', [id]);
+    return deleted.length > 0 ? (ended ?? null) : null;
   }
 
   private async findByIds(ids: readonly string[]): Promise<(UserRow | null)[]> {

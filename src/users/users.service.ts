@@ -126,8 +126,14 @@ export class UsersService {
       await this.settings.lock(tx, false);
       const user = required(await this.users.lockForDeletion(tx, id));
       await this.refuseLastAdmin(tx, user);
-      if (!(await this.users.delete(tx, id))) throw new Problem('not_found');
-      await this.audit.record(tx, caller, 'user.delete', id, changesOf(user, null, FIELDS));
+      const ended = await this.users.delete(tx, id);
+      if (!ended) throw new Problem('not_found');
+      const changes = {
+        ...changesOf(user, null, FIELDS),
+        ...{ endedSessions: { to: ended.sessions }, endedKeys: { to: ended.keys } },
+        endedSigningKeys: { to: ended.signingKeys },
+      };
+      await this.audit.record(tx, caller, 'user.delete', id, changes);
     });
   }
 
