@@ -25,7 +25,7 @@ const MAY_IMPORT = {
   tasks: ['quota', 'users', 'platform', 'audit', 'idempotency', 'database', 'common', 'config'],
   keys: ['quota', 'users', 'platform', 'audit', 'idempotency', 'database', 'common', 'config'],
   apis: ['keys', 'quota', 'users', 'platform', 'audit', 'idempotency', 'database', 'common', 'config'],
-  metrics: ['quota', 'users', 'database', 'common', 'config'],
+  metrics: ['quota', 'users', 'audit', 'database', 'common', 'config'],
 };
 
 const zones = Object.entries(MAY_IMPORT).map(([folder, allowed]) => ({

@@ -159,6 +159,7 @@ describe('what Prometheus is told', () => {
       'database_connections',
       'database_connections_max',
       'database_waiting',
+      'audit_unsealed_seconds',
       'build_info',
       'nodejs_eventloop_lag_seconds',
       'process_cpu_seconds_total',

@@ -1,10 +1,10 @@
 import { Injectable, Logger, type BeforeApplicationShutdown, type OnApplicationBootstrap } from '@nestjs/common';
 import { isEqual } from '../common/bytes.js';
 import { SharedRun } from '../common/shared-run.js';
-import { Database } from '../database/database.js';
+import { Database, type Transaction } from '../database/database.js';
 import { Sweeper } from '../database/sweeper.js';
 import { AuditMac } from './audit-mac.js';
-import { AuditRepository, type SealedEntry } from './audit.repository.js';
+import { AuditRepository, type LastLink, type SealedEntry } from './audit.repository.js';
 
 /** What is wrong with the chain: its first link that does not fit. */
 export interface Fault {
@@ -35,6 +35,10 @@ const SEAL_MS = 1_000;
 /** Entries sealed at once, and links read at once. */
 const BATCH = 500;
 
+/** Seconds after which an entry is sealed whoever holds the lock, and after which the log warns. */
+const LATE = 5;
+const TOO_LATE = 60;
+
 const BEGINNING: Head = { position: 0n, hash: Buffer.alloc(32) };
 
 /**
@@ -53,7 +57,8 @@ export class AuditChain implements OnApplicationBootstrap, BeforeApplicationShut
   private readonly walks: SharedRun;
   /** Of the last walk. */
   private verdict: Verdict | undefined;
-  private hasWarned = false;
+  private warned = '';
+  private waiting = 0;
 
   constructor(
     private readonly database: Database,
@@ -66,37 +71,36 @@ export class AuditChain implements OnApplicationBootstrap, BeforeApplicationShut
     });
   }
 
+  /** Seconds for which the oldest entry that is not sealed has waited; 0 where there is none. */
+  get unsealedSeconds(): number {
+    return this.waiting;
+  }
+
   /**
-   * Seals what is committed, of so many entries at most; nothing where links are gone that were seen.
+   * Seals what is committed, of so many entries at most; nothing where links are gone that were seen, or behind a link
+   * that nobody with the key has made.
    * @returns whether there is more to do
    */
   async seal(): Promise<boolean> {
-    const glance = await this.entries.glance(this.seen.position.toString());
-    const isWhole = this.seen === BEGINNING || (glance.asked !== null && isEqual(glance.asked, this.seen.hash));
-    if (!isWhole) {
-      this.warn();
+    const { waiting, position, asked } = await this.entries.glance(this.seen.position.toString());
+    this.waiting = waiting ?? 0;
+    if (this.seen !== BEGINNING && !(asked && isEqual(asked, this.seen.hash))) {
+      return this.warn('Links of the audit chain are gone that were there: nothing is sealed');
+    }
+    if (waiting === null) {
+      // What others have sealed meanwhile is to be missed when it is gone.
+      if (position !== null && BigInt(position) > this.seen.position) await this.learn(await this.entries.lastLink());
       return false;
     }
-    if (glance.position !== null && glance.hash) this.note({ position: BigInt(glance.position), hash: glance.hash });
-    if (!glance.hasUnsealed) return false;
-    let head: Head | undefined;
-    const count = await this.database.transaction(async (tx) => {
-      // Another process is at it.
-      if (!(await this.entries.lock(tx))) return 0;
-      const last = await this.entries.head(tx);
-      head = last ? { position: BigInt(last.position), hash: last.hash } : BEGINNING;
-      const unsealed = await this.entries.unsealed(tx, BATCH);
-      const seals = unsealed.map((entry) => {
-        const previous = head ?? BEGINNING;
-        const position = previous.position + 1n;
-        head = { position, hash: this.mac.link(previous.hash, position, entry) };
-        return { position: position.toString(), entryId: entry.id, hash: head.hash };
-      });
-      if (seals.length > 0) await this.entries.seal(tx, seals);
-      return seals.length;
-    });
-    if (head) this.note(head);
-    return count === BATCH;
+    const isLate = waiting > LATE;
+    const sealed = await this.database.transaction((tx) => this.sealSome(tx, isLate));
+    if (!sealed) {
+      return this.warn('The last link of the audit chain was not made by this server: nothing is sealed behind it');
+    }
+    this.note(sealed.head);
+    if (waiting > TOO_LATE) this.warn('Entries of the audit log have waited for a minute to be sealed');
+    else this.warned = '';
+    return sealed.count === BATCH;
   }
 
   /**
@@ -166,18 +170,61 @@ export class AuditChain implements OnApplicationBootstrap, BeforeApplicationShut
 
   /** What is in no chain though it says so, or was not written by the server. */
   private async faultBeside(): Promise<Fault | null> {
-    for (const entry of await this.entries.listLoose(BATCH)) {
-      if (entry.position !== null) return { id: entry.id, position: Number(entry.position), fault: 'removed' };
-      if (!this.mac.isGenuine(entry)) return { id: entry.id, position: null, fault: 'altered' };
+    for await (const some of this.entries.loose(BATCH)) {
+      for (const entry of some) {
+        if (entry.position !== null) return { id: entry.id, position: Number(entry.position), fault: 'removed' };
+        if (!this.mac.isGenuine(entry)) return { id: entry.id, position: null, fault: 'altered' };
+      }
     }
     return null;
   }
 
-  /** Once: it stays so until an operator has looked at it, and the server starts anew. */
-  private warn(): void {
-    if (this.hasWarned) return;
-    this.hasWarned = true;
-    this.logger.warn('Links of the audit chain are gone that were there: nothing is sealed. See GET /v1/audit/verify.');
+  /**
+   * The lock only spares several processes the same work: of two that seal at once, the second finds its places taken. So
+   * whoever holds it for long, and every login of the database can, keeps nothing from being sealed.
+   * @returns how many, and the last link; undefined where that is not one to go on from
+   */
+  private async sealSome(tx: Transaction, isLate: boolean): Promise<{ head: Head; count: number } | undefined> {
+    if (!(await this.entries.lock(tx)) && !isLate) return { head: BEGINNING, count: 0 };
+    const last = await this.entries.lastLink(tx);
+    if (last && !(await this.learn(last))) return undefined;
+    let head: Head = last ? { position: BigInt(last.position), hash: last.hash } : BEGINNING;
+    const unsealed = await this.entries.unsealed(tx, BATCH);
+    const seals = unsealed.map((entry) => {
+      const position = head.position + 1n;
+      head = { position, hash: this.mac.link(head.hash, position, entry) };
+      return { position: position.toString(), entryId: entry.id, hash: head.hash };
+    });
+    if (seals.length > 0) await this.entries.seal(tx, seals);
+    return { head, count: seals.length };
+  }
+
+  /**
+   * Takes the last link for one that has been seen, if it was made with the key, or was seen already. At its first look a
+   * process also takes one whose entry was altered, where no place is missing before it: else nothing would ever be sealed
+   * behind that.
+   * @returns whether it did
+   */
+  private async learn(last: LastLink | null): Promise<boolean> {
+    if (!last) return false;
+    const head = { position: BigInt(last.position), hash: last.hash };
+    const previous = head.position === 1n ? BEGINNING.hash : last.previous;
+    const isOurs =
+      isEqual(head.hash, this.seen.hash) ||
+      (last.entry !== null &&
+        previous !== null &&
+        this.mac.isGenuine(last.entry) &&
+        isEqual(this.mac.link(previous, head.position, last.entry), head.hash)) ||
+      (this.seen === BEGINNING && head.position === (await this.entries.countSeals()));
+    if (isOurs) this.note(head);
+    return isOurs;
+  }
+
+  /** Once for each state, until it is over. @returns that there is nothing more to do now */
+  private warn(what: string): false {
+    if (this.warned !== what) this.logger.warn(`${what}. See GET /v1/audit/verify.`);
+    this.warned = what;
+    return false;
   }
 
   private note(head: Head): void {

@@ -15,6 +15,6 @@ import { AuditService } from './audit.service.js';
   imports: [TypeOrmModule.forFeature([AuditEntry, AuditSeal])],
   controllers: [AuditController],
   providers: [AuditLog, AuditMac, AuditRepository, AuditChain, AuditService],
-  exports: [AuditLog],
+  exports: [AuditLog, AuditChain],
 })
 export class AuditModule {}

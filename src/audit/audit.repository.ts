@@ -22,10 +22,10 @@ export interface SealableEntry {
 
 /** What one look at the chain shows. */
 export interface Glance {
-  hasUnsealed: boolean;
-  /** The last link; null before the first. */
+  /** Seconds for which the oldest entry that is not sealed has waited; null where there is none. */
+  waiting: number | null;
+  /** The last link's place; null before the first. */
   position: string | null;
-  hash: Buffer | null;
   /** Of the link that was asked for; null where it is gone. */
   asked: Buffer | null;
 }
@@ -39,6 +39,9 @@ export interface Seal {
 
 /** A link, and the entry it seals; null: it is gone. */
 export type SealedEntry = Seal & { entry: SealableEntry | null };
+
+/** The last link, and the hash of the one before; null: that is gone, or there never was one. */
+export type LastLink = SealedEntry & { previous: Buffer | null };
 
 export interface AuditFilter {
   actorId: string | null;
@@ -58,15 +61,20 @@ const INSERT = `
 
 const COLUMNS = `id, at, actor_id AS "actorId", action, target, changes, request_id AS "requestId", ip`;
 
-const SEALABLE = `e.id::text, to_char(e.at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS at, e.actor_id::text AS "actorId",
+// The era too: without it, a time has the text of the same one before Christ.
+const SEALABLE = `e.id::text,
+  to_char(e.at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') || CASE WHEN e.at < '0001-01-01 00:00Z' THEN ' BC' ELSE '' END AS at,
+  e.actor_id::text AS "actorId",
   e.action, e.target, e.changes::text AS changes, e.request_id AS "requestId", e.ip, e.mac, e.position::text`;
 
+// Ids are in the order of their making.
 const GLANCE = {
   name: 'audit-glance',
   text: `
-    SELECT EXISTS (SELECT FROM audit_entries WHERE position IS NULL) AS "hasUnsealed", h.position::text, h.hash,
-      (SELECT s.hash FROM audit_seals s WHERE s.position = $1) AS asked
-    FROM (SELECT 1) one LEFT JOIN (SELECT * FROM audit_seals s ORDER BY s.position DESC LIMIT 1) h ON true`,
+    SELECT (SELECT extract(epoch FROM clock_timestamp() - e.at)::float8 FROM audit_entries e
+        WHERE e.position IS NULL ORDER BY e.id LIMIT 1) AS waiting,
+      (SELECT max(s.position)::text FROM audit_seals s) AS position,
+      (SELECT s.hash FROM audit_seals s WHERE s.position = $1) AS asked`,
 };
 
 const COUNT_UNSEALED = {
@@ -74,8 +82,17 @@ const COUNT_UNSEALED = {
   text: 'SELECT count(*)::integer AS count FROM audit_entries WHERE position IS NULL',
 };
 
+const COUNT_SEALS = { name: 'audit-count-seals', text: 'SELECT count(*)::text AS count FROM audit_seals' };
+
+const LINK = `s.position::text AS place, s.entry_id AS "entryId", s.hash, to_jsonb(e) IS NOT NULL AS "isThere", ${SEALABLE}`;
+
 // By the column's own name: the answer's is a text, and '9' comes after '10'.
-const HEAD = `SELECT s.position::text, s.entry_id AS "entryId", s.hash FROM audit_seals s ORDER BY s.position DESC LIMIT 1`;
+const LAST_LINK = {
+  name: 'audit-last-link',
+  text: `
+    SELECT ${LINK}, (SELECT p.hash FROM audit_seals p WHERE p.position = s.position - 1) AS previous
+    FROM audit_seals s LEFT JOIN audit_entries e ON e.id = s.entry_id ORDER BY s.position DESC LIMIT 1`,
+};
 
 const USER_BY_LOGIN = {
   name: 'audit-user-by-login',
@@ -86,13 +103,9 @@ const HAS_HASH = { name: 'audit-has-hash', text: 'SELECT FROM audit_seals WHERE 
 
 /** Entries that no link seals where they say that they stand. */
 const LOOSE = `
-  FROM audit_entries e
-  WHERE NOT EXISTS (SELECT FROM audit_seals s WHERE s.position = e.position AND s.entry_id = e.id)`;
-
-const LIST_LOOSE = {
-  name: 'audit-list-loose',
-  text: `SELECT ${SEALABLE} ${LOOSE} ORDER BY e.position, e.id LIMIT $1`,
-};
+  SELECT ${SEALABLE} FROM audit_entries e
+  WHERE NOT EXISTS (SELECT FROM audit_seals s WHERE s.position = e.position AND s.entry_id = e.id)
+  ORDER BY e.position, e.id`;
 
 const AT_POSITION = { name: 'audit-at-position', text: 'SELECT id FROM audit_entries WHERE position = $1 LIMIT 1' };
 
@@ -152,8 +165,15 @@ export class AuditRepository {
   }
 
   /** The last link; null before the first. */
-  async head(tx: Transaction): Promise<Seal | null> {
-    return (await tx.query<Seal>(HEAD))[0] ?? null;
+  async lastLink(tx?: Transaction): Promise<LastLink | null> {
+    const [row] = await (tx
+      ? tx.query<LinkRow & Pick<LastLink, 'previous'>>(LAST_LINK.text)
+      : this.database.query<LinkRow & Pick<LastLink, 'previous'>>(LAST_LINK, []));
+    return row ? { ...toLink(row), previous: row.previous } : null;
+  }
+
+  async countSeals(): Promise<bigint> {
+    return BigInt((await this.database.query<{ count: string }>(COUNT_SEALS, []))[0]?.count ?? 0);
   }
 
   /** Committed entries that are in no chain yet. What commits later, with an earlier id, comes later. */
@@ -183,22 +203,13 @@ export class AuditRepository {
 
   /** The whole chain from its beginning, as of one moment. */
   async *chain(linksATime: number): AsyncGenerator<SealedEntry[]> {
-    const text = `SELECT s.position::text AS place, s.entry_id AS "entryId", s.hash, to_jsonb(e) IS NOT NULL AS "isThere", ${SEALABLE}
-      FROM audit_seals s LEFT JOIN audit_entries e ON e.id = s.entry_id ORDER BY s.position`;
-    const rows = this.database.stream<LinkRow>(text, [], linksATime);
-    for await (const some of rows) {
-      yield some.map(({ place, entryId, hash, isThere, ...entry }) => ({
-        position: place,
-        entryId,
-        hash,
-        entry: isThere ? entry : null,
-      }));
-    }
+    const text = `SELECT ${LINK} FROM audit_seals s LEFT JOIN audit_entries e ON e.id = s.entry_id ORDER BY s.position`;
+    for await (const some of this.database.stream<LinkRow>(text, [], linksATime)) yield some.map(toLink);
   }
 
   /** Entries that no link seals where they say that they stand: first those that say so. Reads the whole log. */
-  listLoose(most: number): Promise<SealableEntry[]> {
-    return this.database.query<SealableEntry>(LIST_LOOSE, [most]);
+  loose(entriesATime: number): AsyncGenerator<SealableEntry[]> {
+    return this.database.stream<SealableEntry>(LOOSE, [], entriesATime);
   }
 
   async findAt(position: string): Promise<string | null> {
@@ -209,4 +220,10 @@ export class AuditRepository {
   async hasHash(hash: Buffer): Promise<boolean> {
     return (await this.database.query(HAS_HASH, [hash])).length > 0;
   }
+}
+
+function toLink({ place, entryId, hash, isThere, ...entry }: LinkRow): SealedEntry {
+  const { id, at, actorId, action, target, changes, requestId, ip, mac, position } = entry;
+  const sealed = { id, at, actorId, action, target, changes, requestId, ip, mac, position };
+  return { position: place, entryId, hash, entry: isThere ? sealed : null };
 }

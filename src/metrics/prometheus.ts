@@ -1,5 +1,6 @@
 import { Injectable } from '@nestjs/common';
 import { Counter, Gauge, Registry, collectDefaultMetrics, type MetricObject } from 'prom-client';
+import { AuditChain } from '../audit/audit-chain.js';
 import type { Distribution } from '../common/distribution.js';
 import { tally } from '../common/tally.js';
 import { coalescerLoads } from '../database/coalescer.js';
@@ -31,11 +32,19 @@ export class Prometheus {
   constructor(
     private readonly statistics: RequestStatistics,
     private readonly database: Database,
+    private readonly audit: AuditChain,
   ) {
     collectDefaultMetrics({ register: this.registry, prefix: PREFIX });
     this.watchRequests();
     this.watchCoalescers();
     this.watchDatabase();
+    this.gauge(
+      'audit_unsealed_seconds',
+      'For how long the oldest entry of the audit log has waited to be sealed',
+      [],
+      () => [{ labels: {}, value: this.audit.unsealedSeconds }],
+      'max',
+    );
     this.gauge(
       'build_info',
       'The version that runs',
@@ -140,7 +149,7 @@ export class Prometheus {
     help: string,
     labelNames: readonly string[],
     read: () => Series<number>[],
-    aggregator: 'sum' | 'first' = 'sum',
+    aggregator: 'sum' | 'max' | 'first' = 'sum',
   ): void {
     new Gauge({
       ...{ name: PREFIX + name, help, labelNames, aggregator, registers: [this.registry] },
