@@ -358,6 +358,21 @@ describe('a password that is asked for once more', () => {
     // The owner signs in all the same, also from there: what a thief guesses counts for itself.
     expect((await signIn(user, PASSWORD, address)).status).toBe(200);
   });
+
+  test('is no less its owner’s when a stranger signs in with the id as a name', async () => {
+    const address = newAddress();
+    const session = (await signIn(await newUser(), PASSWORD, newAddress())).body;
+    const answers = await Promise.all(Array.from({ length: 12 }, () => signIn(session.user.id, 'wrong', address)));
+    expect(codesOf(answers)).toEqual({ '401 invalid_credentials': 10, '429 too_many_attempts': 2 });
+    const answer = await apis[0]!
+      .as(session)
+      .post(
+        '/v1/auth/password',
+        { currentPassword: PASSWORD, newPassword: 'Unguessable-8' },
+        { headers: { 'x-forwarded-for': address } },
+      );
+    expect(answer.status).toBe(204);
+  });
 });
 
 describe('requests to recover an account', () => {

@@ -3,6 +3,7 @@ import type { Caller } from '../common/caller.js';
 import { Problem, type ProblemExtra } from '../common/problem.js';
 import { Passwords } from '../users/passwords.js';
 import { UsersRepository, type Credentials } from '../users/users.repository.js';
+import type { Suspect } from './sign-in-attempts.repository.js';
 import { SignInThrottle, type Attempt } from './sign-in-throttle.js';
 
 /** Asks for passwords: each wrong one counts, and there are not many. */
@@ -19,21 +20,8 @@ export class PasswordCheck {
    * @returns the attempt, which the caller has to settle
    * @throws Problem too_many_attempts, invalid_credentials
    */
-  async check(
-    login: string,
-    account: Credentials | null,
-    password: string,
-    ip: string,
-    refusal: ProblemExtra = {},
-  ): Promise<Attempt> {
-    const { attempt, result } = await this.throttle.attempt(
-      this.throttle.suspect(login, account?.id ?? null, ip),
-      (turn, run) => this.passwords.inTurn(turn, run),
-      () => this.passwords.matches(password, account?.passwordHash),
-    );
-    if (result) return attempt;
-    await this.throttle.settle(attempt, 'failed');
-    throw new Problem('invalid_credentials', refusal);
+  async check(login: string, account: Credentials | null, password: string, ip: string): Promise<Attempt> {
+    return this.checkOf(this.throttle.suspect(login, account?.id ?? null, ip), account, password);
   }
 
   /**
@@ -44,9 +32,24 @@ export class PasswordCheck {
   async confirm(caller: Caller, password: string): Promise<{ attempt: Attempt; passwordHash: string }> {
     const account = await this.accounts.findCredentialsById(caller.userId);
     if (!account) throw new Problem('invalid_token');
-    const attempt = await this.check(account.id, account, password, caller.origin.ip, {
-      detail: 'The current password is wrong.',
-    });
+    const suspect = this.throttle.suspectOwner(account.id, caller.origin.ip);
+    const attempt = await this.checkOf(suspect, account, password, { detail: 'The current password is wrong.' });
     return { attempt, passwordHash: account.passwordHash };
+  }
+
+  private async checkOf(
+    suspect: Suspect,
+    account: Credentials | null,
+    password: string,
+    refusal: ProblemExtra = {},
+  ): Promise<Attempt> {
+    const { attempt, result } = await this.throttle.attempt(
+      suspect,
+      (turn, run) => this.passwords.inTurn(turn, run),
+      () => this.passwords.matches(password, account?.passwordHash),
+    );
+    if (result) return attempt;
+    await this.throttle.settle(attempt, 'failed');
+    throw new Problem('invalid_credentials', refusal);
   }
 }

@@ -55,6 +55,11 @@ export class SignInThrottle implements OnApplicationBootstrap, BeforeApplication
     return { account: this.hash(`login:${loginKey(login)}`), ownerId, place: placeOf(ip) };
   }
 
+  /** As `suspect`, of somebody signed in who is asked for the password again: by nothing that a stranger could type. */
+  suspectOwner(ownerId: string, ip: string): Suspect {
+    return { account: this.hash(`owner:${ownerId}`), ownerId, place: placeOf(ip) };
+  }
+
   /**
    * Admits an attempt, and then works on it; both in one turn of the queue of hashes, where few are at once.
    * @param work what tells whether the attempt fails; it is settled by the caller, or as failed when this throws
