@@ -1,3 +1,5 @@
+import { availableParallelism } from 'node:os';
+
 /** @type {import('jest').Config} */
 export default {
   roots: ['<rootDir>/src', '<rootDir>/test'],
@@ -22,7 +24,7 @@ export default {
   globalTeardown: '<rootDir>/test/support/global-teardown.js',
   // By default Jest keeps a core for itself. More workers than cores: tests wait for servers, e-mails and restarts, and
   // others can work meanwhile.
-  maxWorkers: '150%',
+  maxWorkers: Math.ceil(availableParallelism() * 1.5),
   // A start of a server takes seconds on a loaded machine; no test asserts how long anything took.
-  testTimeout: 60_000,
+  testTimeout: 120_000,
 };
