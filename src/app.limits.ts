@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import type { FastifyInstance } from 'fastify';
+import type { ByteBudget } from './common/byte-budget.js';
 import { Problem } from './common/problem.js';
 import { refuse } from './common/problem.filter.js';
 import type { Env } from './config/env.js';
@@ -14,6 +15,9 @@ const MAX_HEADERS = 100;
 
 /** Requests of one connection that may wait for their answers (pipelining, RFC 9112, section 9.3.2). */
 const MAX_UNDER_WAY = 100;
+
+/** Bytes of an answer that are not worth counting. */
+const HELD_BYTES = 4_096;
 
 /** How long a refused connection stays, so that what its client still sends does not wipe out the refusal on its way. */
 const LINGER_MS = 1_000;
@@ -30,22 +34,38 @@ export function httpOptions(env: Env): Record<string, number | boolean> {
   };
 }
 
-/** Refuses what could be read in two ways, and too much at once, before anything else looks at a request. */
+/** The requests of one connection that came and were not answered yet. */
+interface Line {
+  count: number;
+  /** Those whose turn is still to come, in their order. */
+  waiting: (() => void)[];
+}
+
+/**
+ * Refuses what could be read in two ways, and too much at once, before anything else looks at a request. Requests of one
+ * connection are worked on one after the other, the next once the client has taken the answer: answers that nobody reads
+ * are held in memory, and whoever asks for hundreds of large ones in one packet would have them all.
+ */
 export function limitRequests(server: FastifyInstance, headers: Record<string, string>): void {
   server.server.maxHeadersCount = 0;
-  const underWay = new WeakMap<Socket, number>();
+  const lines = new WeakMap<Socket, Line>();
+  /** Not all pass through here: CORS answers preflights before. */
+  const counted = new WeakMap<IncomingMessage, Line>();
   server.addHook('onRequest', (request, reply, done) => {
     const { raw } = request;
-    const count = (underWay.get(raw.socket) ?? 0) + 1;
-    underWay.set(raw.socket, count);
+    let line = lines.get(raw.socket);
+    if (!line) lines.set(raw.socket, (line = { count: 0, waiting: [] }));
+    line.count++;
+    counted.set(raw, line);
     // Those behind a refusal, which ends the connection, are not heard.
-    if (count > MAX_UNDER_WAY + 1) {
+    if (line.count > MAX_UNDER_WAY + 1) {
       reply.hijack();
       return;
     }
-    const problem = count > MAX_UNDER_WAY ? tooMuchAtOnce() : faultOf(raw);
+    const problem = line.count > MAX_UNDER_WAY ? tooMuchAtOnce() : faultOf(raw);
     if (!problem) {
-      done();
+      if (line.count === 1) done();
+      else line.waiting.push(done);
       return;
     }
     // What follows on the connection is not to be trusted. No other hook runs.
@@ -53,8 +73,29 @@ export function limitRequests(server: FastifyInstance, headers: Record<string, s
     refuse(problem, problem, request, reply);
   });
   server.addHook('onResponse', ({ raw }, _reply, done) => {
-    underWay.set(raw.socket, (underWay.get(raw.socket) ?? 1) - 1);
+    const line = counted.get(raw);
+    if (line) {
+      line.count--;
+      // Of a connection that is gone nothing more is worked on. Not at once: an answer that fits into the system's buffers is
+      // sent before this returns, and a hundred after each other would keep everybody else waiting.
+      const next = raw.socket.destroyed ? undefined : line.waiting.shift();
+      if (next) setImmediate(next);
+    }
     done();
+  });
+}
+
+/** Has answers of every route count in a budget until they have been sent. What finds no room is refused: 503. */
+export function limitAnswers(server: FastifyInstance, budget: ByteBudget): void {
+  server.addHook('onSend', (_request, reply, payload, done) => {
+    try {
+      if ((typeof payload === 'string' || Buffer.isBuffer(payload)) && payload.length > HELD_BYTES) {
+        budget.hold(payload.length, reply.raw);
+      }
+      done(null, payload);
+    } catch (error) {
+      done(error as Error);
+    }
   });
 }
 

@@ -13,13 +13,14 @@ import {
 } from 'fastify';
 import { pino, type Logger } from 'pino';
 import { serveDocs } from './app.docs.js';
-import { answerUnreadable, httpOptions, limitRequests } from './app.limits.js';
+import { answerUnreadable, httpOptions, limitAnswers, limitRequests } from './app.limits.js';
 import { serveCalls } from './apis/call.route.js';
 import { CallsService } from './apis/calls.service.js';
 import { AppModule } from './app.module.js';
 import { Authenticator } from './auth/authenticator.js';
 import { watchContentDigests } from './auth/content-digest.js';
 import { serveRecoveryPages } from './auth/recovery.pages.js';
+import { ByteBudget } from './common/byte-budget.js';
 import type { AuthenticatedRequest } from './common/caller.js';
 import { sqlState, violatedConstraint } from './common/database-error.js';
 import { tag } from './common/etag.js';
@@ -36,6 +37,9 @@ import { RequestStatistics } from './metrics/request-statistics.js';
 import { CallRanks } from './quota/call-ranks.js';
 import { serveStore } from './store/store.route.js';
 import { StoreService } from './store/store.service.js';
+
+/** All answers, and all large bodies of the store, that are under way in this process. */
+const UNDER_WAY_BYTES = 268_435_456;
 
 /**
  * The log: pino's JSON lines. Refusals are `info`, faults `error`, everything else `debug`. No query, header or body
@@ -89,7 +93,9 @@ export async function createApp(env: Env, logger: Logger): Promise<NestFastifyAp
     http: httpOptions(env),
   });
   const server = adapter.getInstance<FastifyInstance>();
+  const budget = new ByteBudget(UNDER_WAY_BYTES);
   limitRequests(server, DATA_HEADERS);
+  limitAnswers(server, budget);
   const recorder = new RequestRecorder();
   const patterns: [method: string, pattern: string][] = [];
   server.addHook('onRoute', (route) => {
@@ -150,7 +156,7 @@ export async function createApp(env: Env, logger: Logger): Promise<NestFastifyAp
     });
   }
   protect(server);
-  serveDocs(app);
+  serveDocs(app, server);
   serveRecoveryPages(server, env);
   observe(server, logger, env.requestStatistics === 'on' ? recorder : undefined);
   await serveCalls(server, app.get(CallsService, { strict: false }));
@@ -160,6 +166,7 @@ export async function createApp(env: Env, logger: Logger): Promise<NestFastifyAp
     store: app.get(StoreService, { strict: false }),
     authentication: app.get(Authenticator, { strict: false }),
     idempotency: app.get(Idempotency, { strict: false }),
+    budget,
   });
   const [statistics, ranks] = [app.get(RequestStatistics, { strict: false }), app.get(CallRanks, { strict: false })];
   statistics.start(recorder);

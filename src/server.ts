@@ -1,6 +1,7 @@
 import cluster from 'node:cluster';
 import type { AddressInfo } from 'node:net';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
+import type { Logger } from 'pino';
 import { createApp, createLogger } from './app.setup.js';
 import { ConfigError, type Env } from './config/env.js';
 import { Connections, connectionsFor } from './connections.js';
@@ -37,7 +38,7 @@ export async function startServer(env: Env): Promise<RunningServer> {
     },
   });
   try {
-    await makeFirstAdmin(app);
+    await makeFirstAdmin(app, env, logger);
     await app.listen({ port: env.port, host: env.host }).catch(explainListening);
   } catch (error) {
     await app.close();
@@ -76,9 +77,12 @@ function explainListening(error: NodeJS.ErrnoException): never {
   throw new ConfigError(`HOST or PORT cannot be listened on: ${error.message}.`);
 }
 
-async function makeFirstAdmin(app: NestFastifyApplication): Promise<void> {
+async function makeFirstAdmin(app: NestFastifyApplication, env: Env, logger: Logger): Promise<void> {
   const made = await app.get(FirstAdmin, { strict: false }).ensure();
-  if (!made) return;
+  if (made === 'was there' && env.adminPassword !== undefined) {
+    logger.info('ADMIN_PASSWORD is not used: there is an administrator already');
+  }
+  if (typeof made !== 'object') return;
   // At once, not with the rest of the start's lines: nobody can read it again.
   console.log(
     `\nAdministrator made (the password is shown this once):\n  username  ${made.username}\n  password  ${made.password}\n`,

@@ -443,6 +443,19 @@ describe('bodies', () => {
     });
   });
 
+  test.each(OPERATIONS)('that are not UTF-8, or say so: %s', async (id) => {
+    await withoutEffect(id, async ({ send, valid }) => {
+      const good = JSON.stringify(valid);
+      const broken = Buffer.concat([Buffer.from('{"x":"'), Buffer.from([0xff]), Buffer.from(`",${good.slice(1)}`)]);
+      expectProblem(await send(broken), 400, 'malformed_json');
+      for (const charset of ['utf-16', 'latin1', '"iso-8859-1"']) {
+        const type = { 'content-type': `application/json; charset=${charset}` };
+        expectProblem(await send(good, type), 415, 'unsupported_media_type');
+      }
+      expectProblem(await send('{', { 'content-type': 'application/json; charset="UTF-8"' }), 400, 'malformed_json');
+    });
+  });
+
   test.each(OPERATIONS)('that nest too deep: %s', async (id) => {
     await withoutEffect(id, async ({ send }) => {
       for (const raw of [

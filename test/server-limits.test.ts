@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process';
 import { createServer, type IncomingMessage, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { connect, type AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { Api, sharedApi, type Account, type Answer } from './support/api.js';
@@ -187,6 +187,32 @@ describe('a server', () => {
   });
 
   const me = ({ url }: TestServer) => new Api(url).as(user).get('/v1/users/me');
+
+  test('that is asked for thousands of large answers which nobody takes holds few of them, and answers the others', async () => {
+    const writer = new Api(large.url).as(user);
+    for (let i = 0; i < 20; i++) await writer.post('/v1/resources', { value: '€'.repeat(4_096) });
+    await writer.get('/openapi.json');
+    const before = await memoryOf(large);
+    const asks = ['/openapi.json', '/metrics', '/docs/swagger-ui-init.js', '/v1/resources?limit=100'].map(
+      (path) => `GET ${path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${user.accessToken}\r\n\r\n`,
+    );
+    const greedy = Array.from({ length: 60 }, (_, i) => {
+      const socket = connect(Number(new URL(large.url).port), '127.0.0.1');
+      socket.on('error', () => undefined);
+      socket.write(asks[i % asks.length]!.repeat(90));
+      return socket.pause();
+    });
+    const statuses: number[] = [];
+    for (let i = 0; i < 20; i++) {
+      statuses.push((await me(large)).status);
+      await sleep(50);
+    }
+    expect(new Set(statuses)).toEqual(new Set([200]));
+    // All of what was asked for would be over a gigabyte.
+    expect((await memoryOf(large)) - before).toBeLessThan(400);
+    for (const socket of greedy) socket.destroy();
+    expect((await me(large)).status).toBe(200);
+  }, 180_000);
 
   describe('that is sent requests byte by byte', () => {
     let upstream: Server;

@@ -6,6 +6,7 @@
 // IDEMPOTENCY_KEY, where it is set, is sent and covered. Prints the answer, and its status to standard error.
 import { createHash, createPrivateKey, randomUUID, sign } from 'node:crypto';
 import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
 
 /**
  * The headers that sign a request.
@@ -49,8 +50,9 @@ export function signatureHeaders({ keyId, privateKey }, method, address, body, o
   };
 }
 
+// As a program of its own; another one imports the function above.
 const [method = 'GET', address, body] = process.argv.slice(2);
-if (address !== undefined) {
+if (process.argv[1] === fileURLToPath(import.meta.url) && address !== undefined) {
   const { KEY_ID = '', PRIVATE_KEY = 'key.pem', IDEMPOTENCY_KEY } = process.env;
   const key = { keyId: KEY_ID, privateKey: createPrivateKey(readFileSync(PRIVATE_KEY)) };
   const answer = await fetch(address, {

@@ -22,7 +22,7 @@ export class LoginDto {
 
   /**
    * Where two-factor sign-in is on: six digits of the authenticator, or a recovery code
-   * @example 755224
+   * @example '755224'
    */
   @MayBeMissing()
   @IsString()

@@ -1,3 +1,4 @@
+import { isUtf8 } from 'node:buffer';
 import type { IncomingHttpHeaders } from 'node:http';
 import type { FastifyInstance } from 'fastify';
 import { Problem } from './problem.js';
@@ -43,11 +44,18 @@ export function nestsDeeperThan(json: string, max: number): boolean {
   return excessOf(json, max, Infinity) === 'depth';
 }
 
-/** The refusal of a compressed body: what it unpacks to has no bound. Undefined for any other. */
+/**
+ * The refusal of a compressed body, for what it unpacks to has no bound, and of one that says that it is not UTF-8, which
+ * JSON between systems is (RFC 8259, section 8.1). Undefined for any other.
+ */
 export function refusalOfEncoding(headers: IncomingHttpHeaders): Problem | undefined {
-  const encoding = headers['content-encoding'];
-  if (encoding === undefined || encoding.toLowerCase() === 'identity') return undefined;
-  return new Problem('unsupported_media_type', { detail: 'Send the body without Content-Encoding.' });
+  const { 'content-encoding': encoding = 'identity', 'content-type': type = '' } = headers;
+  if (encoding.toLowerCase() !== 'identity') {
+    return new Problem('unsupported_media_type', { detail: 'Send the body without Content-Encoding.' });
+  }
+  const charset = /;\s*charset\s*=\s*"?([^\s";]*)/i.exec(type)?.[1] ?? 'utf-8';
+  if (/^utf-?8$/i.test(charset)) return undefined;
+  return new Problem('unsupported_media_type', { detail: 'Send the body in UTF-8.' });
 }
 
 /**
@@ -57,14 +65,18 @@ export function refusalOfEncoding(headers: IncomingHttpHeaders): Problem | undef
 export function acceptJsonBodies(server: FastifyInstance): void {
   server.removeAllContentTypeParsers();
   const parse = server.getDefaultJsonParser('error', 'error');
-  server.addContentTypeParser('application/json', { parseAs: 'string' }, (request, body, done) => {
-    const text = body as string;
+  server.addContentTypeParser('application/json', { parseAs: 'buffer' }, (request, body, done) => {
+    const bytes = body as Buffer;
     const refusal = refusalOfEncoding(request.headers);
-    if (text === '') {
+    if (bytes.length === 0) {
       done(null, undefined);
     } else if (refusal) {
       done(refusal);
+    } else if (!isUtf8(bytes)) {
+      // Decoded all the same, passwords that differ in such bytes would be one.
+      done(new Problem('malformed_json', { detail: 'The body is not UTF-8.' }));
     } else {
+      const text = bytes.toString();
       const excess = excessOf(text, MAX_DEPTH, MAX_MEMBERS);
       if (excess) done(Problem.field('', EXCESS[excess]));
       else void parse(request, text, done);

@@ -1,16 +1,25 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
+import { setImmediate } from 'node:timers/promises';
 import { Controller, Get, Req, Res } from '@nestjs/common';
 import { ApiOkResponse, ApiProduces, ApiTags } from '@nestjs/swagger';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { Public } from '../common/access.js';
 import { Fails } from '../common/api-docs.js';
 import { Problem } from '../common/problem.js';
+import { SharedRun } from '../common/shared-run.js';
 import { Env } from '../config/env.js';
 import { Prometheus } from './prometheus.js';
 
 @ApiTags('Health')
 @Controller('metrics')
 export class PrometheusController {
+  private text = '';
+  /** Many who ask at once are told the same; also those who are heard one after the other in one turn of the event loop. */
+  private readonly reading = new SharedRun(async () => {
+    await setImmediate();
+    this.text = await this.prometheus.gather();
+  });
+
   constructor(
     private readonly env: Env,
     private readonly prometheus: Prometheus,
@@ -27,9 +36,9 @@ export class PrometheusController {
     if (metricsToken !== undefined && !isSame(tokenOf(request), metricsToken)) {
       throw new Problem('invalid_token', { detail: 'Send METRICS_TOKEN as the bearer token.' });
     }
-    const text = await this.prometheus.gather();
+    await this.reading.run();
     reply.type(this.prometheus.contentType);
-    return text;
+    return this.text;
   }
 }
 

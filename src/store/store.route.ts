@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
-import { ByteBudget } from '../common/byte-budget.js';
+import type { ByteBudget } from '../common/byte-budget.js';
 import type { AuthenticatedRequest, Authentication, Caller, Claims } from '../common/caller.js';
 import { acceptNoBody, refusalOfEncoding } from '../common/json-body.js';
 import { nextPageOf } from '../common/page-link.js';
@@ -28,15 +28,14 @@ const BATCH_BYTES = 16_777_216;
 /** What is larger counts in the budget, and is not taken before the session is known to be good. */
 const SMALL_BYTES = 65_536;
 
-/** All large bodies and answers that are under way in this process. */
-const UNDER_WAY_BYTES = 268_435_456;
-
 const JSON_TYPE = 'application/json; charset=utf-8';
 
 interface StoreParts {
   store: StoreService;
   authentication: Authentication;
   idempotency: Idempotency;
+  /** Of what is under way: large bodies count in it too, beside all answers. */
+  budget: ByteBudget;
 }
 
 interface KeyRoute {
@@ -53,10 +52,9 @@ type KeyRequest = StoreRequest & FastifyRequest<KeyRoute>;
  */
 export async function serveStore(
   server: FastifyInstance,
-  { store, authentication, idempotency }: StoreParts,
+  { store, authentication, idempotency, budget }: StoreParts,
 ): Promise<void> {
   const pipe = new RequestValidationPipe();
-  const budget = new ByteBudget(UNDER_WAY_BYTES);
 
   await server.register((scope, _options, done) => {
     scope.removeAllContentTypeParsers();
@@ -160,7 +158,6 @@ export async function serveStore(
   });
 
   function sendJson(reply: FastifyReply, text: string): FastifyReply {
-    if (text.length > SMALL_BYTES) budget.hold(text.length, reply.raw);
     return reply.type(JSON_TYPE).send(text);
   }
 

@@ -33,11 +33,11 @@ export class FirstAdmin {
 
   /**
    * Makes the administrator `admin` where there is no administrator; of several processes that start, one does.
-   * @returns the random password it was given, if one was made up: nobody can read it again
+   * @returns the random password it was given, if one was made up: nobody can read it again; or what was the case
    * @throws ConfigError when ADMIN_EMAIL or ADMIN_PASSWORD cannot be used
    */
-  async ensure(): Promise<{ username: string; password: string } | undefined> {
-    if (await this.exists()) return undefined;
+  async ensure(): Promise<{ username: string; password: string } | 'made' | 'was there'> {
+    if (await this.exists()) return 'was there';
     const { adminEmail, adminPassword } = this.env;
     if (adminEmail !== undefined && !isEmail(adminEmail)) {
       throw new ConfigError('ADMIN_EMAIL is not an e-mail address.');
@@ -55,7 +55,8 @@ export class FirstAdmin {
       await this.audit.record(tx, SERVER, 'user.create', user.id, changesOf(null, told, ['username', 'email', 'role']));
       return true;
     });
-    return made && adminPassword === undefined ? { username: 'admin', password } : undefined;
+    if (!made) return 'was there';
+    return adminPassword === undefined ? { username: 'admin', password } : 'made';
   }
 
   private async exists(): Promise<boolean> {
