@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import net from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import pg from 'pg';
 import { Api, sharedApi } from './support/api.js';
 import { SECRET_KEY, TestServer, createDatabase, query } from './support/server.js';
 
@@ -110,11 +111,10 @@ describe('a server of its own', () => {
     const api = new Api(server.url);
     const [blocked, free] = [await api.createUser(), await api.createUser()];
     for (const user of [blocked, free]) await api.as(user).post('/v1/resources', { value: 'x' });
-    const holder = query(
-      database.url,
-      `WITH held AS (SELECT FROM quotas WHERE owner_id = '${blocked.id}' FOR UPDATE) SELECT pg_sleep(2), count(*) FROM held`,
-    );
-    await sleep(200);
+    const holder = new pg.Client({ connectionString: database.url });
+    await holder.connect();
+    await holder.query('BEGIN');
+    await holder.query('SELECT FROM quotas WHERE owner_id = $1 FOR UPDATE', [blocked.id]);
     const answers = await Promise.all(
       Array.from({ length: 20 }, () => api.as(blocked).post('/v1/resources', { value: 'x' })),
     );
@@ -123,7 +123,7 @@ describe('a server of its own', () => {
     );
     expect(answers[0]?.headers.get('retry-after')).toBe('1');
     expect((await api.as(free).get('/v1/users/me')).status).toBe(200);
-    await holder;
+    await holder.end();
     expect((await api.as(blocked).post('/v1/resources', { value: 'x' })).status).toBe(201);
     expect(await server.stop()).toBe(0);
   });

@@ -528,11 +528,12 @@ describe('a signed request', () => {
     expectProblem(await raw('{'), 400, 'malformed_json');
     expectProblem(await raw(' '.repeat(2 ** 21)), 413, 'body_too_large');
     expectProblem(await signer.send('POST', '/v1/resources', Buffer.from('x')), 415, 'unsupported_media_type');
-    // Bytes that are no UTF-8 are the bytes that were signed.
+    // Bytes that are no UTF-8 are the bytes that were signed, and no JSON.
     const latin = Buffer.from('{"value":"caf\u00e9"}', 'latin1');
-    expect(
-      (await signer.send('POST', '/v1/resources', latin, { headers: { 'content-type': 'application/json' } })).status,
-    ).toBe(201);
+    const answer = await signer.send('POST', '/v1/resources', latin, {
+      headers: { 'content-type': 'application/json' },
+    });
+    expectProblem(answer, 400, 'malformed_json');
   });
 
   test('opens neither what is public nor what takes keys', async () => {

@@ -95,6 +95,20 @@ describe('two-factor sign-in', () => {
     expect((await signIn(user, codeOf(secret, 1))).status).toBe(200);
   });
 
+  test('has ten guesses at the code that switches it on', async () => {
+    const user = await api.createUser();
+    const secret = await prepareTotp(api, user);
+    const guess = (code: string, turn: number): Promise<Answer> =>
+      apis[turn % 2]!.as(user).post(
+        '/v1/auth/totp/confirm',
+        { code },
+        { headers: { 'x-forwarded-for': '198.51.100.8' } },
+      );
+    const answers = await Promise.all(Array.from({ length: 20 }, (_, i) => guess(`00000${i % 10}`, i)));
+    expect(tally(answers.map(({ body }) => body.code ?? 'on'))).toEqual({ invalid_totp: 10, too_many_attempts: 10 });
+    expectProblem(await guess(codeOf(secret), 1), 429, 'too_many_attempts');
+  });
+
   test('does not count who was only not asked for a code yet', async () => {
     const user = await api.createUser();
     const { secret } = await enableTotp(api, user);

@@ -102,6 +102,8 @@ export class AuthService {
   async changePassword(caller: Caller, { currentPassword, newPassword }: ChangePasswordDto): Promise<void> {
     const { attempt, passwordHash } = await this.passwordCheck.confirm(caller, currentPassword);
     await this.throttle.settle(attempt, 'void');
+    // Each is told by e-mail, at an address that need not be the caller's.
+    await this.throttle.count(`password:${caller.userId}`, caller.origin.ip);
     const replacement = await this.passwords.hashNew(newPassword, '/newPassword', turnOf(caller.origin, true));
     await this.database.transaction(async (tx) => {
       // Changed by another request meanwhile.

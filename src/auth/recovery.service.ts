@@ -68,6 +68,7 @@ export class RecoveryService {
       // It came by e-mail, to the address that the account has: tokens of an earlier one are void.
       if (kind === 'reset') await this.tokens.confirmEmail(tx, id);
       const endedSessions = { to: await this.accounts.endSessions(tx, id, null) };
+      await this.throttle.settleOwner(tx, id, origin.ip);
       await this.notices.passwordChanged(tx, id);
       const changes = { password: {}, endedSessions, with: { to: kind } };
       await this.audit.record(tx, { userId: id, origin }, 'password.reset', id, changes);

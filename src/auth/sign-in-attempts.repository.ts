@@ -69,6 +69,12 @@ export class SignInAttemptsRepository {
     await (tx ? tx.query(SETTLE.text, values) : this.database.query(SETTLE, values));
   }
 
+  /** The only place from now on that an account is known to have signed in from. */
+  async replacePlaces(tx: Transaction, ownerId: string, place: string): Promise<void> {
+    await tx.query('DELETE FROM sign_in_places WHERE owner_id = $1', [ownerId]);
+    await tx.query('INSERT INTO sign_in_places (owner_id, place, at) VALUES ($1, $2, now())', [ownerId, place]);
+  }
+
   /** @returns whether there may be more */
   async sweep(): Promise<boolean> {
     return ((await this.database.query<{ count: number }>(SWEEP, []))[0]?.count ?? 0) >= 1_000;

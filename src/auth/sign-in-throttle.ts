@@ -91,12 +91,22 @@ export class SignInThrottle implements OnApplicationBootstrap, BeforeApplication
   async count(what: string, ip: string): Promise<void> {
     const place = placeOf(ip);
     const account = this.hash(`${what}:${place}`);
-    const attempt = await this.attempt(
-      { account, ownerId: null, place },
+    await this.settle(await this.admitted({ account, ownerId: null, place }), 'counted');
+  }
+
+  /** An attempt at what takes no hash. @throws Problem too_many_attempts */
+  async admitted(suspect: Suspect): Promise<Attempt> {
+    const { attempt } = await this.attempt(
+      suspect,
       (_turn, run) => run(),
       () => Promise.resolve(),
     );
-    await this.settle(attempt.attempt, 'counted');
+    return attempt;
+  }
+
+  /** Whoever recovers an account belongs where that is done, and whoever was there before may have been the thief. */
+  async settleOwner(tx: Transaction, ownerId: string, ip: string): Promise<void> {
+    await this.attempts.replacePlaces(tx, ownerId, placeOf(ip));
   }
 
   /**

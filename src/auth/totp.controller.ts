@@ -23,7 +23,7 @@ export class TotpController {
   @Post('auth/totp/confirm')
   @Owned()
   @HttpCode(200)
-  @Fails('invalid_totp', 'totp_enabled', 'not_found')
+  @Fails('invalid_totp', 'totp_enabled', 'not_found', 'too_many_attempts')
   async enable(@Body() { code }: CodeDto, @CurrentCaller() caller: Caller): Promise<RecoveryCodesResponse> {
     return { recoveryCodes: await this.totp.enable(caller, code) };
   }

@@ -44,10 +44,12 @@ export class TotpService {
   /**
    * Switches it on: from now on sign-in asks for a code. Sessions that began without one end, but for the caller's.
    * @returns the recovery codes
-   * @throws Problem invalid_totp; totp_enabled; not_found before `prepare`
+   * @throws Problem invalid_totp, too_many_attempts; totp_enabled; not_found before `prepare`
    */
   async enable(caller: Caller, code: string): Promise<string[]> {
-    return this.database.transaction(async (tx) => {
+    // A stolen session has not the secret, and must not guess a code of it.
+    const attempt = await this.throttle.admitted(this.throttle.suspectOwner(caller.userId, caller.origin.ip));
+    return this.settling(attempt, async (tx) => {
       // A sign-in that is under way, and was asked for no code, is waited for and ends with the others.
       await this.accounts.lock(tx, caller.userId);
       const state = await this.totp.lock(tx, caller.userId);

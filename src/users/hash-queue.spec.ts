@@ -70,6 +70,14 @@ describe('the queue of hashes', () => {
     expect(bench.started).toEqual(['x1', 'owner', 'y1']);
   });
 
+  test('gives every third turn to strangers, however many are known', async () => {
+    const bench = new Bench(new HashQueue(1, 100));
+    for (let i = 1; i <= 9; i++) bench.ask(`owner${i}`, 'home', true);
+    ask(bench, 'x', 2);
+    await bench.end(6);
+    expect(bench.started).toEqual(['owner1', 'owner2', 'owner3', 'x1', 'owner4', 'owner5', 'x2']);
+  });
+
   test('refuses those of the place that waits most, when it is full', async () => {
     const bench = new Bench(new HashQueue(1, 4));
     ask(bench, 'flood', 7);

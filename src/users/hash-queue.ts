@@ -20,19 +20,24 @@ interface Waiter {
   refuse: (problem: Problem) => void;
 }
 
+/** Every so many turns one is a stranger's, if one waits. */
+const STRANGERS_TURN = 3;
+
 /** Those who wait at each place; the first place is the next. */
 type Ring = Map<string, Waiter[]>;
 
 /**
  * The queue of hashes, which is short and dear: some milliseconds of a core each. Fair among places (one may wait for
- * itself, not stand before others: deficit round robin with equal costs, Shreedhar and Varghese, 1995), and those who are
- * known to belong where they are come before all others, so that many strangers do not keep them out.
+ * itself, not stand before others: deficit round robin with equal costs, Shreedhar and Varghese, 1995). Those who are known
+ * to belong where they are have two turns of three before all others, so that many strangers do not keep them out; and
+ * not all, since whoever has an account is known somewhere.
  */
 export class HashQueue {
   private readonly known: Ring = new Map();
   private readonly strangers: Ring = new Map();
   private running = 0;
   private waiting = 0;
+  private turns = 0;
 
   /**
    * @param lanes how many work at once
@@ -82,7 +87,8 @@ export class HashQueue {
   }
 
   private startNext(): void {
-    for (const ring of [this.known, this.strangers]) {
+    const isOfStrangers = ++this.turns % STRANGERS_TURN === 0;
+    for (const ring of isOfStrangers ? [this.strangers, this.known] : [this.known, this.strangers]) {
       const next = ring.entries().next().value;
       if (!next) continue;
       const [place, queue] = next;

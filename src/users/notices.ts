@@ -1,5 +1,4 @@
 import { Injectable } from '@nestjs/common';
-import { loginKey } from '../common/caller.js';
 import { Problem } from '../common/problem.js';
 import type { Transaction } from '../database/database.js';
 import { Outbox } from '../mail/outbox.js';
@@ -86,12 +85,13 @@ export class Notices {
   private async tellPassword(tx: Transaction, { id, username, email }: Account): Promise<void> {
     if (email === null) return;
     await this.outbox.add(tx, {
-      ...{ ownerId: id, kind: 'password-changed', seconds: NOTICE_LIFETIME },
+      ...{ ownerId: id, kind: 'password-changed', seconds: NOTICE_LIFETIME, replaces: true },
       ...{ to: email, account: username ?? email },
     });
   }
 }
 
+/** What tells mailboxes apart: not `loginKey`, by which addresses are one that only look the same. */
 function keyOf({ email }: Account): string | null {
-  return email === null ? null : loginKey(email);
+  return email === null ? null : email.toLowerCase();
 }

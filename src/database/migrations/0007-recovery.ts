@@ -67,19 +67,20 @@ const TRIGGERS = [
     NEW.email_confirmed_at := NULL;
     RETURN NEW;
   END $$`,
-  `CREATE TRIGGER users_email_unconfirmed BEFORE UPDATE OF email_key ON users FOR EACH ROW
-    WHEN (NEW.email_key IS DISTINCT FROM OLD.email_key) EXECUTE FUNCTION unconfirm_email()`,
+  // By the address itself: those that only look the same have one key, and are other mailboxes.
+  `CREATE TRIGGER users_email_unconfirmed BEFORE UPDATE OF email ON users FOR EACH ROW
+    WHEN (lower(NEW.email) IS DISTINCT FROM lower(OLD.email)) EXECUTE FUNCTION unconfirm_email()`,
   `CREATE FUNCTION void_tokens() RETURNS trigger LANGUAGE plpgsql AS $$
   BEGIN
     UPDATE account_tokens SET token_hash = NULL
     WHERE owner_id = NEW.id AND token_hash IS NOT NULL
-      AND (kind <> 'confirm' OR NEW.email_key IS DISTINCT FROM OLD.email_key);
+      AND (kind <> 'confirm' OR lower(NEW.email) IS DISTINCT FROM lower(OLD.email));
     DELETE FROM mail_outbox
     WHERE owner_id = NEW.id
-      AND (kind = 'reset' OR kind = 'confirm' AND NEW.email_key IS DISTINCT FROM OLD.email_key);
+      AND (kind = 'reset' OR kind = 'confirm' AND lower(NEW.email) IS DISTINCT FROM lower(OLD.email));
     RETURN NULL;
   END $$`,
-  `CREATE TRIGGER users_tokens_void AFTER UPDATE OF email_key, password_hash ON users FOR EACH ROW
-    WHEN (NEW.email_key IS DISTINCT FROM OLD.email_key OR NEW.password_hash IS DISTINCT FROM OLD.password_hash)
+  `CREATE TRIGGER users_tokens_void AFTER UPDATE OF email, password_hash ON users FOR EACH ROW
+    WHEN (lower(NEW.email) IS DISTINCT FROM lower(OLD.email) OR NEW.password_hash IS DISTINCT FROM OLD.password_hash)
     EXECUTE FUNCTION void_tokens()`,
 ];
