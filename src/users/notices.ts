@@ -85,7 +85,7 @@ export class Notices {
   private async tellPassword(tx: Transaction, { id, username, email }: Account): Promise<void> {
     if (email === null) return;
     await this.outbox.add(tx, {
-      ...{ ownerId: id, kind: 'password-changed', seconds: NOTICE_LIFETIME, replaces: true },
+      ...{ ownerId: id, kind: 'password-changed', seconds: NOTICE_LIFETIME },
       ...{ to: email, account: username ?? email },
     });
   }
