@@ -61,10 +61,11 @@ const LEDGER = `
     meter, granted::int AS granted, denied::int AS denied
   FROM usage WHERE hour >= $1 AND hour < $2 ORDER BY usage.hour, owner_id, key_id, meter`;
 
-/** What the database holds open for whom. */
+/** Of exports, by their cursor: the server's housekeeping has transactions of its own now and then. */
 async function openTransactions(): Promise<number> {
   const [{ count }] = await fleet.query(`SELECT count(*)::int AS count FROM pg_stat_activity
-    WHERE datname = current_database() AND application_name = 'quartermaster' AND xact_start IS NOT NULL`);
+    WHERE datname = current_database() AND application_name = 'quartermaster' AND xact_start IS NOT NULL
+      AND query LIKE '%streamed%'`);
   return count;
 }
 
