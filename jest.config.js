@@ -19,7 +19,7 @@ export default {
       },
     ],
   },
-  testEnvironment: 'node',
+  testEnvironment: '<rootDir>/test/support/environment.js',
   globalSetup: '<rootDir>/test/support/global-setup.js',
   globalTeardown: '<rootDir>/test/support/global-teardown.js',
   // By default Jest keeps a core for itself. More workers than cores: tests wait for servers, e-mails and restarts, and

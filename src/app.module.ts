@@ -1,4 +1,4 @@
-import { Module } from '@nestjs/common';
+import { Module, type DynamicModule } from '@nestjs/common';
 import { APP_FILTER, APP_PIPE } from '@nestjs/core';
 import { ApisModule } from './apis/apis.module.js';
 import { AuditModule } from './audit/audit.module.js';
@@ -7,6 +7,7 @@ import { CommonModule } from './common/common.module.js';
 import { ProblemFilter } from './common/problem.filter.js';
 import { RequestValidationPipe } from './common/validation.pipe.js';
 import { ConfigModule } from './config/config.module.js';
+import type { Env } from './config/env.js';
 import { DatabaseModule } from './database/database.module.js';
 import { IdempotencyModule } from './idempotency/idempotency.module.js';
 import { KeysModule } from './keys/keys.module.js';
@@ -22,7 +23,6 @@ import { UsersModule } from './users/users.module.js';
 /** All modules. Guards come with AuthModule; see the README for the way of a request. */
 @Module({
   imports: [
-    ConfigModule,
     CommonModule,
     DatabaseModule,
     IdempotencyModule,
@@ -44,4 +44,8 @@ import { UsersModule } from './users/users.module.js';
     { provide: APP_PIPE, useClass: RequestValidationPipe },
   ],
 })
-export class AppModule {}
+export class AppModule {
+  static forRoot(env: Env): DynamicModule {
+    return { module: AppModule, imports: [ConfigModule.forRoot(env)] };
+  }
+}

@@ -44,14 +44,16 @@ const UNDER_WAY_BYTES = 268_435_456;
 /**
  * The log: pino's JSON lines. Refusals are `info`, faults `error`, everything else `debug`. No query, header or body
  * is ever in it, since any of them may hold a secret.
+ * @param file path of the file to append to; default: standard output
  */
-export function createLogger(env: Env): Logger {
-  return pino({
+export function createLogger(env: Env, file?: string): Logger {
+  const options = {
     level: env.logLevel,
     base: { pid: process.pid },
     timestamp: pino.stdTimeFunctions.isoTime,
     serializers: { err: describeError },
-  });
+  };
+  return pino(options, pino.destination({ dest: file ?? 1, sync: true }));
 }
 
 /** What is logged of an error. A database's own words may hold the values of a statement: its codes stand for them. */
@@ -110,7 +112,7 @@ export async function createApp(env: Env, logger: Logger): Promise<NestFastifyAp
     if (paged) route.preSerialization = linkNextPage;
   });
 
-  const app = await NestFactory.create<NestFastifyApplication>(AppModule, adapter, {
+  const app = await NestFactory.create<NestFastifyApplication>(AppModule.forRoot(env), adapter, {
     logger: nestLogger(logger),
     bodyParser: false,
     abortOnError: false,

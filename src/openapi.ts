@@ -5,9 +5,10 @@ import { NestFactory } from '@nestjs/core';
 import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
 import { openApiDocument } from './app.docs.js';
 import { AppModule } from './app.module.js';
+import { Env } from './config/env.js';
 
 const file = fileURLToPath(new URL('../../docs/openapi.json', import.meta.url));
-const app = await NestFactory.create<NestFastifyApplication>(AppModule, new FastifyAdapter(), {
+const app = await NestFactory.create<NestFastifyApplication>(AppModule.forRoot(new Env({})), new FastifyAdapter(), {
   preview: true,
   logger: false,
 });

@@ -1,4 +1,4 @@
-import type { Env } from './config/env.js';
+import { Env } from './config/env.js';
 import { EmbeddedPostgres } from './database/embedded-postgres.js';
 import { STOP_SIGNALS } from './signals.js';
 import { VERSION } from './version.js';
@@ -87,7 +87,7 @@ class Primary {
     await migrate(env, url);
     // From here on the embedded database is one like any other, here and in the workers.
     process.env.DATABASE_URL = url;
-    const server = await (program ? program.startServer(env) : startWorkers(env.workers));
+    const server = await (program ? program.startServer(new Env()) : startWorkers(env.workers));
     this.running.push(server);
     return server.port;
   }

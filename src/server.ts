@@ -25,8 +25,7 @@ export interface RunningServer {
 }
 
 /** Builds the server and listens. @throws when the port is taken, the database cannot be used, a variable is wrong */
-export async function startServer(env: Env): Promise<RunningServer> {
-  const logger = createLogger(env);
+export async function startServer(env: Env, logger = createLogger(env)): Promise<RunningServer> {
   const app = await createApp(env, logger);
   const http = app.getHttpServer();
   const max = connectionsFor(env.maxConnections, env.databasePool);

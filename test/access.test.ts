@@ -13,6 +13,7 @@ import {
   type Api,
   type Operation,
 } from './support/api.js';
+import { inherited } from './support/server.js';
 import { codeOf, enableTotp, prepareTotp } from './support/totp.js';
 import { confirmationToken } from './support/confirmation-token.js';
 
@@ -298,7 +299,7 @@ async function listRoutes(): Promise<string[]> {
     await app.close();`;
   const { stdout } = await promisify(execFile)(process.execPath, ['--input-type=module', '-e', script], {
     env: {
-      PATH: process.env.PATH,
+      ...inherited(),
       LOG_LEVEL: 'silent',
       DATABASE_URL: process.env.TEST_SERVER_DATABASE,
       SECRET_KEY: 'a secret of thirty-two characters, only for tests',

@@ -131,7 +131,7 @@ describe('a server of its own', () => {
   test.each(['1', '2'])(
     'stops at once with WORKERS=%s though clients hold connections that say nothing',
     async (WORKERS) => {
-      const server = await TestServer.start({ DATABASE_URL: database.url, WORKERS });
+      const server = await TestServer.spawn({ DATABASE_URL: database.url, WORKERS });
       const port = Number(new URL(server.url).port);
       const sockets = Array.from({ length: 20 }, () => net.connect(port, '127.0.0.1').on('error', () => undefined));
       await Promise.all(sockets.map((socket) => once(socket, 'connect')));

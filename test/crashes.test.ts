@@ -5,14 +5,15 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { EmbeddedPostgres } from '../dist/src/database/embedded-postgres.js';
 import { Api, expectProblem, uniqueName, type Answer } from './support/api.js';
 import { Fleet, call, expectDone, outcomeOf, tally, verify, type Key } from './support/fleet.js';
-import { headerOf, load, sizeOf, type Reply, type Shot } from './support/load.js';
+import { headerOf, load, type Reply, type Shot } from './support/load.js';
 import { Random } from './support/random.js';
-import { TestServer } from './support/server.js';
+import { TestServer, type ServerProcess } from './support/server.js';
 import { holdingsOf } from './support/store.js';
 import { until } from './support/until.js';
+import { SEED, sizesOf } from './support/sizes.js';
 
-/** How often each is killed; the engine is to show it with KILLS=20. */
-const KILLS = sizeOf('KILLS', 2);
+/** How often a server, and PostgreSQL, is killed. */
+const { KILLS } = sizesOf('crashes');
 const CONNECTIONS = 32;
 
 /** What clients know of the units of an owner. */
@@ -23,7 +24,7 @@ class Books {
   unknown = 0;
 
   constructor(
-    readonly fleet: Fleet,
+    readonly fleet: Fleet<ServerProcess>,
     readonly key: Key,
   ) {}
 }
@@ -42,7 +43,7 @@ async function expectRight({ fleet, key, told, unknown }: Books): Promise<void> 
 }
 
 /** A key with a limit that is judged and not reached. */
-async function openBooks(fleet: Fleet): Promise<Books> {
+async function openBooks(fleet: Fleet<ServerProcess>): Promise<Books> {
   const owner = await fleet.makeUser();
   await fleet.setQuota(owner, 'api:*', 1_000_000_000);
   return new Books(fleet, await fleet.makeKey(owner));
@@ -65,14 +66,14 @@ function shoot(books: Books, random: Random, heard: (reply: Reply, outcome: stri
 let folder: string;
 let dataDir: string;
 let postgres: EmbeddedPostgres;
-let fleet: Fleet;
+let fleet: Fleet<ServerProcess>;
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'quartermaster-crashes-'));
   await chmod(folder, 0o755);
   dataDir = join(folder, 'data');
   postgres = await EmbeddedPostgres.start({ dataDir });
-  fleet = await Fleet.start(2, postgres.url);
+  fleet = await Fleet.spawn(2, postgres.url);
 });
 
 afterAll(async () => {
@@ -82,14 +83,14 @@ afterAll(async () => {
 });
 
 describe('a server that is killed under load', () => {
-  test(`(${KILLS} times) has recorded every unit that a client was told of, and at most what was in flight beyond; with an Idempotency-Key each once`, async () => {
+  test(`has recorded every unit that a client was told of, and at most what was in flight beyond; with an Idempotency-Key each once`, async () => {
     const books = await openBooks(fleet);
     /** Of requests that are sent again until they are answered. */
     const repeated = await openBooks(fleet);
-    const random = new Random(KILLS);
+    const random = new Random(SEED);
     const outcomes: string[] = [];
     const again: { text: string; cost: number }[] = [];
-    const start = (): Promise<TestServer> => TestServer.start({ DATABASE_URL: fleet.url });
+    const start = (): Promise<ServerProcess> => TestServer.spawn({ DATABASE_URL: fleet.url });
     const shootOnce = (): Shot => {
       const cost = 1 + random.below(7);
       const text = verify(repeated.key, cost, 'api1', { 'idempotency-key': uniqueName() });
@@ -167,10 +168,10 @@ describe('a PostgreSQL', () => {
     };
   }
 
-  test(`that is killed under load, ${KILLS} times, whole or one process, has kept every unit that a client was told of`, async () => {
+  test(`that is killed under load, whole or one process, has kept every unit that a client was told of`, async () => {
     const books = await openBooks(fleet);
     const outcomes: string[] = [];
-    const load = loading(books, new Random(KILLS), outcomes);
+    const load = loading(books, new Random(SEED), outcomes);
     for (let kill = 0; kill < KILLS; kill++) {
       const before = books.told;
       await until(() => books.told > before + 500);

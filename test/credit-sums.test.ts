@@ -1,16 +1,11 @@
 import { Fleet, tally } from './support/fleet.js';
 import { uniqueName, type Answer } from './support/api.js';
-import { sizeOf } from './support/load.js';
 import { expectSound, recounted } from './support/platform.js';
-import { Random, seeds } from './support/random.js';
+import { Random } from './support/random.js';
+import { SEED, seeds, sizesOf } from './support/sizes.js';
 
-/**
- * All that changes what users' credits add up to, in an order that a seed gives, against a model; and at once. By default in
- * small; the whole takes SEEDS=10 STEPS=300 CHANGES=2000, and one seed again SEED=17.
- */
-const SEEDS = seeds(sizeOf('SEEDS', 2));
-const STEPS = sizeOf('STEPS', 60);
-const CHANGES = sizeOf('CHANGES', 240);
+/** All that changes the sum of the users' credits: in an order that a seed gives, against a model; and at once. */
+const { SEEDS, STEPS, CHANGES } = sizesOf('creditSums');
 
 const PASSWORD = 'Unguessable-7';
 
@@ -250,7 +245,7 @@ async function expectSums(granted: number): Promise<void> {
   expect(credits.granted).toBe(granted);
 }
 
-test.each(SEEDS)(
+test.each(seeds(SEEDS))(
   'the credits of all are what those of each add up to, at every step (seed %i)',
   async (seed) => {
     const random = new Random(seed);
@@ -297,8 +292,8 @@ test.each(SEEDS)(
   600_000,
 );
 
-test(`${CHANGES} changes of every kind at once, on two processes: the sums are right, and nothing fails`, async () => {
-  const random = new Random(CHANGES);
+test(`changes of every kind at once, on two processes: the sums are right, and nothing fails`, async () => {
+  const random = new Random(SEED);
   const plans: string[] = [];
   for (const limit of [2, 4, null]) plans.push(await fleet.makePlan([{ meter: 'tasks', limit }]));
   const users: string[] = [];

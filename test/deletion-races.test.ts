@@ -1,10 +1,11 @@
 import { Api, uniqueName, type Account } from './support/api.js';
 import { enableTotp } from './support/totp.js';
-import { sizeOf } from './support/load.js';
 import { TestServer, createDatabase, query } from './support/server.js';
+import { Random } from './support/random.js';
+import { SEED, sizesOf } from './support/sizes.js';
 
-/** `ROUNDS=200 npm test -- deletion-races` tries more. */
-const ROUNDS = sizeOf('ROUNDS', 10);
+const { ROUNDS } = sizesOf('deletionRaces');
+const random = new Random(SEED);
 
 let database: Awaited<ReturnType<typeof createDatabase>>;
 let server: TestServer;
@@ -64,8 +65,8 @@ test.each(['user', 'admin'])('an account, of a %s, is deleted in the middle of a
   for (let round = 0; round < ROUNDS; round++) {
     const account = await api.createUser({ role });
     const { id, key } = await api.as(account).createKey();
-    const works = (await everything(account, id, key)).sort(() => Math.random() - 0.5);
-    works.splice(Math.floor(Math.random() * works.length), 0, () => root.delete(`/v1/users/${account.id}`));
+    const works = random.shuffled(await everything(account, id, key));
+    works.splice(random.below(works.length), 0, () => root.delete(`/v1/users/${account.id}`));
     const answers = await Promise.all(works.map((work) => work()));
     expect(answers.filter(({ status }) => status >= 500)).toEqual([]);
     expect((await root.get(`/v1/users/${account.id}`)).status).toBe(404);
@@ -89,7 +90,7 @@ test('administrators leave while each of them signs in, is changed, and makes ke
         () => root.patch(`/v1/users/${id}`, { role: 'user' }),
       ];
     });
-    const answers = await Promise.all(works.sort(() => Math.random() - 0.5).map((work) => work()));
+    const answers = await Promise.all(random.shuffled(works).map((work) => work()));
     expect(answers.filter(({ status }) => status >= 500)).toEqual([]);
   }
   expect(server.output).not.toContain('request failed');

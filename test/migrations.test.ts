@@ -6,7 +6,7 @@ import { promisify } from 'node:util';
 import { DataSource, type QueryRunner } from 'typeorm';
 import { migrations } from '../src/database/migrations/index.js';
 import { Api, expectProblem } from './support/api.js';
-import { TestServer, createDatabase, query } from './support/server.js';
+import { TestServer, createDatabase, inherited, query } from './support/server.js';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const FOLDER = join(ROOT, 'src', 'database', 'migrations');
@@ -21,7 +21,7 @@ const REFERENCE = `('api_keys', 'api_key_secrets', 'request_keys')`;
 async function typeorm(url: string, command: string): Promise<string> {
   const cli = join(ROOT, 'node_modules', 'typeorm', 'cli.js');
   const args = [cli, '-d', 'dist/ormconfig.js', command];
-  const env = { PATH: process.env.PATH, DATABASE_URL: url };
+  const env = { ...inherited(), DATABASE_URL: url };
   return (await promisify(execFile)(process.execPath, args, { cwd: ROOT, env })).stdout;
 }
 

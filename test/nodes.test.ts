@@ -1,15 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { uniqueName, type Api, type Answer } from './support/api.js';
 import { Fleet, expectDone, tally, type Key } from './support/fleet.js';
-import { sizeOf } from './support/load.js';
+import { sizesOf } from './support/sizes.js';
 
-/**
- * What one server was told, the others know at the next request. By default in small; the whole takes ROUNDS=100.
- */
-const ROUNDS = sizeOf('ROUNDS', 5);
-/** Of revocations always as many as the engine is to show. */
-const REVOCATIONS = 100;
-
+/** What one server is told, the others know at the next request. */
+const { ROUNDS, REVOCATIONS } = sizesOf('nodes');
 let fleet: Fleet;
 /** Every key that was shown to anybody. */
 const shown: Key[] = [];
@@ -108,7 +103,7 @@ describe('a limit that was set holds for the next call on another server', () =>
 });
 
 describe('a key is refused at the next call on another server', () => {
-  test('that was revoked: 100 of 100, also while it is in use', async () => {
+  test('that was revoked, also while it is in use', async () => {
     const owner = await fleet.makeUser();
     const keys = await Promise.all(Array.from({ length: REVOCATIONS }, () => makeKey(owner)));
     const outcomes = await rounds(REVOCATIONS, async (server) => {

@@ -2,14 +2,13 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 import { expectProblem, uniqueName, type Answer } from './support/api.js';
 import { Fleet, expectDone, tally } from './support/fleet.js';
-import { sizeOf } from './support/load.js';
 import { deadlocksIn, expectSound, waitingIn } from './support/platform.js';
+import { sizesOf } from './support/sizes.js';
 
 /** How often two who together would exceed the bound try it at once. */
-const ROUNDS = sizeOf('ROUNDS', 15);
+const { ROUNDS, BOUNDS } = sizesOf('overprovisioning');
 
 /** How often the bound changes while everything else does. */
-const BOUNDS = sizeOf('BOUNDS', 6);
 
 let fleet: Fleet;
 
@@ -282,7 +281,7 @@ describe('two who together would exceed the bound', () => {
     },
   };
 
-  test.each(Object.keys(pairs))(`never both succeed, and never neither: %s, ${ROUNDS} times`, async (name) => {
+  test.each(Object.keys(pairs))('never both succeed, and never neither: %s', async (name) => {
     await set({ totalObjects: 10 });
     const { work, undo } = await pairs[name]!();
     for (let round = 0; round < ROUNDS; round++) {

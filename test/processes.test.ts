@@ -6,8 +6,12 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 import { EmbeddedPostgres } from '../dist/src/database/embedded-postgres.js';
 import { Api, expectProblem, sendExactly, uniqueName, type Account, type Answer } from './support/api.js';
-import { TestServer, createDatabase, query } from './support/server.js';
+import { TestServer, createDatabase, query, type ServerProcess } from './support/server.js';
+import { Random } from './support/random.js';
+import { SEED, sizesOf } from './support/sizes.js';
 import { until } from './support/until.js';
+
+const { CHANGES, ROUNDS } = sizesOf('processes');
 
 type Database = Awaited<ReturnType<typeof createDatabase>>;
 
@@ -133,10 +137,11 @@ describe('two processes on one database', () => {
     expect(await useOf(user)).toEqual({ used: 50, rows: 50 });
   });
 
-  test('count what there is, always, under 1,000 mixed creations and deletions', async () => {
+  test('count what there is, always, under mixed creations and deletions', async () => {
     const limits = [5, 40, undefined, undefined];
     const users = await Promise.all(limits.map((limit) => createUser(limit)));
     const known = users.map((): string[] => []);
+    const random = new Random(SEED);
     const answers: Answer[] = [];
     const create = async (i: number, who: number): Promise<Answer> => {
       const answer = await either(i)
@@ -146,9 +151,9 @@ describe('two processes on one database', () => {
       return answer;
     };
     const seen = await watching(database, () =>
-      inLanes(1_000, 64, async (i) => {
-        const who = Math.floor(Math.random() * users.length);
-        const id = Math.random() < 0.45 ? known[who]?.shift() : undefined;
+      inLanes(CHANGES, 64, async (i) => {
+        const who = random.below(users.length);
+        const id = random.chance(45) ? known[who]?.shift() : undefined;
         if (id === undefined) {
           answers.push(await create(i, who));
           return;
@@ -179,11 +184,12 @@ describe('two processes on one database', () => {
   test('never pass the highest limit in force while an administrator moves it', async () => {
     const user = await createUser(20);
     const known: string[] = [];
+    const random = new Random(SEED);
     let moving = true;
     const load = (i: number): Promise<void> =>
       (async () => {
         while (moving) {
-          const id = known.length > 0 && Math.random() < 0.3 ? known.shift() : undefined;
+          const id = known.length > 0 && random.chance(30) ? known.shift() : undefined;
           const api = either(i).as(user);
           const answer = await (id === undefined
             ? api.post('/v1/resources', { value: 'x' })
@@ -213,9 +219,9 @@ describe('two processes on one database', () => {
     expect(await useOf(user)).toEqual({ used: 40, rows: 40 });
   });
 
-  test('know of a logout at once: 100 of 100, also while the token is in use', async () => {
+  test('know of a logout at once, also while the token is in use', async () => {
     const user = await createUser();
-    const sessions = await inLanes(100, 4, (i) => either(i).signIn(user.username, user.password));
+    const sessions = await inLanes(ROUNDS, 4, (i) => either(i).signIn(user.username, user.password));
     const refused: string[] = [];
     for (const [i, session] of sessions.entries()) {
       const [here, there] = [either(i), either(i + 1)];
@@ -226,12 +232,12 @@ describe('two processes on one database', () => {
       refused.push(`${String(next.status)} ${next.body.code}`);
       for (const answer of await Promise.all(meanwhile)) expect([200, 401]).toContain(answer.status);
     }
-    expect(refused).toEqual(Array(100).fill('401 invalid_token'));
+    expect(refused).toEqual(Array(ROUNDS).fill('401 invalid_token'));
   });
 
   test('know of a disabled account at once, and of an enabled one', async () => {
     const user = await createUser();
-    for (let i = 0; i < 100; i++) {
+    for (let i = 0; i < ROUNDS; i++) {
       const [here, there] = [either(i), either(i + 1)];
       const meanwhile = there.as(user).get('/v1/users/me');
       expect((await here.as(adminAccount()).patch(`/v1/users/${user.id}`, { status: 'disabled' })).status).toBe(200);
@@ -244,7 +250,7 @@ describe('two processes on one database', () => {
 
   test('know of a demoted administrator at once, and of a promoted user', async () => {
     const user = await createUser();
-    for (let i = 0; i < 100; i++) {
+    for (let i = 0; i < ROUNDS; i++) {
       const [here, there] = [either(i), either(i + 1)];
       expect((await here.as(adminAccount()).patch(`/v1/users/${user.id}`, { role: 'admin' })).status).toBe(200);
       expect((await there.as(user).get('/v1/users?limit=1')).status).toBe(200);
@@ -436,14 +442,14 @@ function attempt(agent: Agent, api: Api, method: string, path: string, body?: un
 
 describe.each([1, 2])('a server with WORKERS=%d that is told to stop', (workers) => {
   let database: Database;
-  let server: TestServer;
+  let server: ServerProcess;
   let agent: Agent;
   let pids: number[];
   let api: Api;
 
   beforeEach(async () => {
     database = await createDatabase();
-    server = await TestServer.start({ DATABASE_URL: database.url, WORKERS: String(workers) });
+    server = await TestServer.spawn({ DATABASE_URL: database.url, WORKERS: String(workers) });
     agent = new Agent({ keepAlive: true, maxSockets: 40 });
     const pid = server.child.pid ?? 0;
     pids = [pid, ...(await childrenOf(pid))];
@@ -512,11 +518,11 @@ describe.each([1, 2])('a server with WORKERS=%d that is told to stop', (workers)
 
 describe('with WORKERS=2', () => {
   let database: Database;
-  let server: TestServer;
+  let server: ServerProcess;
 
   beforeAll(async () => {
     database = await createDatabase();
-    server = await TestServer.start({ DATABASE_URL: database.url, WORKERS: '2', LOG_LEVEL: 'debug' });
+    server = await TestServer.spawn({ DATABASE_URL: database.url, WORKERS: '2', LOG_LEVEL: 'debug' });
   });
 
   afterAll(async () => {
@@ -598,7 +604,7 @@ describe('while the database is away', () => {
   test('requests under way and new ones get 503, the process lives, and all works when it is back', async () => {
     const dataDir = join(folder, 'data');
     const postgres = await start(EmbeddedPostgres.start({ dataDir }));
-    const server = await start(TestServer.start({ DATABASE_URL: postgres.url }));
+    const server = await start(TestServer.spawn({ DATABASE_URL: postgres.url }));
     const api = new Api(server.url);
     const user = await api.createUser();
     const kept = (await api.as(user).post('/v1/resources', { value: 'kept' })).body;
@@ -643,7 +649,7 @@ describe('while the database is away', () => {
 
   test('because it was killed, the owner of the folder starts it again, and nothing that was acknowledged is lost', async () => {
     const dataDir = join(folder, 'data');
-    const server = await start(TestServer.start({ DATA_DIR: dataDir }));
+    const server = await start(TestServer.spawn({ DATA_DIR: dataDir }));
     const api = new Api(server.url);
     const user = await api.createUser();
     const created: string[] = [];

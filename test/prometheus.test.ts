@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Api, expectProblem, sendExactly, uniqueName } from './support/api.js';
 import { Fleet, expectDone } from './support/fleet.js';
-import { TestServer, createDatabase } from './support/server.js';
+import { TestServer, createDatabase, type ServerProcess } from './support/server.js';
 import { until } from './support/until.js';
 
 interface Sample {
@@ -122,11 +122,11 @@ function expectHistograms(scrape: Scrape): void {
 }
 
 describe('what Prometheus is told', () => {
-  let fleet: Fleet;
+  let fleet: Fleet<ServerProcess>;
   let admin: Api;
 
   beforeAll(async () => {
-    fleet = await Fleet.start(1);
+    fleet = await Fleet.spawn(1);
     admin = fleet.admin();
   });
 
@@ -328,12 +328,12 @@ describe('with METRICS_TOKEN', () => {
 
 describe('with WORKERS=2', () => {
   let database: Awaited<ReturnType<typeof createDatabase>>;
-  let server: TestServer;
+  let server: ServerProcess;
   let anybody: Api;
 
   beforeAll(async () => {
     database = await createDatabase();
-    server = await TestServer.start({ DATABASE_URL: database.url, WORKERS: '2' });
+    server = await TestServer.spawn({ DATABASE_URL: database.url, WORKERS: '2' });
     anybody = new Api(server.url);
   });
 

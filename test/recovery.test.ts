@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { Api, expectProblem, sharedApi, uniqueName, type Account, type Answer } from './support/api.js';
-import { TestServer, createDatabase, query } from './support/server.js';
+import { TestServer, createDatabase, query, type ServerProcess } from './support/server.js';
 import { Mailbox, tokenOf } from './support/smtp.js';
 import { enableTotp } from './support/totp.js';
 import { until } from './support/until.js';
@@ -20,18 +20,19 @@ interface Person extends Account {
 
 let mailbox: Mailbox;
 let database: Awaited<ReturnType<typeof createDatabase>>;
-let servers: TestServer[];
+let servers: ServerProcess[];
 let api: Api;
 /** The same platform, another process. */
 let other: Api;
 let admin: Api;
 
-const start = (overrides: Record<string, string> = {}): Promise<TestServer> =>
-  TestServer.start({
-    ...{ DATABASE_URL: database.url, SMTP_URL: mailbox.url, PUBLIC_URL, MAIL_FROM: 'The Stores <qm@example.com>' },
-    // Recovery is asked for from an address at a time: see `Api`.
-    ...{ LOG_LEVEL: 'debug', TRUST_PROXY: '127.0.0.1', ...overrides },
-  });
+const environment = (overrides: Record<string, string> = {}): Record<string, string> => ({
+  ...{ DATABASE_URL: database.url, SMTP_URL: mailbox.url, PUBLIC_URL, MAIL_FROM: 'The Stores <qm@example.com>' },
+  // Recovery is asked for from an address at a time: see `Api`.
+  ...{ LOG_LEVEL: 'debug', TRUST_PROXY: '127.0.0.1', ...overrides },
+});
+
+const start = (overrides?: Record<string, string>): Promise<ServerProcess> => TestServer.spawn(environment(overrides));
 
 const sql = (text: string, values: unknown[] = []): Promise<any[]> => query(database.url, text, values);
 

@@ -16,6 +16,7 @@ import {
   type Means,
   type Subject,
 } from './support/subjects.js';
+import { sizesOf } from './support/sizes.js';
 
 const OPERATIONS = (await listOperations(sharedApi())).map(({ id }) => id);
 
@@ -86,6 +87,8 @@ const CALLERS: CallerName[] = [
   'owner',
   'admin',
 ];
+
+const { SHARE } = sizesOf('routeAttacks');
 
 /** One in so many spellings, of callers whose answer depends little on the path. */
 const SHARES: Partial<Record<CallerName, number>> = {
@@ -228,7 +231,7 @@ describe.each(OPERATIONS)('%s', (id) => {
     const place = OPERATIONS.indexOf(id);
     const tries = CALLERS.flatMap((caller, turn): Try[] => {
       // Whose credential is refused wherever it is sent tries some, and over the operations all.
-      const share = SHARES[caller] ?? 1;
+      const share = (SHARES[caller] ?? 1) * SHARE;
       const some = spellingsOf(path, documented).filter((_each, i) => (i + place + turn) % share === 0);
       const spelled = some.map((each) =>
         isAllowed(caller) && !isRead

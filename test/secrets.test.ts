@@ -464,7 +464,7 @@ async function failToStart(): Promise<void> {
     { SECRET_KEY: short('SECRET_KEY: short') },
   ];
   for (const env of starts) {
-    const failure: unknown = await TestServer.start({ DATABASE_URL: database.url, ...env }).catch(
+    const failure: unknown = await TestServer.spawn({ DATABASE_URL: database.url, ...env }).catch(
       (error: unknown) => error,
     );
     if (!(failure instanceof StartFailed)) throw new Error(`It started with ${Object.keys(env).join()}`);

@@ -4,7 +4,7 @@ import { connect, type AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { Api, sharedApi, type Account, type Answer } from './support/api.js';
-import { ADMIN_PASSWORD, FULL_HASHES, TestServer, createDatabase } from './support/server.js';
+import { ADMIN_PASSWORD, FULL_HASHES, TestServer, createDatabase, type ServerProcess } from './support/server.js';
 import { until } from './support/until.js';
 import { Wire } from './support/wire.js';
 
@@ -15,7 +15,7 @@ const LOGIN = `POST /v1/auth/login HTTP/1.1\r\nHost: x\r\n${JSON_TYPE}`;
 const LIVEZ = 'GET /livez HTTP/1.1\r\nHost: x\r\n';
 
 /** Resident memory of a process, in MiB. */
-async function memoryOf({ child }: TestServer): Promise<number> {
+async function memoryOf({ child }: ServerProcess): Promise<number> {
   const { stdout } = await promisify(execFile)('ps', ['-o', 'rss=', '-p', String(child.pid)]);
   return Number(stdout) / 1_024;
 }
@@ -166,16 +166,16 @@ describe('a message', () => {
 describe('a server', () => {
   let database: Database;
   /** Two processes on a port, impatient. */
-  let impatient: TestServer;
+  let impatient: ServerProcess;
   /** Allowed few open files. */
-  let small: TestServer;
-  let large: TestServer;
+  let small: ServerProcess;
+  let large: ServerProcess;
   let user: Account;
 
   beforeAll(async () => {
     database = await createDatabase();
     const start = (env: Record<string, string>, openFiles?: number) =>
-      TestServer.start({ DATABASE_URL: database.url, ...env }, openFiles);
+      TestServer.spawn({ DATABASE_URL: database.url, ...env }, openFiles);
     impatient = await start({ WORKERS: '2', HEADERS_TIMEOUT: '2000', REQUEST_TIMEOUT: '3000' });
     [small, large] = await Promise.all([start({}, 1_024), start({ MAX_CONNECTIONS: '12000', ...FULL_HASHES })]);
     user = await new Api(large.url).createUser();

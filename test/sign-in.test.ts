@@ -1,11 +1,12 @@
 import { Api, expectProblem, uniqueName, type Answer } from './support/api.js';
 import { Fleet, tally } from './support/fleet.js';
 import { TestServer } from './support/server.js';
+import { sizesOf } from './support/sizes.js';
 
 const PASSWORD = 'Unguessable-7';
 
 /** Logins of each kind whose answers are compared. */
-const ROUNDS = Number(process.env.ROUNDS ?? 30);
+const { ROUNDS } = sizesOf('signIn');
 
 let fleet: Fleet;
 /** The same platform at two processes, which believe what this machine says of addresses. */

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { sharedApi, uniqueName, type Account } from './support/api.js';
+import { inherited } from './support/server.js';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 
@@ -27,7 +28,7 @@ afterAll(() => rm(folder, { recursive: true, force: true }));
 /** Runs a program in the repository while this process goes on serving nobody. @returns what it printed */
 function run(program: string, args: string[], env: Record<string, string>): Promise<{ out: string; error: string }> {
   return new Promise((resolve, reject) => {
-    const child = spawn(program, args, { cwd: ROOT, env: { PATH: process.env.PATH, ...env } });
+    const child = spawn(program, args, { cwd: ROOT, env: { ...inherited(), ...env } });
     let [out, error] = ['', ''];
     child.stdout.on('data', (chunk: Buffer) => (out += chunk.toString()));
     child.stderr.on('data', (chunk: Buffer) => (error += chunk.toString()));

@@ -9,10 +9,11 @@ import { NO_KEY } from '../src/quota/quota.entity.js';
 import { QuotaRepository } from '../src/quota/quota.repository.js';
 import type { Run, RunVerdict } from '../src/quota/spender.js';
 import { SpendsRepository } from '../src/quota/spends.repository.js';
-import { Random, seeds } from './support/random.js';
+import { Random } from './support/random.js';
 import { createDatabase } from './support/server.js';
 import { SpendCases } from './support/spend-cases.js';
 import { ALL, SpendModel, windowName, type Fact } from './support/spend-model.js';
+import { seeds, sizesOf } from './support/sizes.js';
 
 /** A clock that tests set, found before PostgreSQL's own. */
 const CLOCK = [
@@ -180,7 +181,7 @@ function batchOf(cases: SpendCases, random: Random): Run[] {
   }));
 }
 
-const SEEDS = seeds(40);
+const SEEDS = seeds(sizesOf('spendRules').SEEDS);
 
 describe('the spending in PostgreSQL', () => {
   let database: Awaited<ReturnType<typeof createDatabase>>;
@@ -258,11 +259,11 @@ describe('the spending in PostgreSQL', () => {
     }
   }
 
-  test(`says and counts what the rules do (${SEEDS.length} seeds)`, async () => {
+  test(`says and counts what the rules do`, async () => {
     await expectOfSeeds(expectSameOf);
   });
 
-  test(`says what the rules do when the clock goes back (${SEEDS.length} seeds)`, async () => {
+  test(`says what the rules do when the clock goes back`, async () => {
     await expectOfSeeds(expectSameWhenTheClockGoesBack);
   });
 

@@ -2,16 +2,13 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 import { uniqueName } from './support/api.js';
 import { Fleet, call, expectDone, outcomeOf, tally, verify, type Key } from './support/fleet.js';
-import { headerOf, load, sizeOf, write, type Reply } from './support/load.js';
+import { headerOf, load, write, type Reply } from './support/load.js';
 import { Random } from './support/random.js';
 import { until } from './support/until.js';
+import { SEED, seeds, sizesOf } from './support/sizes.js';
 
-/**
- * Exact limits on the real PostgreSQL, from several servers at once. By default in small; the whole of what the engine
- * is to show takes SEEDS=20 SPENDS=20000 (seeds; spends to each of the three servers a seed).
- */
-const SEEDS = sizeOf('SEEDS', 3);
-const SPENDS = sizeOf('SPENDS', 400);
+/** Exact limits on PostgreSQL, from three servers at once; SPENDS are those to each server for one seed. */
+const { SEEDS, SPENDS } = sizesOf('spends');
 const CONNECTIONS = 64;
 
 let fleet: Fleet;
@@ -81,7 +78,7 @@ function expectEachOnce(grants: { used: number; cost: number }[]): void {
 
 describe('1,000 units are allowed', () => {
   const scopes = Object.keys(LIMITED);
-  const runs = Array.from({ length: SEEDS }, (_, seed): [string, number] => [scopes[seed % scopes.length]!, seed]);
+  const runs = seeds(SEEDS).map((seed): [string, number] => [scopes[seed % scopes.length]!, seed]);
 
   test.each(runs)(
     'to %s, and costs are 1 to 7 (seed %d): never more',
@@ -120,7 +117,7 @@ describe('1,000 units are allowed', () => {
   test.each(scopes)(
     'to %s, and each call costs 1: exactly 1,000',
     async (scope) => {
-      const random = new Random(SEEDS);
+      const random = new Random(SEED);
       const { keys, slugs, counter } = await LIMITED[scope]!(1_000);
       const left = fleet.servers.map(() => SPENDS);
       const outcomes: string[] = [];

@@ -6,7 +6,15 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { Api, expectProblem, sharedApi, uniqueName, type Answer } from './support/api.js';
-import { ADMIN_PASSWORD, TestServer, createDatabase, postgresUrl, query } from './support/server.js';
+import {
+  ADMIN_PASSWORD,
+  TestServer,
+  type ServerProcess,
+  createDatabase,
+  inherited,
+  postgresUrl,
+  query,
+} from './support/server.js';
 
 const MAIN = fileURLToPath(new URL('../dist/src/main.js', import.meta.url));
 const SECRET_KEY = 'a secret of thirty-two characters, only for tests';
@@ -32,7 +40,7 @@ interface Ended {
 /** Runs the program until it ends by itself, with its outputs apart. */
 async function run(env: Record<string, string>): Promise<Ended> {
   const child = spawn(process.execPath, [MAIN], {
-    env: { PATH: process.env.PATH, PORT: '0', LOG_LEVEL: 'warn', ADMIN_PASSWORD, SECRET_KEY, ...env },
+    env: { ...inherited(), PORT: '0', LOG_LEVEL: 'warn', ADMIN_PASSWORD, SECRET_KEY, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   const ended = { code: null as number | null, stdout: '', stderr: '' };
@@ -61,8 +69,8 @@ async function refusal(env: Record<string, string>): Promise<string> {
 
 describe('a start on a fresh DATA_DIR', () => {
   /** As at `npm start`: nothing is set but the port. */
-  const start = (dataDir: string): Promise<TestServer> =>
-    TestServer.start({ DATA_DIR: dataDir, ADMIN_PASSWORD: '', SECRET_KEY: '' });
+  const start = (dataDir: string): Promise<ServerProcess> =>
+    TestServer.spawn({ DATA_DIR: dataDir, ADMIN_PASSWORD: '', SECRET_KEY: '' });
 
   test('makes an administrator once, and finds all again after an orderly stop and after kill -9', async () => {
     const dataDir = join(folder, 'fresh');

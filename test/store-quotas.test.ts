@@ -2,19 +2,15 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 import { expectProblem, type Answer, type Api } from './support/api.js';
 import { Fleet, expectDone, tally } from './support/fleet.js';
-import { load, sizeOf, write, type Reply, type Shot } from './support/load.js';
-import { Random, seeds } from './support/random.js';
+import { load, write, type Reply, type Shot } from './support/load.js';
+import { Random } from './support/random.js';
 import { as, expire, holdingsOf, watching, withoutSweeper, writeBatch, type Holdings } from './support/store.js';
 import { StoreCases, StoreModel, type Amounts, type ModelVerdict } from './support/store-model.js';
 import { until } from './support/until.js';
+import { SEED, seeds, sizesOf } from './support/sizes.js';
 
-/**
- * What the store charges, on the real PostgreSQL. By default in small; the whole takes SEEDS=20 STEPS=500 SPENDS=20000, and
- * one seed again SEED=17.
- */
-const SEEDS = seeds(sizeOf('SEEDS', 2));
-const STEPS = sizeOf('STEPS', 30);
-const SPENDS = sizeOf('SPENDS', 600);
+/** What the store charges, on PostgreSQL. */
+const { SEEDS, STEPS, SPENDS } = sizesOf('storeQuotas');
 
 const GAUGES = ['entries', 'bytes'] as const;
 
@@ -209,13 +205,13 @@ describe('room for 100 entries', () => {
   });
 });
 
-test(`${SPENDS} writes and deletions of every kind, expiries and limits that move: nobody has more than is allowed, all is counted`, async () => {
+test(`writes and deletions of every kind, expiries and limits that move: nobody has more than is allowed, all is counted`, async () => {
   const plan = await fleet.makePlan([
     { meter: 'store.entries', limit: 30 },
     { meter: 'store.bytes', limit: 500 },
   ]);
   const owners = await Promise.all(Array.from({ length: 3 }, () => fleet.makeUser({ plan })));
-  const random = new Random(SPENDS);
+  const random = new Random(SEED);
   const outcomes: string[] = [];
   const someKeys = (): string[] => [
     ...new Set(Array.from({ length: 1 + random.below(10) }, () => `key ${random.below(40)}`)),
@@ -561,7 +557,7 @@ function conditionOf(ifVersion: number | null): Record<string, string> {
 }
 
 describe('says and counts what the rules do', () => {
-  test.each(SEEDS)(
+  test.each(seeds(SEEDS))(
     '(SEED=%d)',
     async (seed) => {
       const twins = await Twins.of(seed);

@@ -1,22 +1,20 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { uniqueName } from './support/api.js';
 import { Fleet, expectDone, outcomeOf, tally } from './support/fleet.js';
-import { headerOf, load, sizeOf, write, type Reply, type Shot } from './support/load.js';
+import { headerOf, load, write, type Reply, type Shot } from './support/load.js';
 import { Random } from './support/random.js';
-import { TestServer } from './support/server.js';
+import { TestServer, type ServerProcess } from './support/server.js';
 import { as, expire, holdingsOf, withoutSweeper, writeBatch } from './support/store.js';
+import { SEED, sizesOf } from './support/sizes.js';
 
-/**
- * Many who write the same entries at once, at two servers. By default in small; the whole takes ROUNDS=1000 KILLS=20.
- */
-const ROUNDS = sizeOf('ROUNDS', 30);
-const KILLS = sizeOf('KILLS', 1);
+/** Many clients write the same entries at once, at two servers. */
+const { ROUNDS, INCREMENTS, KILLS } = sizesOf('storeRaces');
 
-let fleet: Fleet;
+let fleet: Fleet<ServerProcess>;
 let owner: string;
 
 beforeAll(async () => {
-  fleet = await Fleet.start(2);
+  fleet = await Fleet.spawn(2);
 });
 
 beforeEach(async () => {
@@ -69,7 +67,6 @@ async function countWrong(): Promise<object[]> {
  */
 test('64 who count in one entry, at two servers: no one counts what another did', async () => {
   const WRITERS = 64;
-  const INCREMENTS = sizeOf('INCREMENTS', 1);
   expect(statuses(await atOnce([ask('PUT', 'count', { count: 0 })]))).toEqual({ 201: 1 });
   const read = ask('GET', 'count');
   const done: { count: number; version: number }[] = [];
@@ -126,7 +123,7 @@ describe('atomic batches over the same 100 keys in opposite orders', () => {
 
   const all = (mark: number): { key: string; value: number }[] => KEYS.map((key) => ({ key, value: mark }));
 
-  test(`(${ROUNDS} times) are there whole or not at all`, async () => {
+  test(`are there whole or not at all`, async () => {
     const outcomes: string[] = [];
     const marks: unknown[] = [];
     expect(statuses(await atOnce([batch({ entries: all(0) })]))).toEqual({ 200: 1 });
@@ -148,7 +145,7 @@ describe('atomic batches over the same 100 keys in opposite orders', () => {
     expect(await countWrong()).toEqual([]);
   });
 
-  test(`and with ifVersion (${ROUNDS} times): of those who saw the same, one writes`, async () => {
+  test(`and with ifVersion: of those who saw the same, one writes`, async () => {
     const outcomes: string[] = [];
     const mixed: unknown[] = [];
     expect(statuses(await atOnce([batch({ entries: all(0) })]))).toEqual({ 200: 1 });
@@ -326,13 +323,13 @@ describe('a user who is deleted while writing', () => {
 });
 
 describe('a server that is killed while it writes', () => {
-  test(`(${KILLS} times) has written whatever it said, whole, and charged what it wrote`, async () => {
-    const random = new Random(KILLS);
+  test(`has written whatever it said, whole, and charged what it wrote`, async () => {
+    const random = new Random(SEED);
     /** What must be there, by key: the highest version that anybody was told of. */
     const told = new Map<string, { version: number; value: unknown }>();
     const outcomes: string[] = [];
     for (let kill = 0; kill < KILLS; kill++) {
-      const victim = kill === 0 ? fleet.servers[1]! : await TestServer.start({ DATABASE_URL: fleet.url });
+      const victim = kill === 0 ? fleet.servers[1]! : await TestServer.spawn({ DATABASE_URL: fleet.url });
       const before = outcomes.length;
       const state = { isKilled: false };
       const loading = load([fleet.servers[0]!, victim], 12, (): Shot | undefined => {

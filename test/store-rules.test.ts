@@ -7,17 +7,16 @@ import { WINDOWS } from '../src/quota/meters.js';
 import { parseLimits } from '../src/quota/judgement.js';
 import { QuotaRepository } from '../src/quota/quota.repository.js';
 import { StoreRepository, type WriteRequest, type WriteVerdict } from '../src/store/store.repository.js';
-import { sizeOf } from './support/load.js';
-import { Random, seeds } from './support/random.js';
+import { Random } from './support/random.js';
 import { createDatabase } from './support/server.js';
 import { StoreCases, StoreModel, type Amounts, type ModelVerdict } from './support/store-model.js';
+import { seeds, sizesOf } from './support/sizes.js';
 
 /**
- * What many requests come to that go to the database together: what they come to one after the other, in an order of the
- * database's. Large with SEEDS=100 STEPS=1000; one again with SEED=17.
+ * Requests that go to the database in one batch have the same effect as one after the other, in an order that the
+ * database chooses. `SEED=17` repeats one history.
  */
-const SEEDS = seeds(sizeOf('SEEDS', 12));
-const STEPS = sizeOf('STEPS', 40);
+const { SEEDS, STEPS } = sizesOf('storeRules');
 
 const GAUGES = ['entries', 'bytes'] as const;
 const METERS = GAUGES.map((gauge) => `store.${gauge}`);
@@ -244,7 +243,7 @@ function toModelVerdict({ verdicts, versions, denial }: WriteVerdict): ModelVerd
   };
 }
 
-test.each(SEEDS)(
+test.each(seeds(SEEDS))(
   'says and counts what the rules do (SEED=%d)',
   async (seed) => {
     const twins = await Twins.of(seed);

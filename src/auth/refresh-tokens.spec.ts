@@ -2,6 +2,7 @@ import { randomBytes, randomUUID } from 'node:crypto';
 import fc from 'fast-check';
 import { Secrets } from '../config/secrets.js';
 import { RefreshTokens } from './refresh-tokens.js';
+import { PROPERTY } from '../../test/support/sizes.js';
 
 const tokens = new RefreshTokens(new Secrets('a secret of thirty-two characters'));
 const nonce = randomBytes(32);
@@ -22,6 +23,7 @@ describe('a refresh token', () => {
         expect(tokens.read(made)).toEqual({ ownerId, sessionId, generation });
         expect(tokens.isAuthentic(made, nonce)).toBe(true);
       }),
+      PROPERTY,
     );
   });
 

@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { nestsDeeperThan } from './json-body.js';
+import { PROPERTY } from '../../test/support/sizes.js';
 
 /** How deep a value nests, told from the value itself. */
 function depthOf(value: unknown): number {
@@ -27,7 +28,7 @@ describe('nestsDeeperThan', () => {
         const depth = depthOf(JSON.parse(text));
         for (let max = 0; max <= depth + 1; max++) expect(nestsDeeperThan(text, max)).toBe(depth > max);
       }),
-      { numRuns: 500 },
+      PROPERTY,
     );
   });
 
@@ -36,6 +37,7 @@ describe('nestsDeeperThan', () => {
       fc.property(fc.oneof(fc.string({ unit: 'binary' }), tricky), fc.nat(5), (text, max) => {
         expect(typeof nestsDeeperThan(text, max)).toBe('boolean');
       }),
+      PROPERTY,
     );
   });
 

@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { Secrets } from '../config/secrets.js';
 import { Cursors, mapPage } from './page.js';
 import { Problem } from './problem.js';
+import { PROPERTY } from '../../test/support/sizes.js';
 
 const cursors = new Cursors(new Secrets('a secret of thirty-two characters'));
 const LIST = 'resources?owner=*';
@@ -22,6 +23,7 @@ describe('cursors', () => {
       fc.property(fc.string({ unit: 'grapheme' }), fc.string(), (position, list) => {
         expect(cursors.open(list, cursors.seal(list, position))).toBe(position);
       }),
+      PROPERTY,
     );
   });
 

@@ -1,14 +1,19 @@
-import { Global, Module } from '@nestjs/common';
+import { Global, Module, type DynamicModule } from '@nestjs/common';
 import { Env } from './env.js';
 import { Secrets, secretKeyOf } from './secrets.js';
 
 /** The configuration and the keys derived from it, for every module. */
 @Global()
-@Module({
-  providers: [
-    { provide: Env, useFactory: () => new Env() },
-    { provide: Secrets, useFactory: (env: Env) => new Secrets(secretKeyOf(env)), inject: [Env] },
-  ],
-  exports: [Env, Secrets],
-})
-export class ConfigModule {}
+@Module({})
+export class ConfigModule {
+  static forRoot(env: Env): DynamicModule {
+    return {
+      module: ConfigModule,
+      providers: [
+        { provide: Env, useValue: env },
+        { provide: Secrets, useFactory: () => new Secrets(secretKeyOf(env)) },
+      ],
+      exports: [Env, Secrets],
+    };
+  }
+}

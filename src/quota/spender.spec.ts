@@ -1,5 +1,6 @@
 import { isRetryable } from '../common/database-error.js';
-import { Random, seeds } from '../../test/support/random.js';
+import { Random } from '../../test/support/random.js';
+import { seeds, sizesOf } from '../../test/support/sizes.js';
 import { SpendCases } from '../../test/support/spend-cases.js';
 import { SpendModel, windowName, type Fact, type Judgement } from '../../test/support/spend-model.js';
 import type { Transaction } from '../database/database.js';
@@ -514,9 +515,9 @@ describe('a spender', () => {
   });
 });
 
-const SEEDS = seeds(500);
+const SEEDS = seeds(sizesOf('spender').SEEDS);
 
-test(`whatever happens to its statements, a spender keeps the rules of spending (${SEEDS.length} seeds)`, async () => {
+test(`whatever happens to its statements, a spender keeps the rules of spending`, async () => {
   const failures: string[] = [];
   for (let i = 0; i < SEEDS.length; i += 100) {
     const simulate = (seed: number): Promise<unknown> =>

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { Problem } from '../common/problem.js';
-import { Random, seeds } from '../../test/support/random.js';
+import { Random } from '../../test/support/random.js';
+import { PROPERTY, seeds, sizesOf } from '../../test/support/sizes.js';
 import { JsonText } from './json-text.js';
 
 /** What is kept of a text, as text. */
@@ -171,16 +172,16 @@ function differenceOf(bytes: Buffer): string | undefined {
   return is === shouldBe ? undefined : JSON.stringify({ source: bytes.toString(), is, shouldBe });
 }
 
-const SEEDS = seeds(5_000);
+const SEEDS = seeds(sizesOf('jsonText').SEEDS);
 
 describe('a JSON text', () => {
-  test(`is kept, but for the blanks outside its strings (${SEEDS.length} seeds)`, () => {
+  test(`is kept, but for the blanks outside its strings`, () => {
     const fault = (text: string): string | undefined =>
       keptIfAny(text) === undefined ? `refused: ${text}` : differenceOf(Buffer.from(text));
     expect(faultsOf(SEEDS, (random) => fault(new Writer(random).text()))).toEqual([]);
   });
 
-  test(`is taken exactly where JSON.parse takes it, however damaged (${SEEDS.length} seeds)`, () => {
+  test(`is taken exactly where JSON.parse takes it, however damaged`, () => {
     const make = (random: Random): Buffer => damaged(new Writer(random).text(4), random);
     expect(faultsOf(SEEDS, (random) => differenceOf(make(random)))).toEqual([]);
     // Some of them are JSON still, and most are not.
@@ -194,7 +195,7 @@ describe('a JSON text', () => {
         const value: unknown = JSON.parse(text);
         expect(kept(JSON.stringify(value, null, space))).toBe(JSON.stringify(value));
       }),
-      { numRuns: 300 },
+      PROPERTY,
     );
   });
 
@@ -325,7 +326,7 @@ describe('a JSON text', () => {
 });
 
 describe('parts of a JSON text', () => {
-  test(`that are strings say what JSON.parse says (${SEEDS.length} seeds)`, () => {
+  test(`that are strings say what JSON.parse says`, () => {
     const fault = (text: string): string | undefined => {
       const json = new JsonText(Buffer.from(` ${text} ,`));
       const said = json.readString();

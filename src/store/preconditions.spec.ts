@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { Problem } from '../common/problem.js';
 import { holds, readPreconditions, tagOf, versionFor } from './preconditions.js';
+import { PROPERTY } from '../../test/support/sizes.js';
 
 function read(match?: string, noneMatch?: string) {
   return readPreconditions({
@@ -124,6 +125,7 @@ test('a version is the tag of itself and of no other', () => {
       expect(holds(read(undefined, tagOf(one)), one)).toBe(false);
       expect(holds(read(tagOf(one)), other)).toBe(one === other);
     }),
+    PROPERTY,
   );
 });
 
@@ -139,7 +141,7 @@ test('the one version that must be there says the same as the conditions', () =>
         expect(isGood).toBe(holds({ match, noneMatch }, version));
       }
     }),
-    { numRuns: 500 },
+    PROPERTY,
   );
   expect(versionFor(read())).toBeNull();
   expect(versionFor(read('*'))).toBe(-1);

@@ -11,6 +11,7 @@ import {
   readValue,
   readWriteBody,
 } from './store-body.js';
+import { PROPERTY } from '../../test/support/sizes.js';
 
 type Refusal = [code: string, pointers?: string[]];
 
@@ -93,6 +94,7 @@ describe('a body to write', () => {
           });
         },
       ),
+      PROPERTY,
     );
   });
 

@@ -22,12 +22,22 @@ export function answerTo(sent: ClientRequest): Promise<Answer> {
         for (const [name, value] of Object.entries(response.headers)) headers.set(name, String(value));
         try {
           const text = unpacked(Buffer.concat(chunks), headers.get('content-encoding')).toString();
-          resolve({ status: response.statusCode ?? 0, headers, body: parsed(headers, text), text });
+          const status = response.statusCode ?? 0;
+          note(sent.method, sent.path, status, headers);
+          resolve({ status, headers, body: parsed(headers, text), text });
         } catch (error) {
           reject(error instanceof Error ? error : new Error(String(error)));
         }
       });
     });
+  });
+}
+
+/** Notes a request for the report of a test that fails. */
+export function note(method: string, path: string, status: number, headers: Headers): void {
+  globalThis.testRequests?.push({
+    id: headers.get('x-request-id') ?? '-',
+    line: `${method} ${path}: ${String(status)}`,
   });
 }
 

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { request } from 'node:http';
-import { answerTo, parsed, type Answer } from './answer.js';
+import { answerTo, note, parsed, type Answer } from './answer.js';
 import { ADMIN_PASSWORD } from './server.js';
 
 export type { Answer };
@@ -71,6 +71,7 @@ export class Api {
       ...(text === undefined ? {} : { body: text }),
     });
     const answer = await response.text();
+    note(method, path, response.status, response.headers);
     return {
       status: response.status,
       headers: response.headers,

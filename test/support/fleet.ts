@@ -1,6 +1,6 @@
 import { Api, uniqueName, type Answer } from './api.js';
 import { write, type Reply } from './load.js';
-import { TestServer, createDatabase, query } from './server.js';
+import { TestServer, createDatabase, query, type ServerProcess } from './server.js';
 
 export interface Key {
   id: string;
@@ -20,22 +20,33 @@ const PLACES = { lifetime: 1, minute: 2, hour: 3, day: 4, month: 5 };
 
 export type Period = keyof typeof PLACES;
 
-/** Several servers on one database. */
-export class Fleet {
+/** Several servers on one database, each in another process. */
+export class Fleet<S extends TestServer = TestServer> {
   private constructor(
     readonly url: string,
-    readonly servers: TestServer[],
+    readonly servers: S[],
     /** The administrator, at each server. */
     readonly admins: Api[],
     private readonly drop: () => Promise<void>,
   ) {}
 
   /** @param url the address of a database that is there already; else one is made */
-  static async start(count: number, url?: string, env: Record<string, string> = {}): Promise<Fleet> {
+  static start(count: number, url?: string, env: Record<string, string> = {}): Promise<Fleet> {
+    return Fleet.run(count, url, (variables) => TestServer.start({ ...variables, ...env }));
+  }
+
+  /** Servers in processes of their own, that can be killed. */
+  static spawn(count: number, url?: string, env: Record<string, string> = {}): Promise<Fleet<ServerProcess>> {
+    return Fleet.run(count, url, (variables) => TestServer.spawn({ ...variables, ...env }));
+  }
+
+  private static async run<S extends TestServer>(
+    count: number,
+    url: string | undefined,
+    start: (env: Record<string, string>) => Promise<S>,
+  ): Promise<Fleet<S>> {
     const database = url === undefined ? await createDatabase() : { url, drop: () => Promise.resolve() };
-    const servers = await Promise.all(
-      Array.from({ length: count }, () => TestServer.start({ DATABASE_URL: database.url, ...env })),
-    );
+    const servers = await Promise.all(Array.from({ length: count }, () => start({ DATABASE_URL: database.url })));
     const { token } = await new Api(servers[0]!.url).admin();
     const admins = servers.map((server) => new Api(server.url, token));
     return new Fleet(database.url, servers, admins, database.drop);

@@ -1,27 +1,33 @@
-import { chmod, mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { fork } from 'node:child_process';
+import { once } from 'node:events';
+import { closeSync, openSync } from 'node:fs';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 // The built code: what the tests start is what users start.
 import { Env } from '../../dist/src/config/env.js';
 import { EmbeddedPostgres } from '../../dist/src/database/embedded-postgres.js';
 import { migrate } from '../../dist/src/database/migrate.js';
-import { TestServer, createDatabase } from './server.js';
+import { TestServer, createDatabase, inherited } from './server.js';
+
+/** Processes that run servers: as many as the largest fleet, so that its servers share no memory. */
+const HOSTS = 3;
 
 /**
- * One PostgreSQL for the run (the one of TEST_DATABASE_URL, else an embedded one in a temporary folder), and one server
- * that most tests share.
+ * Prepares a run: one PostgreSQL (the one of TEST_DATABASE_URL, else an embedded one in the run's folder), a database to
+ * copy, processes to start servers in, and one server that most tests share.
  */
 export default async function setup() {
-  /** What is to be undone, the last first; also when the setup itself fails half-way. */
+  const folder = process.env.TEST_RUN_FOLDER;
+  if (folder === undefined) throw new Error('Run the tests by `npm test`.');
+  /** Undone in reverse order, also when the setup itself fails half-way. */
   const undo = /** @type {(() => Promise<unknown>)[]} */ ([]);
   globalThis.stopShared = async () => {
     for (const step of undo.splice(0).reverse()) await step();
   };
   try {
-    const folder = await mkdtemp(join(tmpdir(), 'quartermaster-test-'));
-    undo.push(() => rm(folder, { recursive: true, force: true }));
-    // Started by root, PostgreSQL runs as another user, who must get through here.
-    await chmod(folder, 0o755);
+    const hosts = Array.from({ length: HOSTS }, (_, place) =>
+      startHost(join(folder, 'logs', `host-${place}.log`), undo),
+    );
     process.env.TEST_POSTGRES_URL = process.env.TEST_DATABASE_URL ?? (await startPostgres(join(folder, 'data'), undo));
     const template = await createDatabase({ isEmpty: true });
     undo.push(template.drop);
@@ -29,9 +35,11 @@ export default async function setup() {
     process.env.TEST_POSTGRES_TEMPLATE = template.name;
     const database = await createDatabase();
     undo.push(database.drop);
+    process.env.TEST_HOSTS = (await Promise.all(hosts)).join(' ');
     const server = await TestServer.start({ DATABASE_URL: database.url, TRUST_PROXY: '127.0.0.1' });
     undo.push(() => server.stop());
     process.env.TEST_SERVER_URL = server.url;
+    process.env.TEST_SERVER_LOG = server.log;
     process.env.TEST_SERVER_DATABASE = database.url;
   } catch (error) {
     await globalThis.stopShared();
@@ -47,4 +55,31 @@ async function startPostgres(dataDir, undo) {
   const postgres = await EmbeddedPostgres.start({ dataDir, maxConnections: 300 });
   undo.push(() => postgres.stop());
   return postgres.url;
+}
+
+/**
+ * @param {string} log
+ * @param {(() => Promise<unknown>)[]} undo
+ * @returns {Promise<string>} its address
+ */
+async function startHost(log, undo) {
+  const file = openSync(log, 'a');
+  const host = fork(fileURLToPath(new URL('./host.js', import.meta.url)), {
+    env: inherited(),
+    execArgv: ['--max-semi-space-size=32'],
+    stdio: ['ignore', file, file, 'ipc'],
+  });
+  closeSync(file);
+  const exited = once(host, 'exit');
+  undo.push(async () => {
+    host.disconnect();
+    await exited;
+  });
+  const [port] = await Promise.race([
+    once(host, 'message'),
+    exited.then(() => {
+      throw new Error(`A host of servers did not start: see ${log}`);
+    }),
+  ]);
+  return `http://127.0.0.1:${String(port)}`;
 }

@@ -1,2 +1,8 @@
 /** Set by the global setup for the global teardown, which run in the same process. */
 declare var stopShared: (() => Promise<void>) | undefined;
+
+/** Paths of the logs of the servers that a file of tests has started. */
+declare var testLogs: string[] | undefined;
+
+/** The requests of the test that runs, with the ids that their answers had. */
+declare var testRequests: { id: string; line: string }[] | undefined;

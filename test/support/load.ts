@@ -108,8 +108,3 @@ export async function load(
   };
   await Promise.all(servers.flatMap(({ url }, server) => Array.from({ length: connections }, () => lane(url, server))));
 }
-
-/** A whole number from the environment: how much of a test is run. */
-export function sizeOf(name: string, usual: number): number {
-  return Number(process.env[name] ?? usual);
-}

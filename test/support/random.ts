@@ -26,6 +26,12 @@ export class Random {
     return from[this.below(from.length)] as T;
   }
 
+  /** The same items in another order. */
+  shuffled<T>(items: readonly T[]): T[] {
+    const left = [...items];
+    return items.map(() => left.splice(this.below(left.length), 1)[0] as T);
+  }
+
   hex(digits: number): string {
     let text = '';
     while (text.length < digits)
@@ -38,10 +44,4 @@ export class Random {
   uuid(): string {
     return this.hex(32).replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-');
   }
-}
-
-/** What a test of seeds replays: all from 0, or only the one that the environment names (`SEED=123`). */
-export function seeds(count: number): number[] {
-  const only = process.env.SEED;
-  return only === undefined ? Array.from({ length: count }, (_, seed) => seed) : [Number(only)];
 }

@@ -2,6 +2,9 @@
 import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
+import { appendFileSync, closeSync, openSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import pg from 'pg';
 
@@ -17,64 +20,122 @@ const CHEAP_HASHES = { ARGON2_MEMORY: '1024', ARGON2_PASSES: '1' };
 /** What a password's hash costs outside of tests: an empty variable is an unset one. */
 export const FULL_HASHES = { ARGON2_MEMORY: '', ARGON2_PASSES: '' };
 
-/** A Quartermaster in a process of its own, as its users run it. */
-export class TestServer {
-  /** What it printed so far. */
-  output = '';
-  url = '';
+/** What a server is started with where a test says nothing else. */
+const DEFAULTS = { PORT: '0', LOG_LEVEL: 'info', ADMIN_PASSWORD, SECRET_KEY, ...CHEAP_HASHES };
 
+/** Logs of the servers that this file of tests has started: the environment shows them when a test fails. */
+const logs = (globalThis.testLogs ??= []);
+
+let started = 0;
+
+/** A path for the log of one more server. */
+function newLog() {
+  const { TEST_RUN_FOLDER = '', JEST_WORKER_ID = '0' } = process.env;
+  const file = join(TEST_RUN_FOLDER, 'logs', `${JEST_WORKER_ID}-${randomBytes(4).toString('hex')}.log`);
+  appendFileSync(file, '');
+  logs.push(file);
+  return file;
+}
+
+/**
+ * A server that answers over HTTP.
+ *
+ * `start` runs it in one of the processes that the whole run shares (see host.js); `spawn` runs the program in a process
+ * of its own, for tests that signal it, kill it, or load it so much that others would feel it.
+ */
+export class TestServer {
   /**
-   * @param {import('node:child_process').ChildProcess} child
-   * @param {Promise<number | null>} exited
+   * @param {string} url
+   * @param {string} log
+   * @param {() => Promise<number | null>} end stops it; resolves with its exit code
    */
-  constructor(child, exited) {
-    this.child = child;
-    this.exited = exited;
+  constructor(url, log, end) {
+    this.url = url;
+    this.log = log;
+    this.end = end;
+  }
+
+  /** What it has logged so far. */
+  get output() {
+    return readFileSync(this.log, 'utf8');
   }
 
   /**
-   * Spawns the built program on a free port and waits until it listens.
-   * @param {Record<string, string>} env
+   * Starts a server. Those that are started one after the other run in different processes.
+   * @param {Record<string, string>} [env]
+   * @returns {Promise<TestServer>}
+   */
+  static async start(env = {}) {
+    if ('WORKERS' in env || 'DATA_DIR' in env)
+      throw new Error('A host runs neither workers nor PostgreSQL: use spawn().');
+    const hosts = (process.env.TEST_HOSTS ?? '').split(' ');
+    const host = hosts[(Number(process.env.JEST_WORKER_ID ?? 0) + started++) % hosts.length] ?? '';
+    const log = newLog();
+    const body = JSON.stringify({ env: { ...DEFAULTS, ...env }, log });
+    const response = await fetch(host, { method: 'POST', body });
+    const answer = /** @type {any} */ (await response.json());
+    if (!response.ok) throw new StartFailed(null, answer.message);
+    /** @type {Promise<number> | undefined} */
+    let stopped;
+    const stop = async () => {
+      const ended = await fetch(`${host}/${answer.id}`, { method: 'DELETE' });
+      return /** @type {{ code: number }} */ (await ended.json()).code;
+    };
+    return new TestServer(answer.url, log, () => (stopped ??= stop()));
+  }
+
+  /**
+   * Runs the built program in a process of its own, as its users do, and waits until it listens.
+   * @param {Record<string, string>} [env]
    * @param {number} [openFiles] as many files as it may open at once
    */
-  static async start(env, openFiles) {
+  static async spawn(env = {}, openFiles) {
     const limited = openFiles === undefined ? [] : ['sh', '-c', `ulimit -n ${String(openFiles)}; exec "$@"`, 'sh'];
     const [command = '', ...args] = [...limited, process.execPath, MAIN];
+    const log = newLog();
+    const file = openSync(log, 'a');
     const child = spawn(command, args, {
-      env: {
-        PATH: process.env.PATH,
-        PORT: '0',
-        LOG_LEVEL: 'warn',
-        ADMIN_PASSWORD,
-        SECRET_KEY,
-        ...CHEAP_HASHES,
-        ...env,
-      },
-      stdio: ['ignore', 'pipe', 'pipe'],
+      env: { ...inherited(), ...DEFAULTS, ...env },
+      stdio: ['ignore', file, file],
     });
+    closeSync(file);
     /** @type {Promise<number | null>} */
     const exited = once(child, 'exit').then(([code]) => code);
-    const server = new TestServer(child, exited);
-    /** @type {Promise<string>} */
-    const listening = new Promise((resolve) => {
-      const read = (/** @type {Buffer} */ chunk) => {
-        server.output += chunk.toString();
-        const match = /listens on (http:\S+)/.exec(server.output);
-        if (match?.[1]) resolve(match[1]);
-      };
-      child.stdout.on('data', read);
-      child.stderr.on('data', read);
-    });
-    const first = await Promise.race([listening, exited]);
-    if (typeof first !== 'string') throw new StartFailed(first, server.output);
-    server.url = first;
-    return server;
+    const server = new ServerProcess('', log, child, exited);
+    let isOver = false;
+    void exited.then(() => (isOver = true));
+    for (;;) {
+      const url = /listens on (http:\S+)/.exec(server.output)?.[1];
+      if (url !== undefined) {
+        server.url = url;
+        return server;
+      }
+      if (isOver) throw new StartFailed(await exited, server.output);
+      await sleep(20);
+    }
   }
 
   /** Ends it as an operator does, and waits. Resolves with the exit code. */
-  async stop() {
-    if (this.child.exitCode === null && this.child.signalCode === null) this.child.kill('SIGTERM');
-    return this.exited;
+  stop() {
+    return this.end();
+  }
+}
+
+/** A server in a process of its own. */
+export class ServerProcess extends TestServer {
+  /**
+   * @param {string} url
+   * @param {string} log
+   * @param {import('node:child_process').ChildProcess} child
+   * @param {Promise<number | null>} exited
+   */
+  constructor(url, log, child, exited) {
+    super(url, log, () => {
+      if (child.exitCode === null && child.signalCode === null) child.kill('SIGTERM');
+      return exited;
+    });
+    this.child = child;
+    this.exited = exited;
   }
 
   /** Ends it as a crash does. */
@@ -82,6 +143,16 @@ export class TestServer {
     this.child.kill('SIGKILL');
     await this.exited;
   }
+}
+
+/**
+ * The variables that every program gets which the tests start; none of them configures a server.
+ * @returns {Record<string, string>}
+ */
+export function inherited() {
+  const { PATH, TMPDIR, TEST_COVERAGE_FOLDER } = process.env;
+  const variables = { PATH, TMPDIR, NODE_V8_COVERAGE: TEST_COVERAGE_FOLDER };
+  return Object.fromEntries(Object.entries(variables).flatMap(([name, value]) => (value ? [[name, value]] : [])));
 }
 
 /** The server ended before it listened. */

@@ -1,0 +1,70 @@
+/**
+ * How much each test does: in `npm test`, and in `npm run test:full`. An environment variable of the same name sets
+ * another size: `CASES=5000 npm test -- fuzz`.
+ */
+const SIZES = {
+  /** Units that clients are granted by two servers, of which one is killed half-way. */
+  conservation: { UNITS: [200, 2_000] },
+  /** Kills of servers, and of PostgreSQL. */
+  crashes: { KILLS: [1, 4] },
+  /** Random histories, their steps, and changes at once. */
+  creditSums: { SEEDS: [1, 6], STEPS: [40, 150], CHANGES: [120, 1_000] },
+  /** Accounts that are deleted under load. */
+  deletionRaces: { ROUNDS: [3, 30] },
+  /** Requests an operation. */
+  fuzz: { CASES: [8, 200] },
+  /** JSON texts that are written at random. */
+  jsonText: { SEEDS: [500, 10_000] },
+  /** Unknown fields: one in so many for each operation. */
+  massAssignment: { SHARE: [8, 1] },
+  /** Times that one server is told something which the others must know. */
+  nodes: { ROUNDS: [2, 40], REVOCATIONS: [20, 100] },
+  /** Pairs of changes that only one may win, and bounds that move. */
+  overprovisioning: { ROUNDS: [4, 40], BOUNDS: [2, 12] },
+  /** Room for objects, and first bounds under load. */
+  platform: { ROOM: [60, 180], ROUNDS: [1, 6] },
+  /** Cases of a property that fast-check generates. */
+  property: { RUNS: [100, 2_000] },
+  /** Creations and deletions, and rounds of a revocation. */
+  processes: { CHANGES: [300, 3_000], ROUNDS: [10, 100] },
+  /** Spellings, methods and headers: one in so many for each operation and caller. */
+  routeAttacks: { SHARE: [8, 1] },
+  /** Sign-ins that are compared. */
+  signIn: { ROUNDS: [8, 60] },
+  /** Random histories of spends against PostgreSQL. */
+  spendRules: { SEEDS: [8, 80] },
+  /** Simulated histories of the spender. */
+  spender: { SEEDS: [100, 2_000] },
+  /** Random loads, and spends to each of three servers. */
+  spends: { SEEDS: [2, 8], SPENDS: [400, 1_500] },
+  /** Random histories, their steps, and writes and deletions at once. */
+  storeQuotas: { SEEDS: [1, 6], STEPS: [30, 150], SPENDS: [300, 3_000] },
+  /** Batches over the same keys, increments of one entry, and kills. */
+  storeRaces: { ROUNDS: [20, 200], INCREMENTS: [1, 10], KILLS: [1, 4] },
+  /** Random histories of the store, and their steps. */
+  storeRules: { SEEDS: [3, 30], STEPS: [40, 150] },
+} as const satisfies Record<string, Record<string, readonly [small: number, full: number]>>;
+
+type Sizes = typeof SIZES;
+
+const isFull = process.env.TEST_SIZE === 'full';
+
+/** The sizes of one test. */
+export function sizesOf<T extends keyof Sizes>(test: T): { [name in keyof Sizes[T]]: number } {
+  const sizes = Object.entries<readonly [small: number, full: number]>(SIZES[test]).map(([name, [small, full]]) => [
+    name,
+    Number(process.env[name] ?? (isFull ? full : small)),
+  ]);
+  return Object.fromEntries(sizes) as { [name in keyof Sizes[T]]: number };
+}
+
+/** The first seed: always the same in `npm test`, drawn and printed in `npm run test:full`; `SEED=…` sets it. */
+export const SEED = Number(process.env.SEED ?? process.env.TEST_SEED ?? 1);
+
+/** As many seeds; only the one of `SEED=…` where that is set. */
+export function seeds(count: number): number[] {
+  return Array.from({ length: process.env.SEED === undefined ? count : 1 }, (_, i) => SEED + i);
+}
+
+/** The parameters of every property: `fc.assert(fc.property(…), PROPERTY)`. */
+export const PROPERTY = { numRuns: sizesOf('property').RUNS, seed: SEED };
