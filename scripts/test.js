@@ -8,8 +8,18 @@
 import { spawn } from 'node:child_process';
 import { randomInt } from 'node:crypto';
 import { once } from 'node:events';
-import { chmodSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statfsSync } from 'node:fs';
-import { constants, tmpdir } from 'node:os';
+import {
+  accessSync,
+  chmodSync,
+  constants,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  statfsSync,
+} from 'node:fs';
+import { constants as osConstants, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -46,6 +56,17 @@ function makeRunFolder() {
   chmodSync(folder, 0o755);
   for (const name of ['tmp', 'logs']) mkdirSync(join(folder, name));
   return folder;
+}
+
+/** Keeps compiled tests and their durations between runs, where `node_modules` can be written. */
+function cacheArguments() {
+  const modules = join(ROOT, 'node_modules');
+  try {
+    accessSync(modules, constants.W_OK);
+    return [`--cacheDirectory=${join(modules, '.cache', 'jest')}`];
+  } catch {
+    return [];
+  }
 }
 
 /**
@@ -94,7 +115,7 @@ async function runJest(args, env) {
   const folder = makeRunFolder();
   const jest = spawn(
     process.execPath,
-    ['--experimental-vm-modules', '--disable-warning=ExperimentalWarning', JEST, ...args],
+    ['--experimental-vm-modules', '--disable-warning=ExperimentalWarning', JEST, ...cacheArguments(), ...args],
     {
       cwd: ROOT,
       // A group of its own, so that everything it has started can be ended with it.
@@ -142,7 +163,7 @@ async function main(argv) {
     const code = await runJest(argv, env);
     if (times > 1)
       console.log(`Run ${run} of ${times}: exit code ${code}, ${Math.round((Date.now() - started) / 1e3)} s`);
-    if (stopSignal) return 128 + constants.signals[stopSignal];
+    if (stopSignal) return 128 + osConstants.signals[stopSignal];
     if (code !== 0) return code;
   }
   return 0;
