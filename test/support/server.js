@@ -45,6 +45,7 @@ export class TestServer {
         PATH: process.env.PATH,
         PORT: '0',
         LOG_LEVEL: 'warn',
+        SHUTDOWN_DELAY: '0',
         ADMIN_PASSWORD,
         SECRET_KEY,
         ...CHEAP_HASHES,
