@@ -10,26 +10,30 @@ describe('connections', () => {
   let http: Server;
   let port: number;
   let refused: number[];
-  let stop: () => void;
+  /** Leaves connections that are still of use. */
+  let stopSoftly: () => Promise<void>;
+  let stop: () => Promise<void>;
 
   async function start(limits: Partial<ConnectionLimits>): Promise<void> {
     refused = [];
+    let closed: (() => void) | undefined;
     http = createServer((_request, response) => response.end(LARGE));
     const onRefused = (count: number) => refused.push(count);
     const connections = new Connections(http, { max: 10, patience: 60_000, onRefused, ...limits });
     http.listen(0, '127.0.0.1');
     await once(http, 'listening');
     port = (http.address() as AddressInfo).port;
-    stop = () => {
-      connections.close()();
+    stopSoftly = async () => {
+      closed ??= await connections.close();
+    };
+    stop = async () => {
+      await stopSoftly();
       http.closeAllConnections();
-      http.close();
+      closed?.();
     };
   }
 
-  afterEach(() => {
-    stop();
-  });
+  afterEach(() => stop());
 
   test('are cut off when an answer is not taken in its time', async () => {
     await start({ patience: 500, slowest: 1e12 });
@@ -49,6 +53,20 @@ describe('connections', () => {
     let bytes = 0;
     for await (const chunk of response) bytes += (chunk as Buffer).length;
     expect(bytes).toBe(LARGE.length);
+  });
+
+  test('are not cut off by a stop while a client takes a large answer slowly', async () => {
+    await start({});
+    const client = net.connect(port, '127.0.0.1').pause();
+    let bytes = 0;
+    client.on('data', (chunk) => (bytes += chunk.length)).pause();
+    const answered = once(http, 'request');
+    client.write('GET / HTTP/1.1\r\nHost: x\r\n\r\n');
+    await answered;
+    await stopSoftly();
+    client.resume();
+    await once(client, 'close');
+    expect(bytes).toBeGreaterThan(LARGE.length);
   });
 
   test('beyond the most are reset at once, and counted', async () => {

@@ -1,14 +1,10 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Env } from './config/env.js';
 import { EmbeddedPostgres } from './database/embedded-postgres.js';
-import { STOP_SIGNALS } from './signals.js';
+import type { RunningServer } from './server.js';
+import { SAME_SIGNAL_MS, STOP_DEADLINE_MS, STOP_SIGNALS } from './signals.js';
 import { VERSION } from './version.js';
 import { startWorkers } from './workers.js';
-
-/** Milliseconds that requests under way get to end when the server stops. */
-const STOP_DEADLINE_MS = 30_000;
-
-/** A signal again so soon is the same one, which npm, the shell and the terminal each passed on. */
-const SAME_SIGNAL_MS = 1_000;
 
 /** Connections of the embedded PostgreSQL beside the pools: migrations, the lock, psql, a backup. */
 const SPARE_CONNECTIONS = 20;
@@ -31,8 +27,11 @@ export async function runPrimary(env: Env): Promise<void> {
 class Primary {
   /** What runs, in the order of the start; it stops in reverse. */
   private readonly running: Stoppable[] = [];
+  /** Once it listens. */
+  private server: RunningServer | undefined;
   private starting: Promise<unknown> = Promise.resolve();
   private stoppingSince: number | undefined;
+  private stopped: Promise<void> | undefined;
 
   constructor(private readonly env: Env) {}
 
@@ -43,6 +42,8 @@ class Primary {
       return await port;
     } catch (error) {
       await this.stopAll();
+      // Workers that are told to stop while they start fail the start: the stop ends the process.
+      if (this.stoppingSince !== undefined) await new Promise(() => undefined);
       throw error;
     }
   }
@@ -63,12 +64,17 @@ class Primary {
     }, 500).unref();
   }
 
-  /** Stops everything in reverse order, once the start is over, and ends the process; at the deadline in any case. */
+  /**
+   * Retires the server, and after SHUTDOWN_DELAY stops everything in reverse order and ends the process; at the deadline in
+   * any case. A start that is under way is waited for, and needs no delay: nobody was told to send requests yet.
+   */
   private stop(code: number): void {
     if (this.stoppingSince !== undefined) return;
     this.stoppingSince = Date.now();
-    setTimeout(() => process.exit(1), STOP_DEADLINE_MS).unref();
-    void this.starting
+    const delay = this.server ? this.env.shutdownDelay : 0;
+    this.server?.retire();
+    setTimeout(() => process.exit(1), delay + STOP_DEADLINE_MS).unref();
+    void Promise.all([this.starting, sleep(delay)])
       .then(() => this.stopAll())
       .then(
         () => process.exit(code),
@@ -89,6 +95,7 @@ class Primary {
     process.env.DATABASE_URL = url;
     const server = await (program ? program.startServer(new Env()) : startWorkers(env.workers));
     this.running.push(server);
+    this.server = server;
     return server.port;
   }
 
@@ -108,8 +115,12 @@ class Primary {
     return postgres.url;
   }
 
-  private async stopAll(): Promise<void> {
-    for (const part of this.running.splice(0).reverse()) await part.stop();
+  /** A failed start and a signal may ask for it at once. */
+  private stopAll(): Promise<void> {
+    this.stopped ??= (async () => {
+      for (const part of this.running.splice(0).reverse()) await part.stop();
+    })();
+    return this.stopped;
   }
 }
 

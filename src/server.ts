@@ -1,4 +1,4 @@
-import cluster from 'node:cluster';
+import { lookup } from 'node:dns/promises';
 import type { AddressInfo } from 'node:net';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import type { Logger } from 'pino';
@@ -6,26 +6,40 @@ import { createApp, createLogger } from './app.setup.js';
 import { ConfigError, type Env } from './config/env.js';
 import { Connections, connectionsFor } from './connections.js';
 import { Prometheus } from './metrics/prometheus.js';
-import { STOP_SIGNALS } from './signals.js';
+import { Shutdown } from './platform/shutdown.js';
+import { SAME_SIGNAL_MS, STOP_DEADLINE_MS, STOP_SIGNALS } from './signals.js';
 import { FirstAdmin } from './users/first-admin.js';
 import { joinMetrics } from './worker-metrics.js';
 
-/** What a worker tells the primary once it listens. */
-export interface Ready {
-  ready: { port: number };
+/** What a worker tells the primary: that it listens, or how many connections it has accepted so far. */
+export interface Report {
+  ready?: { port: number };
+  accepted?: number;
 }
 
-/** A server that listens. */
+/** What the primary tells a worker when it stops: to retire; to hold new connections and report how many it has accepted; to stop. */
+export interface Order {
+  order: 'retire' | 'hold' | 'stop';
+}
+
+/** A server, of one process or of several. */
 export interface RunningServer {
   port: number;
-  /** Its numbers, for Prometheus. */
-  metrics: Prometheus;
-  /** Takes no more connections, answers what was accepted, then closes the database's connections. */
+  /** Goes on serving, but `/readyz` is 503 and each answer closes its connection, so that clients go to another server. */
+  retire(): void;
+  /** Closes the port once nothing that the kernel has accepted waits, and resolves when all of it is answered. */
   stop(): Promise<void>;
 }
 
+/** A server that listens in this process. */
+export interface ProcessServer extends RunningServer {
+  /** Its numbers, for Prometheus. */
+  metrics: Prometheus;
+  connections: Connections;
+}
+
 /** Builds the server and listens. @throws when the port is taken, the database cannot be used, a variable is wrong */
-export async function startServer(env: Env, logger = createLogger(env)): Promise<RunningServer> {
+export async function startServer(env: Env, logger = createLogger(env)): Promise<ProcessServer> {
   const app = await createApp(env, logger);
   const http = app.getHttpServer();
   const max = connectionsFor(env.maxConnections, env.databasePool);
@@ -38,27 +52,38 @@ export async function startServer(env: Env, logger = createLogger(env)): Promise
   });
   try {
     await makeFirstAdmin(app, env, logger);
-    await app.listen({ port: env.port, host: env.host }).catch(explainListening);
+    await listen(app, env).catch(explainListening);
   } catch (error) {
     await app.close();
     throw error;
   }
-  const stop = async (): Promise<void> => {
-    const closed = connections.close();
-    await app.close();
-    closed();
+  const shutdown = app.get(Shutdown, { strict: false });
+  return {
+    port: (http.address() as AddressInfo).port,
+    metrics: app.get(Prometheus, { strict: false }),
+    connections,
+    retire: () => {
+      shutdown.begin();
+      connections.retire();
+    },
+    stop: async () => {
+      shutdown.begin();
+      const closed = await connections.close();
+      await app.close();
+      closed();
+    },
   };
-  const metrics = app.get(Prometheus, { strict: false });
-  return { port: (http.address() as AddressInfo).port, metrics, stop };
 }
 
 /** The life of a worker: listens, tells the primary, and stops when told or when the primary is gone. */
 export async function runWorker(env: Env): Promise<void> {
   const server = await startServer(env);
+  let isRetired = false;
   let stopping = false;
   const stop = (): void => {
     if (stopping) return;
     stopping = true;
+    setTimeout(() => process.exit(1), STOP_DEADLINE_MS).unref();
     void server.stop().then(
       () => process.exit(0),
       () => process.exit(1),
@@ -66,9 +91,37 @@ export async function runWorker(env: Env): Promise<void> {
   };
   const { metrics } = server;
   metrics.gather = joinMetrics(() => metrics.collect());
-  for (const signal of STOP_SIGNALS) process.on(signal, stop);
+  const report = (message: Report): void => {
+    // Without a callback, a failed send ends the process: the primary may be gone.
+    if (process.connected) process.send?.(message, () => undefined);
+  };
+  process.on('message', (message: Partial<Order>) => {
+    if (message.order === 'retire') {
+      isRetired = true;
+      server.retire();
+    } else if (message.order === 'hold') {
+      server.connections.hold();
+      report({ accepted: server.connections.accepted });
+    } else if (message.order === 'stop') {
+      stop();
+    }
+  });
+  // A signal to the whole process group reaches the primary as well, which then stops its workers in order.
+  for (const signal of STOP_SIGNALS) {
+    process.on(signal, () => {
+      setTimeout(() => {
+        if (!isRetired) stop();
+      }, SAME_SIGNAL_MS).unref();
+    });
+  }
   process.on('disconnect', stop);
-  cluster.worker?.send({ ready: { port: server.port } } satisfies Ready);
+  report({ ready: { port: server.port } });
+}
+
+/** Listens on one address: for `localhost` Fastify would open a second port, which nothing here counts, drains or closes. */
+async function listen(app: NestFastifyApplication, { host, port }: Env): Promise<void> {
+  const address = host === 'localhost' ? (await lookup(host, { order: 'ipv4first' })).address : host;
+  await app.listen({ port, host: address });
 }
 
 function explainListening(error: NodeJS.ErrnoException): never {

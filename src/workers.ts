@@ -1,6 +1,8 @@
 import cluster, { type Worker } from 'node:cluster';
+import { setImmediate as turn, setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import type { Ready, RunningServer } from './server.js';
+import type { Order, Report, RunningServer } from './server.js';
+import { BACKLOG_MS } from './signals.js';
 import { WorkerMetrics } from './worker-metrics.js';
 
 /** A worker that dies this soon after its start is not replaced at once. */
@@ -16,7 +18,7 @@ export class WorkerFailed extends Error {
  * Forks `count` workers on one port and replaces those that die. The first is waited for alone, so that a fault that
  * hits all of them is told once.
  */
-export async function startWorkers(count: number): Promise<Pick<RunningServer, 'port' | 'stop'>> {
+export async function startWorkers(count: number): Promise<RunningServer> {
   // A larger young generation: what 256 requests at once allocate dies young, and collecting it took a third of the time.
   cluster.setupPrimary({
     exec: fileURLToPath(new URL('./main.js', import.meta.url)),
@@ -27,21 +29,44 @@ export async function startWorkers(count: number): Promise<Pick<RunningServer, '
   const port = await pool.start();
   await Promise.all(Array.from({ length: count - 1 }, () => pool.start()));
   pool.keep();
-  return { port, stop: () => pool.stop() };
+  return {
+    port,
+    retire: () => {
+      pool.retire();
+    },
+    stop: () => pool.stop(),
+  };
 }
 
-function end(worker: Worker): Promise<void> {
+function tell(worker: Worker, order: Order['order']): void {
+  // Without a callback, a failed send ends the process: the worker may have died.
+  if (worker.isConnected()) worker.send({ order } satisfies Order, () => undefined);
+}
+
+/** @returns how many connections a worker has accepted so far; 0 when it is gone */
+function acceptedBy(worker: Worker): Promise<number> {
   return new Promise((resolve) => {
-    worker.once('exit', () => {
-      resolve();
-    });
-    worker.process.kill('SIGTERM');
+    const done = (accepted: number): void => {
+      worker.off('message', hear).off('disconnect', leave).off('exit', leave);
+      resolve(accepted);
+    };
+    const hear = ({ accepted }: Report): void => {
+      if (accepted !== undefined) done(accepted);
+    };
+    const leave = (): void => {
+      done(0);
+    };
+    worker.on('message', hear).on('disconnect', leave).on('exit', leave);
+    if (worker.isConnected()) tell(worker, 'hold');
+    else leave();
   });
 }
 
 class WorkerPool {
   private readonly workers = new Set<Worker>();
-  private stopping = false;
+  /** Those of them that listen. */
+  private readonly listening = new Set<Worker>();
+  private isRetired = false;
   private pause = 0;
 
   /** @returns the port, once a new worker listens */
@@ -49,20 +74,23 @@ class WorkerPool {
     const worker = cluster.fork();
     this.workers.add(worker);
     return new Promise((resolve, reject) => {
-      const listen = ({ ready }: Partial<Ready>): void => {
+      const listen = ({ ready }: Report): void => {
         if (!ready) return;
         worker.off('message', listen);
+        this.listening.add(worker);
+        if (this.isRetired) tell(worker, 'retire');
         resolve(ready.port);
       };
       worker.on('message', listen);
       worker.once('exit', () => {
         this.workers.delete(worker);
+        this.listening.delete(worker);
         reject(new WorkerFailed('A worker could not start.'));
       });
     });
   }
 
-  /** From now on whoever dies is replaced. */
+  /** Restarts workers that exit, until the server retires. */
   keep(): void {
     for (const worker of this.workers) this.keepOne(worker, Date.now());
     cluster.on('fork', (worker) => {
@@ -70,22 +98,66 @@ class WorkerPool {
     });
   }
 
+  retire(): void {
+    this.isRetired = true;
+    for (const worker of this.listening) tell(worker, 'retire');
+  }
+
   async stop(): Promise<void> {
-    this.stopping = true;
-    // One stays until the last: what was handed to a worker that is closing goes to another, if there is one.
-    const [last, ...others] = this.workers;
-    await Promise.all(others.map(end));
-    if (last) await end(last);
+    this.retire();
+    const ended = [...this.workers].map(
+      (worker) =>
+        new Promise<void>((resolve) => {
+          worker.once('exit', () => {
+            resolve();
+          });
+        }),
+    );
+    // At the deadline, or at a second signal, this process exits before they do.
+    process.once('exit', () => {
+      for (const worker of this.workers) worker.process.kill('SIGKILL');
+    });
+    await this.takeBacklog();
+    for (const worker of this.workers) {
+      // Takes the worker's part of the port away at once; the last one closes it. What was sent to a worker before still
+      // reaches it.
+      if (this.listening.has(worker)) worker.disconnect();
+      else worker.process.kill('SIGTERM');
+    }
+    for (const worker of this.listening) tell(worker, 'stop');
+    await Promise.all(ended);
+  }
+
+  /**
+   * Resolves when every connection that the kernel has accepted is with a worker. Node's cluster does not show its queue,
+   * but hands a worker the next connection only after the worker has confirmed the one before. A worker reads connections
+   * and questions in the order in which they were sent. So if no worker got a connection between two questions, the queue
+   * was empty.
+   */
+  private async takeBacklog(): Promise<void> {
+    const late = sleep(BACKLOG_MS, undefined, { ref: false });
+    let before: number;
+    let now = -1;
+    do {
+      before = now;
+      // The event loop of this process accepts one connection a turn; the turn that is under way may have looked already.
+      await turn();
+      await turn();
+      const counts = await Promise.race([Promise.all([...this.listening].map(acceptedBy)), late]);
+      if (!counts) break;
+      now = counts.reduce((sum, count) => sum + count, 0);
+    } while (now !== before);
+    await turn();
   }
 
   private keepOne(worker: Worker, since: number): void {
     worker.once('exit', (code, signal) => {
-      if (this.stopping) return;
+      if (this.isRetired) return;
       this.pause = Date.now() - since < SHORT_LIFE_MS ? Math.min(LONGEST_PAUSE_MS, Math.max(250, this.pause * 2)) : 0;
       console.error(`Worker ${String(worker.process.pid)} died (code ${String(code)}, signal ${signal}): replaced.`);
       setTimeout(() => {
         // A failed replacement exits as well, which brings the next one.
-        if (!this.stopping) this.start().catch(() => undefined);
+        if (!this.isRetired) this.start().catch(() => undefined);
       }, this.pause);
     });
   }

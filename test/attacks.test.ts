@@ -4,8 +4,10 @@ import net from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import pg from 'pg';
-import { Api, sharedApi } from './support/api.js';
+import { Api, sendExactly, sharedApi } from './support/api.js';
+import { exchange, keptConnections } from './support/exchange.js';
 import { SECRET_KEY, TestServer, createDatabase, query } from './support/server.js';
+import { until } from './support/until.js';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 
@@ -166,14 +168,27 @@ describe('a server of its own', () => {
       username: `g${Date.now().toString(36)}`,
       password: 'Unguessable-7',
     });
-    const logins = Array.from({ length: 40 }, () =>
-      api.post('/v1/auth/login', { login: user.body.username, password: 'Unguessable-7' }).then(({ status }) => status),
-    );
-    // The first is answered once the server has long taken in the others, however slow the machine is.
-    await Promise.race(logins);
-    await sleep(100);
+    const agent = keptConnections(40);
+    const login = {
+      ...{ method: 'POST', path: '/v1/auth/login', headers: { 'content-type': 'application/json' } },
+      body: JSON.stringify({ login: user.body.username, password: 'Unguessable-7' }),
+    };
+    let answered = 0;
+    const logins = Array.from({ length: 40 }, async () => {
+      const { status } = await exchange(url, login, agent);
+      answered++;
+      return status;
+    });
+    // Each is sent. Connections are accepted in order, so all are once a later one is answered. (A connection on which the
+    // client has not sent anything may be closed.)
+    await until(() => {
+      const sockets = Object.values(agent.sockets).flatMap((some) => some ?? []);
+      return answered + sockets.filter(({ bytesWritten }) => bytesWritten > 0).length >= 40;
+    });
+    expect((await sendExactly(api, 'GET', '/livez')).status).toBe(200);
     process.kill(-npm.pid!, 'SIGTERM');
     expect(new Set(await Promise.all(logins))).toEqual(new Set([200]));
     await new Promise((resolve) => npm.stdout.once('close', resolve));
+    agent.destroy();
   });
 });

@@ -6,6 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 import { EmbeddedPostgres } from '../dist/src/database/embedded-postgres.js';
 import { Api, expectProblem, sendExactly, uniqueName, type Account, type Answer } from './support/api.js';
+import { childrenOf, isAlive } from './support/processes.js';
 import { TestServer, createDatabase, query, type ServerProcess } from './support/server.js';
 import { Random } from './support/random.js';
 import { SEED, sizesOf } from './support/sizes.js';
@@ -70,21 +71,6 @@ async function watching(database: Database, work: () => Promise<unknown>): Promi
 
 /** Those whose counter says another number than there are rows. */
 const wrong = (seen: Use[][]): Use[] => seen.flat().filter(({ used, rows }) => used !== rows);
-
-/** The children of a process: those of the primary are its workers. */
-async function childrenOf(pid: number): Promise<number[]> {
-  const text = await readFile(`/proc/${String(pid)}/task/${String(pid)}/children`, 'utf8');
-  return text.trim().split(/\s+/).filter(Boolean).map(Number);
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch {
-    return false;
-  }
-}
 
 describe('two processes on one database', () => {
   let database: Database;

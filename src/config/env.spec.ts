@@ -41,6 +41,7 @@ const DEFAULTS = {
   maxConnections: 10_000,
   headersTimeout: 15_000,
   requestTimeout: 30_000,
+  shutdownDelay: 500,
   logLevel: 'info',
 };
 
@@ -92,6 +93,7 @@ describe('the configuration', () => {
       MAX_CONNECTIONS: '500',
       HEADERS_TIMEOUT: '5000',
       REQUEST_TIMEOUT: '20000',
+      SHUTDOWN_DELAY: '10000',
       LOG_LEVEL: 'debug',
     });
     expect({ ...env }).toEqual({
@@ -124,6 +126,7 @@ describe('the configuration', () => {
       maxConnections: 500,
       headersTimeout: 5_000,
       requestTimeout: 20_000,
+      shutdownDelay: 10_000,
       logLevel: 'debug',
     });
   });
@@ -219,6 +222,8 @@ describe('the configuration', () => {
     ['HEADERS_TIMEOUT', '999'],
     ['REQUEST_TIMEOUT', '0'],
     ['REQUEST_TIMEOUT', '30s'],
+    ['SHUTDOWN_DELAY', '600001'],
+    ['SHUTDOWN_DELAY', '5s'],
     ['LOG_LEVEL', 'loud'],
     ['LOG_LEVEL', 'INFO'],
   ])('refuses %s=%s in one line that names the variable', (name, value) => {

@@ -81,6 +81,8 @@ export class Env {
   readonly headersTimeout: number;
   /** REQUEST_TIMEOUT: milliseconds that a whole request may take to arrive, and an answer to be taken, besides a second for each 64 KiB of it. */
   readonly requestTimeout: number;
+  /** SHUTDOWN_DELAY: milliseconds for which a stopping server still accepts connections, while `/readyz` answers 503. */
+  readonly shutdownDelay: number;
   /** LOG_LEVEL: `fatal`, `error`, `warn`, `info` (refusals and faults), `debug` (every request), `trace` or `silent`. */
   readonly logLevel: string;
 
@@ -116,6 +118,7 @@ export class Env {
     this.maxConnections = read.integer('MAX_CONNECTIONS', 10_000, 1, 1_000_000);
     this.requestTimeout = read.integer('REQUEST_TIMEOUT', 30_000, 1_000, 3_600_000);
     this.headersTimeout = Math.min(this.requestTimeout, read.integer('HEADERS_TIMEOUT', 15_000, 1_000, 3_600_000));
+    this.shutdownDelay = read.integer('SHUTDOWN_DELAY', 500, 0, 600_000);
     this.logLevel = read.choice('LOG_LEVEL', ['info', 'fatal', 'error', 'warn', 'debug', 'trace', 'silent']);
     Object.freeze(this);
   }

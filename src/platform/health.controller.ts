@@ -4,6 +4,7 @@ import { Public } from '../common/access.js';
 import { Fails } from '../common/api-docs.js';
 import { Problem } from '../common/problem.js';
 import { Database } from '../database/database.js';
+import { Shutdown } from './shutdown.js';
 
 /** The server's state. */
 export class HealthResponse {
@@ -14,7 +15,10 @@ export class HealthResponse {
 @ApiTags('Health')
 @Controller()
 export class HealthController {
-  constructor(private readonly database: Database) {}
+  constructor(
+    private readonly database: Database,
+    private readonly shutdown: Shutdown,
+  ) {}
 
   /** Whether the process lives */
   @Get('livez')
@@ -23,11 +27,14 @@ export class HealthController {
     return { status: 'ok' };
   }
 
-  /** Whether it can serve: the database answers and has every migration */
+  /** Whether it can serve: the database answers and has every migration, and the server is not shutting down */
   @Get('readyz')
   @Public()
-  @Fails('database_unavailable')
+  @Fails('overloaded', 'database_unavailable')
   async ready(): Promise<HealthResponse> {
+    if (this.shutdown.hasBegun) {
+      throw new Problem('overloaded', { detail: 'The server is shutting down.', retryAfter: 5 });
+    }
     if (!(await this.database.isReady())) {
       throw new Problem('database_unavailable', { detail: 'Migrations are missing.', retryAfter: 5 });
     }

@@ -6,12 +6,13 @@ import { PlatformSettings } from './platform-settings.entity.js';
 import { PlatformController } from './platform.controller.js';
 import { PlatformRepository } from './platform.repository.js';
 import { PlatformService } from './platform.service.js';
+import { Shutdown } from './shutdown.js';
 
 /** The platform as a whole: its settings, its bound on objects and credits, its health. */
 @Module({
   imports: [TypeOrmModule.forFeature([PlatformSettings])],
   controllers: [HealthController, PlatformController],
-  providers: [PlatformService, PlatformRepository, CreditBound],
+  providers: [PlatformService, PlatformRepository, CreditBound, Shutdown],
   exports: [PlatformService, PlatformRepository, CreditBound],
 })
 export class PlatformModule {}

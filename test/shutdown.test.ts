@@ -1,0 +1,271 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { Agent, get, type IncomingMessage } from 'node:http';
+import type net from 'node:net';
+import { fileURLToPath } from 'node:url';
+import pg from 'pg';
+import { Api, expectProblem, sendExactly, type Answer } from './support/api.js';
+import { childrenOf, isAlive } from './support/processes.js';
+import { ADMIN_PASSWORD, SECRET_KEY, TestServer, createDatabase, inherited, query, type ServerProcess } from './support/server.js';
+import { until } from './support/until.js';
+import { Wire } from './support/wire.js';
+
+const MAIN = fileURLToPath(new URL('../dist/src/main.js', import.meta.url));
+
+/** Milliseconds: longer than any test, which ends such a server with a second signal. */
+const ENDLESS = '600000';
+
+/** The key of the advisory lock under which a start runs the migrations. */
+const MIGRATION_LOCK = 0x716d_6d69;
+
+/** Statements of servers that wait for a lock. */
+const WAITING = `SELECT FROM pg_stat_activity
+  WHERE datname = current_database() AND wait_event_type = 'Lock' AND application_name = 'quartermaster'`;
+
+/** What became of a request on a connection of its own that may be kept: the status and the header `Connection`, or the error's code. */
+type Outcome = { status: number; connection: string | undefined } | string;
+
+function attempt({ url }: Api, path: string): Promise<Outcome> {
+  return new Promise((resolve) => {
+    const sent = get(url + path, { agent: false, headers: { connection: 'keep-alive' } }, (response) => {
+      response.on('error', fail).resume();
+      response.on('end', () => {
+        resolve({ status: response.statusCode ?? 0, connection: response.headers.connection });
+      });
+    });
+    const fail = (error: NodeJS.ErrnoException): void => {
+      resolve(error.code ?? error.message);
+    };
+    sent.on('error', fail);
+  });
+}
+
+let database: Awaited<ReturnType<typeof createDatabase>>;
+
+beforeAll(async () => {
+  database = await createDatabase();
+});
+
+afterAll(() => database.drop());
+
+describe.each([1, 2])('a server with WORKERS=%d that is told to stop', (workers) => {
+  let server: ServerProcess;
+  let api: Api;
+  let pids: number[];
+
+  async function start(SHUTDOWN_DELAY: string): Promise<void> {
+    server = await TestServer.spawn({ DATABASE_URL: database.url, WORKERS: String(workers), SHUTDOWN_DELAY });
+    api = new Api(server.url);
+    const pid = server.child.pid ?? 0;
+    pids = [pid, ...(await childrenOf(pid))];
+  }
+
+  /** Sends signals until the process ends: those of the first second count as one. */
+  async function endAtOnce(): Promise<void> {
+    await until(() => !server.child.kill('SIGTERM') || server.child.exitCode !== null);
+    expect(await server.exited).toBe(1);
+    await until(() => !pids.some(isAlive));
+  }
+
+  const closing = (status: number): Outcome => ({ status, connection: 'close' });
+
+  afterEach(async () => {
+    if (server.child.exitCode === null) server.child.kill('SIGKILL');
+    await server.exited;
+  });
+
+  test.each(['the primary', 'all processes'])(
+    'serves new connections during the delay, with /readyz 503 and Connection: close (signal to %s)',
+    async (told) => {
+      await start(ENDLESS);
+      expect(await attempt(api, '/readyz')).toEqual({ status: 200, connection: 'keep-alive' });
+      for (const pid of told === 'the primary' ? pids.slice(0, 1) : pids) process.kill(pid, 'SIGINT');
+      // Each worker takes one connection in turn.
+      let inARow = 0;
+      await until(async () => {
+        const { status } = await sendExactly(api, 'GET', '/readyz');
+        inARow = status === 503 ? inARow + 1 : 0;
+        return inARow === 2 * workers;
+      });
+      for (let i = 0; i < 4; i++) {
+        const refusal = await sendExactly(api, 'GET', '/readyz', { connection: 'keep-alive' });
+        expectProblem(refusal, 503, 'overloaded');
+        expect(refusal.body.detail).toBe('The server is shutting down.');
+        expect(Number(refusal.headers.get('retry-after'))).toBeGreaterThanOrEqual(1);
+        expect(refusal.headers.get('connection')).toBe('close');
+        expect(await attempt(api, '/livez')).toEqual(closing(200));
+        expect(await attempt(api, '/v1/users/me')).toEqual(closing(401));
+        expect(await attempt(api, '/v1/nowhere')).toEqual(closing(404));
+        expect(await attempt(api, '/openapi.json')).toEqual(closing(200));
+        expect(await attempt(api, '/v1/store/%ff')).toEqual(closing(400));
+      }
+      await endAtOnce();
+    },
+  );
+
+  test('loses no request of clients that connect anew for each, until they see /readyz 503', async () => {
+    await start('4000');
+    const outcomes: Outcome[] = [];
+    const state = { isReady: true };
+    const clients = Array.from({ length: 40 }, async () => {
+      while (state.isReady) outcomes.push(await attempt(api, '/.well-known/jwks.json'));
+    });
+    await until(() => outcomes.length > 200);
+    server.child.kill('SIGTERM');
+    const ready: Outcome[] = [];
+    while (state.isReady) {
+      const outcome = await attempt(api, '/readyz');
+      ready.push(outcome);
+      state.isReady = typeof outcome === 'object' && outcome.status === 200;
+    }
+    await Promise.all(clients);
+    expect(ready.at(-1)).toEqual(closing(503));
+    expect(outcomes.filter((outcome) => typeof outcome === 'string' || outcome.status !== 200)).toEqual([]);
+    expect(await server.exited).toBe(0);
+    expect(await attempt(api, '/livez')).toBe('ECONNREFUSED');
+    expect(pids.filter(isAlive)).toEqual([]);
+  });
+
+  test('without a delay, answers what the kernel has accepted before the process looks', async () => {
+    await start('0');
+    for (const pid of pids) process.kill(pid, 'SIGSTOP');
+    const wires = Array.from({ length: 60 }, () => new Wire(api.url, 'GET /livez HTTP/1.1\r\nHost: x\r\n\r\n'));
+    await until(() => wires.every(({ isConnected }) => isConnected));
+    for (const pid of pids) process.kill(pid, 'SIGTERM');
+    for (const pid of pids) process.kill(pid, 'SIGCONT');
+    const ends = await Promise.all(wires.map(({ over }) => over));
+    expect(ends.map(({ end, statuses }) => ({ end, statuses }))).toEqual(
+      Array(60).fill({ end: 'closed', statuses: [200] }),
+    );
+    expect(await server.exited).toBe(0);
+  });
+
+  test('answers on connections that are kept, then closes them; closes idle ones at the end of the delay', async () => {
+    await start('4000');
+    const used = new Agent({ keepAlive: true, maxSockets: 1 });
+    const ask = async (agent: Agent): Promise<[IncomingMessage, net.Socket]> => {
+      const [response] = (await once(get(`${api.url}/livez`, { agent }), 'response')) as [IncomingMessage];
+      const { socket } = response;
+      await once(response.resume(), 'end');
+      return [response, socket];
+    };
+    const idle = new Agent({ keepAlive: true, maxSockets: 1 });
+    const [before, socket] = await ask(used);
+    const [, idleSocket] = await ask(idle);
+    expect(before.headers.connection).toBe('keep-alive');
+    server.child.kill('SIGTERM');
+    const idleClosed = once(idleSocket, 'close');
+    await until(async () => (await sendExactly(api, 'GET', '/readyz')).status === 503);
+    const [after, sameSocket] = await ask(used);
+    expect(after.headers.connection).toBe('close');
+    expect(sameSocket).toBe(socket);
+    expect(idleSocket.destroyed).toBe(false);
+    await idleClosed;
+    expect(await server.exited).toBe(0);
+  });
+
+  test('answers pipelined requests that it has, and closes the connection after the last', async () => {
+    await start(ENDLESS);
+    const user = await api.createUser();
+    expect((await api.as(user).post('/v1/resources', { value: 'x' })).status).toBe(201);
+    const holder = new pg.Client({ connectionString: database.url });
+    await holder.connect();
+    await holder.query('BEGIN');
+    await holder.query('SELECT FROM quotas WHERE owner_id = $1 FOR UPDATE', [user.id]);
+    const head = `Host: x\r\nAuthorization: Bearer ${user.accessToken}\r\n`;
+    const body = '{"value":"y"}';
+    const create = `POST /v1/resources HTTP/1.1\r\n${head}Content-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`;
+    const wire = new Wire(
+      api.url,
+      `${create}GET /livez HTTP/1.1\r\n${head}\r\nGET /v1/users/me HTTP/1.1\r\n${head}\r\n`,
+    );
+    await until(async () => (await query(database.url, WAITING)).length > 0);
+    server.child.kill('SIGTERM');
+    await until(async () => (await sendExactly(api, 'GET', '/readyz')).status === 503);
+    await holder.query('ROLLBACK');
+    await holder.end();
+    await wire.over;
+    expect({ end: wire.end, statuses: wire.statuses }).toEqual({ end: 'closed', statuses: [201, 200, 200] });
+    const headers = [...wire.text.matchAll(/^connection: (.*)\r$/gim)].map(([, value]) => value);
+    expect(headers).toEqual(['keep-alive', 'keep-alive', 'close']);
+    await endAtOnce();
+  });
+
+  test('takes the rest of a slow upload during the delay, and answers it', async () => {
+    await start(ENDLESS);
+    const user = await api.createUser();
+    const wire = new Wire(
+      api.url,
+      `POST /v1/resources HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${user.accessToken}\r\n` +
+        'Content-Type: application/json\r\nContent-Length: 13\r\n\r\n{"va',
+    );
+    // Accepted in order, so it has been accepted as well.
+    await until(() => wire.isConnected);
+    await sendExactly(api, 'GET', '/livez');
+    server.child.kill('SIGTERM');
+    await until(async () => (await sendExactly(api, 'GET', '/readyz')).status === 503);
+    wire.say('lue":');
+    await sendExactly(api, 'GET', '/livez');
+    wire.say('"y"}');
+    await wire.over;
+    expect({ end: wire.end, statuses: wire.statuses }).toEqual({ end: 'closed', statuses: [201] });
+    expect(wire.text).toMatch(/^connection: close\r$/im);
+    await endAtOnce();
+  });
+});
+
+test('a worker that is killed during the delay leaves the other one to serve, and the stop is clean', async () => {
+  const server = await TestServer.spawn({ DATABASE_URL: database.url, WORKERS: '2', SHUTDOWN_DELAY: '4000' });
+  const api = new Api(server.url);
+  const primary = server.child.pid ?? 0;
+  const [victim = 0] = await childrenOf(primary);
+  server.child.kill('SIGTERM');
+  await until(async () => (await sendExactly(api, 'GET', '/readyz')).status === 503);
+  process.kill(victim, 'SIGKILL');
+  await until(async () => !(await childrenOf(primary)).includes(victim));
+  expect((await sendExactly(api, 'GET', '/livez')).status).toBe(200);
+  expect(await server.exited).toBe(0);
+});
+
+test('a worker that alone is told to stop ends cleanly and is replaced', async () => {
+  const server = await TestServer.spawn({ DATABASE_URL: database.url, WORKERS: '2' });
+  const primary = server.child.pid ?? 0;
+  const [told = 0, other] = await childrenOf(primary);
+  process.kill(told, 'SIGTERM');
+  const answers: Answer[] = [];
+  await until(async () => {
+    answers.push(await sendExactly(new Api(server.url), 'GET', '/readyz'));
+    const workers = await childrenOf(primary);
+    return workers.length === 2 && !workers.includes(told);
+  });
+  expect(new Set(answers.map(({ status }) => status))).toEqual(new Set([200]));
+  expect(await childrenOf(primary)).toContain(other);
+  expect(server.output).toMatch(new RegExp(`^Worker ${told} died \\(code 0,`, 'm'));
+  expect(await server.stop()).toBe(0);
+});
+
+test.each(['1', '2'])(
+  'a stop during the start with WORKERS=%s needs no delay and leaves no process',
+  async (WORKERS) => {
+    // Holds up the start where it waits for the migrations of another process.
+    const holder = new pg.Client({ connectionString: database.url });
+    await holder.connect();
+    await holder.query('SELECT pg_advisory_lock($1)', [MIGRATION_LOCK]);
+    const child = spawn(process.execPath, [MAIN], {
+      env: {
+        ...{ ...inherited(), PORT: '0', LOG_LEVEL: 'warn', ADMIN_PASSWORD, SECRET_KEY },
+        ...{ DATABASE_URL: database.url, WORKERS, SHUTDOWN_DELAY: ENDLESS },
+      },
+      stdio: ['ignore', 'ignore', 'pipe'],
+    });
+    let errors = '';
+    child.stderr.on('data', (chunk: Buffer) => (errors += chunk.toString()));
+    // Resolves when no process holds its output any more, so when its workers have ended as well.
+    const closed = once(child, 'close');
+    await until(async () => (await query(database.url, WAITING)).length > 0);
+    for (const signal of ['SIGTERM', 'SIGINT', 'SIGTERM'] as const) child.kill(signal);
+    await holder.end();
+    expect(await closed).toEqual([0, null]);
+    expect(errors).toBe('');
+  },
+);
