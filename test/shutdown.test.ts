@@ -6,7 +6,15 @@ import { fileURLToPath } from 'node:url';
 import pg from 'pg';
 import { Api, expectProblem, sendExactly, type Answer } from './support/api.js';
 import { childrenOf, isAlive } from './support/processes.js';
-import { ADMIN_PASSWORD, SECRET_KEY, TestServer, createDatabase, inherited, query, type ServerProcess } from './support/server.js';
+import {
+  ADMIN_PASSWORD,
+  SECRET_KEY,
+  TestServer,
+  createDatabase,
+  inherited,
+  query,
+  type ServerProcess,
+} from './support/server.js';
 import { until } from './support/until.js';
 import { Wire } from './support/wire.js';
 
