@@ -1,5 +1,4 @@
 /** The TypeORM CLI's way in: `npm run migration:…`. Works on DATABASE_URL, else on the embedded PostgreSQL. */
-import { DataSource } from 'typeorm';
 import { Api } from './src/apis/api.entity.js';
 import { AuditEntry } from './src/audit/audit-entry.entity.js';
 import { AuditSeal } from './src/audit/audit-seal.entity.js';
@@ -11,8 +10,7 @@ import { SigningKey } from './src/auth/signing-key.entity.js';
 import { TotpRecoveryCode } from './src/auth/totp-recovery-code.entity.js';
 import { TotpSecret } from './src/auth/totp-secret.entity.js';
 import { Env } from './src/config/env.js';
-import { EmbeddedPostgres } from './src/database/embedded-postgres.js';
-import { dataSourceOptions } from './src/database/options.js';
+import { CliDataSource } from './src/database/cli-data-source.js';
 import { IdempotencyKey } from './src/idempotency/idempotency-key.entity.js';
 import { ApiKeySecret } from './src/keys/api-key-secret.entity.js';
 import { ApiKey } from './src/keys/api-key.entity.js';
@@ -24,6 +22,7 @@ import { Quota } from './src/quota/quota.entity.js';
 import { UsageHour } from './src/quota/usage-hour.entity.js';
 import { Resource } from './src/resources/resource.entity.js';
 import { StoreEntry } from './src/store/store-entry.entity.js';
+import { STOP_SIGNALS } from './src/signals.js';
 import { CreditAccount } from './src/tasks/credit-account.entity.js';
 import { CreditGrant } from './src/tasks/credit-grant.entity.js';
 import { Task } from './src/tasks/task.entity.js';
@@ -32,45 +31,35 @@ import { Plan } from './src/platform/plan.entity.js';
 import { AccountToken } from './src/users/account-token.entity.js';
 import { User } from './src/users/user.entity.js';
 
-async function databaseUrl(env: Env): Promise<string> {
-  if (env.databaseUrl !== undefined) return env.databaseUrl;
-  // Stopped again when the CLI exits, unless it is a running server's.
-  const postgres = await EmbeddedPostgres.attachOrStart({ dataDir: env.dataDir });
-  return postgres.url;
-}
+const ENTITIES = [
+  User,
+  Plan,
+  Session,
+  SigningKey,
+  RequestKey,
+  RequestNonce,
+  Quota,
+  PlatformQuota,
+  UsageHour,
+  PlanLimit,
+  ApiKey,
+  ApiKeySecret,
+  Api,
+  IdempotencyKey,
+  Resource,
+  StoreEntry,
+  Task,
+  CreditGrant,
+  CreditAccount,
+  PlatformSettings,
+  RequestCount,
+  AuditEntry,
+  AuditSeal,
+  TotpSecret,
+  TotpRecoveryCode,
+  AccountToken,
+  RecoveryRequest,
+  OutboxMail,
+];
 
-const env = new Env();
-
-export default new DataSource({
-  ...dataSourceOptions(env, await databaseUrl(env)),
-  entities: [
-    User,
-    Plan,
-    Session,
-    SigningKey,
-    RequestKey,
-    RequestNonce,
-    Quota,
-    PlatformQuota,
-    UsageHour,
-    PlanLimit,
-    ApiKey,
-    ApiKeySecret,
-    Api,
-    IdempotencyKey,
-    Resource,
-    StoreEntry,
-    Task,
-    CreditGrant,
-    CreditAccount,
-    PlatformSettings,
-    RequestCount,
-    AuditEntry,
-    AuditSeal,
-    TotpSecret,
-    TotpRecoveryCode,
-    AccountToken,
-    RecoveryRequest,
-    OutboxMail,
-  ],
-});
+export default await CliDataSource.open(new Env(), ENTITIES, STOP_SIGNALS);

@@ -1,12 +1,16 @@
-import { execFile } from 'node:child_process';
-import { readdir } from 'node:fs/promises';
+import { spawn, type ChildProcessWithoutNullStreams } from 'node:child_process';
+import { once } from 'node:events';
+import { chmod, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { constants, tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { promisify } from 'node:util';
 import { DataSource, type QueryRunner } from 'typeorm';
 import { migrations } from '../src/database/migrations/index.js';
+import { EmbeddedPostgres } from '../dist/src/database/embedded-postgres.js';
 import { Api, expectProblem } from './support/api.js';
+import { isAlive } from './support/processes.js';
 import { TestServer, createDatabase, inherited, query } from './support/server.js';
+import { until } from './support/until.js';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const FOLDER = join(ROOT, 'src', 'database', 'migrations');
@@ -17,13 +21,25 @@ const NOT_OURS = `relname <> 'migrations' AND relnamespace = 'public'::regnamesp
 /** Of an owner, but needed by all shards: reference tables. */
 const REFERENCE = `('api_keys', 'api_key_secrets', 'request_keys')`;
 
-/** The TypeORM CLI on the compiled configuration, as `npm run migration:…` runs it. */
-async function typeorm(url: string, command: string): Promise<string> {
+/** Starts the TypeORM CLI on the compiled configuration, as `npm run migration:…` does. */
+function startTypeorm(env: Record<string, string>, ...command: string[]): ChildProcessWithoutNullStreams {
   const cli = join(ROOT, 'node_modules', 'typeorm', 'cli.js');
-  const args = [cli, '-d', 'dist/ormconfig.js', command];
-  const env = { ...inherited(), DATABASE_URL: url };
-  return (await promisify(execFile)(process.execPath, args, { cwd: ROOT, env })).stdout;
+  const args = [cli, '-d', 'dist/ormconfig.js', ...command];
+  return spawn(process.execPath, args, { cwd: ROOT, env: { ...inherited(), ...env } });
 }
+
+/** Runs it to its end. @returns what it prints */
+async function typeormOn(env: Record<string, string>, ...command: string[]): Promise<string> {
+  const child = startTypeorm(env, ...command);
+  let [output, errors] = ['', ''];
+  child.stdout.on('data', (chunk: Buffer) => (output += chunk.toString()));
+  child.stderr.on('data', (chunk: Buffer) => (errors += chunk.toString()));
+  const [code] = (await once(child, 'close')) as [number | null];
+  if (code !== 0) throw new Error(`typeorm ${command.join(' ')} ended with ${code}:\n${output}${errors}`);
+  return output;
+}
+
+const typeorm = (url: string, command: string): Promise<string> => typeormOn({ DATABASE_URL: url }, command);
 
 /** Every table, column, view, function, trigger, constraint and index, as PostgreSQL describes them. */
 function schemaOf(url: string): Promise<unknown[]> {
@@ -62,7 +78,11 @@ describe('the migrations', () => {
     const schema = await schemaOf(database.url);
     expect(schema.length).toBeGreaterThan(50);
 
-    for (let left = names.length; left > 0; left--) await typeorm(database.url, 'migration:revert');
+    await typeorm(database.url, 'migration:revert');
+    // The others without the CLI, which takes a second to start.
+    const source = await new DataSource({ type: 'postgres', url: database.url, migrations }).initialize();
+    for (let left = names.length - 1; left > 0; left--) await source.undoLastMigration();
+    await source.destroy();
     expect(await schemaOf(database.url)).toEqual([]);
     const shown = await typeorm(database.url, 'migration:show');
     for (const name of names) expect(shown).toMatch(new RegExp(`^\\[ \\].* ${name}$`, 'm'));
@@ -388,6 +408,101 @@ describe('the migrations', () => {
     await empty.drop();
     expect(made).toEqual({ migrations: migrations.map((migration) => new migration().name), users: 1, keys: 1 });
     expect(codes).toEqual([0, 0, 0]);
+  });
+});
+
+describe('the TypeORM CLI on the embedded database', () => {
+  let folder: string;
+  let env: { DATA_DIR: string };
+
+  beforeEach(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'quartermaster-cli-'));
+    // Started by root, PostgreSQL runs as another user, who must get through here.
+    await chmod(folder, 0o755);
+    env = { DATA_DIR: join(folder, 'data') };
+  });
+
+  afterEach(() => rm(folder, { recursive: true, force: true, maxRetries: 5 }));
+
+  /** The number of the PostgreSQL that runs there; undefined where none does. */
+  async function postmaster(): Promise<number | undefined> {
+    const text = await readFile(join(env.DATA_DIR, 'postgres', 'postmaster.pid'), 'utf8').catch(() => '');
+    const pid = Number.parseInt(text, 10);
+    return pid > 0 && isAlive(pid) ? pid : undefined;
+  }
+
+  /** Runs a statement that takes longer than any test. Resolves once it runs. */
+  async function startSleeping(): Promise<ChildProcessWithoutNullStreams> {
+    const child = startTypeorm({ ...env, DATABASE_STATEMENT_TIMEOUT: '3600000' }, 'query', 'SELECT pg_sleep(3600)');
+    let output = '';
+    child.stdout.on('data', (chunk: Buffer) => (output += chunk.toString()));
+    await until(() => output.includes('Running query'));
+    const visitor = await EmbeddedPostgres.attachOrStart({ dataDir: env.DATA_DIR });
+    const sleeping = `SELECT FROM pg_stat_activity WHERE wait_event = 'PgSleep'`;
+    await until(async () => (await query(visitor.url, sleeping)).length > 0);
+    return child;
+  }
+
+  test('ends after each command and stops PostgreSQL; migration:run prints a line for each migration', async () => {
+    const names = migrations.map((migration) => new migration().name);
+    const run = (await typeormOn(env, 'migration:run')).trim().split('\n');
+    expect(run.filter((line) => line.includes('executed successfully'))).toEqual(
+      names.map((name) => expect.stringContaining(name)),
+    );
+    expect(run.length).toBeLessThan(names.length + 5);
+    expect(run.join('\n')).not.toMatch(/SELECT|CREATE|INSERT/);
+    expect(await postmaster()).toBeUndefined();
+
+    const reverted = (await typeormOn(env, 'migration:revert')).trim().split('\n');
+    expect(reverted.at(-1)).toContain(`${names.at(-1)} has been reverted successfully`);
+    expect(reverted.length).toBeLessThan(6);
+    expect(await postmaster()).toBeUndefined();
+    const shown = await typeormOn(env, 'migration:show');
+    expect(shown.match(/^\[X\]/gm)).toHaveLength(names.length - 1);
+    expect(shown).toMatch(new RegExp(`^\\[ \\].*${names.at(-1)}$`, 'm'));
+    expect(await postmaster()).toBeUndefined();
+
+    await typeormOn(env, 'migration:run');
+    expect(await typeormOn(env, 'schema:log')).toContain('Your schema is up to date');
+    expect(await postmaster()).toBeUndefined();
+    const counted = await typeormOn(env, 'query', 'SELECT count(*)::int AS count FROM migrations');
+    expect(counted).toContain(`count: ${names.length}`);
+    expect(await postmaster()).toBeUndefined();
+    expect(await typeormOn(env, 'migration:generate', join(folder, 'Nothing'), '--check')).toContain('No changes');
+    expect(await postmaster()).toBeUndefined();
+    await expect(typeormOn(env, 'query', 'SELECT nothing')).rejects.toThrow('ended with 1');
+    await until(async () => (await postmaster()) === undefined);
+  });
+
+  test.each(['SIGINT', 'SIGTERM'] as const)(
+    'stops PostgreSQL when it gets %s, also while PostgreSQL starts',
+    async (signal) => {
+      const sleeping = await startSleeping();
+      sleeping.kill(signal);
+      expect(await once(sleeping, 'close')).toEqual([128 + constants.signals[signal], null]);
+      await until(async () => (await postmaster()) === undefined);
+
+      const starting = startTypeorm(env, 'query', 'SELECT pg_sleep(3600)');
+      await until(async () => (await postmaster()) !== undefined);
+      starting.kill(signal);
+      starting.kill(signal);
+      expect(await once(starting, 'close')).toEqual([128 + constants.signals[signal], null]);
+      await until(async () => (await postmaster()) === undefined);
+    },
+  );
+
+  test('leaves the PostgreSQL of a running server alone, at its end and when it gets a signal', async () => {
+    const server = await TestServer.start(env);
+    const pid = await postmaster();
+    expect(pid).toBeDefined();
+    expect(await typeormOn(env, 'schema:log')).toContain('Your schema is up to date');
+    const sleeping = await startSleeping();
+    sleeping.kill('SIGTERM');
+    expect(await once(sleeping, 'close')).toEqual([128 + constants.signals.SIGTERM, null]);
+    expect(await postmaster()).toBe(pid);
+    expect((await new Api(server.url).get('/readyz')).status).toBe(200);
+    expect(await server.stop()).toBe(0);
+    expect(await postmaster()).toBeUndefined();
   });
 });
 
