@@ -492,7 +492,7 @@ describe('the TypeORM CLI on the embedded database', () => {
   );
 
   test('leaves the PostgreSQL of a running server alone, at its end and when it gets a signal', async () => {
-    const server = await TestServer.start(env);
+    const server = await TestServer.spawn(env);
     const pid = await postmaster();
     expect(pid).toBeDefined();
     expect(await typeormOn(env, 'schema:log')).toContain('Your schema is up to date');
