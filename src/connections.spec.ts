@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { createServer, get, type IncomingMessage, type Server } from 'node:http';
 import net, { type AddressInfo } from 'node:net';
+import { jest } from '@jest/globals';
 import { Connections, connectionsFor, type ConnectionLimits } from './connections.js';
 
 /** More than the buffers of a connection take in when nobody reads. */
@@ -33,7 +34,10 @@ describe('connections', () => {
     };
   }
 
-  afterEach(() => stop());
+  afterEach(async () => {
+    await stop();
+    jest.useRealTimers();
+  });
 
   test('are cut off when an answer is not taken in its time', async () => {
     await start({ patience: 500, slowest: 1e12 });
@@ -70,7 +74,12 @@ describe('connections', () => {
   });
 
   test('beyond the most are reset at once, and counted', async () => {
+    // Only the intervals at which connections are looked at: they pass when all three are refused.
+    jest.useFakeTimers({ doNotFake: ['Date', 'nextTick', 'queueMicrotask', 'setImmediate', 'setTimeout'] });
     await start({ max: 2 });
+    const closed = new Promise<void>((resolve) => {
+      http.once('connection', (socket: net.Socket) => socket.once('close', () => resolve()));
+    });
     const open = [1, 2].map(() => net.connect(port, '127.0.0.1'));
     await Promise.all(open.map((socket) => once(socket, 'connect')));
     for (let i = 0; i < 3; i++) {
@@ -79,11 +88,12 @@ describe('connections', () => {
       const [error] = (await once(socket, 'error').catch((reason: unknown) => [reason])) as [NodeJS.ErrnoException];
       expect(error.code).toBe('ECONNRESET');
     }
-    while (refused.length === 0) await new Promise((resolve) => setTimeout(resolve, 50));
+    expect(refused).toEqual([]);
+    jest.advanceTimersByTime(1_000);
     expect(refused).toEqual([3]);
     // Who goes makes room.
     open[0]?.destroy();
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    await closed;
     const [response] = (await once(get({ port, host: '127.0.0.1' }), 'response')) as [IncomingMessage];
     expect(response.statusCode).toBe(200);
     response.destroy();

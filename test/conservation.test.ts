@@ -202,7 +202,7 @@ test('what metrics say is what there is and what was done', async () => {
   const loading = load([survivor, victim], CONNECTIONS, (server) =>
     state.isOver || (server === 1 && state.isKilled) ? undefined : mix.next(),
   );
-  const during = (holds: () => boolean): Promise<void> => Promise.race([until(holds), loading]);
+  const during = (holds: () => boolean): Promise<void> => until(holds, loading);
   await during(() => books.granted >= UNITS / 2);
   await victim.kill();
   state.isKilled = true;
@@ -308,12 +308,11 @@ test('the turn of an hour, each second, loses nothing and counts nothing twice',
   try {
     const random = new Random(SEED);
     const told = { granted: 0, denied: 0 };
-    const started = Date.now();
     let sent = 0;
     let deleted = false;
-    await load(servers, CONNECTIONS, () => {
-      // At least one second turns meanwhile.
-      if (sent >= 1_000 && Date.now() - started > 2_000) return undefined;
+    let isOver = false;
+    const loading = load(servers, CONNECTIONS, () => {
+      if (isOver) return undefined;
       sent++;
       if (sent > 500 && !deleted) {
         deleted = true;
@@ -328,6 +327,14 @@ test('the turn of an hour, each second, loses nothing and counts nothing twice',
       };
       return { text: call(random.pick(keys), random.pick(SLUGS)), heard };
     });
+    try {
+      await until(() => sent >= 1_000 && told.denied > 0, loading);
+      // Seconds turn meanwhile.
+      await until(async () => (await counted()).turns > before.turns + 1, loading);
+    } finally {
+      isOver = true;
+    }
+    await loading;
     await until(async () => (await counted()).requests >= before.requests + sent);
     const after = await counted();
     expect(after.turns).toBeGreaterThan(before.turns);

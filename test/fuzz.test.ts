@@ -379,7 +379,7 @@ beforeAll(
       await eachAtOnce(some, WIDTH, (operation) => fuzz(operation, world, schemas));
     }
   },
-  30_000 + CASES * 2_000,
+  120_000 + CASES * 10_000,
 );
 
 afterAll(async () => {

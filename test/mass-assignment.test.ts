@@ -18,6 +18,7 @@ import {
   type Subject,
 } from './support/subjects.js';
 import { sizesOf } from './support/sizes.js';
+import { until } from './support/until.js';
 
 /** Names that no entity has, and that have made somebody an administrator somewhere. */
 const TELLING = [
@@ -86,7 +87,7 @@ beforeAll(async () => {
     furnish(document, api, await api.createUser({ role: 'admin' })),
   ]);
   names = [...new Set([...(await entityFields()), ...TELLING])];
-}, 60_000);
+});
 
 afterAll(async () => {
   agent.destroy();
@@ -251,6 +252,6 @@ test('what only administrators may set, users may not, of their own account neit
 test('nothing of it became a property of every object', async () => {
   const said = (): string | undefined => /inherited:(.*)/.exec(server.output)?.[1];
   server.child.kill('SIGUSR2');
-  while (said() === undefined) await new Promise((resolve) => setTimeout(resolve, 20));
+  await until(() => said() !== undefined);
   expect(said()).toBe('[null,null,null]');
 });

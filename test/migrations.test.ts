@@ -64,22 +64,24 @@ async function migrationFiles(): Promise<string[]> {
 }
 
 describe('the migrations', () => {
-  let database: Awaited<ReturnType<typeof createDatabase>>;
+  /** With every migration. */
+  let migrated: Awaited<ReturnType<typeof createDatabase>>;
 
   beforeAll(async () => {
-    database = await createDatabase({ isEmpty: true });
+    migrated = await createDatabase();
   });
 
-  afterAll(() => database.drop());
+  afterAll(() => migrated.drop());
 
-  test('go up, down to nothing, and up to the same, and agree with the entities', async () => {
+  test.concurrent('go up, down to nothing, and up to the same, and agree with the entities', async () => {
+    const database = await createDatabase({ isEmpty: true });
     const names = migrations.map((migration) => new migration().name);
     await typeorm(database.url, 'migration:run');
     const schema = await schemaOf(database.url);
     expect(schema.length).toBeGreaterThan(50);
 
+    // Each revert is a process of some seconds; the others do what the command does.
     await typeorm(database.url, 'migration:revert');
-    // The others without the CLI, which takes a second to start.
     const source = await new DataSource({ type: 'postgres', url: database.url, migrations }).initialize();
     for (let left = names.length - 1; left > 0; left--) await source.undoLastMigration();
     await source.destroy();
@@ -93,9 +95,10 @@ describe('the migrations', () => {
     for (const name of names) expect(done).toMatch(new RegExp(`^\\[X\\].* ${name}$`, 'm'));
 
     expect(await typeorm(database.url, 'schema:log')).toContain('Your schema is up to date');
+    await database.drop();
   });
 
-  test('keep what users own: limits, credits and counts, from the first on and back', async () => {
+  test.concurrent('keep what users own: limits, credits and counts, from the first on and back', async () => {
     const kept = await createDatabase({ isEmpty: true });
     const source = new DataSource({ type: 'postgres', url: kept.url, migrations: migrations.slice(0, 2) });
     /** Runs the migrations as far as the one of that number. */
@@ -187,170 +190,173 @@ describe('the migrations', () => {
     await kept.drop();
   });
 
-  test('begin to sum up and rank with what is there, as if they had been there from the first on', async () => {
-    const grown = await createDatabase({ isEmpty: true });
-    const source = new DataSource({ type: 'postgres', url: grown.url, migrations });
-    const rows = (text: string): Promise<any[]> => query(grown.url, text);
-    /** Goes back to before there were any: the third migration is the last that stays. */
-    const undoSums = async (): Promise<void> => {
-      for (let last = migrations.length; last > 3; last--) await source.undoLastMigration();
-    };
-    /** What is kept besides what it is made of. */
-    const sums = async (): Promise<object> => ({
-      totals: await rows(
-        `SELECT sum(users)::int AS users, sum(tasks)::int AS tasks, sum(resources)::int AS resources,
-           sum(store_entries)::int AS entries FROM platform_totals`,
-      ),
-      ranks: await rows(
-        `SELECT owner_id, meter, rank::int FROM quotas WHERE rank > 0 ORDER BY owner_id, meter COLLATE "C"`,
-      ),
-      credits: await rows(
-        `SELECT basis, sum(users)::int AS users, sum(own)::text AS own, sum(bonus)::text AS bonus FROM credit_totals
-          GROUP BY basis HAVING sum(users) > 0 ORDER BY basis COLLATE "C"`,
-      ),
-      accounts: await rows(
-        `SELECT owner_id, basis, own::text, bonus::text FROM credit_accounts WHERE basis IS NOT NULL ORDER BY owner_id`,
-      ),
-      calls: await rows(
-        `SELECT meter, sum(granted)::int AS granted, sum(denied)::int AS denied FROM platform_calls
-         GROUP BY meter ORDER BY meter`,
-      ),
-      hours: await rows(
-        `SELECT meter, hour, sum(granted)::int AS granted, sum(denied)::int AS denied FROM platform_usage
-         GROUP BY meter, hour HAVING sum(granted) > 0 OR sum(denied) > 0 ORDER BY meter, hour`,
-      ),
-    });
-    /** What the ledger says of it. */
-    const ledger = async (): Promise<object> => ({
-      calls: await rows(
-        `SELECT meter, sum(granted)::int AS granted, sum(denied)::int AS denied FROM usage GROUP BY meter ORDER BY meter`,
-      ),
-      hours: await rows(
-        `SELECT meter, hour, sum(granted)::int AS granted, sum(denied)::int AS denied FROM usage
-         GROUP BY meter, hour ORDER BY meter, hour`,
-      ),
-    });
-    /** What there was before there were sums: it must be as it was, whichever way the migrations went. */
-    const kept = async (): Promise<object> => {
-      const tables = {
-        users: 'id, username, plan',
-        plans: 'slug, name',
-        plan_limits: 'plan, meter, limits::text',
-        resources: 'owner_id, id, value',
-        store_entries: 'owner_id, key, value::text, version::text, expires_at',
-        quotas: 'owner_id, key_id, meter, limits::text, counts::text, at, denied::int, hour_denied::int',
-        platform_quotas: 'meter, limits::text, counts::text',
-        usage: 'owner_id, key_id, meter, hour, granted::int, denied::int',
-        api_keys: 'owner_id, id, name',
+  test.concurrent(
+    'begin to sum up and rank with what is there, as if they had been there from the first on',
+    async () => {
+      const grown = await createDatabase({ isEmpty: true });
+      const source = new DataSource({ type: 'postgres', url: grown.url, migrations });
+      const rows = (text: string): Promise<any[]> => query(grown.url, text);
+      /** Goes back to before there were any: the third migration is the last that stays. */
+      const undoSums = async (): Promise<void> => {
+        for (let last = migrations.length; last > 3; last--) await source.undoLastMigration();
       };
-      const listed = Object.entries(tables).map(async ([table, columns]) => [
-        table,
-        await rows(
-          `SELECT ${columns} FROM ${table} ORDER BY 1, 2, 3`.replace(/(plans|users) ORDER BY .*/, '$1 ORDER BY 1'),
+      /** What is kept besides what it is made of. */
+      const sums = async (): Promise<object> => ({
+        totals: await rows(
+          `SELECT sum(users)::int AS users, sum(tasks)::int AS tasks, sum(resources)::int AS resources,
+           sum(store_entries)::int AS entries FROM platform_totals`,
         ),
+        ranks: await rows(
+          `SELECT owner_id, meter, rank::int FROM quotas WHERE rank > 0 ORDER BY owner_id, meter COLLATE "C"`,
+        ),
+        credits: await rows(
+          `SELECT basis, sum(users)::int AS users, sum(own)::text AS own, sum(bonus)::text AS bonus FROM credit_totals
+          GROUP BY basis HAVING sum(users) > 0 ORDER BY basis COLLATE "C"`,
+        ),
+        accounts: await rows(
+          `SELECT owner_id, basis, own::text, bonus::text FROM credit_accounts WHERE basis IS NOT NULL ORDER BY owner_id`,
+        ),
+        calls: await rows(
+          `SELECT meter, sum(granted)::int AS granted, sum(denied)::int AS denied FROM platform_calls
+         GROUP BY meter ORDER BY meter`,
+        ),
+        hours: await rows(
+          `SELECT meter, hour, sum(granted)::int AS granted, sum(denied)::int AS denied FROM platform_usage
+         GROUP BY meter, hour HAVING sum(granted) > 0 OR sum(denied) > 0 ORDER BY meter, hour`,
+        ),
+      });
+      /** What the ledger says of it. */
+      const ledger = async (): Promise<object> => ({
+        calls: await rows(
+          `SELECT meter, sum(granted)::int AS granted, sum(denied)::int AS denied FROM usage GROUP BY meter ORDER BY meter`,
+        ),
+        hours: await rows(
+          `SELECT meter, hour, sum(granted)::int AS granted, sum(denied)::int AS denied FROM usage
+         GROUP BY meter, hour ORDER BY meter, hour`,
+        ),
+      });
+      /** What there was before there were sums: it must be as it was, whichever way the migrations went. */
+      const kept = async (): Promise<object> => {
+        const tables = {
+          users: 'id, username, plan',
+          plans: 'slug, name',
+          plan_limits: 'plan, meter, limits::text',
+          resources: 'owner_id, id, value',
+          store_entries: 'owner_id, key, value::text, version::text, expires_at',
+          quotas: 'owner_id, key_id, meter, limits::text, counts::text, at, denied::int, hour_denied::int',
+          platform_quotas: 'meter, limits::text, counts::text',
+          usage: 'owner_id, key_id, meter, hour, granted::int, denied::int',
+          api_keys: 'owner_id, id, name',
+        };
+        const listed = Object.entries(tables).map(async ([table, columns]) => [
+          table,
+          await rows(
+            `SELECT ${columns} FROM ${table} ORDER BY 1, 2, 3`.replace(/(plans|users) ORDER BY .*/, '$1 ORDER BY 1'),
+          ),
+        ]);
+        return Object.fromEntries(await Promise.all(listed)) as object;
+      };
+      let server = await TestServer.start({ DATABASE_URL: grown.url });
+      let api = new Api(server.url);
+      let admin = await api.admin();
+      const plan = await api.createPlan([
+        { meter: 'tasks', limit: 7 },
+        { meter: 'resources', limit: 3 },
       ]);
-      return Object.fromEntries(await Promise.all(listed)) as object;
-    };
-    let server = await TestServer.start({ DATABASE_URL: grown.url });
-    let api = new Api(server.url);
-    let admin = await api.admin();
-    const plan = await api.createPlan([
-      { meter: 'tasks', limit: 7 },
-      { meter: 'resources', limit: 3 },
-    ]);
-    const users = [
-      await api.createUser({ plan }),
-      await api.createUser({ plan, credits: 5 }),
-      await api.createUser({ plan, credits: null }),
-      await api.createUser({ credits: 0 }),
-      await api.createUser(),
-    ];
-    expect((await admin.put('/v1/platform/quotas/resources', { limit: 100 })).status).toBe(200);
-    for (const [i, user] of users.entries()) {
-      const me = api.as(user);
-      for (let n = 0; n < i; n++) await me.post('/v1/resources', { value: String(n) });
-      const entries = Array.from({ length: 5 - i }, (_, n) => ({ key: `k${n}`, value: n }));
-      await me.post('/v1/store/write', { entries });
-      await admin.put(`/v1/users/${user.id}/quotas/api:api2`, { limit: 1 });
-      const keys = [await me.createKey(), await me.createKey()];
-      for (let n = 0; n <= i; n++) {
-        for (const [k, key] of keys.entries()) await api.call(`api${String(k + 1)}`, key);
+      const users = [
+        await api.createUser({ plan }),
+        await api.createUser({ plan, credits: 5 }),
+        await api.createUser({ plan, credits: null }),
+        await api.createUser({ credits: 0 }),
+        await api.createUser(),
+      ];
+      expect((await admin.put('/v1/platform/quotas/resources', { limit: 100 })).status).toBe(200);
+      for (const [i, user] of users.entries()) {
+        const me = api.as(user);
+        for (let n = 0; n < i; n++) await me.post('/v1/resources', { value: String(n) });
+        const entries = Array.from({ length: 5 - i }, (_, n) => ({ key: `k${n}`, value: n }));
+        await me.post('/v1/store/write', { entries });
+        await admin.put(`/v1/users/${user.id}/quotas/api:api2`, { limit: 1 });
+        const keys = [await me.createKey(), await me.createKey()];
+        for (let n = 0; n <= i; n++) {
+          for (const [k, key] of keys.entries()) await api.call(`api${String(k + 1)}`, key);
+        }
       }
-    }
-    // Of one that is gone the usage stays.
-    expect((await admin.delete(`/v1/users/${users[4]!.id}`)).status).toBe(204);
-    const metrics = (await admin.get('/v1/metrics')).body;
-    expect(metrics).toMatchObject({
-      ...{ users: 5, objects: { total: 5 + 6 + 14, users: 5, tasks: 0, resources: 6, storeEntries: 14 } },
-      ...{ credits: { granted: 12, used: 0 }, calls: { granted: 20, denied: 10 } },
-    });
-    expect(await server.stop()).toBe(0);
-    // Ranks of calls are brought up to date now and then.
-    await rows('SELECT rank_calls(array_agg(DISTINCT owner_id)) FROM quotas');
-    const before = { sums: await sums(), kept: await kept() };
-    expect(before.sums).toMatchObject(await ledger());
+      // Of one that is gone the usage stays.
+      expect((await admin.delete(`/v1/users/${users[4]!.id}`)).status).toBe(204);
+      const metrics = (await admin.get('/v1/metrics')).body;
+      expect(metrics).toMatchObject({
+        ...{ users: 5, objects: { total: 5 + 6 + 14, users: 5, tasks: 0, resources: 6, storeEntries: 14 } },
+        ...{ credits: { granted: 12, used: 0 }, calls: { granted: 20, denied: 10 } },
+      });
+      expect(await server.stop()).toBe(0);
+      // Ranks of calls are brought up to date now and then.
+      await rows('SELECT rank_calls(array_agg(DISTINCT owner_id)) FROM quotas');
+      const before = { sums: await sums(), kept: await kept() };
+      expect(before.sums).toMatchObject(await ledger());
 
-    await source.initialize();
-    await undoSums();
-    expect(await kept()).toEqual(before.kept);
-    expect(await rows(`SELECT to_regclass('tasks') AS tasks, to_regclass('platform_totals') AS totals`)).toEqual([
-      { tasks: null, totals: null },
-    ]);
-    await source.runMigrations();
-    expect({ sums: await sums(), kept: await kept() }).toEqual(before);
+      await source.initialize();
+      await undoSums();
+      expect(await kept()).toEqual(before.kept);
+      expect(await rows(`SELECT to_regclass('tasks') AS tasks, to_regclass('platform_totals') AS totals`)).toEqual([
+        { tasks: null, totals: null },
+      ]);
+      await source.runMigrations();
+      expect({ sums: await sums(), kept: await kept() }).toEqual(before);
 
-    // And from an older ledger: hours that are over, of whoever is there, and of one that is gone.
-    await undoSums();
-    await query(
-      grown.url,
-      `INSERT INTO usage_hours (owner_id, key_id, meter, hour, granted, denied)
+      // And from an older ledger: hours that are over, of whoever is there, and of one that is gone.
+      await undoSums();
+      await query(
+        grown.url,
+        `INSERT INTO usage_hours (owner_id, key_id, meter, hour, granted, denied)
        SELECT CASE n % 2 WHEN 0 THEN $1::uuid ELSE gen_random_uuid() END, gen_random_uuid(), 'api:api' || n % 3 + 1,
          date_trunc('hour', now()) - make_interval(hours => n), n, n % 4
        FROM generate_series(1, 50) AS n`,
-      [users[0]!.id],
-    );
-    await source.runMigrations();
-    expect(await sums()).toMatchObject(await ledger());
+        [users[0]!.id],
+      );
+      await source.runMigrations();
+      expect(await sums()).toMatchObject(await ledger());
 
-    // What comes is added to it, each unit once; and tasks and grants go when the tables go.
-    server = await TestServer.start({ DATABASE_URL: grown.url });
-    api = new Api(server.url);
-    admin = await api.admin();
-    const { body } = await admin.get('/v1/metrics');
-    const me = api.as(await api.signIn(users[1]!.username, users[1]!.password));
-    const key = await me.createKey();
-    for (let n = 0; n < 3; n++) expect((await api.call('api1', key)).status).toBe(200);
-    expect((await me.post('/v1/tasks')).status).toBe(201);
-    expect((await admin.post(`/v1/users/${users[1]!.id}/credits`, { amount: 2 })).status).toBe(201);
-    expect((await admin.patch('/v1/platform', { totalObjects: 1_000, defaultPlan: plan })).status).toBe(200);
-    expect((await admin.get('/v1/metrics')).body).toMatchObject({
-      ...{ users: 5, objects: { tasks: 1, resources: 6, storeEntries: 14 }, credits: { granted: 14, used: 1 } },
-      calls: { granted: body.calls.granted + 3, denied: body.calls.denied },
-    });
-    expect(await sums()).toMatchObject(await ledger());
-    expect(await server.stop()).toBe(0);
-    await undoSums();
-    expect(await rows(`SELECT meter FROM quotas WHERE meter = 'tasks' AND counts[1] <> 0`)).toEqual([]);
-    expect(await rows('SELECT meter FROM platform_quotas')).toEqual([{ meter: 'resources' }]);
-    await source.runMigrations();
-    server = await TestServer.start({ DATABASE_URL: grown.url });
-    api = new Api(server.url);
-    admin = await api.admin();
-    expect((await admin.get('/v1/platform')).body).toMatchObject({ totalObjects: null, defaultPlan: null });
-    expect((await admin.get('/v1/metrics')).body).toMatchObject({
-      ...{ objects: { tasks: 0, resources: 6, storeEntries: 14 }, credits: { granted: 12, used: 0 } },
-    });
-    const again = api.as(await api.signIn(users[1]!.username, users[1]!.password));
-    for (let n = 0; n < 5; n++) expect((await again.post('/v1/tasks')).status).toBe(201);
-    expectProblem(await again.post('/v1/tasks'), 402, 'credits_exhausted');
-    await server.stop();
-    await source.destroy();
-    await grown.drop();
-  });
+      // What comes is added to it, each unit once; and tasks and grants go when the tables go.
+      server = await TestServer.start({ DATABASE_URL: grown.url });
+      api = new Api(server.url);
+      admin = await api.admin();
+      const { body } = await admin.get('/v1/metrics');
+      const me = api.as(await api.signIn(users[1]!.username, users[1]!.password));
+      const key = await me.createKey();
+      for (let n = 0; n < 3; n++) expect((await api.call('api1', key)).status).toBe(200);
+      expect((await me.post('/v1/tasks')).status).toBe(201);
+      expect((await admin.post(`/v1/users/${users[1]!.id}/credits`, { amount: 2 })).status).toBe(201);
+      expect((await admin.patch('/v1/platform', { totalObjects: 1_000, defaultPlan: plan })).status).toBe(200);
+      expect((await admin.get('/v1/metrics')).body).toMatchObject({
+        ...{ users: 5, objects: { tasks: 1, resources: 6, storeEntries: 14 }, credits: { granted: 14, used: 1 } },
+        calls: { granted: body.calls.granted + 3, denied: body.calls.denied },
+      });
+      expect(await sums()).toMatchObject(await ledger());
+      expect(await server.stop()).toBe(0);
+      await undoSums();
+      expect(await rows(`SELECT meter FROM quotas WHERE meter = 'tasks' AND counts[1] <> 0`)).toEqual([]);
+      expect(await rows('SELECT meter FROM platform_quotas')).toEqual([{ meter: 'resources' }]);
+      await source.runMigrations();
+      server = await TestServer.start({ DATABASE_URL: grown.url });
+      api = new Api(server.url);
+      admin = await api.admin();
+      expect((await admin.get('/v1/platform')).body).toMatchObject({ totalObjects: null, defaultPlan: null });
+      expect((await admin.get('/v1/metrics')).body).toMatchObject({
+        ...{ objects: { tasks: 0, resources: 6, storeEntries: 14 }, credits: { granted: 12, used: 0 } },
+      });
+      const again = api.as(await api.signIn(users[1]!.username, users[1]!.password));
+      for (let n = 0; n < 5; n++) expect((await again.post('/v1/tasks')).status).toBe(201);
+      expectProblem(await again.post('/v1/tasks'), 402, 'credits_exhausted');
+      await server.stop();
+      await source.destroy();
+      await grown.drop();
+    },
+  );
 
   test('name every constraint and index themselves', async () => {
     const made = await query(
-      database.url,
+      migrated.url,
       // NOT NULL is no constraint of ours, though PostgreSQL 18 lists it as one.
       `SELECT conname AS name FROM pg_constraint o JOIN pg_class ON pg_class.oid = conrelid WHERE ${NOT_OURS} AND contype <> 'n'
        UNION SELECT i.relname FROM pg_index x JOIN pg_class i ON i.oid = indexrelid JOIN pg_class ON pg_class.oid = indrelid
@@ -367,7 +373,7 @@ describe('the migrations', () => {
 
   test('put owner_id first in every primary key and unique constraint of a table that has it', async () => {
     const keys = await query(
-      database.url,
+      migrated.url,
       `SELECT i.relname AS key, a.attname AS first
        FROM pg_index x JOIN pg_class i ON i.oid = indexrelid
        JOIN pg_attribute a ON a.attrelid = x.indrelid AND a.attnum = x.indkey[0]
@@ -389,14 +395,14 @@ describe('the migrations', () => {
   test('of a tenant refer only to what all shards have, or stay within one owner', async () => {
     const tenant = `EXISTS (SELECT FROM pg_attribute a WHERE attname = 'owner_id' AND a.attrelid::regclass::text NOT IN ${REFERENCE} AND attrelid =`;
     const crossing = await query(
-      database.url,
+      migrated.url,
       `SELECT conname FROM pg_constraint c WHERE contype = 'f' AND ${tenant} conrelid) AND ${tenant} confrelid)
          AND NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = conrelid AND attnum = conkey[1] AND attname = 'owner_id')`,
     );
     expect(crossing).toEqual([]);
   });
 
-  test('run once when three servers start at once on an empty database', async () => {
+  test.concurrent('run once when three servers start at once on an empty database', async () => {
     const empty = await createDatabase({ isEmpty: true });
     const servers = await Promise.all([1, 2, 3].map(() => TestServer.start({ DATABASE_URL: empty.url })));
     const [made] = await query(

@@ -1,9 +1,9 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 import { expectProblem, uniqueName, type Answer } from './support/api.js';
 import { Fleet, expectDone, tally } from './support/fleet.js';
 import { deadlocksIn, expectSound, waitingIn } from './support/platform.js';
 import { sizesOf } from './support/sizes.js';
+import { until } from './support/until.js';
 
 /** How often two who together would exceed the bound try it at once. */
 const { ROUNDS, BOUNDS } = sizesOf('overprovisioning');
@@ -308,9 +308,9 @@ describe('two who together would exceed the bound', () => {
       await client.query('LOCK TABLE quotas IN ROW SHARE MODE');
       const bound = set({ totalObjects: 10 });
       bound.catch(() => undefined);
-      while ((await waitingIn(fleet)) < 1) await sleep(20);
+      await until(async () => (await waitingIn(fleet)) >= 1, bound);
       const changes = users.map((user, i) => patch(user, { credits: 4 }, i));
-      while ((await waitingIn(fleet)) < 1 + users.length) await sleep(20);
+      await until(async () => (await waitingIn(fleet)) >= 1 + users.length, bound);
       await client.query('COMMIT');
       await bound;
       const answers = await Promise.all(changes);
@@ -333,28 +333,34 @@ describe('two who together would exceed the bound', () => {
       (user, i, turn) => patch(user, { plan: i % 2 ? plan : null }, turn),
       (_user, i, turn) => patchPlan(plan, tasksOf(i % 4), turn),
     ];
+    const codes: string[] = [];
     const lanes = kinds.map(async (work, lane) => {
-      const codes: string[] = [];
       for (let i = 0; state.changing; i++) {
         const { status, body } = await work(users[(i + lane) % users.length]!, i * 3 + lane, i + lane);
         codes.push(`${status} ${body.code ?? ''}`.trim());
       }
-      return codes;
     });
+    const changing = Promise.all(lanes);
     const bounds: string[] = [];
-    for (let i = 0; i < BOUNDS; i++) {
-      const { status, body } = await fleet.admin(i).patch('/v1/platform', { totalObjects: i % 3 ? 12 : null });
-      bounds.push(`${status} ${body.code ?? ''}`.trim());
-      // Of one snapshot.
-      for (let looks = 0; looks < 3; looks++) {
-        const [{ sum, bound }] = await fleet.query(
-          `SELECT credits_granted(now())::int AS sum, (SELECT limits[1]::int FROM platform_quotas WHERE meter = 'objects') AS bound`,
-        );
-        expect(sum).toBeLessThanOrEqual(bound ?? Infinity);
+    try {
+      for (let i = 0; i < BOUNDS; i++) {
+        const { status, body } = await fleet.admin(i).patch('/v1/platform', { totalObjects: i % 3 ? 12 : null });
+        bounds.push(`${status} ${body.code ?? ''}`.trim());
+        // Each bound is there while something changes.
+        const before = codes.length;
+        await until(async () => {
+          // Of one snapshot.
+          const [{ sum, bound }] = await fleet.query(
+            `SELECT credits_granted(now())::int AS sum, (SELECT limits[1]::int FROM platform_quotas WHERE meter = 'objects') AS bound`,
+          );
+          expect(sum).toBeLessThanOrEqual(bound ?? Infinity);
+          return codes.length >= before + kinds.length;
+        }, changing);
       }
+    } finally {
+      state.changing = false;
     }
-    state.changing = false;
-    const codes = (await Promise.all(lanes)).flat();
+    await changing;
     const strange = (code: string): boolean => !['200', '204', '409 credits_overprovisioned'].includes(code);
     expect([...codes, ...bounds].filter(strange)).toEqual([]);
     await expectSound(fleet);

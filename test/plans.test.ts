@@ -1,4 +1,4 @@
-import { expectProblem, sharedApi, uniqueName, type Account, type Answer, type Api } from './support/api.js';
+import { expectProblem, inOne, sharedApi, uniqueName, type Account, type Answer, type Api } from './support/api.js';
 
 const api = sharedApi();
 
@@ -164,26 +164,27 @@ describe('plans', () => {
 });
 
 describe('the limits of a plan', () => {
-  test('bind each of its users by itself, gauges and calls', async () => {
-    const slug = await api.createApi();
-    const plan = await api.createPlan([
-      { meter: 'resources', limit: 1 },
-      { meter: `api:${slug}`, limit: 2, window: 'month' },
-    ]);
-    for (const user of [await api.createUser({ plan }), await api.createUser({ plan })]) {
-      expect((await api.as(user).post('/v1/resources', { value: 'x' })).status).toBe(201);
-      const refused = await api.as(user).post('/v1/resources', { value: 'x' });
-      expectProblem(refused, 403, 'quota_exceeded');
-      const limit = { meter: 'resources', window: 'lifetime', limit: 1, used: 1, remaining: 0, resetsAt: null };
-      expect(refused.body).toMatchObject({ limits: [{ scope: 'plan', ...limit }], violated: [{ scope: 'plan' }] });
-      expect(await quotaOf(user, 'resources')).toEqual({ ...limit, scope: 'plan' });
-      const key = await api.as(user).createKey();
-      for (const status of [200, 200, 429]) expect((await api.call(slug, key)).status).toBe(status);
-      expect(await quotaOf(user, `api:${slug}`, 'month')).toMatchObject({ limit: 2, used: 2, scope: 'plan' });
-      // All its keys draw on it.
-      expect((await api.call(slug, await api.as(user).createKey())).status).toBe(429);
-    }
-  });
+  test('bind each of its users by itself, gauges and calls', () =>
+    inOne('day', async () => {
+      const slug = await api.createApi();
+      const plan = await api.createPlan([
+        { meter: 'resources', limit: 1 },
+        { meter: `api:${slug}`, limit: 2, window: 'month' },
+      ]);
+      for (const user of [await api.createUser({ plan }), await api.createUser({ plan })]) {
+        expect((await api.as(user).post('/v1/resources', { value: 'x' })).status).toBe(201);
+        const refused = await api.as(user).post('/v1/resources', { value: 'x' });
+        expectProblem(refused, 403, 'quota_exceeded');
+        const limit = { meter: 'resources', window: 'lifetime', limit: 1, used: 1, remaining: 0, resetsAt: null };
+        expect(refused.body).toMatchObject({ limits: [{ scope: 'plan', ...limit }], violated: [{ scope: 'plan' }] });
+        expect(await quotaOf(user, 'resources')).toEqual({ ...limit, scope: 'plan' });
+        const key = await api.as(user).createKey();
+        for (const status of [200, 200, 429]) expect((await api.call(slug, key)).status).toBe(status);
+        expect(await quotaOf(user, `api:${slug}`, 'month')).toMatchObject({ limit: 2, used: 2, scope: 'plan' });
+        // All its keys draw on it.
+        expect((await api.call(slug, await api.as(user).createKey())).status).toBe(429);
+      }
+    }));
 
   test('stop exactly there, whoever hurries: 20 of 200', async () => {
     const user = await api.createUser({ plan: await api.createPlan([{ meter: 'resources', limit: 20 }]) });
@@ -194,41 +195,45 @@ describe('the limits of a plan', () => {
     expect(answers.filter(({ status }) => status === 403)).toHaveLength(180);
   });
 
-  test('yield to the user’s own, meter by meter and window by window', async () => {
-    const slug = await api.createApi();
-    const meter = `api:${slug}`;
-    const plan = await api.createPlan([
-      { meter, limit: 1, window: 'day' },
-      { meter, limit: 4, window: 'month' },
-      { meter: 'resources', limit: 0 },
-    ]);
-    const user = await api.createUser({ plan });
-    const key = await api.as(user).createKey();
-    const call = async (): Promise<number> => (await api.call(slug, key)).status;
-    expect(await call()).toBe(200);
-    expect(await call()).toBe(429);
-    expect((await put(user, meter, { limit: 2, window: 'day' })).body).toMatchObject({
-      limit: 2,
-      used: 1,
-      scope: 'user',
-    });
-    expect(await call()).toBe(200);
-    expect((await api.call(slug, key)).body.violated).toMatchObject([{ scope: 'user', window: 'day' }]);
-    // Null is unlimited, whatever the plan says.
-    expect((await put(user, meter, { limit: null, window: 'day' })).body).toMatchObject({ limit: null, scope: 'user' });
-    expect([await call(), await call()]).toEqual([200, 200]);
-    expect((await api.call(slug, key)).body.violated).toMatchObject([{ scope: 'plan', window: 'month', limit: 4 }]);
-    expectProblem(await api.as(user).post('/v1/resources', { value: 'x' }), 403, 'quota_exceeded');
-    expect((await put(user, 'resources', { limit: null })).status).toBe(200);
-    expect((await api.as(user).post('/v1/resources', { value: 'x' })).status).toBe(201);
-    // Without its own it is bound by the plan’s again.
-    await admin.delete(`/v1/users/${user.id}/quotas/resources`);
-    expectProblem(await api.as(user).post('/v1/resources', { value: 'x' }), 403, 'quota_exceeded');
-    expect(await quotaOf(user, 'resources')).toMatchObject({ limit: 0, used: 1, remaining: 0, scope: 'plan' });
-    await admin.delete(`/v1/users/${user.id}/quotas/${meter}?window=day`);
-    await put(user, meter, { limit: 100, window: 'month' });
-    expect((await api.call(slug, key)).body.violated).toMatchObject([{ scope: 'plan', window: 'day', used: 4 }]);
-  });
+  test('yield to the user’s own, meter by meter and window by window', () =>
+    inOne('day', async () => {
+      const slug = await api.createApi();
+      const meter = `api:${slug}`;
+      const plan = await api.createPlan([
+        { meter, limit: 1, window: 'day' },
+        { meter, limit: 4, window: 'month' },
+        { meter: 'resources', limit: 0 },
+      ]);
+      const user = await api.createUser({ plan });
+      const key = await api.as(user).createKey();
+      const call = async (): Promise<number> => (await api.call(slug, key)).status;
+      expect(await call()).toBe(200);
+      expect(await call()).toBe(429);
+      expect((await put(user, meter, { limit: 2, window: 'day' })).body).toMatchObject({
+        limit: 2,
+        used: 1,
+        scope: 'user',
+      });
+      expect(await call()).toBe(200);
+      expect((await api.call(slug, key)).body.violated).toMatchObject([{ scope: 'user', window: 'day' }]);
+      // Null is unlimited, whatever the plan says.
+      expect((await put(user, meter, { limit: null, window: 'day' })).body).toMatchObject({
+        limit: null,
+        scope: 'user',
+      });
+      expect([await call(), await call()]).toEqual([200, 200]);
+      expect((await api.call(slug, key)).body.violated).toMatchObject([{ scope: 'plan', window: 'month', limit: 4 }]);
+      expectProblem(await api.as(user).post('/v1/resources', { value: 'x' }), 403, 'quota_exceeded');
+      expect((await put(user, 'resources', { limit: null })).status).toBe(200);
+      expect((await api.as(user).post('/v1/resources', { value: 'x' })).status).toBe(201);
+      // Without its own it is bound by the plan’s again.
+      await admin.delete(`/v1/users/${user.id}/quotas/resources`);
+      expectProblem(await api.as(user).post('/v1/resources', { value: 'x' }), 403, 'quota_exceeded');
+      expect(await quotaOf(user, 'resources')).toMatchObject({ limit: 0, used: 1, remaining: 0, scope: 'plan' });
+      await admin.delete(`/v1/users/${user.id}/quotas/${meter}?window=day`);
+      await put(user, meter, { limit: 100, window: 'month' });
+      expect((await api.call(slug, key)).body.violated).toMatchObject([{ scope: 'plan', window: 'day', used: 4 }]);
+    }));
 
   test('of null are unlimited, and of 0 grant nothing', async () => {
     const slug = await api.createApi();
@@ -243,35 +248,36 @@ describe('the limits of a plan', () => {
     expectProblem(await api.call('api1', key), 429, 'quota_exceeded');
   });
 
-  test('hold from the next request on, with what was used before', async () => {
-    const slug = await api.createApi();
-    const meter = `api:${slug}`;
-    const plan = await api.createPlan();
-    const user = await api.createUser({ plan });
-    const key = await api.as(user).createKey();
-    const statuses = async (): Promise<number[]> => [
-      (await api.call(slug, key)).status,
-      (await api.as(user).post('/v1/resources', { value: 'x' })).status,
-    ];
-    const change = (limit: number): Promise<Answer> =>
-      admin.patch(`/v1/plans/${plan}`, {
-        limits: [
-          { meter, limit, window: 'day' },
-          { meter: 'resources', limit },
-        ],
-      });
-    expect(await statuses()).toEqual([200, 201]);
-    await change(1);
-    expect(await statuses()).toEqual([429, 403]);
-    expect(await quotaOf(user, meter, 'day')).toMatchObject({ limit: 1, used: 1, scope: 'plan' });
-    await change(2);
-    expect(await statuses()).toEqual([200, 201]);
-    await change(0);
-    expect(await statuses()).toEqual([429, 403]);
-    expect(await quotaOf(user, 'resources')).toMatchObject({ limit: 0, used: 2, remaining: 0 });
-    await admin.patch(`/v1/plans/${plan}`, { limits: [] });
-    expect(await statuses()).toEqual([200, 201]);
-  });
+  test('hold from the next request on, with what was used before', () =>
+    inOne('day', async () => {
+      const slug = await api.createApi();
+      const meter = `api:${slug}`;
+      const plan = await api.createPlan();
+      const user = await api.createUser({ plan });
+      const key = await api.as(user).createKey();
+      const statuses = async (): Promise<number[]> => [
+        (await api.call(slug, key)).status,
+        (await api.as(user).post('/v1/resources', { value: 'x' })).status,
+      ];
+      const change = (limit: number): Promise<Answer> =>
+        admin.patch(`/v1/plans/${plan}`, {
+          limits: [
+            { meter, limit, window: 'day' },
+            { meter: 'resources', limit },
+          ],
+        });
+      expect(await statuses()).toEqual([200, 201]);
+      await change(1);
+      expect(await statuses()).toEqual([429, 403]);
+      expect(await quotaOf(user, meter, 'day')).toMatchObject({ limit: 1, used: 1, scope: 'plan' });
+      await change(2);
+      expect(await statuses()).toEqual([200, 201]);
+      await change(0);
+      expect(await statuses()).toEqual([429, 403]);
+      expect(await quotaOf(user, 'resources')).toMatchObject({ limit: 0, used: 2, remaining: 0 });
+      await admin.patch(`/v1/plans/${plan}`, { limits: [] });
+      expect(await statuses()).toEqual([200, 201]);
+    }));
 
   test('go with the plan: another plan binds from the next request on', async () => {
     const [free, paid] = await Promise.all([1, 3].map((limit) => api.createPlan([{ meter: 'resources', limit }])));

@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 import { Api, expectProblem, uniqueName, type Answer } from './support/api.js';
 import { Fleet, expectDone, tally } from './support/fleet.js';
@@ -7,6 +6,7 @@ import { Random } from './support/random.js';
 import { TestServer } from './support/server.js';
 import { expire, withoutSweeper } from './support/store.js';
 import { SEED, sizesOf } from './support/sizes.js';
+import { until } from './support/until.js';
 
 /** How much room there is for what is created at once, and how often a bound is first set amid writers. */
 const { ROOM, ROUNDS } = sizesOf('platform');
@@ -412,7 +412,7 @@ describe('the bound on all objects', () => {
       expectFull(await put(owner, 'a'), bound);
       expect((await fleet.admin().get('/v1/metrics')).body.objects.total).toBe(bound);
     });
-    while ((await objectsIn(fleet)).entries > 2) await sleep(50);
+    await until(async () => (await objectsIn(fleet)).entries <= 2);
     expectFull(await makeTask(owner), bound);
   });
 
@@ -497,16 +497,25 @@ describe('the bound on all objects', () => {
           }
         }
       });
-      await sleep(50 + 30 * round);
-      const bound = (await count()) + 20;
-      await set({ totalObjects: bound }, round);
+      const writing = Promise.all(lanes);
+      const written = (answers: number): Promise<void> => {
+        const before = codes.length;
+        return until(() => codes.length >= before + answers, writing);
+      };
       const seen: number[] = [];
-      for (let i = 0; i < 4; i++) {
-        await sleep(20);
-        seen.push(await count());
+      let bound: number;
+      try {
+        await written(20 + 10 * round);
+        bound = (await count()) + 20;
+        await set({ totalObjects: bound }, round);
+        for (let i = 0; i < 4; i++) {
+          await written(6);
+          seen.push(await count());
+        }
+      } finally {
+        state.writing = false;
       }
-      state.writing = false;
-      await Promise.all(lanes);
+      await writing;
       expect(Object.keys(tally(codes)).filter((code) => !/^(20[014]|403 quota_exceeded|404)/.test(code))).toEqual([]);
       // What came between the counting here and the bound is there all the same.
       expect(Math.max(...seen.slice(1))).toBeLessThanOrEqual(Math.max(bound, seen[0]!));
@@ -554,7 +563,7 @@ describe('the bound on all objects', () => {
         const done = work();
         // Should it fail before it is waited for.
         done.catch(() => undefined);
-        while ((await waitingIn(fleet)) === 0) await sleep(10);
+        await until(async () => (await waitingIn(fleet)) > 0, done);
         const { rows } = await client.query<{ meter: string }>(
           'SELECT meter FROM platform_quotas WHERE meter = ANY($1) FOR UPDATE SKIP LOCKED',
           [gauges],

@@ -16,12 +16,17 @@ const { CHANGES, ROUNDS } = sizesOf('processes');
 
 type Database = Awaited<ReturnType<typeof createDatabase>>;
 
-/** The result of each of `count` tasks, of which `lanes` run at a time. */
-async function inLanes<T>(count: number, lanes: number, task: (i: number) => Promise<T>): Promise<T[]> {
+/** The result of each of so many tasks, or of tasks for as long as there are more, of which `lanes` run at a time. */
+async function inLanes<T>(
+  count: number | ((i: number) => boolean),
+  lanes: number,
+  task: (i: number) => Promise<T>,
+): Promise<T[]> {
   const results: T[] = [];
+  const isOne = (i: number): boolean => (typeof count === 'number' ? i < count : count(i));
   let next = 0;
   const lane = async (): Promise<void> => {
-    for (let i = next++; i < count; i = next++) results[i] = await task(i);
+    for (let i = next++; isOne(i); i = next++) results[i] = await task(i);
   };
   await Promise.all(Array.from({ length: lanes }, lane));
   return results;
@@ -49,14 +54,16 @@ const USE = `
          (SELECT count(*)::int FROM resources r WHERE r.owner_id = u.id) AS rows
   FROM users u LEFT JOIN quotas q ON q.owner_id = u.id AND q.meter = 'resources'`;
 
-/** Looks at every user's use over and over while `work` goes on, and once more after it. `work` gets what was seen so far. */
-async function watching(database: Database, work: (seen: readonly Use[][]) => Promise<unknown>): Promise<Use[][]> {
+/** Looks at every user's use over and over while `work` goes on, which is given what was seen, and once more after it. */
+async function watching(database: Database, work: (seen: Use[][]) => Promise<unknown>): Promise<Use[][]> {
   const client = new pg.Client({ connectionString: database.url });
   await client.connect();
   try {
     const seen: Use[][] = [];
     const state = { working: true };
     const done = work(seen).finally(() => (state.working = false));
+    // Should it fail while one looks, it is heard of below.
+    done.catch(() => undefined);
     while (state.working) {
       seen.push((await client.query<Use>(USE)).rows);
       await sleep(2);
@@ -136,35 +143,43 @@ describe('two processes on one database', () => {
       if (answer.status === 201) known[who]?.push(answer.body.id);
       return answer;
     };
+    const codes = ['201', '204', '403 quota_exceeded', '404 not_found'];
+    const most = (seen: Use[][], who: number): number =>
+      Math.max(...seen.flat().map((use) => (use.owner === users[who]?.id ? use.rows : 0)));
+    /** Whether there is enough to look at: all that there is to hear, and something of everyone's. */
+    const isEnough = (seen: Use[][]): boolean =>
+      seen.length > 10 &&
+      codes.every((code) => tally(answers)[code] !== undefined) &&
+      users.every((_user, who) => most(seen, who) > 0);
     const seen = await watching(database, (looks) =>
-      inLanes(CHANGES, 64, async (i) => {
-        // So that there are looks between the changes, however slow the machine is.
-        await until(() => looks.length > i / 30);
-        const who = random.below(users.length);
-        const id = random.chance(45) ? known[who]?.shift() : undefined;
-        if (id === undefined) {
-          answers.push(await create(i, who));
-          return;
-        }
-        // Sometimes twice at once: one of the two deletes.
-        const deletions = Array.from({ length: 1 + (i % 2) }, (_, turn) =>
-          either(i + turn)
-            .as(users[who]!)
-            .delete(`/v1/resources/${id}`),
-        );
-        const deleted = await Promise.all(deletions);
-        expect(deleted.map((answer) => answer.status).sort()).toEqual([204, 404].slice(0, deleted.length));
-        answers.push(...deleted);
-      }),
+      inLanes(
+        (i) => i < CHANGES || !isEnough(looks),
+        64,
+        async (i) => {
+          const who = random.below(users.length);
+          const id = random.chance(45) ? known[who]?.shift() : undefined;
+          if (id === undefined) {
+            answers.push(await create(i, who));
+            return;
+          }
+          // Sometimes twice at once: one of the two deletes.
+          const deletions = Array.from({ length: 1 + (i % 2) }, (_, turn) =>
+            either(i + turn)
+              .as(users[who]!)
+              .delete(`/v1/resources/${id}`),
+          );
+          const deleted = await Promise.all(deletions);
+          expect(deleted.map((answer) => answer.status).sort()).toEqual([204, 404].slice(0, deleted.length));
+          answers.push(...deleted);
+        },
+      ),
     );
     expect(wrong(seen)).toEqual([]);
     limits.forEach((limit, who) => {
-      const most = Math.max(...seen.flat().map((use) => (use.owner === users[who]?.id ? use.rows : 0)));
-      expect(most).toBeGreaterThan(0);
-      expect(most).toBeLessThanOrEqual(limit ?? Infinity);
+      expect(most(seen, who)).toBeGreaterThan(0);
+      expect(most(seen, who)).toBeLessThanOrEqual(limit ?? Infinity);
     });
-    const counts = tally(answers);
-    expect(Object.keys(counts).sort()).toEqual(['201', '204', '403 quota_exceeded', '404 not_found']);
+    expect(Object.keys(tally(answers)).sort()).toEqual(codes);
     for (const [who, user] of users.entries()) expect((await useOf(user))?.rows).toBe(known[who]?.length);
   });
 
@@ -172,10 +187,11 @@ describe('two processes on one database', () => {
     const user = await createUser(20);
     const known: string[] = [];
     const random = new Random(SEED);
-    let moving = true;
+    const state = { moving: true };
+    let heard = 0;
     const load = (i: number): Promise<void> =>
       (async () => {
-        while (moving) {
+        while (state.moving) {
           const id = known.length > 0 && random.chance(30) ? known.shift() : undefined;
           const api = either(i).as(user);
           const answer = await (id === undefined
@@ -183,16 +199,21 @@ describe('two processes on one database', () => {
             : api.delete(`/v1/resources/${id}`));
           if (answer.status === 201) known.push(answer.body.id);
           expect([201, 204, 403]).toContain(answer.status);
+          heard++;
         }
       })();
     const seen = await watching(database, async () => {
-      const loads = Array.from({ length: 20 }, (_, i) => load(i));
-      for (const limit of [10, 30, 5, 25, 0, 30, 15]) {
-        await setLimit(user, limit);
-        await sleep(50);
+      const loading = Promise.all(Array.from({ length: 20 }, (_, i) => load(i)));
+      try {
+        for (const limit of [10, 30, 5, 25, 0, 30, 15]) {
+          await setLimit(user, limit);
+          const before = heard;
+          await until(() => heard >= before + 60, loading);
+        }
+      } finally {
+        state.moving = false;
       }
-      moving = false;
-      await Promise.all(loads);
+      await loading;
     });
     expect(wrong(seen)).toEqual([]);
     const most = Math.max(...seen.flat().map((use) => (use.owner === user.id ? use.rows : 0)));
@@ -328,18 +349,30 @@ describe('two processes on one database', () => {
       const ids = await inLanes(round % 3 === 0 ? 0 : 20, 10, async (i) => {
         return (await either(i).as(user).post('/v1/resources', { value: 'x' })).body.id as string;
       });
-      const work = Array.from({ length: 40 }, async (_, i) => {
-        const api = either(i).as(user);
-        await sleep(i % 4);
-        const id = ids[i];
-        answers.push(
-          await (id === undefined ? api.post('/v1/resources', { value: 'x' }) : api.delete(`/v1/resources/${id}`)),
-        );
-        answers.push(await api.post('/v1/resources', { value: 'y' }));
-      });
-      await sleep(round % 4);
-      expect((await admin.delete(`/v1/users/${user.id}`)).status).toBe(204);
-      await Promise.all(work);
+      const state = { isGone: false };
+      const before = answers.length;
+      const work = Promise.all(
+        Array.from({ length: 40 }, async (_, i) => {
+          const api = either(i).as(user);
+          const id = ids[i];
+          answers.push(
+            await (id === undefined ? api.post('/v1/resources', { value: 'x' }) : api.delete(`/v1/resources/${id}`)),
+          );
+          // Until after it is gone.
+          for (let isLast = false; !isLast;) {
+            isLast = state.isGone;
+            answers.push(await api.post('/v1/resources', { value: 'y' }));
+          }
+        }),
+      );
+      try {
+        // In the midst of their first answers, or of later ones.
+        await until(() => answers.length >= before + 20 * (round % 4), work);
+        expect((await admin.delete(`/v1/users/${user.id}`)).status).toBe(204);
+      } finally {
+        state.isGone = true;
+      }
+      await work;
       expectProblem(await second.as(user).post('/v1/resources', { value: 'z' }), 401, 'invalid_token');
       const left = await query(
         database.url,
@@ -370,7 +403,9 @@ describe('two processes on one database', () => {
         first.as(i % 2 === 0 ? user : neighbour).post('/v1/resources', { value: 'late' }),
       );
       const waiting = `SELECT FROM pg_stat_activity
-      WHERE datname = current_database() AND wait_event_type = 'Lock' AND application_name = 'quartermaster'`;
+      WHERE datname = current_database() AND wait_event_type = 'Lock' AND application_name = 'quartermaster'
+        AND query LIKE '%resources%'`;
+      // Not what else waits for the user, as what was counted of its requests may.
       await until(async () => (await query(database.url, waiting)).length > 0);
       await deleting.query('COMMIT');
       await deleting.end();

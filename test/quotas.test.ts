@@ -1,6 +1,6 @@
-import { setTimeout as sleep } from 'node:timers/promises';
-import { Api, expectProblem, inOneMinute, sharedApi, type Account, type Answer } from './support/api.js';
+import { Api, expectProblem, inOne, inOneMinute, sharedApi, type Account, type Answer } from './support/api.js';
 import { TestServer, createDatabase, query } from './support/server.js';
+import { until } from './support/until.js';
 
 const api = sharedApi();
 
@@ -133,33 +133,34 @@ describe('the quotas of a user', () => {
     });
   });
 
-  test('hold from the next call on, raised, lowered and removed', async () => {
-    const user = await api.createUser();
-    const slug = await api.createApi();
-    const meter = `api:${slug}`;
-    const key = await api.as(user).createKey();
-    const call = async (): Promise<number> => (await api.call(slug, key)).status;
-    await put(user, meter, { limit: 1, window: 'day' });
-    expect([await call(), await call()]).toEqual([200, 429]);
-    expect((await put(user, meter, { limit: 3, window: 'day' })).body).toMatchObject({ used: 1, remaining: 2 });
-    expect([await call(), await call(), await call()]).toEqual([200, 200, 429]);
-    expect((await put(user, meter, { limit: 2, window: 'day' })).body).toMatchObject({ used: 3, remaining: 0 });
-    expect(await call()).toBe(429);
-    expect((await put(user, meter, { limit: null, window: 'day' })).body).toMatchObject({
-      limit: null,
-      remaining: null,
-    });
-    expect(await call()).toBe(200);
-    await put(user, meter, { limit: 0, window: 'day' });
-    expect(await call()).toBe(429);
-    expect((await admin.delete(`/v1/users/${user.id}/quotas/${meter}`)).status).toBe(204);
-    expect(await call()).toBe(429);
-    expect((await admin.delete(`/v1/users/${user.id}/quotas/${meter}?window=day`)).status).toBe(204);
-    expect(await call()).toBe(200);
-    expect((await quotasOf(user)).filter((quota) => quota.meter === meter)).toMatchObject([
-      { window: 'lifetime', limit: null, used: 5 },
-    ]);
-  });
+  test('hold from the next call on, raised, lowered and removed', () =>
+    inOne('day', async () => {
+      const user = await api.createUser();
+      const slug = await api.createApi();
+      const meter = `api:${slug}`;
+      const key = await api.as(user).createKey();
+      const call = async (): Promise<number> => (await api.call(slug, key)).status;
+      await put(user, meter, { limit: 1, window: 'day' });
+      expect([await call(), await call()]).toEqual([200, 429]);
+      expect((await put(user, meter, { limit: 3, window: 'day' })).body).toMatchObject({ used: 1, remaining: 2 });
+      expect([await call(), await call(), await call()]).toEqual([200, 200, 429]);
+      expect((await put(user, meter, { limit: 2, window: 'day' })).body).toMatchObject({ used: 3, remaining: 0 });
+      expect(await call()).toBe(429);
+      expect((await put(user, meter, { limit: null, window: 'day' })).body).toMatchObject({
+        limit: null,
+        remaining: null,
+      });
+      expect(await call()).toBe(200);
+      await put(user, meter, { limit: 0, window: 'day' });
+      expect(await call()).toBe(429);
+      expect((await admin.delete(`/v1/users/${user.id}/quotas/${meter}`)).status).toBe(204);
+      expect(await call()).toBe(429);
+      expect((await admin.delete(`/v1/users/${user.id}/quotas/${meter}?window=day`)).status).toBe(204);
+      expect(await call()).toBe(200);
+      expect((await quotasOf(user)).filter((quota) => quota.meter === meter)).toMatchObject([
+        { window: 'lifetime', limit: null, used: 5 },
+      ]);
+    }));
 
   test('may be several on one meter, in different windows', async () => {
     const user = await api.createUser();
@@ -216,9 +217,11 @@ describe('the quotas of the platform', () => {
     await database.drop();
   });
 
-  afterEach(async () => {
+  const unsetAll = async (): Promise<void> => {
     for (const { meter, window } of await quotas()) await boss.delete(`/v1/platform/quotas/${meter}?window=${window}`);
-  });
+  };
+
+  afterEach(unsetAll);
 
   const quotas = async (): Promise<any[]> => (await boss.get('/v1/platform/quotas')).body.data;
 
@@ -230,31 +233,33 @@ describe('the quotas of the platform', () => {
 
   const create = (user: Account): Promise<Answer> => own.as(user).post('/v1/resources', { value: 'x' });
 
-  test('are none until they are set, and administrators’ alone', async () => {
-    const user = own.as(await own.createUser());
-    expect((await boss.get('/v1/platform/quotas')).body).toEqual({ data: [] });
-    const quota = await set('api:api1', { limit: 5, window: 'month' });
-    expect(quota).toEqual({
-      ...{ meter: 'api:api1', window: 'month', limit: 5, used: 0, remaining: 5 },
-      ...{ resetsAt: endOf('month'), scope: 'platform' },
-    });
-    await set('resources', { limit: null });
-    expect(await quotas()).toEqual([
-      quota,
-      {
-        meter: 'resources',
-        window: 'lifetime',
-        limit: null,
-        used: 0,
-        remaining: null,
-        resetsAt: null,
-        scope: 'platform',
-      },
-    ]);
-    expectProblem(await user.get('/v1/platform/quotas'), 403, 'forbidden');
-    expectProblem(await user.put('/v1/platform/quotas/resources', { limit: 1 }), 403, 'forbidden');
-    expectProblem(await user.delete('/v1/platform/quotas/resources'), 403, 'forbidden');
-  });
+  test('are none until they are set, and administrators’ alone', () =>
+    inOne('month', async () => {
+      await unsetAll();
+      const user = own.as(await own.createUser());
+      expect((await boss.get('/v1/platform/quotas')).body).toEqual({ data: [] });
+      const quota = await set('api:api1', { limit: 5, window: 'month' });
+      expect(quota).toEqual({
+        ...{ meter: 'api:api1', window: 'month', limit: 5, used: 0, remaining: 5 },
+        ...{ resetsAt: endOf('month'), scope: 'platform' },
+      });
+      await set('resources', { limit: null });
+      expect(await quotas()).toEqual([
+        quota,
+        {
+          meter: 'resources',
+          window: 'lifetime',
+          limit: null,
+          used: 0,
+          remaining: null,
+          resetsAt: null,
+          scope: 'platform',
+        },
+      ]);
+      expectProblem(await user.get('/v1/platform/quotas'), 403, 'forbidden');
+      expectProblem(await user.put('/v1/platform/quotas/resources', { limit: 1 }), 403, 'forbidden');
+      expectProblem(await user.delete('/v1/platform/quotas/resources'), 403, 'forbidden');
+    }));
 
   test('of a gauge bind all users together, and every deletion gives back', async () => {
     const [one, other, gone] = await Promise.all([own.createUser(), own.createUser(), own.createUser()]);
@@ -330,16 +335,24 @@ describe('the quotas of the platform', () => {
     const slug = await own.createApi();
     const keys = await Promise.all([1, 2, 3].map(async () => own.as(await own.createUser()).createKey()));
     const state = { calling: true };
-    const lanes = keys.map(async (key) => {
-      let granted = 0;
-      while (state.calling) granted += (await own.call(slug, key)).status === 200 ? 1 : 0;
-      return granted;
-    });
-    await sleep(50);
-    await set(`api:${slug}`, { limit: null });
-    await sleep(50);
-    state.calling = false;
-    const granted = (await Promise.all(lanes)).reduce((sum, each) => sum + each, 0);
+    let granted = 0;
+    const calling = Promise.all(
+      keys.map(async (key) => {
+        while (state.calling) {
+          const { status } = await own.call(slug, key);
+          if (status === 200) granted++;
+        }
+      }),
+    );
+    try {
+      await until(() => granted >= 20, calling);
+      await set(`api:${slug}`, { limit: null });
+      const before = granted;
+      await until(() => granted >= before + 20, calling);
+    } finally {
+      state.calling = false;
+    }
+    await calling;
     expect(await quotas()).toMatchObject([{ used: granted }]);
   });
 
@@ -367,7 +380,7 @@ describe('the quotas of the platform', () => {
     }
     await own.post('/v1/verify', { key: key.key, api: 'api1' });
     await own.get('/livez', { headers: { 'x-request-id': 'very-last' } });
-    while (!server.output.includes('very-last')) await sleep(10);
+    await until(() => server.output.includes('very-last'));
     expect(server.output).toContain('"path":"/call/api1"');
     expect(server.output.split('\n').filter((line) => line.includes(key.key.slice(7, 40)))).toEqual([]);
   });

@@ -139,7 +139,7 @@ beforeAll(async () => {
     unscoped: await keyOf([]),
     narrow: await keyOf(['api2']),
   });
-}, 60_000);
+});
 
 afterAll(async () => {
   agent.destroy();

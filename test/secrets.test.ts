@@ -174,7 +174,8 @@ beforeAll(async () => {
   address.username = ROLE;
   address.password = encodeURIComponent(DATABASE_PASSWORD);
   tunnel = await Tunnel.to(address.href);
-  server = await TestServer.start({
+  // In a process of its own: its log has all that is said of it, and nothing of other servers.
+  server = await TestServer.spawn({
     ...{ DATABASE_URL: tunnel.url, SECRET_KEY, METRICS_TOKEN, ADMIN_PASSWORD: ROOT_PASSWORD, LOG_LEVEL: 'trace' },
     ...{ SMTP_URL: mailbox.url, PUBLIC_URL: 'https://qm.example.com', TRUST_PROXY: '127.0.0.1' },
   });
@@ -321,8 +322,12 @@ async function reset(root: string, username: string): Promise<string> {
   return word;
 }
 
-/** Once the log says of an e-mail why it was not sent. */
-const mailFails = (why: string): Promise<void> => until(() => server.output.includes(`(reset) was not sent: ${why}`));
+/** Once the log says of an e-mail why it was not sent, and it waits to be tried again: while it is tried, for a minute. */
+async function mailFails(why: string): Promise<void> {
+  await until(() => server.output.includes(`(reset) was not sent: ${why}`));
+  const waiting = `SELECT FROM mail_outbox WHERE kind = 'reset' AND next_at < now() + interval '30 seconds'`;
+  await until(async () => (await query(database.url, waiting)).length > 0);
+}
 
 /** The private bytes of an Ed25519 key in PEM: the last 32 of its DER (RFC 8410, section 7). */
 function seedOf(pem: string): Buffer {

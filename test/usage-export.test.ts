@@ -1,8 +1,7 @@
 import { once } from 'node:events';
 import { request, type ClientRequest, type IncomingMessage } from 'node:http';
-import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
-import { Api, expectProblem, inOneMinute } from './support/api.js';
+import { Api, expectProblem, inOne } from './support/api.js';
 import { Fleet, expectDone, type Key } from './support/fleet.js';
 import { until } from './support/until.js';
 
@@ -101,28 +100,29 @@ async function use(fields: { plan?: string } = {}): Promise<Key> {
 }
 
 describe('the export of the ledger', () => {
-  test('has a line for each hour, owner, key and API, in JSON and in CSV', async () => {
-    const key = await use();
-    const other = await fleet.makeKey(key.owner);
-    expectDone(await admin.post('/v1/verify', { key: other.key, api: 'api1', cost: 7 }));
-    const [{ hour }] = await fleet.query(`SELECT date_trunc('hour', now(), 'UTC') AS hour`);
-    const line = { hour: hour.toISOString(), owner: key.owner, key: key.id };
-    const wanted = [
-      { ...line, meter: 'api:api1', granted: 1, denied: 0 },
-      { ...line, meter: 'api:api2', granted: 2, denied: 1 },
-      { ...line, meter: 'api:api3', granted: 1, denied: 0 },
-      { ...line, key: other.id, meter: 'api:api1', granted: 7, denied: 0 },
-    ];
-    const lines = await inOneMinute(exported);
-    expect(lines.filter(({ owner }) => owner === key.owner)).toEqual(wanted);
+  test('has a line for each hour, owner, key and API, in JSON and in CSV', () =>
+    inOne('hour', async () => {
+      const key = await use();
+      const other = await fleet.makeKey(key.owner);
+      expectDone(await admin.post('/v1/verify', { key: other.key, api: 'api1', cost: 7 }));
+      const [{ hour }] = await fleet.query(`SELECT date_trunc('hour', now(), 'UTC') AS hour`);
+      const line = { hour: hour.toISOString(), owner: key.owner, key: key.id };
+      const wanted = [
+        { ...line, meter: 'api:api1', granted: 1, denied: 0 },
+        { ...line, meter: 'api:api2', granted: 2, denied: 1 },
+        { ...line, meter: 'api:api3', granted: 1, denied: 0 },
+        { ...line, key: other.id, meter: 'api:api1', granted: 7, denied: 0 },
+      ];
+      const lines = await exported();
+      expect(lines.filter(({ owner }) => owner === key.owner)).toEqual(wanted);
 
-    const csv = expectDone(await admin.get('/v1/metrics/usage?format=csv'));
-    expect(csv.headers.get('content-type')).toBe('text/csv; charset=utf-8; header=present');
-    const [head, ...rows] = csv.text.split('\n');
-    expect(head).toBe('hour,owner,key,meter,granted,denied');
-    expect(rows.pop()).toBe('');
-    expect(rows).toEqual(lines.map((each) => Object.values(each).join(',')));
-  });
+      const csv = expectDone(await admin.get('/v1/metrics/usage?format=csv'));
+      expect(csv.headers.get('content-type')).toBe('text/csv; charset=utf-8; header=present');
+      const [head, ...rows] = csv.text.split('\n');
+      expect(head).toBe('hour,owner,key,meter,granted,denied');
+      expect(rows.pop()).toBe('');
+      expect(rows).toEqual(lines.map((each) => Object.values(each).join(',')));
+    }));
 
   test('is the ledger, in its order: also of keys, APIs and users that are gone', async () => {
     const [kept, revoked, gone, passing] = [await use(), await use(), await use(), await admin.createApi()];
@@ -157,18 +157,19 @@ describe('the export of the ledger', () => {
     );
   });
 
-  test('without a range is of the month that runs', async () => {
-    const key = await use();
-    const [{ start, before }] = await fleet.query(
-      `SELECT date_trunc('month', now(), 'UTC') AS start, date_trunc('month', now(), 'UTC') - interval '1 hour' AS before`,
-    );
-    const put = `INSERT INTO usage_hours (owner_id, key_id, meter, hour, granted, denied) VALUES ($1, $2, $3, $4, 1, 0)`;
-    await fleet.query(put, [key.owner, key.id, 'api:first', start]);
-    await fleet.query(put, [key.owner, key.id, 'api:before', before]);
-    const meters = (await exported()).filter((line) => line.key === key.id).map(({ meter }) => meter);
-    expect(meters).toEqual(expect.arrayContaining(['api:first', 'api:api1']));
-    expect(meters).not.toContain('api:before');
-  });
+  test('without a range is of the month that runs', () =>
+    inOne('month', async () => {
+      const key = await use();
+      const [{ start, before }] = await fleet.query(
+        `SELECT date_trunc('month', now(), 'UTC') AS start, date_trunc('month', now(), 'UTC') - interval '1 hour' AS before`,
+      );
+      const put = `INSERT INTO usage_hours (owner_id, key_id, meter, hour, granted, denied) VALUES ($1, $2, $3, $4, 1, 0)`;
+      await fleet.query(put, [key.owner, key.id, 'api:first', start]);
+      await fleet.query(put, [key.owner, key.id, 'api:before', before]);
+      const meters = (await exported()).filter((line) => line.key === key.id).map(({ meter }) => meter);
+      expect(meters).toEqual(expect.arrayContaining(['api:first', 'api:api1']));
+      expect(meters).not.toContain('api:before');
+    }));
 
   test('of 100,000 rows has each of them once, as text and compressed', async () => {
     const expected = await fleet.query(LEDGER, ['2020-01-01T00:00:00Z', '2020-01-01T10:00:00Z']);
@@ -224,8 +225,18 @@ describe('an export', () => {
   test('is sent as it is read, without all of it in memory', async () => {
     const { sent, response } = await pausedExport();
     await until(async () => (await openTransactions()) > 0);
-    // Its reader takes nothing: the rest of it waits in the database.
-    await sleep(300);
+    // Its reader takes nothing: the rest of it waits in the database, and nobody asks for it.
+    let looks = 0;
+    let last = '';
+    await until(async () => {
+      const [{ state, since }] = await fleet.query(`SELECT state, state_change::text AS since FROM pg_stat_activity
+        WHERE datname = current_database() AND application_name = 'quartermaster' AND query LIKE '%streamed%'`);
+      looks = state === 'idle in transaction' && since === last ? looks + 1 : 0;
+      last = since;
+      // The server does other work between two looks, and would do this.
+      await admin.get('/v1/users/me');
+      return looks >= 5;
+    });
     expect(await openTransactions()).toBe(1);
     const text = await readAll(response);
     expect(text.split('\n')).toHaveLength(ROWS + 1);
@@ -263,13 +274,6 @@ describe('an export', () => {
   });
 });
 
-/** What is open after a while that is long enough to close it. */
-async function stillOpen(): Promise<number> {
-  let open = 0;
-  for (let i = 0; i < 40 && (open = await openTransactions()) > 0; i++) await sleep(50);
-  return open;
-}
-
 async function waiting(): Promise<number> {
   const [{ count }] = await fleet.query(`SELECT count(*)::int AS count FROM pg_stat_activity
     WHERE datname = current_database() AND application_name = 'quartermaster' AND wait_event_type = 'Lock'`);
@@ -282,7 +286,7 @@ describe('an export of which nothing is read', () => {
       const answer = await admin.send('HEAD', `${PATH}${LARGE}`);
       expect({ status: answer.status, text: answer.text }).toEqual({ status: 200, text: '' });
     }
-    expect(await stillOpen()).toBe(0);
+    await until(async () => (await openTransactions()) === 0);
   });
 
   test('whose first lines take long, and whose reader goes away meanwhile, gives its connection back', async () => {
@@ -301,14 +305,14 @@ describe('an export of which nothing is read', () => {
       });
       await until(async () => (await waiting()) === MAX_AT_ONCE);
       for (const reader of readers) reader.destroy();
-      // So that the server has heard of it.
-      await sleep(100);
+      // The server has heard of it once it has answered something that came after it.
+      for (let i = 0; i < 3; i++) await admin.get('/livez');
       await locking.query('COMMIT');
       await until(async () => (await waiting()) === 0);
     } finally {
       await locking.end();
     }
-    expect(await stillOpen()).toBe(0);
+    await until(async () => (await openTransactions()) === 0);
     expect(await exported('?from=2019-01-01&to=2019-01-02')).toEqual([]);
   });
 });

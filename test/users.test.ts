@@ -271,6 +271,8 @@ describe('the list of accounts', () => {
 describe('one’s own account', () => {
   test('is changed in its names, username and e-mail', async () => {
     const user = await api.createUser();
+    // A minute earlier: two changes may be in one millisecond.
+    await sql(`UPDATE users SET updated_at = updated_at - interval '1 minute' WHERE id = $1`, [user.id]);
     const before = await read(user.id);
     const username = `Ada${uniqueName()}`;
     const changes = { username, email: `${username}@Example.com`, firstName: "Ada-Lou O'King", lastName: 'Ärztin' };

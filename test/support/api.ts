@@ -163,14 +163,18 @@ export function uniqueName(): string {
   return `u${randomBytes(8).toString('hex')}`;
 }
 
+/** Characters of an ISO 8601 time that name each window. */
+const WINDOW_NAMES = { minute: 16, hour: 13, day: 10, month: 7 };
+
 /**
- * Does it again where a minute, and with it maybe a longer window, turned over meanwhile: what was counted in the one
- * before is of no account then.
+ * Does the work again if a window, and with it maybe a longer one, turned over meanwhile: what was counted in the one
+ * before does not count then.
  */
-export async function inOneMinute<T>(work: () => Promise<T>): Promise<T> {
+export async function inOne<T>(window: keyof typeof WINDOW_NAMES, work: () => Promise<T>): Promise<T> {
+  const name = (): string => new Date().toISOString().slice(0, WINDOW_NAMES[window]);
   for (;;) {
-    const minute = Math.floor(Date.now() / 60_000);
-    const isOver = (): boolean => Math.floor(Date.now() / 60_000) !== minute;
+    const before = name();
+    const isOver = (): boolean => name() !== before;
     try {
       const result = await work();
       if (!isOver()) return result;
@@ -178,6 +182,10 @@ export async function inOneMinute<T>(work: () => Promise<T>): Promise<T> {
       if (!isOver()) throw error;
     }
   }
+}
+
+export function inOneMinute<T>(work: () => Promise<T>): Promise<T> {
+  return inOne('minute', work);
 }
 
 /** The server that most tests share, on a database of its own. */

@@ -1,7 +1,7 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 import { NO_KEY } from '../../src/quota/quota.entity.js';
 import type { Fleet } from './fleet.js';
+import { until } from './until.js';
 
 /** What there is, by kind. Entries of the store that have expired are there until they are swept. */
 export interface Objects {
@@ -73,18 +73,24 @@ export async function expectSound(fleet: Fleet): Promise<void> {
   expect(await faultsIn(fleet)).toEqual([]);
 }
 
-/** How many wait for a lock that somebody else holds. */
+/** How many requests wait for a lock that somebody else holds. */
 export async function waitingIn(fleet: Fleet): Promise<number> {
   const [row] = await fleet.query(
-    `SELECT count(*)::int AS count FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`,
+    `SELECT count(*)::int AS count FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
+       AND application_name = 'quartermaster'`,
   );
   return row.count;
 }
 
 /** How often PostgreSQL had to end a circle of transactions that waited for each other. */
 export async function deadlocksIn(fleet: Fleet): Promise<number> {
-  // A process of PostgreSQL tells what it has counted a second later, when it is idle.
-  await sleep(1_500);
+  // A process of PostgreSQL tells what it has counted some seconds later, or when it ends.
+  const connections = `FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'quartermaster'`;
+  const ended = await fleet.query(`SELECT pid, pg_terminate_backend(pid) ${connections}`);
+  const pids = ended.map(({ pid }) => pid as number);
+  await until(async () => (await fleet.query(`SELECT ${connections} AND pid = ANY($1)`, [pids])).length === 0);
+  // The servers have heard of it once they have answered something that came after it.
+  for (const { url } of fleet.servers) await (await fetch(`${url}/livez`)).text();
   const text = 'SELECT deadlocks::int FROM pg_stat_database WHERE datname = current_database()';
   return (await fleet.query(text))[0].deadlocks;
 }

@@ -1,6 +1,14 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 
-/** Resolves once something holds, which is looked at again and again; the test's own time limit bounds it. */
-export async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
-  while (!(await holds())) await sleep(20);
+/**
+ * Resolves once something holds, which is looked at again and again; the test's own time limit bounds it.
+ * @param working what goes on meanwhile: if it fails, nothing is waited for
+ */
+export async function until(holds: () => boolean | Promise<boolean>, working?: Promise<unknown>): Promise<void> {
+  let failure: { error: unknown } | undefined;
+  working?.catch((error: unknown) => (failure = { error }));
+  while (!(await holds())) {
+    if (failure) throw failure.error;
+    await sleep(20);
+  }
 }
