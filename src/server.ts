@@ -67,7 +67,6 @@ export async function startServer(env: Env, logger = createLogger(env)): Promise
       connections.retire();
     },
     stop: async () => {
-      shutdown.begin();
       const closed = await connections.close();
       await app.close();
       closed();

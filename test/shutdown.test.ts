@@ -50,8 +50,24 @@ function attempt({ url }: Api, path: string): Promise<Outcome> {
 
 let database: Awaited<ReturnType<typeof createDatabase>>;
 
+/** The servers of a test, in case it fails. */
+const servers: ServerProcess[] = [];
+
+async function startServer(env: Record<string, string>): Promise<ServerProcess> {
+  const server = await TestServer.spawn({ DATABASE_URL: database.url, ...env });
+  servers.push(server);
+  return server;
+}
+
 beforeAll(async () => {
   database = await createDatabase();
+});
+
+afterEach(async () => {
+  for (const { child, exited } of servers.splice(0)) {
+    if (child.exitCode === null) child.kill('SIGKILL');
+    await exited;
+  }
 });
 
 afterAll(() => database.drop());
@@ -62,7 +78,7 @@ describe.each([1, 2])('a server with WORKERS=%d that is told to stop', (workers)
   let pids: number[];
 
   async function start(SHUTDOWN_DELAY: string): Promise<void> {
-    server = await TestServer.spawn({ DATABASE_URL: database.url, WORKERS: String(workers), SHUTDOWN_DELAY });
+    server = await startServer({ WORKERS: String(workers), SHUTDOWN_DELAY });
     api = new Api(server.url);
     const pid = server.child.pid ?? 0;
     pids = [pid, ...(await childrenOf(pid))];
@@ -76,11 +92,6 @@ describe.each([1, 2])('a server with WORKERS=%d that is told to stop', (workers)
   }
 
   const closing = (status: number): Outcome => ({ status, connection: 'close' });
-
-  afterEach(async () => {
-    if (server.child.exitCode === null) server.child.kill('SIGKILL');
-    await server.exited;
-  });
 
   test.each(['the primary', 'all processes'])(
     'serves new connections during the delay, with /readyz 503 and Connection: close (signal to %s)',
@@ -223,7 +234,7 @@ describe.each([1, 2])('a server with WORKERS=%d that is told to stop', (workers)
 });
 
 test('a worker that is killed during the delay leaves the other one to serve, and the stop is clean', async () => {
-  const server = await TestServer.spawn({ DATABASE_URL: database.url, WORKERS: '2', SHUTDOWN_DELAY: '4000' });
+  const server = await startServer({ WORKERS: '2', SHUTDOWN_DELAY: '4000' });
   const api = new Api(server.url);
   const primary = server.child.pid ?? 0;
   const [victim = 0] = await childrenOf(primary);
@@ -236,7 +247,7 @@ test('a worker that is killed during the delay leaves the other one to serve, an
 });
 
 test('a worker that alone is told to stop ends cleanly and is replaced', async () => {
-  const server = await TestServer.spawn({ DATABASE_URL: database.url, WORKERS: '2' });
+  const server = await startServer({ WORKERS: '2' });
   const primary = server.child.pid ?? 0;
   const [told = 0, other] = await childrenOf(primary);
   process.kill(told, 'SIGTERM');
@@ -268,12 +279,16 @@ test.each(['1', '2'])(
     });
     let errors = '';
     child.stderr.on('data', (chunk: Buffer) => (errors += chunk.toString()));
-    // Resolves when no process holds its output any more, so when its workers have ended as well.
-    const closed = once(child, 'close');
-    await until(async () => (await query(database.url, WAITING)).length > 0);
-    for (const signal of ['SIGTERM', 'SIGINT', 'SIGTERM'] as const) child.kill(signal);
-    await holder.end();
-    expect(await closed).toEqual([0, null]);
+    try {
+      // Resolves when no process holds its output any more, so when its workers have ended as well.
+      const closed = once(child, 'close');
+      await until(async () => (await query(database.url, WAITING)).length > 0);
+      for (const signal of ['SIGTERM', 'SIGINT', 'SIGTERM'] as const) child.kill(signal);
+      await holder.end();
+      expect(await closed).toEqual([0, null]);
+    } finally {
+      child.kill('SIGKILL');
+    }
     expect(errors).toBe('');
   },
 );
