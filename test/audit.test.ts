@@ -416,13 +416,13 @@ describe('the chain over the audit log', () => {
   /** Waits until all is in the chain. */
   const sealed = (): Promise<void> => until(async () => (await unsealed()).length === 0);
 
-  /** For how long, as a server last saw it, the oldest entry has waited to be sealed. */
+  /** The age of the oldest unsealed entry, as of a server's last attempt to seal. */
   async function unsealedSeconds(turn: number): Promise<number> {
     const { text } = expectDone(await fleet.admin(turn).get('/metrics'));
     return Number(/^quartermaster_audit_unsealed_seconds (\S+)$/m.exec(text)?.[1]);
   }
 
-  /** Waits until each server has tried to seal what waits now: it has seen that, and looked again after it was done. */
+  /** Waits until each server has tried to seal: a second attempt shows that the first is over. */
   async function triedToSeal(): Promise<void> {
     const tried = [0, 1].map(async (turn) => {
       let seen = await unsealedSeconds(turn);
@@ -440,7 +440,7 @@ describe('the chain over the audit log', () => {
   const entries = (): Promise<{ id: string; position: number }[]> =>
     fleet.query('SELECT e.id, e.position::int FROM audit_entries e ORDER BY e.position');
 
-  // It takes some seconds, in which the tests before it run; those after it wait until it is done.
+  // Takes some seconds, while the tests before it run; those after it wait for it.
   test.concurrent('is made though somebody who may only read holds its lock', async () => {
     const reader = new pg.Client({ connectionString: fleet.url });
     await reader.connect();

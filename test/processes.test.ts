@@ -146,7 +146,7 @@ describe('two processes on one database', () => {
     const codes = ['201', '204', '403 quota_exceeded', '404 not_found'];
     const most = (seen: Use[][], who: number): number =>
       Math.max(...seen.flat().map((use) => (use.owner === users[who]?.id ? use.rows : 0)));
-    /** Whether there is enough to look at: all that there is to hear, and something of everyone's. */
+    /** Whether every outcome has occurred, and every user had rows. */
     const isEnough = (seen: Use[][]): boolean =>
       seen.length > 10 &&
       codes.every((code) => tally(answers)[code] !== undefined) &&
@@ -366,7 +366,7 @@ describe('two processes on one database', () => {
         }),
       );
       try {
-        // In the midst of their first answers, or of later ones.
+        // Amid the first answers, or amid later ones.
         await until(() => answers.length >= before + 20 * (round % 4), work);
         expect((await admin.delete(`/v1/users/${user.id}`)).status).toBe(204);
       } finally {
@@ -405,7 +405,7 @@ describe('two processes on one database', () => {
       const waiting = `SELECT FROM pg_stat_activity
       WHERE datname = current_database() AND wait_event_type = 'Lock' AND application_name = 'quartermaster'
         AND query LIKE '%resources%'`;
-      // Not what else waits for the user, as what was counted of its requests may.
+      // Request statistics may wait for the user's row too: only creations count here.
       await until(async () => (await query(database.url, waiting)).length > 0);
       await deleting.query('COMMIT');
       await deleting.end();

@@ -364,7 +364,7 @@ describe('with WORKERS=2', () => {
   test('any of them tells the sums over both, which never fall, also when one is killed', async () => {
     await until(bothServe);
     let last = await scrape(anybody);
-    /** Asks, and scrapes until that is told: who is too busy to say what it has counted is not waited for. */
+    /** Sends requests, and scrapes until they are counted: the sums leave out a worker that does not answer in time. */
     const expectRisen = async (count: number): Promise<void> => {
       const expected = unmatched(last) + count;
       await ask(count);

@@ -231,14 +231,14 @@ describe('without a mail server that answers', () => {
 
 const REQUESTS = 'SELECT login_hash AS hash, login FROM recovery_requests WHERE';
 
-/** Somebody who has asked four times, in two spellings, and the row of it, which a transaction keeps from being looked up. */
+/** Has a person ask four times, in two spellings. Returns the row of the request, which a transaction locks meanwhile. */
 async function heldRequest(holder: pg.Client): Promise<{ person: Person; hashes: Buffer[]; row: any }> {
   for (;;) {
     const person = await createPerson();
     await holder.query('BEGIN');
     const [{ now }] = await sql(`SELECT clock_timestamp() - interval '1 ms' AS now`);
     const answers = [await ask(person.email)];
-    // What is held is passed over by those who look requests up, but may be written anew.
+    // The servers skip rows that are locked, but can update them.
     const { rows: held } = await holder.query(`${REQUESTS} created_at >= $1 FOR KEY SHARE SKIP LOCKED`, [now]);
     const logins = [person.email, person.email.toUpperCase(), person.email];
     answers.push(...(await Promise.all(logins.map(ask))));
@@ -249,7 +249,7 @@ async function heldRequest(holder: pg.Client): Promise<{ person: Person; hashes:
       held.some((before) => hash.equals(before.hash) && !login.equals(before.login)),
     );
     if (row) return { person, hashes, row };
-    // It was looked up before it was held; others may be held of other tests.
+    // A server took the request before its row was locked.
     await holder.query('ROLLBACK');
   }
 }
@@ -389,7 +389,7 @@ describe('a forgotten password', () => {
     try {
       const { person, hashes, row } = await heldRequest(holder);
       expect(row.login.toString('latin1')).not.toContain(person.email);
-      // No other row is of it: all others are looked up.
+      // There is no other row of the person: the servers have taken all others.
       await until(async () => (await sql(`${REQUESTS} login_hash <> ALL($1)`, [hashes])).length === 0);
       expect([...(await waiting(person)), ...mailbox.to(person.email)]).toEqual([]);
       await holder.query('COMMIT');

@@ -214,7 +214,7 @@ describe('a request', () => {
     });
   });
 
-  // The last: what its client does not wait for may be counted at any time after it.
+  // Last: the server may count an aborted request at any later time.
   test('that its client does not wait for is counted', async () => {
     const before = await of(admin, user.id);
     for (let i = 0; i < 5; i++) {

@@ -396,7 +396,7 @@ describe('hashes', () => {
   );
 });
 
-// The last: it leaves nobody else in peace.
+// Last, since a flood slows down every other test.
 describe('a flood of sign-ins and registrations', () => {
   /** Sends again and again, from so many addresses, while somebody signs in five times at once. */
   async function flooded(

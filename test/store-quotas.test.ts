@@ -220,7 +220,7 @@ test(`writes and deletions of every kind, expiries and limits that move: nobody 
   let left = SPENDS;
   let isOver = false;
   const shoot = (server: number): Shot | undefined => {
-    // Until all was heard that there is to hear.
+    // Until every expected outcome has occurred.
     if (left-- <= 0 && HEARD.every((each) => outcomes.some((outcome) => outcome.startsWith(each)))) return undefined;
     const owner = random.pick(owners);
     const admin = fleet.admin(server);

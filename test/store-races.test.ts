@@ -151,7 +151,7 @@ describe('atomic batches over the same 100 keys in opposite orders', () => {
     const mixed: unknown[] = [];
     expect(statuses(await atOnce([batch({ entries: all(0) })]))).toEqual({ 200: 1 });
     let rounds = 0;
-    // Until two saw the same.
+    // At least one write must lose.
     const isEnough = (): boolean => rounds >= ROUNDS && outcomes.includes('version_mismatch');
     const nextRound = (): boolean => !isEnough() && ++rounds > 0;
     const writers = fleet.servers.flatMap((server, place) =>

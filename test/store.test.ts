@@ -872,7 +872,7 @@ describe('an entry with a time to live', () => {
       expect(Date.parse(expiresAt)).toBeLessThanOrEqual(after + 1_000_001);
       expect(expiresAt).toBe(new Date(expiresAt).toISOString());
     }
-    // A second passes of itself, and a thousand are let pass.
+    // One entry expires by the clock, the others by SQL.
     await mine.put(pathOf('second', '?ttl=1'), 1);
     await until(async () => !(await keysOf(mine)).includes('second'));
     expect(await keysOf(mine)).toEqual(['a', 'b']);
