@@ -72,6 +72,130 @@ afterEach(async () => {
 
 afterAll(() => database.drop());
 
+/** Whether each of `workers` processes says that it is shutting down: connections go to one after the other. */
+function retired(api: Api, workers: number): Promise<void> {
+  let inARow = 0;
+  return until(async () => {
+    const { status } = await sendExactly(api, 'GET', '/readyz');
+    inARow = status === 503 ? inARow + 1 : 0;
+    return inARow === 2 * workers;
+  });
+}
+
+const closing = (status: number): Outcome => ({ status, connection: 'close' });
+
+/** Sends a request. @returns its answer, and the connection that it came by */
+async function ask(api: Api, agent: Agent): Promise<[IncomingMessage, net.Socket]> {
+  const [response] = (await once(get(`${api.url}/livez`, { agent }), 'response')) as [IncomingMessage];
+  const { socket } = response;
+  await once(response.resume(), 'end');
+  return [response, socket];
+}
+
+describe.each([
+  [1, 'the primary'],
+  [2, 'the primary'],
+  [2, 'all processes'],
+])('during the delay, a server with WORKERS=%d (signal to %s)', (workers, told) => {
+  let server: ServerProcess;
+  let api: Api;
+  let pids: number[];
+  /** Of /readyz before the signal. */
+  let ready: Outcome;
+  const kept = new Agent({ keepAlive: true, maxSockets: 1 });
+  let keptSocket: net.Socket;
+  let holder: pg.Client;
+  let pipelined: Wire;
+  let upload: Wire;
+
+  // Everything that a signal finds under way, on one server.
+  beforeAll(async () => {
+    server = await TestServer.spawn({
+      ...{ DATABASE_URL: database.url, WORKERS: String(workers), SHUTDOWN_DELAY: ENDLESS },
+    });
+    api = new Api(server.url);
+    const pid = server.child.pid ?? 0;
+    pids = [pid, ...(await childrenOf(pid))];
+    ready = await attempt(api, '/readyz');
+    [, keptSocket] = await ask(api, kept);
+
+    const user = await api.createUser();
+    await api.as(user).post('/v1/resources', { value: 'x' });
+    holder = new pg.Client({ connectionString: database.url });
+    await holder.connect();
+    await holder.query('BEGIN');
+    await holder.query('SELECT FROM quotas WHERE owner_id = $1 FOR UPDATE', [user.id]);
+    const head = `Host: x\r\nAuthorization: Bearer ${user.accessToken}\r\n`;
+    const create = `POST /v1/resources HTTP/1.1\r\n${head}Content-Type: application/json\r\nContent-Length: 13\r\n\r\n`;
+    pipelined = new Wire(
+      api.url,
+      `${create}{"value":"y"}GET /livez HTTP/1.1\r\n${head}\r\nGET /v1/users/me HTTP/1.1\r\n${head}\r\n`,
+    );
+    await until(async () => (await query(database.url, WAITING)).length > 0);
+    upload = new Wire(api.url, `${create}{"va`);
+    // Accepted in order, so it has been accepted as well.
+    await until(() => upload.isConnected);
+    await sendExactly(api, 'GET', '/livez');
+
+    for (const each of told === 'the primary' ? pids.slice(0, 1) : pids) process.kill(each, 'SIGINT');
+    await retired(api, workers);
+  });
+
+  afterAll(async () => {
+    server.child.kill('SIGKILL');
+    await server.exited;
+    kept.destroy();
+  });
+
+  test('serves new connections, with /readyz 503 and Connection: close', async () => {
+    expect(ready).toEqual({ status: 200, connection: 'keep-alive' });
+    for (let i = 0; i < 2 * workers; i++) {
+      const refusal = await sendExactly(api, 'GET', '/readyz', { connection: 'keep-alive' });
+      expectProblem(refusal, 503, 'overloaded');
+      expect(refusal.body.detail).toBe('The server is shutting down.');
+      expect(Number(refusal.headers.get('retry-after'))).toBeGreaterThanOrEqual(1);
+      expect(refusal.headers.get('connection')).toBe('close');
+      expect(await attempt(api, '/livez')).toEqual(closing(200));
+      expect(await attempt(api, '/v1/users/me')).toEqual(closing(401));
+      expect(await attempt(api, '/v1/nowhere')).toEqual(closing(404));
+      expect(await attempt(api, '/openapi.json')).toEqual(closing(200));
+      expect(await attempt(api, '/v1/store/%ff')).toEqual(closing(400));
+    }
+  });
+
+  test('answers on a connection that is kept, then closes it', async () => {
+    const [after, sameSocket] = await ask(api, kept);
+    expect(after.headers.connection).toBe('close');
+    expect(sameSocket).toBe(keptSocket);
+  });
+
+  test('answers pipelined requests that it has, and closes the connection after the last', async () => {
+    await holder.query('ROLLBACK');
+    await holder.end();
+    await pipelined.over;
+    const { end, statuses, text } = pipelined;
+    expect({ end, statuses }).toEqual({ end: 'closed', statuses: [201, 200, 200] });
+    const headers = [...text.matchAll(/^connection: (.*)\r$/gim)].map(([, value]) => value);
+    expect(headers).toEqual(['keep-alive', 'keep-alive', 'close']);
+  });
+
+  test('takes the rest of a slow upload, and answers it', async () => {
+    upload.say('lue":');
+    await sendExactly(api, 'GET', '/livez');
+    upload.say('"y"}');
+    await upload.over;
+    expect({ end: upload.end, statuses: upload.statuses }).toEqual({ end: 'closed', statuses: [201] });
+    expect(upload.text).toMatch(/^connection: close\r$/im);
+  });
+
+  test('ends at once at a second signal', async () => {
+    // Those of the first second count as one.
+    await until(() => !server.child.kill('SIGTERM') || server.child.exitCode !== null);
+    expect(await server.exited).toBe(1);
+    await until(() => !pids.some(isAlive));
+  });
+});
+
 describe.each([1, 2])('a server with WORKERS=%d that is told to stop', (workers) => {
   let server: ServerProcess;
   let api: Api;
@@ -84,46 +208,11 @@ describe.each([1, 2])('a server with WORKERS=%d that is told to stop', (workers)
     pids = [pid, ...(await childrenOf(pid))];
   }
 
-  /** Sends signals until the process ends: those of the first second count as one. */
-  async function endAtOnce(): Promise<void> {
-    await until(() => !server.child.kill('SIGTERM') || server.child.exitCode !== null);
-    expect(await server.exited).toBe(1);
-    await until(() => !pids.some(isAlive));
-  }
-
-  const closing = (status: number): Outcome => ({ status, connection: 'close' });
-
-  test.each(['the primary', 'all processes'])(
-    'serves new connections during the delay, with /readyz 503 and Connection: close (signal to %s)',
-    async (told) => {
-      await start(ENDLESS);
-      expect(await attempt(api, '/readyz')).toEqual({ status: 200, connection: 'keep-alive' });
-      for (const pid of told === 'the primary' ? pids.slice(0, 1) : pids) process.kill(pid, 'SIGINT');
-      // Each worker takes one connection in turn.
-      let inARow = 0;
-      await until(async () => {
-        const { status } = await sendExactly(api, 'GET', '/readyz');
-        inARow = status === 503 ? inARow + 1 : 0;
-        return inARow === 2 * workers;
-      });
-      for (let i = 0; i < 4; i++) {
-        const refusal = await sendExactly(api, 'GET', '/readyz', { connection: 'keep-alive' });
-        expectProblem(refusal, 503, 'overloaded');
-        expect(refusal.body.detail).toBe('The server is shutting down.');
-        expect(Number(refusal.headers.get('retry-after'))).toBeGreaterThanOrEqual(1);
-        expect(refusal.headers.get('connection')).toBe('close');
-        expect(await attempt(api, '/livez')).toEqual(closing(200));
-        expect(await attempt(api, '/v1/users/me')).toEqual(closing(401));
-        expect(await attempt(api, '/v1/nowhere')).toEqual(closing(404));
-        expect(await attempt(api, '/openapi.json')).toEqual(closing(200));
-        expect(await attempt(api, '/v1/store/%ff')).toEqual(closing(400));
-      }
-      await endAtOnce();
-    },
-  );
-
-  test('loses no request of clients that connect anew for each, until they see /readyz 503', async () => {
-    await start('4000');
+  test('loses no request of clients that connect anew for each, and closes idle connections at the end of the delay', async () => {
+    await start('3000');
+    const idle = new Agent({ keepAlive: true, maxSockets: 1 });
+    const [, idleSocket] = await ask(api, idle);
+    const idleClosed = once(idleSocket, 'close');
     const outcomes: Outcome[] = [];
     const state = { isReady: true };
     const clients = Array.from({ length: 40 }, async () => {
@@ -137,9 +226,11 @@ describe.each([1, 2])('a server with WORKERS=%d that is told to stop', (workers)
       ready.push(outcome);
       state.isReady = typeof outcome === 'object' && outcome.status === 200;
     }
+    expect(idleSocket.destroyed).toBe(false);
     await Promise.all(clients);
     expect(ready.at(-1)).toEqual(closing(503));
     expect(outcomes.filter((outcome) => typeof outcome === 'string' || outcome.status !== 200)).toEqual([]);
+    await idleClosed;
     expect(await server.exited).toBe(0);
     expect(await attempt(api, '/livez')).toBe('ECONNREFUSED');
     expect(pids.filter(isAlive)).toEqual([]);
@@ -157,79 +248,6 @@ describe.each([1, 2])('a server with WORKERS=%d that is told to stop', (workers)
       Array(60).fill({ end: 'closed', statuses: [200] }),
     );
     expect(await server.exited).toBe(0);
-  });
-
-  test('answers on connections that are kept, then closes them; closes idle ones at the end of the delay', async () => {
-    await start('4000');
-    const used = new Agent({ keepAlive: true, maxSockets: 1 });
-    const ask = async (agent: Agent): Promise<[IncomingMessage, net.Socket]> => {
-      const [response] = (await once(get(`${api.url}/livez`, { agent }), 'response')) as [IncomingMessage];
-      const { socket } = response;
-      await once(response.resume(), 'end');
-      return [response, socket];
-    };
-    const idle = new Agent({ keepAlive: true, maxSockets: 1 });
-    const [before, socket] = await ask(used);
-    const [, idleSocket] = await ask(idle);
-    expect(before.headers.connection).toBe('keep-alive');
-    server.child.kill('SIGTERM');
-    const idleClosed = once(idleSocket, 'close');
-    await until(async () => (await sendExactly(api, 'GET', '/readyz')).status === 503);
-    const [after, sameSocket] = await ask(used);
-    expect(after.headers.connection).toBe('close');
-    expect(sameSocket).toBe(socket);
-    expect(idleSocket.destroyed).toBe(false);
-    await idleClosed;
-    expect(await server.exited).toBe(0);
-  });
-
-  test('answers pipelined requests that it has, and closes the connection after the last', async () => {
-    await start(ENDLESS);
-    const user = await api.createUser();
-    expect((await api.as(user).post('/v1/resources', { value: 'x' })).status).toBe(201);
-    const holder = new pg.Client({ connectionString: database.url });
-    await holder.connect();
-    await holder.query('BEGIN');
-    await holder.query('SELECT FROM quotas WHERE owner_id = $1 FOR UPDATE', [user.id]);
-    const head = `Host: x\r\nAuthorization: Bearer ${user.accessToken}\r\n`;
-    const body = '{"value":"y"}';
-    const create = `POST /v1/resources HTTP/1.1\r\n${head}Content-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`;
-    const wire = new Wire(
-      api.url,
-      `${create}GET /livez HTTP/1.1\r\n${head}\r\nGET /v1/users/me HTTP/1.1\r\n${head}\r\n`,
-    );
-    await until(async () => (await query(database.url, WAITING)).length > 0);
-    server.child.kill('SIGTERM');
-    await until(async () => (await sendExactly(api, 'GET', '/readyz')).status === 503);
-    await holder.query('ROLLBACK');
-    await holder.end();
-    await wire.over;
-    expect({ end: wire.end, statuses: wire.statuses }).toEqual({ end: 'closed', statuses: [201, 200, 200] });
-    const headers = [...wire.text.matchAll(/^connection: (.*)\r$/gim)].map(([, value]) => value);
-    expect(headers).toEqual(['keep-alive', 'keep-alive', 'close']);
-    await endAtOnce();
-  });
-
-  test('takes the rest of a slow upload during the delay, and answers it', async () => {
-    await start(ENDLESS);
-    const user = await api.createUser();
-    const wire = new Wire(
-      api.url,
-      `POST /v1/resources HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${user.accessToken}\r\n` +
-        'Content-Type: application/json\r\nContent-Length: 13\r\n\r\n{"va',
-    );
-    // Accepted in order, so it has been accepted as well.
-    await until(() => wire.isConnected);
-    await sendExactly(api, 'GET', '/livez');
-    server.child.kill('SIGTERM');
-    await until(async () => (await sendExactly(api, 'GET', '/readyz')).status === 503);
-    wire.say('lue":');
-    await sendExactly(api, 'GET', '/livez');
-    wire.say('"y"}');
-    await wire.over;
-    expect({ end: wire.end, statuses: wire.statuses }).toEqual({ end: 'closed', statuses: [201] });
-    expect(wire.text).toMatch(/^connection: close\r$/im);
-    await endAtOnce();
   });
 });
 

@@ -29,6 +29,8 @@ const SIZES = {
   processes: { CHANGES: [300, 3_000], ROUNDS: [10, 100] },
   /** Spellings, methods and headers: one in so many for each operation and caller. */
   routeAttacks: { SHARE: [8, 1] },
+  /** Sign-ins at once, and connections that ask for large answers and take none. */
+  serverLimits: { SIGN_INS: [150, 500], GREEDY: [32, 60] },
   /** Sign-ins that are compared. */
   signIn: { ROUNDS: [8, 60] },
   /** Random histories of spends against PostgreSQL. */
