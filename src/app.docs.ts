@@ -6,6 +6,7 @@ import type { FastifyInstance } from 'fastify';
 import { callPaths } from './apis/call.docs.js';
 import { documentProblems, operationsOf } from './common/api-docs.js';
 import { documentTag, matchesTag } from './common/etag.js';
+import { addVary } from './common/vary.js';
 import { storePaths } from './store/store.docs.js';
 import { STORE_MODELS } from './store/store.dto.js';
 import { VERSION } from './version.js';
@@ -107,9 +108,8 @@ export function serveDocs(app: NestFastifyApplication, server: FastifyInstance):
   server.get('/openapi.json', { compress: false }, (request, reply) => {
     packed ??= pack(openApiDocument(app));
     const { etag, codings } = packed;
-    reply
-      .headers({ etag, 'cache-control': 'no-cache', vary: 'accept-encoding' })
-      .type('application/json; charset=utf-8');
+    addVary(reply, 'accept-encoding');
+    reply.headers({ etag, 'cache-control': 'no-cache' }).type('application/json; charset=utf-8');
     if (matchesTag(request.headers['if-none-match'] ?? '', etag)) return reply.code(304).send();
     const accepted = request.headers['accept-encoding'] ?? '';
     const [coding, bytes] = codings.find(([name]) => name === '' || isAccepted(accepted, name)) ?? [

@@ -12,6 +12,7 @@ import {
   type FastifyRequest,
 } from 'fastify';
 import { pino, type Logger } from 'pino';
+import { allowOrigins, corsHeadersFor } from './app.cors.js';
 import { serveDocs } from './app.docs.js';
 import { answerUnreadable, httpOptions, limitAnswers, limitRequests } from './app.limits.js';
 import { serveCalls } from './apis/call.route.js';
@@ -65,6 +66,7 @@ function describeError(error: unknown): Record<string, unknown> {
 
 /** Builds the whole server, ready to listen. The same for `main` and for whoever writes the OpenAPI document. */
 export async function createApp(env: Env, logger: Logger): Promise<NestFastifyApplication> {
+  const addCorsHeaders = corsHeadersFor(env.corsOrigins);
   const adapter = new FastifyAdapter({
     loggerInstance: logger,
     logController: new LogController({ disableRequestLogging: true }),
@@ -88,6 +90,7 @@ export async function createApp(env: Env, logger: Logger): Promise<NestFastifyAp
     frameworkErrors: (_error: Error, request: FastifyRequest, reply: FastifyReply) => {
       // No hook has run.
       reply.headers({ ...DATA_HEADERS, 'x-request-id': request.id });
+      addCorsHeaders(request, reply);
       sendProblem(new Problem('validation_failed', { detail: 'The address cannot be read.' }), request, reply);
     },
     http: httpOptions(env),
@@ -139,26 +142,12 @@ export async function createApp(env: Env, logger: Logger): Promise<NestFastifyAp
     // What a compressed body unpacks to has no bound: none is accepted.
     globalDecompression: false,
   });
-  if (env.corsOrigins.length > 0) {
-    app.enableCors({
-      origin: env.corsOrigins.includes('*') ? '*' : [...env.corsOrigins],
-      methods: ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'],
-      exposedHeaders: [
-        'ETag',
-        'Link',
-        'Retry-After',
-        'X-Request-Id',
-        'RateLimit',
-        'RateLimit-Policy',
-        'Idempotency-Replayed',
-      ],
-      maxAge: 600,
-    });
-  }
   protect(server);
   serveDocs(app, server);
   serveRecoveryPages(server, env);
   observe(server, logger, env.requestStatistics === 'on' ? recorder : undefined);
+  // After the hooks whose headers an answer to a preflight needs too.
+  allowOrigins(server, env.corsOrigins, addCorsHeaders);
   await serveCalls(server, app.get(CallsService, { strict: false }));
   // After /call, whose bodies are not read here.
   watchContentDigests(server);
