@@ -24,8 +24,9 @@ import { serveRecoveryPages } from './auth/recovery.pages.js';
 import { ByteBudget } from './common/byte-budget.js';
 import type { AuthenticatedRequest } from './common/caller.js';
 import { sqlState, violatedConstraint } from './common/database-error.js';
-import { tag } from './common/etag.js';
+import { answerKnown, tagBody, tagCoding } from './common/etag.js';
 import { acceptJsonBodies } from './common/json-body.js';
+import { locate } from './common/location.js';
 import { linkNextPage } from './common/page-link.js';
 import { Problem } from './common/problem.js';
 import { sendProblem, shownPathOf } from './common/problem.filter.js';
@@ -38,6 +39,18 @@ import { RequestStatistics } from './metrics/request-statistics.js';
 import { CallRanks } from './quota/call-ranks.js';
 import { serveStore } from './store/store.route.js';
 import { StoreService } from './store/store.service.js';
+
+/** What routes ask for in their `config`. */
+interface RouteMarks {
+  /** An ETag of the object that is answered, and 304. */
+  tagged?: boolean;
+  /** 304: the route sets the ETag. */
+  versioned?: boolean;
+  /** See `Created`. */
+  location?: string;
+  /** A link to the next page. */
+  paged?: boolean;
+}
 
 /** All answers, and all large bodies of the store, that are under way in this process. */
 const UNDER_WAY_BYTES = 268_435_456;
@@ -108,9 +121,13 @@ export async function createApp(env: Env, logger: Logger): Promise<NestFastifyAp
     }
     if (env.requestStatistics === 'on') recorder.watch(route);
     // Hooks of their own routes only, in place of Nest interceptors: those cost every route an Observable.
-    const { tagged, paged } = (route.config ?? {}) as { tagged?: boolean; paged?: boolean };
-    if (tagged) route.onSend = tag;
-    if (paged) route.preSerialization = linkNextPage;
+    const { tagged, versioned, location, paged } = (route.config ?? {}) as RouteMarks;
+    route.preSerialization = [
+      ...(tagged ? [tagBody] : []),
+      ...(location === undefined ? [] : [locate(location)]),
+      ...(paged ? [linkNextPage] : []),
+    ];
+    if (tagged || versioned) route.onSend = [route.onSend ?? [], answerKnown].flat();
   });
 
   const app = await NestFactory.create<NestFastifyApplication>(AppModule, adapter, {
@@ -141,6 +158,11 @@ export async function createApp(env: Env, logger: Logger): Promise<NestFastifyAp
     threshold: 1_024,
     // What a compressed body unpacks to has no bound: none is accepted.
     globalDecompression: false,
+  });
+  server.addHook('onRoute', (route) => {
+    const { tagged, versioned } = (route.config ?? {}) as RouteMarks;
+    // Behind the hook that compresses.
+    if (tagged || versioned) route.onSend = [route.onSend ?? [], tagCoding].flat();
   });
   protect(server);
   serveDocs(app, server);
