@@ -931,6 +931,20 @@ describe('an entry with a time to live', () => {
   });
 });
 
+test.each(['carts/17', 'a/', '/a', 'a//b', 'a/b/c?owner=me'])(
+  'the address /v1/store/%s, whose key is not encoded: 404 that says how a / is written',
+  async (path) => {
+    const mine = await emptyStore();
+    for (const method of ['GET', 'PUT', 'DELETE', 'POST']) {
+      const answer = await sendExactly(mine, method, `/v1/store/${path}`);
+      expectProblem(answer, 404, 'not_found');
+      expect(answer.body.detail).toContain('%2F');
+    }
+    expectProblem(await mine.get('/v1/nope/carts/17'), 404, 'not_found');
+    expect((await mine.get(pathOf('nope'))).body.detail).not.toContain('%2F');
+  },
+);
+
 describe('stores', () => {
   test('are each owner’s own: the same key in two of them', async () => {
     const [one, two] = await Promise.all([someone(), someone()]);

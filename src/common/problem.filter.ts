@@ -19,11 +19,18 @@ export class ProblemFilter implements ExceptionFilter {
   }
 
   private unknownRoute(request: FastifyRequest): Problem {
-    const allow = this.routes.methodsOf(pathOf(request));
+    const path = pathOf(request);
+    const allow = this.routes.methodsOf(path);
+    if (allow.length === 0 && BELOW_A_KEY.test(path)) return new Problem('not_found', { detail: SLASH_IN_A_KEY });
     if (allow.length === 0 || allow.includes(request.method)) return new Problem('not_found');
     return new Problem('method_not_allowed', { allow });
   }
 }
+
+/** An address below that of an entry of the store: nothing is there, but keys often have a `/`. */
+const BELOW_A_KEY = /^\/v1\/store\/.*\//;
+
+const SLASH_IN_A_KEY = 'There is no such address. In the address of an entry a "/" of its key is written %2F.';
 
 /** What is answered to whatever was thrown; undefined where the route is unknown. */
 export function toProblem(thrown: unknown): Problem | undefined {
