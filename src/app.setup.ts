@@ -21,6 +21,7 @@ import { AppModule } from './app.module.js';
 import { Authenticator } from './auth/authenticator.js';
 import { watchContentDigests } from './auth/content-digest.js';
 import { serveRecoveryPages } from './auth/recovery.pages.js';
+import { addressOf, isInNetworks } from './common/address.js';
 import { ByteBudget } from './common/byte-budget.js';
 import type { AuthenticatedRequest } from './common/caller.js';
 import { sqlState, violatedConstraint } from './common/database-error.js';
@@ -87,7 +88,7 @@ export async function createApp(env: Env, logger: Logger): Promise<NestFastifyAp
     // A logger of its own for each request costs more than most requests log: what is logged names its request itself.
     childLoggerFactory: (parent: FastifyBaseLogger) => parent,
     bodyLimit: env.bodyLimit,
-    trustProxy: env.trustProxy,
+    trustProxy: typeof env.trustProxy === 'string' ? isInNetworks(env.trustProxy) : env.trustProxy,
     // Nest's middleware layer is not used and would cost every request; guards authorise, never middleware.
     skipMiddie: true,
     multipart: false,

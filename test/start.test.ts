@@ -298,7 +298,7 @@ describe('what an operator can set', () => {
   });
 
   /** The address that a sign-in with some X-Forwarded-For is noted with. */
-  async function noted(at: Api, forwarded: string): Promise<string> {
+  async function noted(at: Api, forwarded: string): Promise<string | null> {
     const login = { login: 'admin', password: ADMIN_PASSWORD };
     const { body } = await at.post('/v1/auth/login', login, { headers: { 'x-forwarded-for': forwarded } });
     return (await at.as(body).get('/v1/auth/sessions?limit=1')).body.data[0].ip;
@@ -308,6 +308,25 @@ describe('what an operator can set', () => {
     expect(await noted(api, '203.0.113.9')).toBe('203.0.113.9');
     expect(await noted(api, '198.51.100.1, 203.0.113.9')).toBe('203.0.113.9');
     expect(await noted(api, '2001:db8::7')).toBe('2001:db8::7');
+  });
+
+  test.each([
+    ['203.0.113.7:51234', '203.0.113.7'],
+    ['"[2001:db8::7]:4711"', '2001:db8::7'],
+    ['[2001:DB8:0::7]', '2001:db8::7'],
+    ['fe80::1%eth0', 'fe80::1'],
+    ['::ffff:203.0.113.7', '203.0.113.7'],
+    ['unknown', null],
+    ['_hidden', null],
+    ['garbage', null],
+    ['203.0.113.256', null],
+    ['1', null],
+    ['x'.repeat(2_000), null],
+    ['198.51.100.1, <script>', null],
+  ])('TRUST_PROXY=1, X-Forwarded-For: %s: sessions and audit have the address %s', async (sent, address) => {
+    expect(await noted(api, sent)).toBe(address);
+    const { data } = (await (await api.admin()).get('/v1/audit?action=session.create&limit=2')).body;
+    expect(data[1].ip).toBe(address);
   });
 
   test('without TRUST_PROXY nobody is believed', async () => {
