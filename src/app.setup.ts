@@ -212,7 +212,12 @@ function observe(server: FastifyInstance, logger: Logger, recorder: RequestRecor
     done();
   });
   server.addHook('onResponse', (request: AuthenticatedRequest, reply, done) => {
-    const isRefusal = (reply.statusCode >= 400 && reply.statusCode < 500) || reply.statusCode === 503;
+    const { refusal, spender } = request;
+    // A verdict that refuses a call is itself 200.
+    const isRefusal =
+      (reply.statusCode >= 400 && reply.statusCode < 500) ||
+      reply.statusCode === 503 ||
+      (reply.statusCode === 200 && refusal !== undefined);
     const level = isRefusal ? 'info' : 'debug';
     if (logger.isLevelEnabled(level)) {
       logger[level](
@@ -221,9 +226,13 @@ function observe(server: FastifyInstance, logger: Logger, recorder: RequestRecor
           method: request.method,
           path: shownPathOf(request),
           status: reply.statusCode,
+          code: refusal?.code,
+          violated: refusal?.violated,
           ms: Math.round(reply.elapsedTime * 10) / 10,
           user: request.caller?.userId,
-          ip: request.ip,
+          key: spender?.keyId ?? undefined,
+          owner: spender?.ownerId ?? undefined,
+          ip: addressOf(request.ip),
         },
         'request',
       );

@@ -56,6 +56,7 @@ export class CallsService {
 
 /** Notes whose key a request brings, whatever becomes of it. */
 function noteOwner(request: AuthenticatedRequest, { said }: Spend): void {
+  request.spender = said;
   if (said.ownerId !== null) request.keyOwnerId = said.ownerId;
 }
 

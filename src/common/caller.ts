@@ -53,7 +53,17 @@ export type AuthenticatedRequest = FastifyRequest & {
   caller?: Caller;
   /** Whose API key it came with, where that is its credential. */
   keyOwnerId?: string;
+  /** The API key that it asks units for. */
+  spender?: { keyId: string | null; ownerId: string | null };
+  refusal?: Refusal;
 };
+
+/** Why a request, or the call that it asks about, was refused: for the log. */
+export interface Refusal {
+  code: string;
+  /** The limits that have no room, as the answer names them. */
+  violated?: unknown;
+}
 
 /** The user that a request counts for; undefined for nobody's. */
 export function callerIdOf({ caller, keyOwnerId }: AuthenticatedRequest): string | undefined {

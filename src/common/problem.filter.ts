@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import { Catch, HttpException, type ArgumentsHost, type ExceptionFilter } from '@nestjs/common';
 import type { FastifyReply, FastifyRequest } from 'fastify';
+import type { AuthenticatedRequest } from './caller.js';
 import { isDatabaseUnavailable, isOverload } from './database-error.js';
 import { PROBLEMS, Problem, type FieldError, type ProblemCode } from './problem.js';
 import { RouteTable } from './route-table.js';
@@ -107,7 +108,8 @@ function isBodyError(thrown: unknown): boolean {
 }
 
 /** Answers with a problem. For the filter, and for what fails before Nest is asked. */
-export function sendProblem(problem: Problem, request: FastifyRequest, reply: FastifyReply): void {
+export function sendProblem(problem: Problem, request: AuthenticatedRequest, reply: FastifyReply): void {
+  request.refusal = { code: problem.code, violated: problem.extra.members?.violated };
   void reply
     .code(problem.status)
     .headers(headersOf(problem))
