@@ -4,8 +4,10 @@ import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { DocumentBuilder, SwaggerModule, type OpenAPIObject } from '@nestjs/swagger';
 import type { FastifyInstance } from 'fastify';
 import { callPaths } from './apis/call.docs.js';
-import { documentProblems, operationsOf } from './common/api-docs.js';
+import { documentProblems, markOf, operationsOf } from './common/api-docs.js';
 import { documentTag, matchesTag } from './common/etag.js';
+import { documentLocation } from './common/location.js';
+import { addVary } from './common/vary.js';
 import { storePaths } from './store/store.docs.js';
 import { STORE_MODELS } from './store/store.dto.js';
 import { VERSION } from './version.js';
@@ -64,13 +66,19 @@ export function openApiDocument(app: NestFastifyApplication): OpenAPIObject {
     extraModels: STORE_MODELS,
     operationIdFactory: (controller, method) => `${controller.replace(/Controller$/, '')}_${method}`,
   });
+  for (const { patch, put, delete: remove } of Object.values(document.paths)) {
+    // Also where an object has no `ETag`: then no tag matches.
+    const changes = [patch, put, remove].filter((operation) => operation !== undefined);
+    for (const operation of changes) Object.assign(operation, Object.fromEntries([markOf('version_mismatch')]));
+  }
   Object.assign(document.paths, callPaths(), storePaths());
   for (const path of Object.values(document.paths)) {
     for (const operation of operationsOf(path)) {
       for (const parameter of operation.parameters ?? []) {
         if ('in' in parameter && parameter.in === 'path') Object.assign(parameter, PATH_PARAMETERS[parameter.name]);
       }
-      documentTag(operation);
+      documentTag(operation, operation === path.get);
+      documentLocation(operation);
       documentProblems(operation);
     }
   }
@@ -107,9 +115,8 @@ export function serveDocs(app: NestFastifyApplication, server: FastifyInstance):
   server.get('/openapi.json', { compress: false }, (request, reply) => {
     packed ??= pack(openApiDocument(app));
     const { etag, codings } = packed;
-    reply
-      .headers({ etag, 'cache-control': 'no-cache', vary: 'accept-encoding' })
-      .type('application/json; charset=utf-8');
+    addVary(reply, 'accept-encoding');
+    reply.headers({ etag, 'cache-control': 'no-cache' }).type('application/json; charset=utf-8');
     if (matchesTag(request.headers['if-none-match'] ?? '', etag)) return reply.code(304).send();
     const accepted = request.headers['accept-encoding'] ?? '';
     const [coding, bytes] = codings.find(([name]) => name === '' || isAccepted(accepted, name)) ?? [

@@ -87,11 +87,19 @@ describe('a key', () => {
     expectProblem(await api.as({ accessToken: key.key }).get('/v1/users/me'), 401, 'invalid_token');
   });
 
-  test('is refused beside another, even the same', async () => {
+  test('is one key in both headers, and spends one unit', async () => {
+    const one = await mine.createKey({ limits: [{ meter: 'api:api1', limit: 2 }] });
+    for (const [i, scheme] of ['Bearer ', 'bearer  '].entries()) {
+      const answer = await api.call('api1', one, { headers: { authorization: scheme + one.key } });
+      expect(answer).toMatchObject({ status: 200, body: 'API1' });
+      expect(answer.headers.get('ratelimit')).toBe(`"lifetime";r=${String(1 - i)}`);
+    }
+  });
+
+  test('is refused beside another', async () => {
     const [one, other] = [await mine.createKey(), await mine.createKey()];
-    for (const second of [one, other, { key: 'x' }]) {
-      const headers = { authorization: `Bearer ${second.key}` };
-      expectInvalid(await api.call('api1', one, { headers }));
+    for (const authorization of [`Bearer ${other.key}`, 'Bearer x', `Basic ${one.key}`, one.key, 'Bearer ', '']) {
+      expectInvalid(await api.call('api1', one, { headers: { authorization } }));
     }
     const twice = [`Bearer ${one.key}`, `Bearer ${one.key}`] as unknown as string;
     expectInvalid(await sendExactly(api, 'GET', '/call/api1', { authorization: twice }));

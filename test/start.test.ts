@@ -306,7 +306,7 @@ describe('what an operator can set', () => {
   });
 
   /** The address that a sign-in with some X-Forwarded-For is noted with. */
-  async function noted(at: Api, forwarded: string): Promise<string> {
+  async function noted(at: Api, forwarded: string): Promise<string | null> {
     const login = { login: 'admin', password: ADMIN_PASSWORD };
     const { body } = await at.post('/v1/auth/login', login, { headers: { 'x-forwarded-for': forwarded } });
     return (await at.as(body).get('/v1/auth/sessions?limit=1')).body.data[0].ip;
@@ -316,6 +316,25 @@ describe('what an operator can set', () => {
     expect(await noted(api, '203.0.113.9')).toBe('203.0.113.9');
     expect(await noted(api, '198.51.100.1, 203.0.113.9')).toBe('203.0.113.9');
     expect(await noted(api, '2001:db8::7')).toBe('2001:db8::7');
+  });
+
+  test.each([
+    ['203.0.113.7:51234', '203.0.113.7'],
+    ['"[2001:db8::7]:4711"', '2001:db8::7'],
+    ['[2001:DB8:0::7]', '2001:db8::7'],
+    ['fe80::1%eth0', 'fe80::1'],
+    ['::ffff:203.0.113.7', '203.0.113.7'],
+    ['unknown', null],
+    ['_hidden', null],
+    ['garbage', null],
+    ['203.0.113.256', null],
+    ['1', null],
+    ['x'.repeat(2_000), null],
+    ['198.51.100.1, <script>', null],
+  ])('TRUST_PROXY=1, X-Forwarded-For: %s: sessions and audit have the address %s', async (sent, address) => {
+    expect(await noted(api, sent)).toBe(address);
+    const { data } = (await (await api.admin()).get('/v1/audit?action=session.create&limit=2')).body;
+    expect(data[1].ip).toBe(address);
   });
 
   test('without TRUST_PROXY nobody is believed', async () => {
@@ -397,6 +416,75 @@ describe('the log', () => {
         anyPasswordHash: '$argon2',
       }),
     ).toEqual([]);
+  });
+
+  /** The line of an answer. */
+  async function lineOf(answer: Answer): Promise<any> {
+    await logged(answer);
+    const id = answer.headers.get('x-request-id') ?? 'none';
+    const line = server.output.split('\n').find((each) => each.includes(`"${id}"`) && each.includes('"request"'));
+    return JSON.parse(line ?? '{}');
+  }
+
+  test('of a refused call: the code, whose key it is, and the limit that it exceeded; no secret', async () => {
+    const api = new Api(server.url);
+    const owner = await api.createUser();
+    const other = await api.createApi();
+    const key = await api.as(owner).createKey({ scopes: ['api1'], limits: [{ meter: 'api:api1', limit: 1 }] });
+    const post = (headers: Record<string, string>): Promise<Answer> =>
+      api.send('POST', '/call/api1', {}, { headers: { 'x-api-key': key.key, ...headers } });
+    const who = { key: key.id, owner: owner.id };
+    const violated = [
+      { scope: 'key', meter: 'api:api1', window: 'lifetime', limit: 1, used: 1, remaining: 0, resetsAt: null },
+    ];
+    const granted = await lineOf(await api.call('api1', key));
+    expect(granted).toMatchObject({ level: 20, status: 200, ...who });
+    expect(granted).not.toHaveProperty('code');
+    const verify = (body: object): Promise<Answer> => api.post('/v1/verify', { key: key.key, api: 'api1', ...body });
+    for (const [answer, line] of [
+      [await api.call('api1', key), { status: 429, code: 'quota_exceeded', ...who, violated }],
+      [await post({ 'idempotency-key': 'a' }), { status: 429, code: 'quota_exceeded', ...who, violated }],
+      [await api.call(other, key), { status: 403, code: 'scope_denied', ...who }],
+      [await api.call('nosuchapi', key), { status: 404, code: 'not_found', ...who }],
+      [await api.call('api1', { key: `${key.key}x` }), { status: 401, code: 'invalid_api_key' }],
+      [await api.get('/call/api1'), { status: 401, code: 'unauthenticated' }],
+      [await verify({}), { status: 200, code: 'quota_exceeded', ...who, violated }],
+      [await verify({ api: other }), { status: 200, code: 'scope_denied', ...who }],
+      [await verify({ key: 'qm_wrong' }), { status: 200, code: 'invalid_api_key' }],
+      [await api.as(owner).get('/v1/users'), { status: 403, code: 'forbidden', user: owner.id }],
+    ] as const) {
+      expect(await lineOf(answer)).toMatchObject({ level: 30, ...line });
+    }
+    // To ask what would be is not to be refused.
+    expect(await lineOf(await verify({ dryRun: true }))).toMatchObject({ level: 20, status: 200, ...who });
+    await api.as(await api.signIn('admin', ADMIN_PASSWORD)).put(`/v1/users/${owner.id}/quotas/resources`, { limit: 0 });
+    const resource = await lineOf(await api.as(owner).post('/v1/resources', { value: 'x' }));
+    expect(resource).toMatchObject({
+      ...{ level: 30, status: 403, code: 'quota_exceeded', user: owner.id },
+      violated: [{ scope: 'user', meter: 'resources', limit: 0, used: 0 }],
+    });
+    expect(leaks({ key: key.key, token: owner.accessToken })).toEqual([]);
+  });
+
+  test('names addresses only, whatever a proxy sends', async () => {
+    const trusting = await TestServer.start({ DATABASE_URL: database.url, LOG_LEVEL: 'info', TRUST_PROXY: 'loopback' });
+    const api = new Api(trusting.url);
+    try {
+      for (const [sent, address] of [
+        ['203.0.113.7:51234', '203.0.113.7'],
+        ['garbage', undefined],
+        ['x'.repeat(2_000), undefined],
+        ['203.0.113.7, 127.0.0.1:8080', '203.0.113.7'],
+      ]) {
+        const answer = await api.get('/v1/users/me', { headers: { 'x-forwarded-for': sent! } });
+        const id = answer.headers.get('x-request-id') ?? 'none';
+        while (!trusting.output.includes(`"${id}"`)) await sleep(10);
+        const line = trusting.output.split('\n').find((each) => each.includes(`"${id}"`));
+        expect([sent, JSON.parse(line ?? '{}').ip]).toEqual([sent, address]);
+      }
+    } finally {
+      await trusting.stop();
+    }
   });
 
   test('tells the faults of the database without what was being written', async () => {

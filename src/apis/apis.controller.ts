@@ -3,6 +3,8 @@ import { ApiTags } from '@nestjs/swagger';
 import { AdminOnly, Owned } from '../common/access.js';
 import { Fails } from '../common/api-docs.js';
 import { CurrentCaller, type Caller } from '../common/caller.js';
+import { Conditional, CurrentPreconditions, Tagged, type Preconditions } from '../common/etag.js';
+import { Created } from '../common/location.js';
 import { Paged } from '../common/page-link.js';
 import { PageQuery, mapPage } from '../common/page.js';
 import { Idempotency, type Attempt } from '../idempotency/idempotency.js';
@@ -30,6 +32,7 @@ export class ApisController {
   @Post()
   @AdminOnly()
   @Idempotent()
+  @Created('/v1/apis/:slug')
   @Fails('slug_taken')
   async create(
     @Body() dto: CreateApiDto,
@@ -44,6 +47,7 @@ export class ApisController {
   /** Read an API of the catalogue */
   @Get(':slug')
   @Owned()
+  @Tagged()
   @Fails('not_found')
   async get(@Param('slug') slug: string, @CurrentCaller() caller: Caller): Promise<ApiResponse> {
     return toApiResponse(await this.apis.get(slug), caller.role === 'admin');
@@ -52,21 +56,28 @@ export class ApisController {
   /** Change an API of the catalogue */
   @Patch(':slug')
   @AdminOnly()
+  @Conditional()
   @Fails('not_found')
   async update(
     @Param('slug') slug: string,
     @Body() dto: UpdateApiDto,
     @CurrentCaller() caller: Caller,
+    @CurrentPreconditions() preconditions: Preconditions,
   ): Promise<ApiResponse> {
-    return toApiResponse(await this.apis.update(slug, dto, caller), true);
+    return toApiResponse(await this.apis.update(slug, dto, caller, preconditions), true);
   }
 
   /** Take an API out of the catalogue */
   @Delete(':slug')
   @AdminOnly()
   @HttpCode(204)
+  @Conditional()
   @Fails('not_found')
-  async delete(@Param('slug') slug: string, @CurrentCaller() caller: Caller): Promise<void> {
-    await this.apis.delete(slug, caller);
+  async delete(
+    @Param('slug') slug: string,
+    @CurrentCaller() caller: Caller,
+    @CurrentPreconditions() preconditions: Preconditions,
+  ): Promise<void> {
+    await this.apis.delete(slug, caller, preconditions);
   }
 }

@@ -1,6 +1,7 @@
 import { Injectable, type CanActivate, type ExecutionContext } from '@nestjs/common';
 import { isSelf, type AuthenticatedRequest } from '../common/caller.js';
 import type { AccessRule } from '../common/access.js';
+import { readTags } from '../common/entity-tags.js';
 import { Problem } from '../common/problem.js';
 import { AccessRules } from './access-rules.js';
 
@@ -10,13 +11,14 @@ export class AccessGuard implements CanActivate {
   constructor(private readonly rules: AccessRules) {}
 
   canActivate(context: ExecutionContext): true {
-    const { access, takesQuery } = this.rules.of(context);
+    const { access, takesQuery, isConditional } = this.rules.of(context);
     const request = context.switchToHttp().getRequest<AuthenticatedRequest>();
     if (!access) throw new Problem('forbidden');
     if (!isAllowed(access, request)) {
       throw new Problem(request.caller?.needsTotp === true ? 'totp_setup_required' : 'forbidden');
     }
     if (!takesQuery) refuseQuery(request.query as object);
+    if (!isConditional) refuseCondition(request);
     return true;
   }
 }
@@ -32,6 +34,16 @@ function isAllowed(access: AccessRule, { caller, params }: AuthenticatedRequest)
       return caller.role === 'admin' || isSelf((params as Record<string, string>)[access.parameter] ?? '', caller);
     case 'owned':
       return true;
+  }
+}
+
+const CHANGES = ['PUT', 'PATCH', 'DELETE'];
+
+/** What has no ETag is named by no tag: a change that requires one must not happen (RFC 9110, section 13.1.1). */
+function refuseCondition({ method, headers }: AuthenticatedRequest): void {
+  if (headers['if-match'] === undefined || !CHANGES.includes(method)) return;
+  if (readTags(headers, 'If-Match') !== '*') {
+    throw new Problem('version_mismatch', { detail: 'What is at this address has no ETag.' });
   }
 }
 

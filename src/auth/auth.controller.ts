@@ -1,6 +1,7 @@
 import { Body, Controller, Delete, Get, HttpCode, Param, Post, Query } from '@nestjs/common';
 import { ApiTags } from '@nestjs/swagger';
 import { Owned, Public } from '../common/access.js';
+import { Created } from '../common/location.js';
 import { Fails } from '../common/api-docs.js';
 import { CurrentCaller, CurrentOrigin, loginKey, type Caller, type Origin } from '../common/caller.js';
 import { IdPipe } from '../common/id.pipe.js';
@@ -34,6 +35,7 @@ export class AuthController {
   @Post('register')
   @Public()
   @Idempotent()
+  @Created('/v1/users/:id')
   @Fails('forbidden', 'username_taken', 'email_taken', 'overloaded', 'database_unavailable')
   async register(
     @Body() dto: RegisterDto,

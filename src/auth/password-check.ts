@@ -20,7 +20,7 @@ export class PasswordCheck {
    * @returns the attempt, which the caller has to settle
    * @throws Problem too_many_attempts, invalid_credentials
    */
-  async check(login: string, account: Credentials | null, password: string, ip: string): Promise<Attempt> {
+  async check(login: string, account: Credentials | null, password: string, ip: string | null): Promise<Attempt> {
     return this.checkOf(this.throttle.suspect(login, account?.id ?? null, ip), account, password);
   }
 

@@ -3,6 +3,7 @@ import { ApiTags } from '@nestjs/swagger';
 import { Owned } from '../common/access.js';
 import { Fails } from '../common/api-docs.js';
 import { CurrentCaller, type Caller } from '../common/caller.js';
+import { Created } from '../common/location.js';
 import { IdPipe } from '../common/id.pipe.js';
 import { Paged } from '../common/page-link.js';
 import { PageQuery, mapPage } from '../common/page.js';
@@ -23,6 +24,7 @@ export class RequestKeysController {
   @Post()
   @Owned()
   @Idempotent()
+  @Created('/v1/auth/signing-keys/:id', { isTagged: false })
   @Fails('forbidden', 'not_found')
   async register(
     @Body() dto: CreateSigningKeyDto,

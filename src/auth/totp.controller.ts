@@ -3,6 +3,7 @@ import { ApiTags } from '@nestjs/swagger';
 import { AdminOnly, Owned } from '../common/access.js';
 import { Fails } from '../common/api-docs.js';
 import { CurrentCaller, type Caller } from '../common/caller.js';
+import { Created } from '../common/location.js';
 import { CodeDto, PasswordAndCodeDto, PasswordDto, RecoveryCodesResponse, TotpSecretResponse } from './totp.dto.js';
 import { TotpService } from './totp.service.js';
 
@@ -14,6 +15,7 @@ export class TotpController {
   /** Set up two-factor sign-in: get a secret for an authenticator app */
   @Post('auth/totp')
   @Owned()
+  @Created('/v1/users/me/security', { isTagged: false })
   @Fails('invalid_credentials', 'totp_enabled', 'too_many_attempts')
   async prepare(@Body() { password }: PasswordDto, @CurrentCaller() caller: Caller): Promise<TotpSecretResponse> {
     return this.totp.prepare(caller, password);

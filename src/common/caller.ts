@@ -1,6 +1,7 @@
 import { domainToASCII } from 'node:url';
 import { createParamDecorator, type ExecutionContext } from '@nestjs/common';
 import type { FastifyRequest } from 'fastify';
+import { addressOf } from './address.js';
 import { concealSecrets } from './secret-shapes.js';
 
 export type Role = 'admin' | 'user';
@@ -52,7 +53,17 @@ export type AuthenticatedRequest = FastifyRequest & {
   caller?: Caller;
   /** Whose API key it came with, where that is its credential. */
   keyOwnerId?: string;
+  /** The API key that it asks units for. */
+  spender?: { keyId: string | null; ownerId: string | null };
+  refusal?: Refusal;
 };
+
+/** Why a request, or the call that it asks about, was refused: for the log. */
+export interface Refusal {
+  code: string;
+  /** The limits that have no room, as the answer names them. */
+  violated?: unknown;
+}
 
 /** The user that a request counts for; undefined for nobody's. */
 export function callerIdOf({ caller, keyOwnerId }: AuthenticatedRequest): string | undefined {
@@ -73,7 +84,8 @@ export function reach(caller: Caller): string | null {
 
 /** Where a request comes from, for sessions and audit. */
 export interface Origin {
-  readonly ip: string;
+  /** Null where there is none: a proxy may send what is no address. */
+  readonly ip: string | null;
   readonly userAgent: string | null;
   readonly requestId: string;
 }
@@ -83,8 +95,8 @@ export class RequestOrigin implements Origin {
   constructor(private readonly request: FastifyRequest) {}
 
   /** Heeds X-Forwarded-For only as far as TRUST_PROXY says. */
-  get ip(): string {
-    return this.request.ip;
+  get ip(): string | null {
+    return addressOf(this.request.ip) ?? null;
   }
 
   get userAgent(): string | null {

@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import { Catch, HttpException, type ArgumentsHost, type ExceptionFilter } from '@nestjs/common';
 import type { FastifyReply, FastifyRequest } from 'fastify';
+import type { AuthenticatedRequest } from './caller.js';
 import { isDatabaseUnavailable, isOverload } from './database-error.js';
 import { PROBLEMS, Problem, type FieldError, type ProblemCode } from './problem.js';
 import { RouteTable } from './route-table.js';
@@ -19,11 +20,18 @@ export class ProblemFilter implements ExceptionFilter {
   }
 
   private unknownRoute(request: FastifyRequest): Problem {
-    const allow = this.routes.methodsOf(pathOf(request));
+    const path = pathOf(request);
+    const allow = this.routes.methodsOf(path);
+    if (allow.length === 0 && BELOW_A_KEY.test(path)) return new Problem('not_found', { detail: SLASH_IN_A_KEY });
     if (allow.length === 0 || allow.includes(request.method)) return new Problem('not_found');
     return new Problem('method_not_allowed', { allow });
   }
 }
+
+/** An address below that of an entry of the store: nothing is there, but keys often have a `/`. */
+const BELOW_A_KEY = /^\/v1\/store\/.*\//;
+
+const SLASH_IN_A_KEY = 'There is no such address. In the address of an entry a "/" of its key is written %2F.';
 
 /** What is answered to whatever was thrown; undefined where the route is unknown. */
 export function toProblem(thrown: unknown): Problem | undefined {
@@ -100,7 +108,8 @@ function isBodyError(thrown: unknown): boolean {
 }
 
 /** Answers with a problem. For the filter, and for what fails before Nest is asked. */
-export function sendProblem(problem: Problem, request: FastifyRequest, reply: FastifyReply): void {
+export function sendProblem(problem: Problem, request: AuthenticatedRequest, reply: FastifyReply): void {
+  request.refusal = { code: problem.code, violated: problem.extra.members?.violated };
   void reply
     .code(problem.status)
     .headers(headersOf(problem))

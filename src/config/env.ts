@@ -162,10 +162,17 @@ class Reader {
 
   origins(name: string): string[] {
     const origins = this.list(name);
-    const wrong = origins.find(
-      (origin) => origin !== '*' && (!URL.canParse(origin) || new URL(origin).origin !== origin),
-    );
-    if (wrong !== undefined) throw this.bad(name, wrong, 'origins like https://example.com separated by commas, or *');
+    // `URL` takes `https://*.example.com`, which is no browser's origin.
+    const isOrigin = (text: string): boolean =>
+      text === '*' || (!text.includes('*') && URL.canParse(text) && new URL(text).origin === text);
+    const wrong = origins.find((origin) => !isOrigin(origin));
+    if (wrong !== undefined) {
+      throw this.bad(
+        name,
+        wrong,
+        'origins like https://example.com separated by commas, without patterns, or * for any',
+      );
+    }
     return origins;
   }
 

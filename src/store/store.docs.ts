@@ -1,6 +1,7 @@
 import { getSchemaPath, type OpenAPIObject } from '@nestjs/swagger';
 import { CREDENTIALS, SIGNED_IN } from '../common/access.js';
 import { markOf } from '../common/api-docs.js';
+import { LOCATION } from '../common/location.js';
 import type { ProblemCode } from '../common/problem.js';
 import { IDEMPOTENCY_KEY } from '../idempotency/idempotent.js';
 import { MAX_TTL_SECONDS } from './store-body.js';
@@ -139,7 +140,10 @@ export function storePaths(): Paths {
           ...[OWNER, IF_MATCH, IF_NONE_MATCH],
         ],
         requestBody: { required: true, content: { 'application/json': VALUE } },
-        responses: { 200: answer('Replaced', PutResponse, ETAG), 201: answer('Created', PutResponse, ETAG) },
+        responses: {
+          200: answer('Replaced', PutResponse, ETAG),
+          201: answer('Created', PutResponse, { ...ETAG, ...LOCATION }),
+        },
         fails: ['forbidden', 'not_found', 'version_mismatch', 'quota_exceeded'],
       }),
       delete: operationOf('delete_one', 'Delete an entry; its quota is given back', {

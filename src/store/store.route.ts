@@ -7,6 +7,7 @@ import { nextPageOf } from '../common/page-link.js';
 import { Problem, type FieldError } from '../common/problem.js';
 import { refuse, toProblem } from '../common/problem.filter.js';
 import { RequestValidationPipe } from '../common/validation.pipe.js';
+import { addVary } from '../common/vary.js';
 import type { Idempotency } from '../idempotency/idempotency.js';
 import { toRepeatable } from '../idempotency/idempotent.js';
 import { holds, readPreconditions, tagOf } from './preconditions.js';
@@ -119,8 +120,8 @@ export async function serveStore(
       return store.deleteAll(await store.ownerOf(owner, caller), keys);
     });
 
-    scope.get<KeyRoute>('/v1/store/:key', async (request: KeyRequest, reply) => {
-      const { owner, key, match, noneMatch } = await understood(request, () => ({
+    scope.get<KeyRoute>('/v1/store/:key', { config: { versioned: true } }, async (request: KeyRequest, reply) => {
+      const { owner, key, match } = await understood(request, () => ({
         ...readQuery(request, ['owner']),
         ...{ key: keyOf(request), ...readPreconditions(request.headers) },
       }));
@@ -128,9 +129,7 @@ export async function serveStore(
       if (!found) throw new Problem('not_found');
       reply.header('etag', tagOf(found.version)).header('cache-control', 'private, no-cache');
       if (!holds({ match, noneMatch: undefined }, found.version)) throw new Problem('version_mismatch');
-      if (!holds({ match: undefined, noneMatch }, found.version)) {
-        return reply.code(304).header('vary', 'accept-encoding').send();
-      }
+      addVary(reply, 'accept-encoding');
       return sendJson(reply, found.value);
     });
 
@@ -143,6 +142,7 @@ export async function serveStore(
       const ownerId = await store.ownerOf(owner, caller);
       const { isNew, version } = await store.put(ownerId, key, value, ttl ?? null, conditions);
       reply.code(isNew ? 201 : 200).header('etag', tagOf(version));
+      if (isNew) reply.header('location', locationOf(key, owner));
       return { key, version };
     });
 
@@ -232,6 +232,11 @@ function keyOf({ params }: KeyRequest): string {
   const fault = faultOfKey(params.key);
   if (fault !== undefined) throw Problem.field('/key', fault);
   return params.key;
+}
+
+/** Where an entry is. @param owner as it was asked for; missing: the caller */
+function locationOf(key: string, owner: string | undefined): string {
+  return `/v1/store/${encodeURIComponent(key)}${owner === undefined ? '' : `?owner=${encodeURIComponent(owner)}`}`;
 }
 
 /** The query of a route that knows these parameters. @throws Problem validation_failed */

@@ -3,6 +3,7 @@ import { ApiTags } from '@nestjs/swagger';
 import { AdminOnly, SelfOrAdmin } from '../common/access.js';
 import { Fails } from '../common/api-docs.js';
 import { CurrentCaller, type Caller } from '../common/caller.js';
+import { Created } from '../common/location.js';
 import { Paged } from '../common/page-link.js';
 import { PageQuery, mapPage } from '../common/page.js';
 import { Idempotency, type Attempt } from '../idempotency/idempotency.js';
@@ -22,6 +23,7 @@ export class CreditsController {
   @Post()
   @AdminOnly()
   @Idempotent()
+  @Created('/v1/users/:user/credits', { isTagged: false })
   @Fails('not_found', 'credits_overprovisioned')
   async grant(
     @Param('user') user: string,

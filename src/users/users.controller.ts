@@ -3,7 +3,8 @@ import { ApiTags } from '@nestjs/swagger';
 import { AdminOnly, SelfOrAdmin } from '../common/access.js';
 import { Fails } from '../common/api-docs.js';
 import { CurrentCaller, type Caller } from '../common/caller.js';
-import { Tagged } from '../common/etag.js';
+import { Conditional, CurrentPreconditions, Tagged, type Preconditions } from '../common/etag.js';
+import { Created } from '../common/location.js';
 import { Paged } from '../common/page-link.js';
 import { mapPage } from '../common/page.js';
 import { Idempotency, type Attempt } from '../idempotency/idempotency.js';
@@ -23,6 +24,7 @@ export class UsersController {
   @Post()
   @AdminOnly()
   @Idempotent()
+  @Created('/v1/users/:id')
   @Fails('username_taken', 'email_taken')
   async create(
     @Body() dto: CreateUserDto,
@@ -53,21 +55,28 @@ export class UsersController {
   /** Change an account */
   @Patch(':user')
   @SelfOrAdmin('user')
+  @Conditional()
   @Fails('not_found', 'username_taken', 'email_taken', 'last_admin')
   async update(
     @Param('user') user: string,
     @Body() dto: UpdateUserDto,
     @CurrentCaller() caller: Caller,
+    @CurrentPreconditions() preconditions: Preconditions,
   ): Promise<UserResponse> {
-    return toUserResponse(await this.users.update(user, caller, dto));
+    return toUserResponse(await this.users.update(user, caller, dto, preconditions));
   }
 
   /** Delete an account and all it owns */
   @Delete(':user')
   @AdminOnly()
   @HttpCode(204)
+  @Conditional()
   @Fails('not_found', 'last_admin')
-  async delete(@Param('user') user: string, @CurrentCaller() caller: Caller): Promise<void> {
-    await this.users.delete(user, caller);
+  async delete(
+    @Param('user') user: string,
+    @CurrentCaller() caller: Caller,
+    @CurrentPreconditions() preconditions: Preconditions,
+  ): Promise<void> {
+    await this.users.delete(user, caller, preconditions);
   }
 }
