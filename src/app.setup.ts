@@ -168,7 +168,7 @@ export async function createApp(env: Env, logger: Logger): Promise<NestFastifyAp
     authentication: app.get(Authenticator, { strict: false }),
     idempotency: app.get(Idempotency, { strict: false }),
     budget,
-    pipe: new RequestValidationPipe(),
+    pipe: new RequestValidationPipe(env),
   });
   const [statistics, ranks] = [app.get(RequestStatistics, { strict: false }), app.get(CallRanks, { strict: false })];
   statistics.start(recorder);

@@ -138,17 +138,57 @@ describe('registration', () => {
     expectField(await register({ email: email(255) }), 'email');
   });
 
-  test.each(['Ada', 'Zoë', "O'Neill", 'Jean-Luc', 'Anna Maria', 'Ярослава', '明子', 'فاطمة', 'Nguyễn', 'अनीता', 'Li'])(
-    'takes the name %s',
-    async (name) => {
-      const answer = await register({ username: uniqueName(), firstName: name, lastName: name });
-      expect(answer.body).toMatchObject({ firstName: name, lastName: name });
-    },
-  );
+  test.each([
+    ...[
+      'Ada',
+      'Zoë',
+      "O'Neill",
+      'O’Neill',
+      'Jean-Luc',
+      'Anna Maria',
+      'Martin Luther King Jr.',
+      'J. R. R.',
+      'Li',
+      'Ярослава',
+    ],
+    ...[
+      '明子',
+      'فاطمة',
+      'Nguyễn',
+      'अनीता',
+      '李',
+      '김',
+      'あ',
+      'ア',
+      'ｱ',
+      '𠮷',
+      'Łukasz',
+      'Ng',
+      'Ó Briain',
+      'ʻAkahi',
+      'D’Arcy-O’Hara',
+    ],
+  ])('takes the name %s', async (name) => {
+    const answer = await register({ username: uniqueName(), firstName: name, lastName: name });
+    expect(answer.body).toMatchObject({ firstName: name, lastName: name });
+  });
 
-  test('takes names of 32 characters, however many code units they have', async () => {
-    const name = '𐐀'.repeat(32);
-    expect((await register({ username: uniqueName(), firstName: name })).body.firstName).toBe(name);
+  test('takes names of 32 characters, however many code units they have and however they are composed', async () => {
+    for (const name of ['𐐀'.repeat(32), 'é'.normalize('NFD').repeat(32), '김'.normalize('NFD').repeat(32)]) {
+      expect((await register({ username: uniqueName(), firstName: name })).body.firstName).toBe(name);
+    }
+    expectField(await register({ username: uniqueName(), firstName: 'é'.normalize('NFD').repeat(33) }), 'firstName');
+    expectField(await register({ username: uniqueName(), firstName: 'é'.normalize('NFD') }), 'firstName');
+    expect((await register({ username: uniqueName(), firstName: '김'.normalize('NFD') })).status).toBe(201);
+  });
+
+  test('cuts the spaces off the ends of a name', async () => {
+    const names = { firstName: '  Ada \t', lastName: '\u00a0Ó  Briain\n' };
+    expect((await register({ username: uniqueName(), ...names })).body).toMatchObject({
+      firstName: 'Ada',
+      lastName: 'Ó  Briain',
+    });
+    expectField(await register({ username: uniqueName(), firstName: ' A ' }), 'firstName');
   });
 
   test.each([
@@ -156,7 +196,16 @@ describe('registration', () => {
     ['33 letters', 'a'.repeat(33)],
     ['a digit', 'Ada2'],
     ['a digit of another script', 'Ada٣'],
+    ['a letter of Greek', 'Ω'],
+    ['an accented letter', 'Á'],
+    ['an ideographic number, which is no letter', '〇'],
+    ['the mark of Kana alone', 'ー'],
     ['no letter', "-'"],
+    ['marks without a letter', '\u0301\u0301'],
+    ['a dot alone', '..'],
+    ['a zero width space', 'Ada\u200bKing'],
+    ['a letter and U+0000', 'Ada\0'],
+    ['a lone surrogate', 'Ada\ud800'],
     ['spaces only', '   '],
     ['an underscore', 'Ada_King'],
     ['markup', '<b>Ada</b>'],

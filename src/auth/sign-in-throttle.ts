@@ -1,7 +1,7 @@
 import { createHmac, randomInt } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Injectable, type BeforeApplicationShutdown, type OnApplicationBootstrap } from '@nestjs/common';
-import { loginKey } from '../common/caller.js';
+import { loginKey } from '../common/names.js';
 import { placeOf } from '../common/place.js';
 import { Problem } from '../common/problem.js';
 import { Secrets } from '../config/secrets.js';
@@ -52,7 +52,7 @@ export class SignInThrottle implements OnApplicationBootstrap, BeforeApplication
    * @param ownerId of the account; null where there is none of that login
    */
   suspect(login: string, ownerId: string | null, ip: string): Suspect {
-    return { account: this.hash(`login:${loginKey(login)}`), ownerId, place: placeOf(ip) };
+    return { account: this.hash(`login:${loginKey(login) ?? login}`), ownerId, place: placeOf(ip) };
   }
 
   /** As `suspect`, of somebody signed in who is asked for the password again: by nothing that a stranger could type. */

@@ -1,11 +1,12 @@
 import { Injectable, ValidationPipe, type ArgumentMetadata } from '@nestjs/common';
 import { getMetadataStorage, type ValidationArguments, type ValidationError } from 'class-validator';
+import { Env } from '../config/env.js';
 import { Problem, notAllowed, type FaultKind, type FieldError } from './problem.js';
 
 /** Checks bodies and queries against their DTO: unknown members are refused and nothing is converted silently. */
 @Injectable()
 export class RequestValidationPipe extends ValidationPipe {
-  constructor() {
+  constructor(env: Env) {
     super({
       whitelist: true,
       forbidNonWhitelisted: true,
@@ -13,6 +14,9 @@ export class RequestValidationPipe extends ValidationPipe {
       transform: true,
       transformOptions: { enableImplicitConversion: false, exposeUnsetFields: false },
       stopAtFirstError: false,
+      // Rules without a group hold always, those of usernames under their policy.
+      groups: [env.usernamePolicy],
+      always: true,
       validationError: { target: true, value: true },
       exceptionFactory: (errors) => Problem.fields(fieldErrors(errors)),
     });
