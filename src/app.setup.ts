@@ -33,6 +33,7 @@ import { Problem } from './common/problem.js';
 import { sendProblem, shownPathOf } from './common/problem.filter.js';
 import { MAX_PARAM_LENGTH, RouteTable } from './common/route-table.js';
 import { hasSecret } from './common/secret-shapes.js';
+import { RequestValidationPipe } from './common/validation.pipe.js';
 import { type Env } from './config/env.js';
 import { Idempotency } from './idempotency/idempotency.js';
 import { RequestRecorder } from './metrics/request-recorder.js';
@@ -181,6 +182,7 @@ export async function createApp(env: Env, logger: Logger): Promise<NestFastifyAp
     authentication: app.get(Authenticator, { strict: false }),
     idempotency: app.get(Idempotency, { strict: false }),
     budget,
+    pipe: new RequestValidationPipe(env),
   });
   const [statistics, ranks] = [app.get(RequestStatistics, { strict: false }), app.get(CallRanks, { strict: false })];
   statistics.start(recorder);

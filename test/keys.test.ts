@@ -323,9 +323,9 @@ describe('scopes', () => {
   test.each(['', ' ', 'API1', 'api_1', 'a.b', '-a', 'a-', 'a*b', '**', '*a', '-*', 'a ', 'a,b', 'ä', '../x', 'a\n'])(
     'that are no slugs are refused: %p',
     async (scope) => {
-      expectField(await mine.post('/v1/keys', { name: 'x', scopes: ['api1', scope] }), '/scopes');
+      expectField(await mine.post('/v1/keys', { name: 'x', scopes: ['api1', scope] }), '/scopes/1');
       const key = await mine.createKey({ scopes: ['api1'] });
-      expectField(await mine.patch(`/v1/keys/${key.id}`, { scopes: [scope] }), '/scopes');
+      expectField(await mine.patch(`/v1/keys/${key.id}`, { scopes: [scope] }), '/scopes/0');
       expect((await mine.get(`/v1/keys/${key.id}`)).body.scopes).toEqual(['api1']);
     },
   );
@@ -336,8 +336,11 @@ describe('scopes', () => {
     }
     const many = Array.from({ length: 101 }, (_, i) => `a${String(i)}`);
     expect((await mine.createKey({ scopes: many.slice(1) })).scopes).toHaveLength(100);
-    for (const scopes of [many, ['a', 'a'], ['a'.repeat(65)], 'api1', [7], [null], [['a']], null, undefined]) {
+    for (const scopes of [many, ['a', 'a'], 'api1', null, undefined]) {
       expectField(await mine.post('/v1/keys', { name: 'x', scopes }), '/scopes');
+    }
+    for (const scope of ['a'.repeat(65), 7, null, ['a']]) {
+      expectField(await mine.post('/v1/keys', { name: 'x', scopes: [scope] }), '/scopes/0');
     }
   });
 });

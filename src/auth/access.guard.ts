@@ -2,7 +2,7 @@ import { Injectable, type CanActivate, type ExecutionContext } from '@nestjs/com
 import { isSelf, type AuthenticatedRequest } from '../common/caller.js';
 import type { AccessRule } from '../common/access.js';
 import { readTags } from '../common/entity-tags.js';
-import { Problem } from '../common/problem.js';
+import { Problem, notAllowed } from '../common/problem.js';
 import { AccessRules } from './access-rules.js';
 
 /** What the caller may do: applies the one rule that the route declares. A route without a rule is closed to all. */
@@ -48,6 +48,6 @@ function refuseCondition({ method, headers }: AuthenticatedRequest): void {
 }
 
 function refuseQuery(query: object): void {
-  const errors = Object.keys(query).map((name) => ({ pointer: `/${name}`, detail: 'is not known here' }));
-  if (errors.length > 0) throw new Problem('validation_failed', { errors });
+  const names = Object.keys(query);
+  if (names.length > 0) throw Problem.fields(names.map((name) => notAllowed(`/${name}`)));
 }

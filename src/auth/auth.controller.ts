@@ -3,8 +3,9 @@ import { ApiTags } from '@nestjs/swagger';
 import { Owned, Public } from '../common/access.js';
 import { Created } from '../common/location.js';
 import { Fails } from '../common/api-docs.js';
-import { CurrentCaller, CurrentOrigin, loginKey, type Caller, type Origin } from '../common/caller.js';
+import { CurrentCaller, CurrentOrigin, type Caller, type Origin } from '../common/caller.js';
 import { IdPipe } from '../common/id.pipe.js';
+import { loginKey } from '../common/names.js';
 import { Paged } from '../common/page-link.js';
 import { PageQuery, mapPage } from '../common/page.js';
 import { Idempotency, type Attempt } from '../idempotency/idempotency.js';
@@ -43,7 +44,7 @@ export class AuthController {
     @CurrentAttempt() attempt: Attempt,
   ): Promise<UserResponse> {
     // Nobody is signed in yet: whoever registers under another name is somebody else.
-    const credential = `register:${loginKey(dto.username ?? dto.email ?? '')}`;
+    const credential = `register:${loginKey(dto.username ?? dto.email ?? '') ?? ''}`;
     const own = { ...attempt, request: { ...attempt.request, credential } };
     return this.idempotency.respond(own, async (tx) => toUserResponse(await this.auth.register(dto, origin, tx)));
   }

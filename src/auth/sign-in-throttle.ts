@@ -1,7 +1,7 @@
 import { createHmac, randomInt } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Injectable, type BeforeApplicationShutdown, type OnApplicationBootstrap } from '@nestjs/common';
-import { loginKey } from '../common/caller.js';
+import { loginKey } from '../common/names.js';
 import { placeOf } from '../common/place.js';
 import { Problem } from '../common/problem.js';
 import { Secrets } from '../config/secrets.js';
@@ -46,13 +46,13 @@ export class SignInThrottle implements OnApplicationBootstrap, BeforeApplication
   }
 
   /**
-   * Whose attempt it is: of whoever has the login that was typed, whether there is such an account or not. By the account
-   * its username and its e-mail would count together, and so tell that they are one's. Kept as a keyed hash only: people
-   * type passwords where names belong.
+   * Counts an attempt by the account, so that username and e-mail give no more tries than one of them; by the name where
+   * there is no such account. Both are kept as keyed hashes: people type passwords where names belong.
    * @param ownerId of the account; null where there is none of that login
    */
   suspect(login: string, ownerId: string | null, ip: string | null): Suspect {
-    return { account: this.hash(`login:${loginKey(login)}`), ownerId, place: placeOf(ip) };
+    const account = this.hash(ownerId === null ? `login:${loginKey(login) ?? login}` : `account:${ownerId}`);
+    return { account, ownerId, place: placeOf(ip) };
   }
 
   /** As `suspect`, of somebody signed in who is asked for the password again: by nothing that a stranger could type. */

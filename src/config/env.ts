@@ -45,6 +45,8 @@ export class Env {
   readonly workers: number;
   /** REGISTRATION: whether anyone may register (`open`) or administrators make the accounts (`closed`). */
   readonly registration: 'open' | 'closed';
+  /** USERNAME_POLICY: `strict` (letters and digits) or `extended` (also single `.`, `-` and `_` between them). */
+  readonly usernamePolicy: 'strict' | 'extended';
   /** PASSWORD_POLICY: `classes` (8 to 64 with lower and upper case, digit and special) or `length` (15 to 256, any characters). */
   readonly passwordPolicy: 'classes' | 'length';
   /** ARGON2_MEMORY: KiB that the hash of a password takes. Hashes made with another are renewed at the next sign-in. */
@@ -100,6 +102,7 @@ export class Env {
     this.secretKey = read.secret('SECRET_KEY', 32);
     this.workers = read.workers('WORKERS');
     this.registration = read.choice('REGISTRATION', ['open', 'closed']);
+    this.usernamePolicy = read.choice('USERNAME_POLICY', ['strict', 'extended']);
     this.passwordPolicy = read.choice('PASSWORD_POLICY', ['classes', 'length']);
     this.argon2Memory = read.integer('ARGON2_MEMORY', 19_456, 1_024, 4_194_304);
     this.argon2Passes = read.integer('ARGON2_PASSES', 2, 1, 100);

@@ -59,7 +59,7 @@ export class CreateKeyDto {
   owner?: string;
 }
 
-/** Changes to a key; what is missing stays, `null` clears `expiresAt`. */
+/** Changes to a key; what is missing stays, `scopes` replaces the whole list, `null` clears `expiresAt`. */
 export class UpdateKeyDto extends PartialType(PickType(CreateKeyDto, ['name', 'scopes', 'expiresAt']), {
   skipNullProperties: false,
 }) {

@@ -101,7 +101,7 @@ export class QuotaService {
       if (!hasWindow(meter, window)) return [{ pointer: `/limits/${i}/window`, detail: 'of a gauge must be lifetime' }];
       return isRepeated ? [{ pointer, detail: 'is limited twice in the same window' }] : [];
     });
-    if (errors.length > 0) throw new Problem('validation_failed', { errors });
+    if (errors.length > 0) throw Problem.fields(errors);
   }
 
   /**

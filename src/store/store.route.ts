@@ -4,9 +4,9 @@ import type { ByteBudget } from '../common/byte-budget.js';
 import type { AuthenticatedRequest, Authentication, Caller, Claims } from '../common/caller.js';
 import { acceptNoBody, refusalOfEncoding } from '../common/json-body.js';
 import { nextPageOf } from '../common/page-link.js';
-import { Problem, type FieldError } from '../common/problem.js';
+import { Problem, notAllowed, type FieldError } from '../common/problem.js';
 import { refuse, toProblem } from '../common/problem.filter.js';
-import { RequestValidationPipe } from '../common/validation.pipe.js';
+import type { RequestValidationPipe } from '../common/validation.pipe.js';
 import { addVary } from '../common/vary.js';
 import type { Idempotency } from '../idempotency/idempotency.js';
 import { toRepeatable } from '../idempotency/idempotent.js';
@@ -37,6 +37,7 @@ interface StoreParts {
   idempotency: Idempotency;
   /** Of what is under way: large bodies count in it too, beside all answers. */
   budget: ByteBudget;
+  pipe: RequestValidationPipe;
 }
 
 interface KeyRoute {
@@ -53,10 +54,8 @@ type KeyRequest = StoreRequest & FastifyRequest<KeyRoute>;
  */
 export async function serveStore(
   server: FastifyInstance,
-  { store, authentication, idempotency, budget }: StoreParts,
+  { store, authentication, idempotency, budget, pipe }: StoreParts,
 ): Promise<void> {
-  const pipe = new RequestValidationPipe();
-
   await server.register((scope, _options, done) => {
     scope.removeAllContentTypeParsers();
     scope.addContentTypeParser('application/json', { parseAs: 'buffer' }, readBytes);
@@ -212,7 +211,7 @@ function sizeOfBody(request: FastifyRequest): number {
 /** The body of a batch. @throws Problem validation_failed where there is none, as any route without its body */
 function bodyOf({ body }: FastifyRequest): Buffer {
   if (Buffer.isBuffer(body) && body.length > 0) return body;
-  throw Problem.field('', 'must be a JSON object');
+  throw Problem.field('', 'is required');
 }
 
 /** The body that is a value. @throws Problem malformed_json where there is none: no JSON is empty */
@@ -230,7 +229,7 @@ function claimsOf({ claims }: StoreRequest): Claims {
 function keyOf({ params }: KeyRequest): string {
   if (params.key === '') throw new Problem('not_found');
   const fault = faultOfKey(params.key);
-  if (fault !== undefined) throw Problem.field('/key', fault);
+  if (fault) throw Problem.fields([{ pointer: '/key', ...fault }]);
   return params.key;
 }
 
@@ -249,14 +248,14 @@ function readQuery(
   if (names.length === 0) return {};
   const { owner, ttl } = given;
   const seconds = typeof ttl === 'string' && /^\d{1,12}$/.test(ttl) ? Number(ttl) : ttl;
-  const errors: FieldError[] = names
-    .filter((name) => !known.some((each) => each === name))
-    .map((name) => ({ pointer: `/${name}`, detail: 'is not known here' }));
-  const faultyOwner = owner === undefined ? undefined : faultOfOwner(owner);
-  if (faultyOwner !== undefined) errors.push({ pointer: '/owner', detail: faultyOwner });
-  const faultyTtl = ttl === undefined ? undefined : faultOfTtl(seconds);
-  if (faultyTtl !== undefined) errors.push({ pointer: '/ttl', detail: faultyTtl });
-  if (errors.length > 0) throw new Problem('validation_failed', { errors });
+  const faults: FieldError[] = names.flatMap((name): FieldError[] => {
+    const pointer = `/${name}`;
+    if (!known.some((each) => each === name)) return [notAllowed(pointer)];
+    if (Array.isArray(given[name])) return [{ pointer, detail: 'must be given once', kind: 'type' }];
+    const fault = name === 'owner' ? faultOfOwner(owner) : faultOfTtl(seconds);
+    return fault ? [{ pointer, ...fault }] : [];
+  });
+  if (faults.length > 0) throw Problem.fields(faults);
   return { owner: owner as string | undefined, ttl: seconds as number | undefined };
 }
 

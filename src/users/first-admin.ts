@@ -1,10 +1,10 @@
 import { randomInt } from 'node:crypto';
 import { Injectable } from '@nestjs/common';
-import { isEmail } from 'class-validator';
 import { uuidv7 } from 'uuidv7';
 import { AuditLog } from '../audit/audit-log.js';
 import { changesOf } from '../audit/changes.js';
 import { SERVER } from '../common/caller.js';
+import { isEmailAddress } from '../common/names.js';
 import { Problem } from '../common/problem.js';
 import { ConfigError, Env } from '../config/env.js';
 import { Database } from '../database/database.js';
@@ -39,7 +39,7 @@ export class FirstAdmin {
   async ensure(): Promise<{ username: string; password: string } | 'made' | 'was there'> {
     if (await this.exists()) return 'was there';
     const { adminEmail, adminPassword } = this.env;
-    if (adminEmail !== undefined && !isEmail(adminEmail)) {
+    if (adminEmail !== undefined && !isEmailAddress(adminEmail)) {
       throw new ConfigError('ADMIN_EMAIL is not an e-mail address.');
     }
     const password = adminPassword ?? randomPassword();

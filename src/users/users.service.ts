@@ -158,7 +158,7 @@ export class UsersService {
     transaction?: Transaction,
   ): Promise<UserRow> {
     if (dto.username === undefined && dto.email === undefined) {
-      throw Problem.field('/username', 'or email must be given');
+      throw Problem.field('/username', 'is required where there is no email');
     }
     const { password, credits, ...account } = dto;
     const id = uuidv7();
