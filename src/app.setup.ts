@@ -14,6 +14,7 @@ import {
 import { pino, type Logger } from 'pino';
 import { serveDocs } from './app.docs.js';
 import { answerUnreadable, httpOptions, limitAnswers, limitRequests } from './app.limits.js';
+import { serveIndex } from './app.pages.js';
 import { serveCalls } from './apis/call.route.js';
 import { CallsService } from './apis/calls.service.js';
 import { AppModule } from './app.module.js';
@@ -156,6 +157,7 @@ export async function createApp(env: Env, logger: Logger): Promise<NestFastifyAp
     });
   }
   protect(server);
+  serveIndex(server);
   serveDocs(app, server);
   serveRecoveryPages(server, env);
   observe(server, logger, env.requestStatistics === 'on' ? recorder : undefined);

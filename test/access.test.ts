@@ -227,8 +227,8 @@ const CALLS: Record<string, Call> = {
   'GET /readyz': { rule: 'public' },
 };
 
-/** What is served besides the documented operations, to anyone, on purpose: Swagger UI with its files, the document, and where links in e-mails lead. */
-const OUTSIDE_THE_DOCUMENT = /^\/(docs(\/.*)?|openapi\.json|recovery|email-confirmation)$/;
+/** What is served besides the documented operations, to anyone, on purpose: the start, Swagger UI with its files, the document, and where links in e-mails lead. */
+const OUTSIDE_THE_DOCUMENT = /^\/(|docs(\/.*)?|openapi\.json|recovery|email-confirmation)$/;
 
 const PROTECTED = Object.keys(CALLS).filter((id) => !['public', 'key'].includes(CALLS[id]!.rule));
 
@@ -332,6 +332,7 @@ describe('the routes', () => {
     '/docs/',
     '/docs/swagger-ui-bundle.js',
     '/docs/swagger-ui-init.js',
+    '/',
     '/openapi.json',
     '/recovery',
     '/email-confirmation',

@@ -2,6 +2,7 @@ import type { IncomingMessage } from 'node:http';
 import { Catch, HttpException, type ArgumentsHost, type ExceptionFilter } from '@nestjs/common';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { isDatabaseUnavailable, isOverload } from './database-error.js';
+import { htmlPage, prefersHtml } from './html-page.js';
 import { PROBLEMS, Problem, type FieldError, type ProblemCode } from './problem.js';
 import { RouteTable } from './route-table.js';
 import { concealSecrets } from './secret-shapes.js';
@@ -15,7 +16,14 @@ export class ProblemFilter implements ExceptionFilter {
     const http = host.switchToHttp();
     const request = http.getRequest<FastifyRequest>();
     const reply = http.getResponse<FastifyReply>();
-    refuse(thrown, toProblem(thrown) ?? this.unknownRoute(request), request, reply);
+    const known = toProblem(thrown);
+    const problem = known ?? this.unknownRoute(request);
+    const isPage = !known && problem.code === 'not_found' && ['GET', 'HEAD'].includes(request.method);
+    if (isPage && prefersHtml(request, reply)) {
+      void reply.code(404).headers(NOT_FOUND.headers).send(NOT_FOUND.html);
+      return;
+    }
+    refuse(thrown, problem, request, reply);
   }
 
   private unknownRoute(request: FastifyRequest): Problem {
@@ -24,6 +32,12 @@ export class ProblemFilter implements ExceptionFilter {
     return new Problem('method_not_allowed', { allow });
   }
 }
+
+/** What a person sees at an address that leads nowhere. */
+const NOT_FOUND = htmlPage(
+  'Page not found',
+  `<p>There is nothing at this address. <a href="/">Go to the start</a>.</p>`,
+);
 
 /** What is answered to whatever was thrown; undefined where the route is unknown. */
 export function toProblem(thrown: unknown): Problem | undefined {
