@@ -1,81 +1,10 @@
 import { createHash } from 'node:crypto';
 import { brotliCompressSync, constants, gzipSync } from 'node:zlib';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
-import { DocumentBuilder, SwaggerModule, type OpenAPIObject } from '@nestjs/swagger';
+import { SwaggerModule, type OpenAPIObject } from '@nestjs/swagger';
 import type { FastifyInstance } from 'fastify';
-import { callPaths } from './apis/call.docs.js';
-import { documentProblems, operationsOf } from './common/api-docs.js';
-import { documentTag, matchesTag } from './common/etag.js';
-import { storePaths } from './store/store.docs.js';
-import { STORE_MODELS } from './store/store.dto.js';
-import { VERSION } from './version.js';
-
-const DESCRIPTION = `Accounts and sign-in, exact quotas, metered APIs, tasks paid with credits, owned resources, a JSON store, and the
-metrics of all of it.
-
-**To try it here**: run \`POST /v1/auth/login\` below; this page then signs its requests with the token it got.
-Every refusal is \`application/problem+json\` (RFC 9457) with a stable \`code\`.`;
-
-const SIGNATURE = `A signature by RFC 9421 in place of a token: \`Signature-Input\` and \`Signature\`, and \`Content-Digest\` (RFC 9530) where
-there is a body. It covers \`@method\`, \`@authority\`, \`@path\`, \`@query\` where there is one, and \`content-digest\` where there is
-a body, with the parameters \`created\`, \`nonce\` (used once), \`keyid\` (the id of a signing key) and \`alg="ed25519"\`.`;
-
-/** What the parameters of paths stand for. */
-const PATH_PARAMETERS: Record<string, { description: string; example: string }> = {
-  user: { description: 'An id, a username, an e-mail, or `me`', example: 'me' },
-  meter: {
-    description:
-      'What is counted: resources, tasks, store.entries, store.bytes, api:<slug>, or api:* for the calls of all APIs',
-    example: 'resources',
-  },
-  slug: { description: 'The name in addresses', example: 'api1' },
-  id: { description: 'An id (UUIDv7)', example: '019aa5d2-7c1e-7b1a-9d54-3f0f5a1f2b3c' },
-};
-
-/** The OpenAPI document of the whole API. Takes tens of milliseconds: made when first asked for, not at the start. */
-export function openApiDocument(app: NestFastifyApplication): OpenAPIObject {
-  const config = new DocumentBuilder()
-    .setTitle('Quartermaster')
-    .setDescription(DESCRIPTION)
-    .setVersion(VERSION)
-    .setLicense('MIT', 'https://opensource.org/license/mit')
-    .addTag('Sign-in', 'Registration, sign-in, sessions')
-    .addTag('Users', 'Accounts: one’s own, and all for administrators')
-    .addTag('Quotas', 'How much a user may use, and has used')
-    .addTag('Plans', 'Limits that users share')
-    .addTag('Keys', 'API keys: scopes, limits, rotation')
-    .addTag('APIs', 'The catalogue of metered APIs')
-    .addTag('Calls', 'Metered calls with an API key')
-    .addTag('Tasks', 'Work that holds credits, and the credits')
-    .addTag('Resources', 'Texts that belong to users, as many as the quota allows')
-    .addTag('Store', 'JSON values under keys, in batches and one by one')
-    .addTag('Platform', 'Settings and bounds of the whole')
-    .addTag('Metrics', 'What everyone used')
-    .addTag('Health', 'For whoever watches over the server')
-    .addBearerAuth({ type: 'http', scheme: 'bearer', bearerFormat: 'JWT', description: 'An access token' })
-    .addSecurity('signature', {
-      // OpenAPI has no type for it; this page cannot sign.
-      ...{ type: 'apiKey', in: 'header', name: 'Signature' },
-      description: SIGNATURE,
-    })
-    .addApiKey({ type: 'apiKey', in: 'header', name: 'X-API-Key', description: 'An API key' }, 'key')
-    .build();
-  const document = SwaggerModule.createDocument(app, config, {
-    extraModels: STORE_MODELS,
-    operationIdFactory: (controller, method) => `${controller.replace(/Controller$/, '')}_${method}`,
-  });
-  Object.assign(document.paths, callPaths(), storePaths());
-  for (const path of Object.values(document.paths)) {
-    for (const operation of operationsOf(path)) {
-      for (const parameter of operation.parameters ?? []) {
-        if ('in' in parameter && parameter.in === 'path') Object.assign(parameter, PATH_PARAMETERS[parameter.name]);
-      }
-      documentTag(operation);
-      documentProblems(operation);
-    }
-  }
-  return document;
-}
+import { openApiDocument } from './app.openapi.js';
+import { matchesTag } from './common/etag.js';
 
 /**
  * Runs in the browser, which gets its text: a sign-in made on the page signs the page in. Must use nothing from here.

@@ -294,16 +294,17 @@ async function stateOf(id: string, { user, target, marker }: Subject): Promise<u
 }
 
 /** Values of every type but those that the property takes. */
-function wrongValues({ type, nullable }: BodyProperty): unknown[] {
+function wrongValues(property: BodyProperty): unknown[] {
+  const types = [property.type].flat();
   const ofAll: unknown[] = [
     {},
     [['x']],
     [null],
     { toString: 'x' },
     { length: 5 },
-    ...(nullable === true ? [] : [null]),
+    ...(types.includes('null') ? [] : [null]),
   ];
-  switch (type) {
+  switch (types[0]) {
     case 'number':
     case 'integer':
       return [...ofAll, true, [], '1', '', 1.5, -1, 2 ** 53, 1e300];

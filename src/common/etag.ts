@@ -1,8 +1,9 @@
 import { createHash } from 'node:crypto';
 import { applyDecorators } from '@nestjs/common';
 import { RouteConfig } from '@nestjs/platform-fastify';
-import { ApiExtension, ApiHeader, type OpenAPIObject } from '@nestjs/swagger';
+import { ApiExtension, ApiHeader } from '@nestjs/swagger';
 import type { onSendHookHandler } from 'fastify';
+import type { Operation } from './api-headers.js';
 
 /** A route that answers with an `ETag` of its content and honours `If-None-Match`. */
 export const Tagged = (): MethodDecorator =>
@@ -16,7 +17,7 @@ const IF_NONE_MATCH = {
 };
 
 /** Completes an operation of the document that is `Tagged`. */
-export function documentTag(operation: NonNullable<OpenAPIObject['paths'][string]['get']>): void {
+export function documentTag(operation: Operation): void {
   if (!Reflect.has(operation, TAGGED)) return;
   Reflect.deleteProperty(operation, TAGGED);
   const headers = { ETag: { required: true, description: 'Of its content', schema: { type: 'string' } } } as const;

@@ -1,5 +1,5 @@
 import { Body, Controller, Delete, Get, HttpCode, Param, Patch, Post, Query } from '@nestjs/common';
-import { ApiTags } from '@nestjs/swagger';
+import { ApiBody, ApiTags } from '@nestjs/swagger';
 import { Owned } from '../common/access.js';
 import { Fails } from '../common/api-docs.js';
 import { CurrentCaller, type Caller } from '../common/caller.js';
@@ -24,6 +24,7 @@ export class TasksController {
   @Owned()
   @Idempotent()
   @Fails('credits_exhausted', 'quota_exceeded', 'forbidden', 'not_found', 'overloaded')
+  @ApiBody({ type: CreateTaskDto, required: false, examples: { task: { value: { title: 'Count the blankets' } } } })
   async create(
     @Body() dto: CreateTaskDto,
     @CurrentCaller() caller: Caller,
@@ -53,6 +54,7 @@ export class TasksController {
   @Patch(':id')
   @Owned()
   @Fails('not_found')
+  @ApiBody({ type: UpdateTaskDto, examples: { completed: { value: { completed: true } } } })
   async update(
     @Param('id', IdPipe) id: string,
     @Body() dto: UpdateTaskDto,

@@ -2,6 +2,7 @@ import { applyDecorators } from '@nestjs/common';
 import { ApiProperty, ApiPropertyOptional, OmitType } from '@nestjs/swagger';
 import { IsIn, IsInt, IsString, Length, Max, MaxLength, Min, isEmail } from 'class-validator';
 import type { Role } from '../common/caller.js';
+import { ApiEmail, ApiId, ApiTime } from '../common/formats.js';
 import { PageQuery } from '../common/page.js';
 import { IsMatch, IsStorable, MayBeMissing, MayBeNull, isStorable } from '../common/text.js';
 import type { UserStatus } from './user.entity.js';
@@ -186,12 +187,14 @@ export class ListUsersQuery extends PageQuery {
 /** An account. */
 export class UserResponse {
   /** @example 019aa5d2-7c1e-7b1a-9d54-3f0f5a1f2b3c */
+  @ApiId()
   id!: string;
 
   /** @example ada */
   username!: string | null;
 
   /** @example ada@example.com */
+  @ApiEmail()
   email!: string | null;
 
   /** @example Ada */
@@ -220,12 +223,15 @@ export class UserResponse {
   credits!: number | null;
 
   /** @example 2026-11-21T08:00:00.000Z */
+  @ApiTime()
   createdAt!: string;
 
   /** @example 2026-11-21T08:00:00.000Z */
+  @ApiTime()
   updatedAt!: string;
 
   /** @example 2026-11-21T08:00:00.000Z */
+  @ApiTime()
   lastLoginAt!: string | null;
 }
 
