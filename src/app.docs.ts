@@ -1,78 +1,74 @@
 import { createHash } from 'node:crypto';
+import { dirname } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { brotliCompressSync, constants, gzipSync } from 'node:zlib';
+import fastifyStatic from '@fastify/static';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
-import { SwaggerModule, type OpenAPIObject } from '@nestjs/swagger';
+import type { OpenAPIObject } from '@nestjs/swagger';
 import type { FastifyInstance } from 'fastify';
+import Negotiator from 'negotiator';
+import { PAGE, STYLE, pageDocument } from './app.docs-page.js';
+import { SCRIPT } from './app.docs-script.js';
 import { openApiDocument } from './app.openapi.js';
 import { matchesTag } from './common/etag.js';
 
-/**
- * Runs in the browser, which gets its text: a sign-in made on the page signs the page in. Must use nothing from here.
- */
-function signInFromThePage(response: { url: string; ok: boolean; body?: { accessToken?: string } }): unknown {
-  const page = globalThis as unknown as { ui?: { preauthorizeApiKey(scheme: string, token: string): void } };
-  const token = response.body?.accessToken;
-  if (response.ok && token && /\/v1\/auth\/(login|refresh)$/.test(response.url)) {
-    page.ui?.preauthorizeApiKey('bearer', token);
+/** What Swagger UI needs of its package. */
+const FILES = /^\/(swagger-ui\.css|swagger-ui-bundle\.js|favicon-32x32\.png)$/;
+
+/** Serves the document at /openapi.json, and Swagger UI at /docs with a document of its own. */
+export async function serveDocs(app: NestFastifyApplication, server: FastifyInstance): Promise<void> {
+  const document = (): OpenAPIObject => openApiDocument(app);
+  serveDocument(server, '/openapi.json', document);
+  serveDocument(server, '/docs/page.json', () => pageDocument(document()));
+  for (const [path, type, text] of [
+    ['/docs', 'text/html', PAGE],
+    ['/docs/', 'text/html', PAGE],
+    ['/docs/index.html', 'text/html', PAGE],
+    ['/docs/page.css', 'text/css', STYLE],
+    ['/docs/page.js', 'text/javascript', SCRIPT],
+  ] as const) {
+    server.get(path, (_request, reply) =>
+      reply.header('cache-control', 'no-cache').type(`${type}; charset=utf-8`).send(text),
+    );
   }
-  return response;
+  await server.register(fastifyStatic, {
+    root: dirname(fileURLToPath(import.meta.resolve('swagger-ui-dist/package.json'))),
+    prefix: '/docs/',
+    ...{ decorateReply: false, index: false, allowedPath: (path: string) => FILES.test(path) },
+  });
 }
 
-/** Serves Swagger UI at /docs and the document at /openapi.json. */
-export function serveDocs(app: NestFastifyApplication, server: FastifyInstance): void {
-  // The page fetches the document: its script would be as large, and packed anew for each who asks.
-  SwaggerModule.setup('docs', app, () => null as unknown as OpenAPIObject, {
-    raw: false,
-    swaggerUrl: '/openapi.json',
-    customSiteTitle: 'Quartermaster API',
-    swaggerOptions: {
-      persistAuthorization: true,
-      displayRequestDuration: true,
-      tryItOutEnabled: true,
-      responseInterceptor: signInFromThePage,
-    },
-  });
+function serveDocument(server: FastifyInstance, path: string, make: () => OpenAPIObject): void {
   let packed: PackedDocument | undefined;
-  server.get('/openapi.json', { compress: false }, (request, reply) => {
-    packed ??= pack(openApiDocument(app));
+  server.get(path, { compress: false }, (request, reply) => {
+    packed ??= pack(make());
     const { etag, codings } = packed;
     reply
       .headers({ etag, 'cache-control': 'no-cache', vary: 'accept-encoding' })
       .type('application/json; charset=utf-8');
     if (matchesTag(request.headers['if-none-match'] ?? '', etag)) return reply.code(304).send();
-    const accepted = request.headers['accept-encoding'] ?? '';
-    const [coding, bytes] = codings.find(([name]) => name === '' || isAccepted(accepted, name)) ?? [
-      '',
-      Buffer.alloc(0),
-    ];
-    if (coding !== '') reply.header('content-encoding', coding);
-    return reply.send(bytes);
+    // A client that refuses every coding gets the text as it is.
+    const coding = new Negotiator(request).encoding([...codings.keys()]) ?? 'identity';
+    if (coding !== 'identity') reply.header('content-encoding', coding);
+    return reply.send(codings.get(coding));
   });
 }
 
 /** The document as it is sent: half a megabyte that anyone may ask for, so it is written and packed once. */
 interface PackedDocument {
   etag: string;
-  /** By the name of the coding, the best first, and last without any. */
-  codings: [name: string, bytes: Buffer][];
+  /** By the name of the coding, the best first. */
+  codings: Map<string, Buffer>;
 }
 
 function pack(document: OpenAPIObject): PackedDocument {
   const plain = Buffer.from(JSON.stringify(document));
   return {
     etag: `W/"${createHash('sha1').update(plain).digest('base64url')}"`,
-    codings: [
+    codings: new Map([
       ['br', brotliCompressSync(plain, { params: { [constants.BROTLI_PARAM_QUALITY]: 5 } })],
       ['gzip', gzipSync(plain)],
-      ['', plain],
-    ],
+      ['identity', plain],
+    ]),
   };
-}
-
-/** RFC 9110, section 12.5.3: named, and not with a weight of nothing. */
-function isAccepted(header: string, coding: string): boolean {
-  return header.split(',').some((each) => {
-    const [name = '', ...parameters] = each.toLowerCase().split(';');
-    return name.trim() === coding && !parameters.some((parameter) => /^ *q *= *0(\.0*)? *$/.test(parameter));
-  });
 }

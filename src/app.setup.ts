@@ -158,7 +158,7 @@ export async function createApp(env: Env, logger: Logger): Promise<NestFastifyAp
   }
   protect(server);
   serveIndex(server);
-  serveDocs(app, server);
+  await serveDocs(app, server);
   serveRecoveryPages(server, env);
   observe(server, logger, env.requestStatistics === 'on' ? recorder : undefined);
   await serveCalls(server, app.get(CallsService, { strict: false }));
