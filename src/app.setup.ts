@@ -15,6 +15,7 @@ import { pino, type Logger } from 'pino';
 import { allowOrigins, corsHeadersFor } from './app.cors.js';
 import { serveDocs } from './app.docs.js';
 import { answerUnreadable, httpOptions, limitAnswers, limitRequests } from './app.limits.js';
+import { serveIndex } from './app.pages.js';
 import { serveCalls } from './apis/call.route.js';
 import { CallsService } from './apis/calls.service.js';
 import { AppModule } from './app.module.js';
@@ -169,7 +170,8 @@ export async function createApp(env: Env, logger: Logger): Promise<NestFastifyAp
     if (tagged || versioned) route.onSend = [route.onSend ?? [], tagCoding].flat();
   });
   protect(server);
-  serveDocs(app, server);
+  serveIndex(server);
+  await serveDocs(app, server);
   serveRecoveryPages(server, env);
   observe(server, logger, env.requestStatistics === 'on' ? recorder : undefined);
   // After the hooks whose headers an answer to a preflight needs too.

@@ -295,16 +295,17 @@ async function stateOf(id: string, { user, target, marker }: Subject): Promise<u
 }
 
 /** Values of every type but those that the property takes. */
-function wrongValues({ type, nullable }: BodyProperty): unknown[] {
+function wrongValues(property: BodyProperty): unknown[] {
+  const types = [property.type].flat();
   const ofAll: unknown[] = [
     {},
     [['x']],
     [null],
     { toString: 'x' },
     { length: 5 },
-    ...(nullable === true ? [] : [null]),
+    ...(types.includes('null') ? [] : [null]),
   ];
-  switch (type) {
+  switch (types[0]) {
     case 'number':
     case 'integer':
       return [...ofAll, true, [], '1', '', 1.5, -1, 2 ** 53, 1e300];
@@ -321,6 +322,7 @@ interface Schema extends BodyProperty {
   $ref?: string;
   allOf?: Schema[];
   oneOf?: Schema[];
+  anyOf?: Schema[];
   properties?: Record<string, Schema>;
   required?: string[];
   items?: Schema;
@@ -361,8 +363,15 @@ function resolved(document: any, schema: Schema): Schema {
   };
 }
 
+/** The type of a schema beside null. */
+function typeOf({ type }: Schema): string {
+  return [type].flat()[0]!;
+}
+
 /** What is said of a value of the wrong type. */
-function typeFaultOf({ type, enum: words, oneOf }: Schema): unknown {
+function typeFaultOf(schema: Schema): unknown {
+  const { enum: words, oneOf } = schema;
+  const type = typeOf(schema);
   if (oneOf) return 'must be a text or a JWK';
   if (words) return expect.stringMatching(/^must be (a string|a string, one of: .*)$/);
   const article = /^[aio]/.test(type) ? 'an' : 'a';
@@ -393,18 +402,17 @@ function casesOf(schema: Schema, valid: Record<string, unknown>, at: string): Ca
     };
     if (schema.required?.includes(name)) cases.push({ pointer, sent: rest, detail: 'is required' });
     // The store keeps any JSON as a value.
-    const isAny = member.oneOf !== undefined && member.oneOf.length > 2;
-    if (isAny) return cases;
-    const wrong = typeFaultOf(member);
-    if (member.nullable !== true) add(null, wrong);
-    for (const value of member.oneOf ? [7, true] : (OTHER[member.type] ?? [])) add(value, wrong);
-    const isText = member.type === 'string' && !member.oneOf;
+    if (member.anyOf) return cases;
+    const [wrong, type] = [typeFaultOf(member), typeOf(member)];
+    if (![member.type].flat().includes('null')) add(null, wrong);
+    for (const value of member.oneOf ? [7, true] : (OTHER[type] ?? [])) add(value, wrong);
+    const isText = type === 'string' && !member.oneOf;
     if (isText && ((member.minLength ?? 0) > 0 || member.enum || member.pattern || member.format)) add('', NO_TYPE);
     if (isText && (member.maxLength !== undefined || member.enum)) add('x'.repeat(70_000), NO_TYPE);
     if (member.minimum !== undefined) add(member.minimum - 1, `must be at least ${String(member.minimum)}`);
-    if (['integer', 'number'].includes(member.type)) add(1e300, expect.stringMatching(/^must be at most \d+$/));
+    if (['integer', 'number'].includes(type)) add(1e300, expect.stringMatching(/^must be at most \d+$/));
     if (member.minItems !== undefined) add([], expect.stringMatching(/^must have 1 to 1000 /));
-    if (member.type !== 'array') return cases;
+    if (type !== 'array') return cases;
     const [element] = (given ?? []) as unknown[];
     const items = member.items!;
     // The store takes no key twice.

@@ -1,5 +1,5 @@
 import { Body, Controller, Delete, Get, HttpCode, Param, Patch, Post, Query } from '@nestjs/common';
-import { ApiTags } from '@nestjs/swagger';
+import { ApiBody, ApiTags } from '@nestjs/swagger';
 import { AdminOnly, Owned } from '../common/access.js';
 import { Fails } from '../common/api-docs.js';
 import { CurrentCaller, type Caller } from '../common/caller.js';
@@ -22,7 +22,7 @@ export class ApisController {
 
   /** List the catalogue of metered APIs, newest first */
   @Get()
-  @Owned()
+  @Owned('catalogue')
   @Paged()
   async list(@Query() query: PageQuery, @CurrentCaller() caller: Caller): Promise<ApiPage> {
     return mapPage(await this.apis.list(query), (api) => toApiResponse(api, caller.role === 'admin'));
@@ -34,6 +34,16 @@ export class ApisController {
   @Idempotent()
   @Created('/v1/apis/:slug')
   @Fails('slug_taken')
+  @ApiBody({
+    type: CreateApiDto,
+    examples: {
+      text: { summary: 'Answer a fixed text', value: { slug: 'maps', name: 'Maps', answer: 'MAPS' } },
+      upstream: {
+        summary: 'Pass calls on',
+        value: { slug: 'maps', name: 'Maps', upstream: 'http://127.0.0.1:8080/maps' },
+      },
+    },
+  })
   async create(
     @Body() dto: CreateApiDto,
     @CurrentCaller() caller: Caller,
@@ -46,7 +56,7 @@ export class ApisController {
 
   /** Read an API of the catalogue */
   @Get(':slug')
-  @Owned()
+  @Owned('catalogue')
   @Tagged()
   @Fails('not_found')
   async get(@Param('slug') slug: string, @CurrentCaller() caller: Caller): Promise<ApiResponse> {
@@ -58,6 +68,7 @@ export class ApisController {
   @AdminOnly()
   @Conditional()
   @Fails('not_found')
+  @ApiBody({ type: UpdateApiDto, examples: { name: { value: { name: 'Maps' } } } })
   async update(
     @Param('slug') slug: string,
     @Body() dto: UpdateApiDto,

@@ -1,9 +1,10 @@
 import { createHash } from 'node:crypto';
 import { applyDecorators, createParamDecorator, SetMetadata, type ExecutionContext } from '@nestjs/common';
 import { RouteConfig } from '@nestjs/platform-fastify';
-import { ApiExtension, ApiHeader, type OpenAPIObject } from '@nestjs/swagger';
+import { ApiExtension, ApiHeader } from '@nestjs/swagger';
 import type { FastifyRequest, onSendHookHandler, preSerializationHookHandler } from 'fastify';
 import { markOf } from './api-docs.js';
+import { HEADERS, type Operation } from './api-headers.js';
 import { readTags, type Tags } from './entity-tags.js';
 import { Problem } from './problem.js';
 import { addVary } from './vary.js';
@@ -36,10 +37,10 @@ const IF_MATCH = {
 };
 
 /** Completes an operation of the document that is `Tagged` or `Conditional`, or makes an object that is. */
-export function documentTag(operation: NonNullable<OpenAPIObject['paths'][string]['get']>, isRead: boolean): void {
+export function documentTag(operation: Operation, isRead: boolean): void {
   if (!Reflect.has(operation, TAGGED)) return;
   Reflect.deleteProperty(operation, TAGGED);
-  const etag = { required: true, description: 'The version of the object', schema: { type: 'string' } } as const;
+  const etag = { ...HEADERS.ETag, required: true };
   for (const status of [200, 201]) {
     const response = operation.responses[status];
     if (response && 'description' in response) response.headers = { ...response.headers, ETag: etag };

@@ -3,6 +3,7 @@ import { Catch, HttpException, type ArgumentsHost, type ExceptionFilter } from '
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { AuthenticatedRequest } from './caller.js';
 import { isDatabaseUnavailable, isOverload } from './database-error.js';
+import { htmlPage, prefersHtml } from './html-page.js';
 import { PROBLEMS, Problem, type FieldError, type ProblemCode } from './problem.js';
 import { RouteTable } from './route-table.js';
 import { concealSecrets } from './secret-shapes.js';
@@ -16,7 +17,14 @@ export class ProblemFilter implements ExceptionFilter {
     const http = host.switchToHttp();
     const request = http.getRequest<FastifyRequest>();
     const reply = http.getResponse<FastifyReply>();
-    refuse(thrown, toProblem(thrown) ?? this.unknownRoute(request), request, reply);
+    const known = toProblem(thrown);
+    const problem = known ?? this.unknownRoute(request);
+    const isPage = !known && problem.code === 'not_found' && ['GET', 'HEAD'].includes(request.method);
+    if (isPage && prefersHtml(request, reply)) {
+      void reply.code(404).headers(NOT_FOUND.headers).send(NOT_FOUND.html);
+      return;
+    }
+    refuse(thrown, problem, request, reply);
   }
 
   private unknownRoute(request: FastifyRequest): Problem {
@@ -32,6 +40,12 @@ export class ProblemFilter implements ExceptionFilter {
 const BELOW_A_KEY = /^\/v1\/store\/.*\//;
 
 const SLASH_IN_A_KEY = 'There is no such address. In the address of an entry a "/" of its key is written %2F.';
+
+/** What a person sees at an address that leads nowhere. */
+const NOT_FOUND = htmlPage(
+  'Page not found',
+  `<p>There is nothing at this address. <a href="/">Go to the start</a>.</p>`,
+);
 
 /** What is answered to whatever was thrown; undefined where the route is unknown. */
 export function toProblem(thrown: unknown): Problem | undefined {

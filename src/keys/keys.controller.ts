@@ -1,5 +1,5 @@
 import { Body, Controller, Delete, Get, HttpCode, Param, Patch, Post, Put, Query } from '@nestjs/common';
-import { ApiTags } from '@nestjs/swagger';
+import { ApiBody, ApiTags } from '@nestjs/swagger';
 import { Owned } from '../common/access.js';
 import { Fails } from '../common/api-docs.js';
 import { CurrentCaller, type Caller } from '../common/caller.js';
@@ -37,6 +37,19 @@ export class KeysController {
   @Idempotent()
   @Created('/v1/keys/:id', { isTagged: false })
   @Fails('forbidden', 'not_found')
+  @ApiBody({
+    type: CreateKeyDto,
+    examples: {
+      key: { value: { name: 'my server', scopes: ['api1'] } },
+      limited: {
+        summary: 'With a limit of its own',
+        value: {
+          ...{ name: 'my server', scopes: ['api1'] },
+          limits: [{ meter: 'api:api1', window: 'minute', limit: 100 }],
+        },
+      },
+    },
+  })
   async create(
     @Body() dto: CreateKeyDto,
     @CurrentCaller() caller: Caller,
@@ -70,6 +83,13 @@ export class KeysController {
   @Owned()
   @Conditional()
   @Fails('not_found')
+  @ApiBody({
+    type: UpdateKeyDto,
+    examples: {
+      name: { value: { name: 'my server' } },
+      disable: { summary: 'Disable the key', value: { disabled: true } },
+    },
+  })
   async update(
     @Param('id', IdPipe) id: string,
     @Body() dto: UpdateKeyDto,
@@ -99,6 +119,7 @@ export class KeysController {
   @Idempotent()
   @Created('/v1/keys/:id', { isTagged: false })
   @Fails('not_found')
+  @ApiBody({ type: RotateKeyDto, required: false })
   async rotate(
     @Param('id', IdPipe) id: string,
     @Body() dto: RotateKeyDto,
@@ -114,6 +135,7 @@ export class KeysController {
   @Put(':id/quotas/:meter')
   @Owned()
   @Fails('forbidden', 'not_found')
+  @ApiBody({ type: SetQuotaDto, examples: { calls: { value: { limit: 100, window: 'minute' } } } })
   async setQuota(
     @Param('id', IdPipe) id: string,
     @Param('meter') meter: string,

@@ -1,5 +1,6 @@
 import { ApiProperty, OmitType, PartialType } from '@nestjs/swagger';
 import { IsString, Length } from 'class-validator';
+import { ApiTime } from '../common/formats.js';
 import { IsStorable } from '../common/text.js';
 import { type Window, WINDOWS } from '../quota/meters.js';
 import { AreLimits, IsSlug, LimitDto } from '../quota/quota.dto.js';
@@ -60,9 +61,11 @@ export class PlanResponse {
   limits!: PlanLimitResponse[];
 
   /** @example 2026-11-21T08:00:00.000Z */
+  @ApiTime()
   createdAt!: string;
 
   /** @example 2026-11-21T08:00:00.000Z */
+  @ApiTime()
   updatedAt!: string;
 }
 

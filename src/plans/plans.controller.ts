@@ -1,5 +1,5 @@
 import { Body, Controller, Delete, Get, HttpCode, Param, Patch, Post, Query } from '@nestjs/common';
-import { ApiTags } from '@nestjs/swagger';
+import { ApiBody, ApiTags } from '@nestjs/swagger';
 import { AdminOnly, Owned } from '../common/access.js';
 import { Fails } from '../common/api-docs.js';
 import { CurrentCaller, type Caller } from '../common/caller.js';
@@ -22,7 +22,7 @@ export class PlansController {
 
   /** List plans, newest first */
   @Get()
-  @Owned()
+  @Owned('catalogue')
   @Paged()
   async list(@Query() query: PageQuery): Promise<PlanPage> {
     return mapPage(await this.plans.list(query), toPlanResponse);
@@ -44,7 +44,7 @@ export class PlansController {
 
   /** Read a plan */
   @Get(':slug')
-  @Owned()
+  @Owned('catalogue')
   @Tagged()
   @Fails('not_found')
   async get(@Param('slug') slug: string): Promise<PlanResponse> {
@@ -55,7 +55,17 @@ export class PlansController {
   @Patch(':slug')
   @AdminOnly()
   @Conditional()
-  @Fails('not_found', 'slug_taken')
+  @Fails('not_found', 'slug_taken', 'credits_overprovisioned')
+  @ApiBody({
+    type: UpdatePlanDto,
+    examples: {
+      name: { value: { name: 'Free' } },
+      limits: {
+        summary: 'Replace all limits',
+        value: { limits: [{ meter: 'api:*', window: 'month', limit: 1_000 }] },
+      },
+    },
+  })
   async update(
     @Param('slug') slug: string,
     @Body() dto: UpdatePlanDto,

@@ -1,5 +1,5 @@
 import { Body, Controller, Get, Patch } from '@nestjs/common';
-import { ApiTags } from '@nestjs/swagger';
+import { ApiBody, ApiTags } from '@nestjs/swagger';
 import { AdminOnly } from '../common/access.js';
 import { Fails } from '../common/api-docs.js';
 import { CurrentCaller, type Caller } from '../common/caller.js';
@@ -25,6 +25,13 @@ export class PlatformController {
   @AdminOnly()
   @Conditional()
   @Fails('credits_overprovisioned')
+  @ApiBody({
+    type: UpdatePlatformDto,
+    examples: {
+      credits: { value: { creditOverprovisioning: false } },
+      objects: { summary: 'Bound all objects', value: { totalObjects: 100_000 } },
+    },
+  })
   async update(
     @Body() dto: UpdatePlatformDto,
     @CurrentCaller() caller: Caller,

@@ -1,5 +1,5 @@
 import { Body, Controller, Delete, Get, HttpCode, Param, Post, Query } from '@nestjs/common';
-import { ApiTags } from '@nestjs/swagger';
+import { ApiBody, ApiTags } from '@nestjs/swagger';
 import { Owned } from '../common/access.js';
 import { Fails } from '../common/api-docs.js';
 import { CurrentCaller, type Caller } from '../common/caller.js';
@@ -33,6 +33,7 @@ export class ResourcesController {
   @Idempotent()
   @Created('/v1/resources/:id')
   @Fails('quota_exceeded', 'forbidden', 'not_found', 'overloaded')
+  @ApiBody({ type: CreateResourceDto, examples: { resource: { value: { value: 'a text of mine' } } } })
   async create(
     @Body() dto: CreateResourceDto,
     @CurrentCaller() caller: Caller,

@@ -1,5 +1,5 @@
 import { Body, Controller, Get, Param, Post, Query } from '@nestjs/common';
-import { ApiTags } from '@nestjs/swagger';
+import { ApiBody, ApiTags } from '@nestjs/swagger';
 import { AdminOnly, SelfOrAdmin } from '../common/access.js';
 import { Fails } from '../common/api-docs.js';
 import { CurrentCaller, type Caller } from '../common/caller.js';
@@ -25,6 +25,7 @@ export class CreditsController {
   @Idempotent()
   @Created('/v1/users/:user/credits', { isTagged: false })
   @Fails('not_found', 'credits_overprovisioned')
+  @ApiBody({ type: GrantCreditsDto, examples: { bonus: { value: { amount: 5, reason: 'Thanks for the report' } } } })
   async grant(
     @Param('user') user: string,
     @Body() dto: GrantCreditsDto,

@@ -1,5 +1,5 @@
 import { Body, Controller, Delete, Get, HttpCode, Param, Patch, Post, Query } from '@nestjs/common';
-import { ApiTags } from '@nestjs/swagger';
+import { ApiBody, ApiTags } from '@nestjs/swagger';
 import { Owned } from '../common/access.js';
 import { Fails } from '../common/api-docs.js';
 import { CurrentCaller, type Caller } from '../common/caller.js';
@@ -27,6 +27,7 @@ export class TasksController {
   @Idempotent()
   @Created('/v1/tasks/:id')
   @Fails('credits_exhausted', 'quota_exceeded', 'forbidden', 'not_found', 'overloaded')
+  @ApiBody({ type: CreateTaskDto, required: false, examples: { task: { value: { title: 'Count the blankets' } } } })
   async create(
     @Body() dto: CreateTaskDto,
     @CurrentCaller() caller: Caller,
@@ -58,6 +59,7 @@ export class TasksController {
   @Owned()
   @Conditional()
   @Fails('not_found')
+  @ApiBody({ type: UpdateTaskDto, examples: { completed: { value: { completed: true } } } })
   async update(
     @Param('id', IdPipe) id: string,
     @Body() dto: UpdateTaskDto,

@@ -3,6 +3,7 @@ import { ApiProperty, ApiPropertyOptional, OmitType } from '@nestjs/swagger';
 import { Transform } from 'class-transformer';
 import { IsIn, IsInt, IsString, Length, Max, MaxLength, Min } from 'class-validator';
 import type { Role } from '../common/caller.js';
+import { ApiEmail, ApiId, ApiTime } from '../common/formats.js';
 import { faultOfUsername, isEmailAddress } from '../common/names.js';
 import { PageQuery } from '../common/page.js';
 import { IsJudged, IsStorable, MayBeMissing, MayBeNull, NeededWithout } from '../common/text.js';
@@ -191,12 +192,14 @@ export class ListUsersQuery extends PageQuery {
 /** An account. */
 export class UserResponse {
   /** @example 019aa5d2-7c1e-7b1a-9d54-3f0f5a1f2b3c */
+  @ApiId()
   id!: string;
 
   /** @example ada */
   username!: string | null;
 
   /** @example ada@example.com */
+  @ApiEmail()
   email!: string | null;
 
   /** @example Ada */
@@ -225,12 +228,15 @@ export class UserResponse {
   credits!: number | null;
 
   /** @example 2026-11-21T08:00:00.000Z */
+  @ApiTime()
   createdAt!: string;
 
   /** @example 2026-11-21T08:00:00.000Z */
+  @ApiTime()
   updatedAt!: string;
 
   /** @example 2026-11-21T08:00:00.000Z */
+  @ApiTime()
   lastLoginAt!: string | null;
 }
 

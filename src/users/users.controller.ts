@@ -1,5 +1,5 @@
 import { Body, Controller, Delete, Get, HttpCode, Param, Patch, Post, Query } from '@nestjs/common';
-import { ApiTags } from '@nestjs/swagger';
+import { ApiBody, ApiTags } from '@nestjs/swagger';
 import { AdminOnly, SelfOrAdmin } from '../common/access.js';
 import { Fails } from '../common/api-docs.js';
 import { CurrentCaller, type Caller } from '../common/caller.js';
@@ -25,7 +25,13 @@ export class UsersController {
   @AdminOnly()
   @Idempotent()
   @Created('/v1/users/:id')
-  @Fails('username_taken', 'email_taken')
+  @Fails('username_taken', 'email_taken', 'credits_overprovisioned', 'quota_exceeded')
+  @ApiBody({
+    type: CreateUserDto,
+    examples: {
+      user: { value: { username: 'grace', email: 'grace@example.com', password: 'Compiler-A0-1952', credits: 10 } },
+    },
+  })
   async create(
     @Body() dto: CreateUserDto,
     @CurrentCaller() caller: Caller,
@@ -56,7 +62,14 @@ export class UsersController {
   @Patch(':user')
   @SelfOrAdmin('user')
   @Conditional()
-  @Fails('not_found', 'username_taken', 'email_taken', 'last_admin')
+  @Fails('not_found', 'username_taken', 'email_taken', 'last_admin', 'credits_overprovisioned')
+  @ApiBody({
+    type: UpdateUserDto,
+    examples: {
+      names: { value: { firstName: 'Ada', lastName: 'Lovelace' } },
+      disable: { summary: 'Disable the account (administrators)', value: { status: 'disabled' } },
+    },
+  })
   async update(
     @Param('user') user: string,
     @Body() dto: UpdateUserDto,
