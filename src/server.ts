@@ -3,8 +3,9 @@ import type { AddressInfo } from 'node:net';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import type { Logger } from 'pino';
 import { createApp, createLogger } from './app.setup.js';
-import { ConfigError, type Env } from './config/env.js';
+import type { Env } from './config/env.js';
 import { Connections, connectionsFor } from './connections.js';
+import { explainListening } from './listening.js';
 import { Prometheus } from './metrics/prometheus.js';
 import { STOP_SIGNALS } from './signals.js';
 import { FirstAdmin } from './users/first-admin.js';
@@ -72,15 +73,12 @@ export async function runWorker(env: Env): Promise<void> {
   cluster.worker?.send({ ready: { port: server.port } } satisfies Ready);
 }
 
-function explainListening(error: NodeJS.ErrnoException): never {
-  if (error.code === 'EADDRINUSE') throw new ConfigError(`PORT is taken: ${error.message}.`);
-  throw new ConfigError(`HOST or PORT cannot be listened on: ${error.message}.`);
-}
-
 async function makeFirstAdmin(app: NestFastifyApplication, env: Env, logger: Logger): Promise<void> {
   const made = await app.get(FirstAdmin, { strict: false }).ensure();
   if (made === 'was there' && env.adminPassword !== undefined) {
-    logger.info('ADMIN_PASSWORD is not used: there is an administrator already');
+    logger.info(
+      'ADMIN_PASSWORD is not used: there is an administrator already; `npm run admin -- reset-password` sets a password',
+    );
   }
   if (typeof made !== 'object') return;
   // At once, not with the rest of the start's lines: nobody can read it again.

@@ -1,0 +1,104 @@
+import { Api } from './support/api.js';
+import { TestServer, createDatabase, postgresUrl, query } from './support/server.js';
+
+type Database = Awaited<ReturnType<typeof createDatabase>>;
+
+/** What PostgreSQL lets an owner set for a database, and what then changes how values are written, read or judged. */
+const HOSTILE = {
+  ...{ DateStyle: 'German', IntervalStyle: 'sql_standard', TimeZone: 'Asia/Kathmandu', bytea_output: 'escape' },
+  ...{ extra_float_digits: '-15', array_nulls: 'off', transform_null_equals: 'on', standard_conforming_strings: 'off' },
+  ...{ search_path: 'nowhere', default_transaction_isolation: 'serializable', default_transaction_read_only: 'on' },
+  ...{ row_security: 'off', exit_on_error: 'on', statement_timeout: '1', lock_timeout: '1' },
+  ...{ idle_in_transaction_session_timeout: '1', idle_session_timeout: '50', default_transaction_deferrable: 'on' },
+  ...{ lc_messages: 'C', lc_numeric: 'C', xmlbinary: 'hex', work_mem: '64kB', plan_cache_mode: 'force_generic_plan' },
+  ...{ enable_indexscan: 'off', jit: 'on', geqo_threshold: '2', from_collapse_limit: '1', quote_all_identifiers: 'on' },
+};
+
+/** What a shell may have set. */
+const SHELL = {
+  ...{ PGOPTIONS: '-c search_path=nowhere -c default_transaction_read_only=on', PGCLIENTENCODING: 'LATIN1' },
+  ...{ PGCLIENT_ENCODING: 'latin1', PGDATESTYLE: 'German', PGTZ: 'Asia/Kathmandu', TZ: 'Asia/Kathmandu' },
+  ...{
+    PGHOST: '192.0.2.1',
+    PGPORT: '1',
+    PGUSER: 'nobody',
+    PGPASSWORD: 'x',
+    PGDATABASE: 'nowhere',
+    PGSSLMODE: 'require',
+  },
+  ...{
+    PGREPLICATION: 'database',
+    PGSSLNEGOTIATION: 'direct',
+    PGCONNECT_TIMEOUT: '1',
+    LANG: 'tr_TR.UTF-8',
+    LC_ALL: 'tr_TR.UTF-8',
+  },
+};
+
+/** Answers of every kind, without what differs from run to run. */
+async function answersOf(api: Api): Promise<unknown[]> {
+  const admin = await api.admin();
+  const user = await api.createUser();
+  const me = api.as(user);
+  const plan = await api.createPlan([{ meter: 'api:*', window: 'month', limit: 1_000 }]);
+  await admin.patch(`/v1/users/${user.id}`, { plan, credits: 1 });
+  await admin.put(`/v1/users/${user.id}/quotas/api:api1`, { limit: 1, window: 'day' });
+  await admin.put(`/v1/users/${user.id}/quotas/resources`, { limit: 1 });
+  const key = await me.createKey();
+  const answers = [
+    await me.get('/v1/users/me'),
+    await me.post('/v1/resources', { value: 'back\\slash and ’quote’' }),
+    await me.post('/v1/resources', { value: 'one too many' }),
+    await me.get('/v1/resources'),
+    await me.post('/v1/tasks', { title: 'a task' }),
+    await me.post('/v1/tasks'),
+    await admin.post(`/v1/users/${user.id}/credits`, { amount: 1, expiresAt: '2099-01-02T03:04:05Z' }),
+    await me.post('/v1/store/write', {
+      entries: [
+        { key: 'a\\b', value: { n: 0.1, t: '\\' } },
+        { key: 'c', value: null },
+      ],
+    }),
+    await me.get('/v1/store/c'),
+    await me.get('/v1/store?prefix=a&values=true'),
+    await me.post('/v1/users', { username: user.username, password: 'Unguessable-7' }),
+    await api.call('api1', key),
+    await api.call('api1', key),
+    await me.get('/v1/users/me/quotas'),
+    await me.get('/v1/metrics/users/me'),
+    await me.get(`/v1/metrics/series?meter=api:api1&step=hour&user=${user.id}`),
+    await admin.get('/v1/metrics/usage?format=csv'),
+    await admin.get('/v1/audit/verify'),
+    await admin.get('/readyz'),
+  ];
+  const mask =
+    /[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|\d{4}-\d{2}-\d{2}T[\d:.]+Z|"u[0-9a-f]{8,}"|"(requestId|head|un?sealed|sealed)":[^,}]*/g;
+  return answers.map(({ status, text }) => [status, text.replaceAll(mask, '…')]);
+}
+
+describe('no setting of a database, a role or a shell', () => {
+  let plain: Database;
+  let hostile: Database;
+
+  beforeAll(async () => {
+    [plain, hostile] = await Promise.all([createDatabase(), createDatabase({ isEmpty: true })]);
+    for (const [name, value] of Object.entries(HOSTILE)) {
+      await query(postgresUrl(), `ALTER DATABASE ${hostile.name} SET ${name} = '${value}'`);
+    }
+  });
+
+  afterAll(async () => {
+    await plain.drop();
+    await hostile.drop();
+  });
+
+  test('changes an answer', async () => {
+    const servers = await Promise.all([
+      TestServer.start({ DATABASE_URL: plain.url }),
+      TestServer.start({ DATABASE_URL: hostile.url, ...SHELL }),
+    ]);
+    const [expected, got] = await Promise.all(servers.map(({ url }) => answersOf(new Api(url))));
+    await Promise.all(servers.map((server) => server.stop()));
+    expect(got).toEqual(expected);
+  });
+});
