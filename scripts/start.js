@@ -6,9 +6,7 @@ var major = Number(parts[0]);
 var minor = Number(parts[1]);
 var isSupported = (major === 20 && minor >= 19) || (major === 22 && minor >= 12) || major > 22;
 
-/**
- * @param {string} name
- */
+/** @param {string} name */
 function run(name) {
   return import('./build.js').then(function (builder) {
     var code = builder.build(true);
@@ -17,9 +15,12 @@ function run(name) {
   });
 }
 
-if (isSupported) {
-  run(process.argv[2] === 'admin' ? 'cli/admin' : 'main');
-} else {
+if (!isSupported) {
   console.error('Quartermaster needs Node 20.19, or 22.12 or newer; this is Node ' + process.versions.node + '.');
   process.exit(1);
+} else if (process.argv[2] === 'admin') {
+  process.argv.splice(2, 1);
+  run('cli/admin');
+} else {
+  run('main');
 }
