@@ -1,5 +1,7 @@
-import { Api } from './support/api.js';
-import { TestServer, createDatabase, postgresUrl, query } from './support/server.js';
+import pg from 'pg';
+import { Api, expectProblem } from './support/api.js';
+import { Pooler } from './support/pooler.js';
+import { StartFailed, TestServer, createDatabase, postgresUrl, query } from './support/server.js';
 
 type Database = Awaited<ReturnType<typeof createDatabase>>;
 
@@ -101,4 +103,51 @@ describe('no setting of a database, a role or a shell', () => {
     await Promise.all(servers.map((server) => server.stop()));
     expect(got).toEqual(expected);
   });
+
+  test('changes an answer behind a pooler in transaction mode, where nothing that is set stays', async () => {
+    const settings = `SELECT name, setting FROM pg_settings WHERE name = ANY('{DateStyle,search_path,statement_timeout,enable_seqscan}') ORDER BY 1`;
+    // Long enough for the pooler's own sessions; the rest stays hostile.
+    for (const name of ['statement_timeout', 'idle_session_timeout']) {
+      await query(postgresUrl(), `ALTER DATABASE ${hostile.name} SET ${name} = '100s'`);
+    }
+    const before = await query(hostile.url, settings);
+    const pooler = await Pooler.start(hostile.url, 3);
+    const env = { DATABASE_URL: pooler.url, PREPARED_STATEMENTS: 'off', DATABASE_STATEMENT_TIMEOUT: '5000', ...SHELL };
+    const servers = await Promise.all([TestServer.start({ DATABASE_URL: plain.url }), TestServer.start(env)]);
+    const [expected, got] = await Promise.all(servers.map(({ url }) => answersOf(new Api(url))));
+    expect(got).toEqual(expected);
+
+    const [, server] = servers;
+    const api = new Api(server.url);
+    const admin = await api.admin();
+    const lock = new pg.Client({ connectionString: hostile.url });
+    await lock.connect();
+    await lock.query(
+      'SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0; SET search_path = public',
+    );
+    await lock.query('BEGIN READ WRITE; LOCK TABLE public.resources');
+    expectProblem(await admin.get('/v1/resources'), 503, 'overloaded');
+    await lock.end();
+    expect((await admin.get('/v1/resources')).status).toBe(200);
+    await Promise.all(servers.map((each) => each.stop()));
+
+    const others = new pg.Client({ connectionString: pooler.url });
+    await others.connect();
+    expect((await others.query(settings)).rows).toEqual(before);
+    await others.end();
+    await pooler.stop();
+  });
+});
+
+test('a pooler that does not keep prepared statements is told at the start, and what to set', async () => {
+  const database = await createDatabase({ isEmpty: true });
+  const pooler = await Pooler.start(database.url, 2);
+  const failed: unknown = await TestServer.start({ DATABASE_URL: pooler.url }).catch((error: unknown) => error);
+  expect(failed).toBeInstanceOf(StartFailed);
+  expect((failed as StartFailed).output).toBe(
+    'Quartermaster did not start. The database of DATABASE_URL cannot be used: its pooler does not keep prepared statements: set max_prepared_statements = 200 (PgBouncer 1.21 or newer), or PREPARED_STATEMENTS=off.\n',
+  );
+  expect(await query(database.url, `SELECT FROM pg_class WHERE relnamespace = 'public'::regnamespace`)).toEqual([]);
+  await pooler.stop();
+  await database.drop();
 });
