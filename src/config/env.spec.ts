@@ -309,6 +309,7 @@ describe('the configuration', () => {
       DATABASE_URL: ['databaseUrl', 'postgresql://me:secret@db/x'],
       SECRET_KEY: ['secretKey', 's'.repeat(32)],
       SMTP_URL: ['smtpUrl', 'smtp://mail.example.com'],
+      METRICS_TOKEN: ['metricsToken', 'm'.repeat(16)],
     };
     const folder = mkdtempSync(join(tmpdir(), 'quartermaster-env-'));
     const file = join(folder, 'secret');

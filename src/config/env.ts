@@ -107,7 +107,7 @@ export class Env {
     this.dataDir = resolve(read.text('DATA_DIR', './data'));
     this.adminEmail = read.optional('ADMIN_EMAIL');
     this.adminPassword = read.confidential('ADMIN_PASSWORD');
-    this.secretKey = read.secret('SECRET_KEY', 32, read.confidential('SECRET_KEY'));
+    this.secretKey = read.secret('SECRET_KEY', 32);
     this.workers = read.workers('WORKERS');
     this.registration = read.choice('REGISTRATION', ['open', 'closed']);
     this.passwordPolicy = read.choice('PASSWORD_POLICY', ['classes', 'length']);
@@ -230,7 +230,8 @@ class Reader {
     return (this.optional(name) ?? '').split(',').flatMap((item) => (item.trim() === '' ? [] : [item.trim()]));
   }
 
-  secret(name: string, length: number, value = this.optional(name)): string | undefined {
+  secret(name: string, length: number): string | undefined {
+    const value = this.confidential(name);
     if (value !== undefined && value.length < length) {
       throw new ConfigError(`${name} must have ${String(length)} characters or more; it has ${String(value.length)}.`);
     }

@@ -37,10 +37,10 @@ const IN_TRANSACTION: Settings = {
 /** A pooler ends idle connections itself. */
 const NOT_FOR_POOLERS = ['idle_session_timeout'];
 
-/** In one round trip, and whatever time limit the session begins with. */
+/** In one round trip, and whatever time limit the session begins with, which is then read as what RESET would set. */
 const inspectionOf = (names: readonly string[]): string => `
   BEGIN; SET LOCAL statement_timeout = 0;
-  SELECT pg_backend_pid() AS pid, json_object_agg(name, setting) AS settings
+  SELECT pg_backend_pid() AS pid, json_object_agg(name, CASE name WHEN 'statement_timeout' THEN reset_val ELSE setting END) AS settings
   FROM pg_settings WHERE name IN (${names.map((name) => `'${name}'`).join(', ')});
   COMMIT`;
 
