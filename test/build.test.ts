@@ -65,3 +65,10 @@ test.each(['18.20.4', '20.18.1', '21.7.3', '22.11.0'])('Node %s is refused in on
     stderr: `Quartermaster needs Node 20.19, or 22.12 or newer; this is Node ${version}.\n`,
   });
 });
+
+test.each(['generate', 'create'])('migration:%s without a path prints its usage in one line', async (command) => {
+  expect(await node(join(ROOT, 'scripts/new-migration.js'), command)).toEqual({
+    ...{ code: 1, stdout: '' },
+    stderr: `Usage: npm run migration:${command} -- src/database/migrations/AddThings\n`,
+  });
+});
