@@ -11,6 +11,7 @@ import { SigningKey } from './src/auth/signing-key.entity.js';
 import { TotpRecoveryCode } from './src/auth/totp-recovery-code.entity.js';
 import { TotpSecret } from './src/auth/totp-secret.entity.js';
 import { Env } from './src/config/env.js';
+import { isolateFromShell } from './src/config/shell.js';
 import { EmbeddedPostgres } from './src/database/embedded-postgres.js';
 import { dataSourceOptions } from './src/database/options.js';
 import { IdempotencyKey } from './src/idempotency/idempotency-key.entity.js';
@@ -39,6 +40,7 @@ async function databaseUrl(env: Env): Promise<string> {
   return postgres.url;
 }
 
+isolateFromShell();
 const env = new Env();
 
 export default new DataSource({

@@ -137,7 +137,12 @@ describe('a start that cannot be is one line on stderr and exit code 1:', () => 
     ['LOG_LEVEL', 'loud'],
     ['DATABASE_URL', 'mysql://me:hunter2@localhost/x'],
     ['SECRET_KEY', 'hunter2 is short'],
+    ['DATABASE_URL', 'postgresql://me:hunter2#x@localhost/x'],
+    ['DATABASE_URL', 'postgresql://me:hunter2@one,two/x'],
+    ['DATABASE_URL', 'postgresql://me:hunter2@127.0.0.1/x?sslmode=verify-full&sslrootcert=/nowhere'],
     ['TRUST_PROXY', 'nonsense'],
+    ['TRUST_PROXY', '0.0.0.0/0'],
+    ['ADMIN_PASSWORD_FILE', '/nowhere/hunter3'],
   ])('%s=%s', async (name, value) => {
     const line = await refusal({ DATABASE_URL: sharedDatabase, [name]: value });
     expect(line).toContain(name);
@@ -153,7 +158,8 @@ describe('a start that cannot be is one line on stderr and exit code 1:', () => 
       await refusal({ ...env, ADMIN_EMAIL: 'nobody' }),
     ];
     expect(lines).toEqual([
-      expect.stringContaining('ADMIN_PASSWORD must '),
+      // All that is wrong, at once.
+      expect.stringMatching(/ADMIN_PASSWORD must .*8 to 64 .*upper-case.*special/),
       expect.stringContaining('ADMIN_PASSWORD must '),
       expect.stringContaining('ADMIN_EMAIL is not '),
     ]);
@@ -167,6 +173,17 @@ describe('a start that cannot be is one line on stderr and exit code 1:', () => 
     const line = await refusal({ DATABASE_URL: sharedDatabase, PORT: port });
     expect(line).toContain(`PORT is taken`);
     expect(line).toContain(port);
+  });
+
+  test('a port that is taken: nothing is made', async () => {
+    const { port } = new URL(sharedApi().url);
+    const database = await createDatabase({ isEmpty: true });
+    const dataDir = join(folder, 'port-taken');
+    await refusal({ DATABASE_URL: database.url, PORT: port, ADMIN_PASSWORD: '', SECRET_KEY: '', DATA_DIR: dataDir });
+    await refusal({ PORT: port, ADMIN_PASSWORD: '', SECRET_KEY: '', DATA_DIR: dataDir });
+    expect(await query(database.url, `SELECT FROM pg_class WHERE relnamespace = 'public'::regnamespace`)).toEqual([]);
+    await expect(stat(dataDir)).rejects.toThrow('ENOENT');
+    await database.drop();
   });
 
   test('an address that is not of this machine', async () => {
@@ -196,6 +213,93 @@ describe('a start that cannot be is one line on stderr and exit code 1:', () => 
     expect(line).toContain('DATABASE_URL');
     expect(line).toContain('no_such_database');
     expect(line).not.toContain(decodeURIComponent(new URL(postgresUrl()).password));
+  });
+
+  describe('a database of others:', () => {
+    let database: Database;
+
+    beforeEach(async () => (database = await createDatabase({ isEmpty: true })));
+    afterEach(() => database.drop());
+
+    test('a role that may not make tables', async () => {
+      const role = uniqueName();
+      await query(postgresUrl(), `CREATE ROLE ${role} LOGIN PASSWORD 'hunter2'`);
+      const url = new URL(database.url);
+      Object.assign(url, { username: role, password: 'hunter2' });
+      const grant = `run as a superuser in "${database.name}": GRANT ALL ON SCHEMA public TO "${role}"`;
+      expect(await refusal({ DATABASE_URL: url.href })).toContain(grant);
+      const create = `run as a superuser in "${database.name}": CREATE SCHEMA qm AUTHORIZATION "${role}"`;
+      expect(await refusal({ DATABASE_URL: url.href, DATABASE_SCHEMA: 'qm' })).toContain(create);
+      // What it says is what is needed.
+      await query(database.url, `GRANT ALL ON SCHEMA public TO "${role}"; CREATE SCHEMA qm AUTHORIZATION "${role}"`);
+      for (const schema of ['public', 'qm']) {
+        const server = await TestServer.start({ DATABASE_URL: url.href, DATABASE_SCHEMA: schema });
+        expect((await new Api(server.url).get('/readyz')).status).toBe(200);
+        expect(await server.stop()).toBe(0);
+      }
+      const counts = await query(
+        database.url,
+        `SELECT nspname FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE relname = 'users' ORDER BY 1`,
+      );
+      expect(counts).toEqual([{ nspname: 'public' }, { nspname: 'qm' }]);
+      await query(database.url, `DROP OWNED BY "${role}"; DROP ROLE "${role}"`);
+    });
+
+    test.each([
+      ['a table', 'CREATE TABLE users (id integer)'],
+      ['the table of migrations', 'CREATE TABLE migrations (version text)'],
+      ['a view', 'CREATE VIEW plans AS SELECT 1 AS id'],
+      ['a type', 'CREATE TYPE resources AS ENUM ()'],
+      ['an index', 'CREATE TABLE x (id integer); CREATE INDEX users_pkey ON x (id)'],
+    ])('%s of another program', async (_what, sql) => {
+      await query(database.url, sql);
+      const line = await refusal({ DATABASE_URL: database.url });
+      expect(line).toMatch(/schema public holds another program's tables .*set DATABASE_SCHEMA/);
+      const tables = await query(
+        database.url,
+        `SELECT count(*)::int FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace`,
+      );
+      expect(tables[0].count).toBeLessThan(3);
+    });
+
+    test('an encoding that cannot hold every text', async () => {
+      const name = uniqueName();
+      for (const encoding of ['SQL_ASCII', 'LATIN1']) {
+        await query(
+          postgresUrl(),
+          `CREATE DATABASE ${name} ENCODING '${encoding}' LOCALE 'C' LOCALE_PROVIDER libc TEMPLATE template0`,
+        );
+        const line = await refusal({ DATABASE_URL: elsewhere((url) => (url.pathname = `/${name}`)) });
+        expect(line).toContain(`database "${name}" has the encoding ${encoding}`);
+        await query(postgresUrl(), `DROP DATABASE ${name}`);
+      }
+    });
+
+    test('triggers that are switched off', async () => {
+      await query(postgresUrl(), `ALTER DATABASE ${database.name} SET session_replication_role = 'replica'`);
+      expect(await refusal({ DATABASE_URL: database.url })).toContain('session_replication_role is replica');
+    });
+
+    test('no TLS, where it is asked for', async () => {
+      for (const mode of ['require', 'verify-full', 'no-verify']) {
+        expect(await refusal({ DATABASE_URL: `${withoutTls(database.url)}&sslmode=${mode}` })).toMatch(
+          /SSL.*set sslmode/,
+        );
+      }
+    });
+
+    test('a fault of ours: where it happened is told at LOG_LEVEL=debug alone', async () => {
+      await query(database.url, 'CREATE TABLE migrations (id serial, "timestamp" bigint, name varchar)');
+      await query(
+        database.url,
+        `CREATE FUNCTION stop() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no more tables'; END $$`,
+      );
+      await query(database.url, 'CREATE EVENT TRIGGER stop ON ddl_command_start EXECUTE FUNCTION stop()');
+      expect(await refusal({ DATABASE_URL: database.url })).toContain('no more tables (LOG_LEVEL=debug tells where.)');
+      const { code, stderr } = await run({ DATABASE_URL: database.url, LOG_LEVEL: 'debug' });
+      expect(code).toBe(1);
+      expect(stderr).toMatch(/no more tables\n +at /);
+    });
   });
 
   test('another SECRET_KEY than the database was set up with', async () => {
@@ -233,6 +337,37 @@ describe('a start that cannot be is one line on stderr and exit code 1:', () => 
     expect(stderr.match(/PORT is taken/g)).toHaveLength(1);
     expect(stderr).not.toMatch(/\s+at |node_modules|dist\//);
   });
+});
+
+/** An address with parameters, and none that says whether TLS is used. */
+function withoutTls(address: string): string {
+  const url = new URL(address);
+  url.searchParams.delete('sslmode');
+  if (url.search === '') url.searchParams.set('keepalives', '1');
+  return url.href;
+}
+
+test('a misspelt variable is warned of, and the start goes on', async () => {
+  const { stdout, stderr } = await run({ DATABASE_URL: process.env.TEST_SERVER_DATABASE!, WORKER: '2', PROT: '1' });
+  expect(stdout).toContain('listens on');
+  expect(stderr).toBe('Warning: WORKER is set but not known; WORKERS is similar and not set.\n');
+});
+
+test('secrets of files are used, by workers too', async () => {
+  const database = await createDatabase();
+  const files: Record<string, string> = {};
+  for (const [name, value] of Object.entries({
+    DATABASE_URL: database.url,
+    SECRET_KEY,
+    ADMIN_PASSWORD: 'In-A-File-17',
+  })) {
+    files[`${name}_FILE`] = join(folder, name);
+    await writeFile(join(folder, name), `${value}\r\n`);
+  }
+  const server = await TestServer.spawn({ ...files, SECRET_KEY: '', ADMIN_PASSWORD: '', WORKERS: '2' });
+  await new Api(server.url).signIn('admin', 'In-A-File-17');
+  expect(await server.stop()).toBe(0);
+  await database.drop();
 });
 
 describe('what an operator can set', () => {

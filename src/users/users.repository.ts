@@ -242,6 +242,11 @@ export class UsersRepository {
     return deleted.length > 0 ? (ended ?? null) : null;
   }
 
+  /** Up to so many administrators, the eldest first. */
+  async listAdmins(tx: Transaction, limit: number): Promise<UserRow[]> {
+    return tx.query<UserRow>(`SELECT ${COLUMNS} FROM users u WHERE u.role = 'admin' ORDER BY u.id LIMIT $1`, [limit]);
+  }
+
   private async findByIds(ids: readonly string[]): Promise<(UserRow | null)[]> {
     const rows = await this.database.query<UserRow>(FIND_BY_IDS, [ids]);
     const byId = new Map(rows.map((row) => [row.id, row]));
