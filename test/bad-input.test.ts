@@ -989,7 +989,7 @@ describe('answers', () => {
     },
   );
 
-  test.each(['/docs', '/docs/swagger-ui.css', '/docs/swagger-ui-init.js'])(
+  test.each(['/docs', '/docs/swagger-ui.css', '/docs/page.js'])(
     'that are pages have helmet’s headers: %s',
     async (path) => {
       const { headers } = await api.get(path);
