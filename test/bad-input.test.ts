@@ -731,7 +731,7 @@ describe('addresses', () => {
 
   test('that are unknown are 404, also below known ones', async () => {
     for (const path of [
-      '/',
+      '/nothing',
       '/v1',
       '/v1/',
       '/v2/users',
