@@ -10,6 +10,7 @@ import { SigningKey } from './src/auth/signing-key.entity.js';
 import { TotpRecoveryCode } from './src/auth/totp-recovery-code.entity.js';
 import { TotpSecret } from './src/auth/totp-secret.entity.js';
 import { Env } from './src/config/env.js';
+import { isolateFromShell } from './src/config/shell.js';
 import { CliDataSource } from './src/database/cli-data-source.js';
 import { IdempotencyKey } from './src/idempotency/idempotency-key.entity.js';
 import { ApiKeySecret } from './src/keys/api-key-secret.entity.js';
@@ -61,5 +62,7 @@ const ENTITIES = [
   RecoveryRequest,
   OutboxMail,
 ];
+
+isolateFromShell();
 
 export default await CliDataSource.open(new Env(), ENTITIES, STOP_SIGNALS);

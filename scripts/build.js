@@ -1,14 +1,16 @@
-// Compiles src/ into dist/ with the Nest CLI. With --if-stale only when a source is newer than the last build, so that
+// Compiles src/ into dist/. With --if-stale only when a source is newer than the last build, so that
 // `npm start` and `npm test` cost nothing when nothing changed and never run yesterday's code after a `git pull`.
 import { spawnSync } from 'node:child_process';
-import { readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { accessSync, constants, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { createHash } from 'node:crypto';
 import { fileURLToPath } from 'node:url';
 import { join } from 'node:path';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const stamp = join(root, 'dist', '.built');
-const inputs = ['src', 'ormconfig.ts', 'package-lock.json', 'tsconfig.json', 'tsconfig.build.json', 'nest-cli.json'];
+const compiler = join('scripts', 'compile.js');
+const configs = ['package-lock.json', 'tsconfig.json', 'tsconfig.build.json', 'nest-cli.json'];
+const inputs = ['src', 'ormconfig.ts', compiler, ...configs];
 
 /** A digest of names, sizes and times of all that the build reads. */
 function fingerprint() {
@@ -56,19 +58,38 @@ export function build(ifStale) {
   const started = Date.now();
   const wanted = fingerprint();
   if (ifStale && built() === wanted) return 0;
-  const cli = join(root, 'node_modules', '@nestjs', 'cli', 'bin', 'nest.js');
-  if (!statSync(cli, { throwIfNoEntry: false })) {
+  if (!statSync(join(root, 'node_modules', 'typescript'), { throwIfNoEntry: false })) {
     // `npm ci --omit=dev` and the container image have no compiler: what was built is what runs.
     if (built() !== undefined) return 0;
     console.error('Nothing is built and the compiler is not installed: run `npm ci` without --omit=dev once.');
     return 1;
   }
+  const obstacle = findObstacle();
+  if (obstacle !== undefined) {
+    console.error(`${obstacle}: run \`npm run build\` as the user who owns ${root}.`);
+    return 1;
+  }
   if (ifStale) console.log('Building (once; later starts skip this) …');
-  const { status } = spawnSync(process.execPath, [cli, 'build'], { cwd: root, stdio: 'inherit' });
+  const { status } = spawnSync(process.execPath, [join(root, compiler)], { cwd: root, stdio: 'inherit' });
   if (status !== 0) return status ?? 1;
   prune(join(root, 'dist'), started);
   writeFileSync(stamp, wanted);
   return 0;
+}
+
+/** Why dist/ cannot be written, if it cannot: every folder and file that the build may replace is asked for. */
+function findObstacle() {
+  const dist = join(root, 'dist');
+  try {
+    mkdirSync(dist, { recursive: true });
+    for (const path of [dist, ...readdirSync(dist, { recursive: true }).map((name) => join(dist, String(name)))]) {
+      accessSync(path, constants.W_OK);
+    }
+    return undefined;
+  } catch (error) {
+    const { code, path } = /** @type {NodeJS.ErrnoException} */ (error);
+    return `The build in dist/ is missing or older than the sources, and ${path ?? dist} cannot be written (${code})`;
+  }
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) process.exit(build(process.argv.includes('--if-stale')));

@@ -18,8 +18,6 @@ const alerts = join(docs, 'prometheus', 'alerts.yml');
 const VARIABLES = { instance: '.+', __rate_interval: '1m', __interval: '15s', __range: '5m' };
 /** Names that Prometheus makes, not the server. */
 const OF_PROMETHEUS = ['up', 'ALERTS'];
-/** prom-client's own names, which break a rule of naming and are what its users know. */
-const PROM_CLIENTS = /^quartermaster_nodejs_active_(handles|requests|resources)_total non-counter metrics/;
 /** How many scrapes are waited for, one a second, and how long at most. */
 const SCRAPES = 8;
 const PATIENCE_MS = 60_000;
@@ -247,9 +245,7 @@ async function live(command, server, queries) {
 /** @param {string} text */
 function lint(text) {
   const { status, stdout, stderr } = spawnSync(promtool, ['check', 'metrics'], { input: text, encoding: 'utf8' });
-  const complaints = `${stdout}${stderr}`.split('\n').filter((line) => line !== '' && !PROM_CLIENTS.test(line));
-  // 3: it can be read, but there are complaints.
-  if ((status !== 0 && status !== 3) || complaints.length > 0) throw new Error(complaints.join('\n'));
+  if (status !== 0) throw new Error(`${stdout}${stderr}`);
 }
 
 /**

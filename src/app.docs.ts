@@ -1,149 +1,74 @@
 import { createHash } from 'node:crypto';
+import { dirname } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { brotliCompressSync, constants, gzipSync } from 'node:zlib';
+import fastifyStatic from '@fastify/static';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
-import { DocumentBuilder, SwaggerModule, type OpenAPIObject } from '@nestjs/swagger';
+import type { OpenAPIObject } from '@nestjs/swagger';
 import type { FastifyInstance } from 'fastify';
-import { callPaths } from './apis/call.docs.js';
-import { documentProblems, operationsOf } from './common/api-docs.js';
-import { documentTag, matchesTag } from './common/etag.js';
-import { storePaths } from './store/store.docs.js';
-import { STORE_MODELS } from './store/store.dto.js';
-import { VERSION } from './version.js';
+import Negotiator from 'negotiator';
+import { PAGE, STYLE, pageDocument } from './app.docs-page.js';
+import { SCRIPT } from './app.docs-script.js';
+import { openApiDocument } from './app.openapi.js';
+import { matchesTag } from './common/etag.js';
+import { addVary } from './common/vary.js';
 
-const DESCRIPTION = `Accounts and sign-in, exact quotas, metered APIs, tasks paid with credits, owned resources, a JSON store, and the
-metrics of all of it.
+/** What Swagger UI needs of its package. */
+const FILES = /^\/(swagger-ui\.css|swagger-ui-bundle\.js|favicon-32x32\.png)$/;
 
-**To try it here**: run \`POST /v1/auth/login\` below; this page then signs its requests with the token it got.
-Every refusal is \`application/problem+json\` (RFC 9457) with a stable \`code\`.`;
-
-const SIGNATURE = `A signature by RFC 9421 in place of a token: \`Signature-Input\` and \`Signature\`, and \`Content-Digest\` (RFC 9530) where
-there is a body. It covers \`@method\`, \`@authority\`, \`@path\`, \`@query\` where there is one, and \`content-digest\` where there is
-a body, with the parameters \`created\`, \`nonce\` (used once), \`keyid\` (the id of a signing key) and \`alg="ed25519"\`.`;
-
-/** What the parameters of paths stand for. */
-const PATH_PARAMETERS: Record<string, { description: string; example: string }> = {
-  user: { description: 'An id, a username, an e-mail, or `me`', example: 'me' },
-  meter: {
-    description:
-      'What is counted: resources, tasks, store.entries, store.bytes, api:<slug>, or api:* for the calls of all APIs',
-    example: 'resources',
-  },
-  slug: { description: 'The name in addresses', example: 'api1' },
-  id: { description: 'An id (UUIDv7)', example: '019aa5d2-7c1e-7b1a-9d54-3f0f5a1f2b3c' },
-};
-
-/** The OpenAPI document of the whole API. Takes tens of milliseconds: made when first asked for, not at the start. */
-export function openApiDocument(app: NestFastifyApplication): OpenAPIObject {
-  const config = new DocumentBuilder()
-    .setTitle('Quartermaster')
-    .setDescription(DESCRIPTION)
-    .setVersion(VERSION)
-    .setLicense('MIT', 'https://opensource.org/license/mit')
-    .addTag('Sign-in', 'Registration, sign-in, sessions')
-    .addTag('Users', 'Accounts: one’s own, and all for administrators')
-    .addTag('Quotas', 'How much a user may use, and has used')
-    .addTag('Plans', 'Limits that users share')
-    .addTag('Keys', 'API keys: scopes, limits, rotation')
-    .addTag('APIs', 'The catalogue of metered APIs')
-    .addTag('Calls', 'Metered calls with an API key')
-    .addTag('Tasks', 'Work that holds credits, and the credits')
-    .addTag('Resources', 'Texts that belong to users, as many as the quota allows')
-    .addTag('Store', 'JSON values under keys, in batches and one by one')
-    .addTag('Platform', 'Settings and bounds of the whole')
-    .addTag('Metrics', 'What everyone used')
-    .addTag('Health', 'For whoever watches over the server')
-    .addBearerAuth({ type: 'http', scheme: 'bearer', bearerFormat: 'JWT', description: 'An access token' })
-    .addSecurity('signature', {
-      // OpenAPI has no type for it; this page cannot sign.
-      ...{ type: 'apiKey', in: 'header', name: 'Signature' },
-      description: SIGNATURE,
-    })
-    .addApiKey({ type: 'apiKey', in: 'header', name: 'X-API-Key', description: 'An API key' }, 'key')
-    .build();
-  const document = SwaggerModule.createDocument(app, config, {
-    extraModels: STORE_MODELS,
-    operationIdFactory: (controller, method) => `${controller.replace(/Controller$/, '')}_${method}`,
-  });
-  Object.assign(document.paths, callPaths(), storePaths());
-  for (const path of Object.values(document.paths)) {
-    for (const operation of operationsOf(path)) {
-      for (const parameter of operation.parameters ?? []) {
-        if ('in' in parameter && parameter.in === 'path') Object.assign(parameter, PATH_PARAMETERS[parameter.name]);
-      }
-      documentTag(operation);
-      documentProblems(operation);
-    }
+/** Serves the document at /openapi.json, and Swagger UI at /docs with a document of its own. */
+export async function serveDocs(app: NestFastifyApplication, server: FastifyInstance): Promise<void> {
+  const document = (): OpenAPIObject => openApiDocument(app);
+  serveDocument(server, '/openapi.json', document);
+  serveDocument(server, '/docs/page.json', () => pageDocument(document()));
+  for (const [path, type, text] of [
+    ['/docs', 'text/html', PAGE],
+    ['/docs/', 'text/html', PAGE],
+    ['/docs/index.html', 'text/html', PAGE],
+    ['/docs/page.css', 'text/css', STYLE],
+    ['/docs/page.js', 'text/javascript', SCRIPT],
+  ] as const) {
+    server.get(path, (_request, reply) =>
+      reply.header('cache-control', 'no-cache').type(`${type}; charset=utf-8`).send(text),
+    );
   }
-  return document;
+  await server.register(fastifyStatic, {
+    root: dirname(fileURLToPath(import.meta.resolve('swagger-ui-dist/package.json'))),
+    prefix: '/docs/',
+    ...{ decorateReply: false, index: false, allowedPath: (path: string) => FILES.test(path) },
+  });
 }
 
-/**
- * Runs in the browser, which gets its text: a sign-in made on the page signs the page in. Must use nothing from here.
- */
-function signInFromThePage(response: { url: string; ok: boolean; body?: { accessToken?: string } }): unknown {
-  const page = globalThis as unknown as { ui?: { preauthorizeApiKey(scheme: string, token: string): void } };
-  const token = response.body?.accessToken;
-  if (response.ok && token && /\/v1\/auth\/(login|refresh)$/.test(response.url)) {
-    page.ui?.preauthorizeApiKey('bearer', token);
-  }
-  return response;
-}
-
-/** Serves Swagger UI at /docs and the document at /openapi.json. */
-export function serveDocs(app: NestFastifyApplication, server: FastifyInstance): void {
-  // The page fetches the document: its script would be as large, and packed anew for each who asks.
-  SwaggerModule.setup('docs', app, () => null as unknown as OpenAPIObject, {
-    raw: false,
-    swaggerUrl: '/openapi.json',
-    customSiteTitle: 'Quartermaster API',
-    swaggerOptions: {
-      persistAuthorization: true,
-      displayRequestDuration: true,
-      tryItOutEnabled: true,
-      responseInterceptor: signInFromThePage,
-    },
-  });
+function serveDocument(server: FastifyInstance, path: string, make: () => OpenAPIObject): void {
   let packed: PackedDocument | undefined;
-  server.get('/openapi.json', { compress: false }, (request, reply) => {
-    packed ??= pack(openApiDocument(app));
+  server.get(path, { compress: false }, (request, reply) => {
+    packed ??= pack(make());
     const { etag, codings } = packed;
-    reply
-      .headers({ etag, 'cache-control': 'no-cache', vary: 'accept-encoding' })
-      .type('application/json; charset=utf-8');
+    addVary(reply, 'accept-encoding');
+    reply.headers({ etag, 'cache-control': 'no-cache' }).type('application/json; charset=utf-8');
     if (matchesTag(request.headers['if-none-match'] ?? '', etag)) return reply.code(304).send();
-    const accepted = request.headers['accept-encoding'] ?? '';
-    const [coding, bytes] = codings.find(([name]) => name === '' || isAccepted(accepted, name)) ?? [
-      '',
-      Buffer.alloc(0),
-    ];
-    if (coding !== '') reply.header('content-encoding', coding);
-    return reply.send(bytes);
+    // A client that refuses every coding gets the text as it is.
+    const coding = new Negotiator(request).encoding([...codings.keys()]) ?? 'identity';
+    if (coding !== 'identity') reply.header('content-encoding', coding);
+    return reply.send(codings.get(coding));
   });
 }
 
 /** The document as it is sent: half a megabyte that anyone may ask for, so it is written and packed once. */
 interface PackedDocument {
   etag: string;
-  /** By the name of the coding, the best first, and last without any. */
-  codings: [name: string, bytes: Buffer][];
+  /** By the name of the coding, the best first. */
+  codings: Map<string, Buffer>;
 }
 
 function pack(document: OpenAPIObject): PackedDocument {
   const plain = Buffer.from(JSON.stringify(document));
   return {
     etag: `W/"${createHash('sha1').update(plain).digest('base64url')}"`,
-    codings: [
+    codings: new Map([
       ['br', brotliCompressSync(plain, { params: { [constants.BROTLI_PARAM_QUALITY]: 5 } })],
       ['gzip', gzipSync(plain)],
-      ['', plain],
-    ],
+      ['identity', plain],
+    ]),
   };
-}
-
-/** RFC 9110, section 12.5.3: named, and not with a weight of nothing. */
-function isAccepted(header: string, coding: string): boolean {
-  return header.split(',').some((each) => {
-    const [name = '', ...parameters] = each.toLowerCase().split(';');
-    return name.trim() === coding && !parameters.some((parameter) => /^ *q *= *0(\.0*)? *$/.test(parameter));
-  });
 }

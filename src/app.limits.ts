@@ -49,7 +49,6 @@ interface Line {
 export function limitRequests(server: FastifyInstance, headers: Record<string, string>): void {
   server.server.maxHeadersCount = 0;
   const lines = new WeakMap<Socket, Line>();
-  /** Not all pass through here: CORS answers preflights before. */
   const counted = new WeakMap<IncomingMessage, Line>();
   server.addHook('onRequest', (request, reply, done) => {
     const { raw } = request;

@@ -12,24 +12,29 @@ import {
   type FastifyRequest,
 } from 'fastify';
 import { pino, type Logger } from 'pino';
+import { allowOrigins, corsHeadersFor } from './app.cors.js';
 import { serveDocs } from './app.docs.js';
 import { answerUnreadable, httpOptions, limitAnswers, limitRequests } from './app.limits.js';
+import { serveIndex } from './app.pages.js';
 import { serveCalls } from './apis/call.route.js';
 import { CallsService } from './apis/calls.service.js';
 import { AppModule } from './app.module.js';
 import { Authenticator } from './auth/authenticator.js';
 import { watchContentDigests } from './auth/content-digest.js';
 import { serveRecoveryPages } from './auth/recovery.pages.js';
+import { addressOf, isInNetworks } from './common/address.js';
 import { ByteBudget } from './common/byte-budget.js';
 import type { AuthenticatedRequest } from './common/caller.js';
 import { sqlState, violatedConstraint } from './common/database-error.js';
-import { tag } from './common/etag.js';
+import { answerKnown, tagBody, tagCoding } from './common/etag.js';
 import { acceptJsonBodies } from './common/json-body.js';
+import { locate } from './common/location.js';
 import { linkNextPage } from './common/page-link.js';
 import { Problem } from './common/problem.js';
 import { sendProblem, shownPathOf } from './common/problem.filter.js';
 import { MAX_PARAM_LENGTH, RouteTable } from './common/route-table.js';
 import { hasSecret } from './common/secret-shapes.js';
+import { RequestValidationPipe } from './common/validation.pipe.js';
 import { type Env } from './config/env.js';
 import { Idempotency } from './idempotency/idempotency.js';
 import { RequestRecorder } from './metrics/request-recorder.js';
@@ -37,6 +42,18 @@ import { RequestStatistics } from './metrics/request-statistics.js';
 import { CallRanks } from './quota/call-ranks.js';
 import { serveStore } from './store/store.route.js';
 import { StoreService } from './store/store.service.js';
+
+/** What routes ask for in their `config`. */
+interface RouteMarks {
+  /** An ETag of the object that is answered, and 304. */
+  tagged?: boolean;
+  /** 304: the route sets the ETag. */
+  versioned?: boolean;
+  /** See `Created`. */
+  location?: string;
+  /** A link to the next page. */
+  paged?: boolean;
+}
 
 /** All answers, and all large bodies of the store, that are under way in this process. */
 const UNDER_WAY_BYTES = 268_435_456;
@@ -67,6 +84,7 @@ function describeError(error: unknown): Record<string, unknown> {
 
 /** Builds the whole server, ready to listen. The same for `main` and for whoever writes the OpenAPI document. */
 export async function createApp(env: Env, logger: Logger): Promise<NestFastifyApplication> {
+  const addCorsHeaders = corsHeadersFor(env.corsOrigins);
   const adapter = new FastifyAdapter({
     loggerInstance: logger,
     logController: new LogController({ disableRequestLogging: true }),
@@ -74,7 +92,7 @@ export async function createApp(env: Env, logger: Logger): Promise<NestFastifyAp
     // A logger of its own for each request costs more than most requests log: what is logged names its request itself.
     childLoggerFactory: (parent: FastifyBaseLogger) => parent,
     bodyLimit: env.bodyLimit,
-    trustProxy: env.trustProxy,
+    trustProxy: typeof env.trustProxy === 'string' ? isInNetworks(env.trustProxy) : env.trustProxy,
     // Nest's middleware layer is not used and would cost every request; guards authorise, never middleware.
     skipMiddie: true,
     multipart: false,
@@ -90,6 +108,7 @@ export async function createApp(env: Env, logger: Logger): Promise<NestFastifyAp
     frameworkErrors: (_error: Error, request: FastifyRequest, reply: FastifyReply) => {
       // No hook has run.
       reply.headers({ ...DATA_HEADERS, 'x-request-id': request.id });
+      addCorsHeaders(request, reply);
       sendProblem(new Problem('validation_failed', { detail: 'The address cannot be read.' }), request, reply);
     },
     http: httpOptions(env),
@@ -107,9 +126,13 @@ export async function createApp(env: Env, logger: Logger): Promise<NestFastifyAp
     }
     if (env.requestStatistics === 'on') recorder.watch(route);
     // Hooks of their own routes only, in place of Nest interceptors: those cost every route an Observable.
-    const { tagged, paged } = (route.config ?? {}) as { tagged?: boolean; paged?: boolean };
-    if (tagged) route.onSend = tag;
-    if (paged) route.preSerialization = linkNextPage;
+    const { tagged, versioned, location, paged } = (route.config ?? {}) as RouteMarks;
+    route.preSerialization = [
+      ...(tagged ? [tagBody] : []),
+      ...(location === undefined ? [] : [locate(location)]),
+      ...(paged ? [linkNextPage] : []),
+    ];
+    if (tagged || versioned) route.onSend = [route.onSend ?? [], answerKnown].flat();
   });
 
   const app = await NestFactory.create<NestFastifyApplication>(AppModule.forRoot(env), adapter, {
@@ -141,26 +164,18 @@ export async function createApp(env: Env, logger: Logger): Promise<NestFastifyAp
     // What a compressed body unpacks to has no bound: none is accepted.
     globalDecompression: false,
   });
-  if (env.corsOrigins.length > 0) {
-    app.enableCors({
-      origin: env.corsOrigins.includes('*') ? '*' : [...env.corsOrigins],
-      methods: ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'],
-      exposedHeaders: [
-        'ETag',
-        'Link',
-        'Retry-After',
-        'X-Request-Id',
-        'RateLimit',
-        'RateLimit-Policy',
-        'Idempotency-Replayed',
-      ],
-      maxAge: 600,
-    });
-  }
+  server.addHook('onRoute', (route) => {
+    const { tagged, versioned } = (route.config ?? {}) as RouteMarks;
+    // Behind the hook that compresses.
+    if (tagged || versioned) route.onSend = [route.onSend ?? [], tagCoding].flat();
+  });
   protect(server);
-  serveDocs(app, server);
+  serveIndex(server);
+  await serveDocs(app, server);
   serveRecoveryPages(server, env);
   observe(server, logger, env.requestStatistics === 'on' ? recorder : undefined);
+  // After the hooks whose headers an answer to a preflight needs too.
+  allowOrigins(server, env.corsOrigins, addCorsHeaders);
   await serveCalls(server, app.get(CallsService, { strict: false }));
   // After /call, whose bodies are not read here.
   watchContentDigests(server);
@@ -169,6 +184,7 @@ export async function createApp(env: Env, logger: Logger): Promise<NestFastifyAp
     authentication: app.get(Authenticator, { strict: false }),
     idempotency: app.get(Idempotency, { strict: false }),
     budget,
+    pipe: new RequestValidationPipe(env),
   });
   const [statistics, ranks] = [app.get(RequestStatistics, { strict: false }), app.get(CallRanks, { strict: false })];
   statistics.start(recorder);
@@ -202,7 +218,12 @@ function observe(server: FastifyInstance, logger: Logger, recorder: RequestRecor
     done();
   });
   server.addHook('onResponse', (request: AuthenticatedRequest, reply, done) => {
-    const isRefusal = (reply.statusCode >= 400 && reply.statusCode < 500) || reply.statusCode === 503;
+    const { refusal, spender } = request;
+    // A verdict that refuses a call is itself 200.
+    const isRefusal =
+      (reply.statusCode >= 400 && reply.statusCode < 500) ||
+      reply.statusCode === 503 ||
+      (reply.statusCode === 200 && refusal !== undefined);
     const level = isRefusal ? 'info' : 'debug';
     if (logger.isLevelEnabled(level)) {
       logger[level](
@@ -211,9 +232,13 @@ function observe(server: FastifyInstance, logger: Logger, recorder: RequestRecor
           method: request.method,
           path: shownPathOf(request),
           status: reply.statusCode,
+          code: refusal?.code,
+          violated: refusal?.violated,
           ms: Math.round(reply.elapsedTime * 10) / 10,
           user: request.caller?.userId,
-          ip: request.ip,
+          key: spender?.keyId ?? undefined,
+          owner: spender?.ownerId ?? undefined,
+          ip: addressOf(request.ip),
         },
         'request',
       );

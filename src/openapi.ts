@@ -3,7 +3,7 @@ import { writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { NestFactory } from '@nestjs/core';
 import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
-import { openApiDocument } from './app.docs.js';
+import { openApiDocument } from './app.openapi.js';
 import { AppModule } from './app.module.js';
 import { Env } from './config/env.js';
 

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Env } from './config/env.js';
 import { EmbeddedPostgres } from './database/embedded-postgres.js';
+import { tryListening } from './listening.js';
 import type { RunningServer } from './server.js';
 import { SAME_SIGNAL_MS, STOP_DEADLINE_MS, STOP_SIGNALS } from './signals.js';
 import { VERSION } from './version.js';
@@ -87,12 +88,14 @@ class Primary {
 
   private async startAll(): Promise<number> {
     const { env } = this;
+    // Nothing is made for a server that cannot listen.
+    await tryListening(env);
     // The program loads while PostgreSQL starts. Beside workers, the primary needs little of it.
     const loading = Promise.all([import('./database/migrate.js'), env.workers === 1 ? import('./server.js') : null]);
     const [[{ migrate }, program], url] = await Promise.all([loading, env.databaseUrl ?? this.startDatabase()]);
     await migrate(env, url);
     // From here on the embedded database is one like any other, here and in the workers.
-    process.env.DATABASE_URL = url;
+    if (env.databaseUrl === undefined) process.env.DATABASE_URL = url;
     const server = await (program ? program.startServer(new Env()) : startWorkers(env.workers));
     this.running.push(server);
     this.server = server;

@@ -1,10 +1,10 @@
-import { lookup } from 'node:dns/promises';
 import type { AddressInfo } from 'node:net';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import type { Logger } from 'pino';
 import { createApp, createLogger } from './app.setup.js';
-import { ConfigError, type Env } from './config/env.js';
+import type { Env } from './config/env.js';
 import { Connections, connectionsFor } from './connections.js';
+import { addressOf, explainListening } from './listening.js';
 import { Prometheus } from './metrics/prometheus.js';
 import { Shutdown } from './platform/shutdown.js';
 import { SAME_SIGNAL_MS, STOP_DEADLINE_MS, STOP_SIGNALS } from './signals.js';
@@ -52,7 +52,7 @@ export async function startServer(env: Env, logger = createLogger(env)): Promise
   });
   try {
     await makeFirstAdmin(app, env, logger);
-    await listen(app, env).catch(explainListening);
+    await app.listen(await addressOf(env)).catch(explainListening);
   } catch (error) {
     await app.close();
     throw error;
@@ -117,21 +117,12 @@ export async function runWorker(env: Env): Promise<void> {
   report({ ready: { port: server.port } });
 }
 
-/** Listens on one address: for `localhost` Fastify would open a second port, which nothing here counts, drains or closes. */
-async function listen(app: NestFastifyApplication, { host, port }: Env): Promise<void> {
-  const address = host === 'localhost' ? (await lookup(host, { order: 'ipv4first' })).address : host;
-  await app.listen({ port, host: address });
-}
-
-function explainListening(error: NodeJS.ErrnoException): never {
-  if (error.code === 'EADDRINUSE') throw new ConfigError(`PORT is taken: ${error.message}.`);
-  throw new ConfigError(`HOST or PORT cannot be listened on: ${error.message}.`);
-}
-
 async function makeFirstAdmin(app: NestFastifyApplication, env: Env, logger: Logger): Promise<void> {
   const made = await app.get(FirstAdmin, { strict: false }).ensure();
   if (made === 'was there' && env.adminPassword !== undefined) {
-    logger.info('ADMIN_PASSWORD is not used: there is an administrator already');
+    logger.info(
+      'ADMIN_PASSWORD is not used: there is an administrator already; `npm run admin -- reset-password` sets a password',
+    );
   }
   if (typeof made !== 'object') return;
   // At once, not with the rest of the start's lines: nobody can read it again.

@@ -5,6 +5,7 @@ import {
   expectProblem,
   listBodies,
   listOperations,
+  openApiOf,
   sendExactly,
   sharedApi,
   uniqueName,
@@ -228,8 +229,8 @@ const CALLS: Record<string, Call> = {
   'GET /readyz': { rule: 'public' },
 };
 
-/** What is served besides the documented operations, to anyone, on purpose: Swagger UI with its files, the document, and where links in e-mails lead. */
-const OUTSIDE_THE_DOCUMENT = /^\/(docs(\/.*)?|openapi\.json|recovery|email-confirmation)$/;
+/** What is served besides the documented operations, to anyone, on purpose: the start, Swagger UI with its files, the document, and where links in e-mails lead. */
+const OUTSIDE_THE_DOCUMENT = /^\/(|docs(\/.*)?|openapi\.json|recovery|email-confirmation)$/;
 
 const PROTECTED = Object.keys(CALLS).filter((id) => !['public', 'key'].includes(CALLS[id]!.rule));
 
@@ -332,7 +333,11 @@ describe('the routes', () => {
     '/docs',
     '/docs/',
     '/docs/swagger-ui-bundle.js',
-    '/docs/swagger-ui-init.js',
+    '/docs/page.js',
+    '/docs/page.css',
+    '/docs/page.json',
+    '/docs/swagger-ui.css',
+    '/',
     '/openapi.json',
     '/recovery',
     '/email-confirmation',
@@ -574,12 +579,18 @@ describe('the document', () => {
   });
 
   test('shows every refusal as application/problem+json, with an example', async () => {
+    const shown = (await openApiOf(api)).components.examples;
     for (const { id, declared } of await listOperations(api)) {
-      for (const [status, { content }] of Object.entries(declared.responses).filter(([code]) => code >= '400')) {
+      for (const [status, { content }] of Object.entries(declared.responses).filter(([code]) => /^[45]/.test(code))) {
         const examples = Object.entries(content?.['application/problem+json']?.examples ?? {});
         expect({ id, status, count: examples.length }).not.toMatchObject({ count: 0 });
-        for (const [code, { value }] of examples) {
-          expect({ id, ...value }).toMatchObject({ id, code, status: Number(status), title: expect.any(String) });
+        for (const [code, { $ref }] of examples) {
+          expect({ id, ...shown[$ref.split('/').at(-1)!].value }).toMatchObject({
+            id,
+            code,
+            status: Number(status),
+            title: expect.any(String),
+          });
         }
       }
     }

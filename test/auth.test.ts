@@ -11,6 +11,7 @@ import {
   verify,
   type KeyObject,
 } from 'node:crypto';
+import { hash } from '@node-rs/argon2';
 import { expectProblem, sharedApi, uniqueName, type Account, type Answer } from './support/api.js';
 import { query } from './support/server.js';
 
@@ -137,17 +138,57 @@ describe('registration', () => {
     expectField(await register({ email: email(255) }), 'email');
   });
 
-  test.each(['Ada', 'Zoë', "O'Neill", 'Jean-Luc', 'Anna Maria', 'Ярослава', '明子', 'فاطمة', 'Nguyễn', 'अनीता', 'Li'])(
-    'takes the name %s',
-    async (name) => {
-      const answer = await register({ username: uniqueName(), firstName: name, lastName: name });
-      expect(answer.body).toMatchObject({ firstName: name, lastName: name });
-    },
-  );
+  test.each([
+    ...[
+      'Ada',
+      'Zoë',
+      "O'Neill",
+      'O’Neill',
+      'Jean-Luc',
+      'Anna Maria',
+      'Martin Luther King Jr.',
+      'J. R. R.',
+      'Li',
+      'Ярослава',
+    ],
+    ...[
+      '明子',
+      'فاطمة',
+      'Nguyễn',
+      'अनीता',
+      '李',
+      '김',
+      'あ',
+      'ア',
+      'ｱ',
+      '𠮷',
+      'Łukasz',
+      'Ng',
+      'Ó Briain',
+      'ʻAkahi',
+      'D’Arcy-O’Hara',
+    ],
+  ])('takes the name %s', async (name) => {
+    const answer = await register({ username: uniqueName(), firstName: name, lastName: name });
+    expect(answer.body).toMatchObject({ firstName: name, lastName: name });
+  });
 
-  test('takes names of 32 characters, however many code units they have', async () => {
-    const name = '𐐀'.repeat(32);
-    expect((await register({ username: uniqueName(), firstName: name })).body.firstName).toBe(name);
+  test('takes names of 32 characters, however many code units they have and however they are composed', async () => {
+    for (const name of ['𐐀'.repeat(32), 'é'.normalize('NFD').repeat(32), '김'.normalize('NFD').repeat(32)]) {
+      expect((await register({ username: uniqueName(), firstName: name })).body.firstName).toBe(name);
+    }
+    expectField(await register({ username: uniqueName(), firstName: 'é'.normalize('NFD').repeat(33) }), 'firstName');
+    expectField(await register({ username: uniqueName(), firstName: 'é'.normalize('NFD') }), 'firstName');
+    expect((await register({ username: uniqueName(), firstName: '김'.normalize('NFD') })).status).toBe(201);
+  });
+
+  test('cuts the spaces off the ends of a name', async () => {
+    const names = { firstName: '  Ada \t', lastName: '\u00a0Ó  Briain\n' };
+    expect((await register({ username: uniqueName(), ...names })).body).toMatchObject({
+      firstName: 'Ada',
+      lastName: 'Ó  Briain',
+    });
+    expectField(await register({ username: uniqueName(), firstName: ' A ' }), 'firstName');
   });
 
   test.each([
@@ -155,7 +196,16 @@ describe('registration', () => {
     ['33 letters', 'a'.repeat(33)],
     ['a digit', 'Ada2'],
     ['a digit of another script', 'Ada٣'],
+    ['a letter of Greek', 'Ω'],
+    ['an accented letter', 'Á'],
+    ['an ideographic number, which is no letter', '〇'],
+    ['the mark of Kana alone', 'ー'],
     ['no letter', "-'"],
+    ['marks without a letter', '\u0301\u0301'],
+    ['a dot alone', '..'],
+    ['a zero width space', 'Ada\u200bKing'],
+    ['a letter and U+0000', 'Ada\0'],
+    ['a lone surrogate', 'Ada\ud800'],
     ['spaces only', '   '],
     ['an underscore', 'Ada_King'],
     ['markup', '<b>Ada</b>'],
@@ -190,9 +240,11 @@ describe('registration', () => {
     expectProblem(await login(username, password), 401, 'invalid_credentials');
   });
 
-  test('names every rule that a password breaks', async () => {
+  test('names all that a password lacks in one sentence', async () => {
     const { body } = await register({ username: uniqueName(), password: 'x' });
-    expect(body.errors.map(({ pointer }: { pointer: string }) => pointer)).toEqual(Array(4).fill('/password'));
+    const detail = 'must have 8 to 64 characters, an upper-case letter, a digit and a special character';
+    expect(body.errors).toEqual([{ pointer: '/password', detail }]);
+    expect(body.detail).toBe(`password ${detail}.`);
   });
 
   test('takes passwords of 8 and of 64 characters', async () => {
@@ -231,6 +283,59 @@ describe('registration', () => {
     const answers = await Promise.all(Array.from({ length: 50 }, (_, i) => register({ email: inSomeCase(email, i) })));
     expect(statuses(answers)).toEqual({ '201': 1, '409 email_taken': 49 });
     expect((await (await api.admin()).get(`/v1/users?query=${email}`)).body.data).toHaveLength(1);
+  });
+});
+
+describe('a password with accents', () => {
+  const [NFC, NFD] = ['Pássw0rd-Ålesund'.normalize('NFC'), 'Pássw0rd-Ålesund'.normalize('NFD')];
+  const MIXED = 'P\u00e1ssw0rd-A\u030alesund';
+
+  const hashOf = async (username: string): Promise<string> =>
+    (await sql('SELECT password_hash AS hash FROM users WHERE username = $1', [username]))[0].hash;
+
+  test.each([
+    ['NFD', NFD],
+    ['NFC', NFC],
+    ['mixed', MIXED],
+  ])('set in the form %s signs in in every form', async (_form, set) => {
+    const username = uniqueName();
+    expect((await register({ username, password: set })).status).toBe(201);
+    for (const form of [NFC, NFD, MIXED]) expect((await login(username, form)).status).toBe(200);
+    expectProblem(await login(username, NFC.replace('á', 'a')), 401, 'invalid_credentials');
+    expectProblem(await login(username, NFC.replace('á', 'à')), 401, 'invalid_credentials');
+  });
+
+  test('changed in one form confirms in the other', async () => {
+    const user = await api.createUser({ password: NFD });
+    const changed = { currentPassword: NFC, newPassword: `${NFD}-2` };
+    expect((await api.as(user).post('/v1/auth/password', changed)).status).toBe(204);
+    expect((await login(user.username, `${NFC}-2`)).status).toBe(200);
+  });
+
+  test.each([
+    ['NFD', NFD],
+    ['mixed', MIXED],
+  ])('hashed in the form %s before keeps working, and is hashed anew at sign-in', async (_form, set) => {
+    const username = uniqueName();
+    await register({ username });
+    const old = await hash(set, { memoryCost: 1_024, timeCost: 1, parallelism: 1 });
+    await sql('UPDATE users SET password_hash = $2 WHERE username = $1', [username, old]);
+    expectProblem(await login(username, 'Wrong-Password-1'), 401, 'invalid_credentials');
+    expect(await hashOf(username)).toBe(old);
+    expect((await login(username, set)).status).toBe(200);
+    const renewed = await hashOf(username);
+    expect(renewed).not.toBe(old);
+    for (const form of [NFC, NFD, MIXED]) expect((await login(username, form)).status).toBe(200);
+    expect(await hashOf(username)).toBe(renewed);
+  });
+
+  test('is counted in composed characters', async () => {
+    const start = 'Aa1-';
+    const make = (accents: number): Promise<Answer> =>
+      register({ username: uniqueName(), password: start + 'e\u0301'.repeat(accents) });
+    expect((await make(60)).status).toBe(201);
+    expectField(await make(61), 'password');
+    expectField(await make(3), 'password');
   });
 });
 

@@ -142,9 +142,11 @@ describe('what Prometheus is told', () => {
     const identities = said.samples.map(identity);
     expect(new Set(identities).size).toBe(identities.length);
     expectHistograms(said);
-    // Counters are named as such.
-    const counters = [...said.types].filter(([name, type]) => type === 'counter' && !name.endsWith('_total'));
-    expect(counters).toEqual([]);
+    // Counters are named as such, and nothing else is: what `promtool check metrics` asks for.
+    const misnamed = [...said.types].filter(([name, type]) => (type === 'counter') !== name.endsWith('_total'));
+    expect(misnamed).toEqual([]);
+    const reserved = [...said.types].filter(([name]) => /_(bucket|count|sum)$/.test(name));
+    expect(reserved).toEqual([]);
     for (const name of [
       'http_requests_total',
       'http_request_duration_seconds',

@@ -3,6 +3,7 @@ import { chmod, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { variables } from '../src/config/env.js';
 import { TestServer, createDatabase } from './support/server.js';
 
 const README = fileURLToPath(new URL('../README.md', import.meta.url));
@@ -61,5 +62,19 @@ describe('the README', () => {
     const section = (await readFile(README, 'utf8')).split('\n## Configuration\n')[1]?.split('\n## ')[0] ?? '';
     const listed = [...section.matchAll(/^\| `([A-Z_]+)`/gm)].map(([, name]) => name);
     expect(listed.sort()).toEqual(read.sort());
+  });
+
+  test('has a docker-compose.yml that passes every variable on, and an .env.example that names each', async () => {
+    const read = (name: string): Promise<string> =>
+      readFile(fileURLToPath(new URL(`../${name}`, import.meta.url)), 'utf8');
+    // The image sets these three.
+    const wanted = variables().filter(
+      (name) => !name.endsWith('_FILE') && !['HOST', 'PORT', 'DATA_DIR'].includes(name),
+    );
+    const app = (await read('docker-compose.yml')).split('\n  postgres:\n')[0] ?? '';
+    expect([...app.matchAll(/^ {6}([A-Z_0-9]+): .*\$\{/gm)].map(([, name]) => name).sort()).toEqual(wanted.sort());
+    const example = [...(await read('.env.example')).matchAll(/^(?:# )?([A-Z_0-9]+)=/gm)].map(([, name]) => name);
+    const composed = wanted.map((name) => (name === 'DATABASE_URL' ? 'POSTGRES_PASSWORD' : name));
+    expect(example.sort()).toEqual(composed.sort());
   });
 });

@@ -151,7 +151,7 @@ describe('a request', () => {
   test('of no route is counted under one name; a method that a path does not take as well', async () => {
     const before = await ofRoute(admin, '*', '(unmatched)');
     const mine = admin.as(user);
-    for (const path of ['/', '/nowhere', `/nowhere/${user.id}`, '/v1', '/v2/users', '/livez/x', '/metrics/x']) {
+    for (const path of ['/nowhere/', '/nowhere', `/nowhere/${user.id}`, '/v1', '/v2/users', '/livez/x', '/metrics/x']) {
       expect((await mine.get(path)).status).toBe(404);
     }
     expect((await mine.put('/v1/users')).status).toBe(405);
@@ -165,7 +165,7 @@ describe('a request', () => {
   test('of whoever watches over the server, or reads about it, is not counted', async () => {
     const before = await ofAll(admin);
     const anybody = new Api(admin.url);
-    for (const path of ['/livez', '/readyz', '/metrics', '/openapi.json', '/docs', '/docs/', '/docs/none.js']) {
+    for (const path of ['/', '/livez', '/readyz', '/metrics', '/openapi.json', '/docs', '/docs/', '/docs/none.js']) {
       for (const method of ['GET', 'HEAD']) await sendExactly(anybody, method, path);
     }
     // The one that asked.

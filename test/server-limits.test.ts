@@ -204,7 +204,7 @@ describe('a server', () => {
     for (let i = 0; i < 20; i++) await writer.post('/v1/resources', { value: '€'.repeat(4_096) });
     await writer.get('/openapi.json');
     const before = await memoryOf(large);
-    const asks = ['/openapi.json', '/metrics', '/docs/swagger-ui-init.js', '/v1/resources?limit=100'].map(
+    const asks = ['/openapi.json', '/metrics', '/docs/page.js', '/v1/resources?limit=100'].map(
       (path) => `GET ${path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${user.accessToken}\r\n\r\n`,
     );
     const greedy = Array.from({ length: GREEDY }, (_, i) => {

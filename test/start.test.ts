@@ -131,9 +131,16 @@ describe('a start that cannot be is one line on stderr and exit code 1:', () => 
   };
 
   // One of each kind: what a variable may be is tested in src/config/env.spec.ts.
-  test.concurrent('DATABASE_URL=mysql://…', async () => {
-    const line = await refusal({ DATABASE_URL: 'mysql://me:hunter2@localhost/x' });
-    expect(line).toContain('DATABASE_URL');
+  test.concurrent.each([
+    ['DATABASE_URL', 'mysql://me:hunter2@localhost/x'],
+    ['DATABASE_URL', 'postgresql://me:hunter2#x@localhost/x'],
+    ['DATABASE_URL', 'postgresql://me:hunter2@one,two/x'],
+    ['DATABASE_URL', 'postgresql://me:hunter2@127.0.0.1/x?sslmode=verify-full&sslrootcert=/nowhere'],
+    ['TRUST_PROXY', '0.0.0.0/0'],
+    ['ADMIN_PASSWORD_FILE', '/nowhere/hunter3'],
+  ])('%s=%s', async (name, value) => {
+    const line = await refusal({ DATABASE_URL: sharedDatabase, [name]: value });
+    expect(line).toContain(name);
     expect(line).not.toContain('hunter2');
   });
 
@@ -146,7 +153,8 @@ describe('a start that cannot be is one line on stderr and exit code 1:', () => 
       refusal({ ...env, ADMIN_EMAIL: 'nobody' }),
     ]);
     expect(lines).toEqual([
-      expect.stringContaining('ADMIN_PASSWORD must '),
+      // All that is wrong, at once.
+      expect.stringMatching(/ADMIN_PASSWORD must .*8 to 64 .*upper-case.*special/),
       expect.stringContaining('ADMIN_PASSWORD must '),
       expect.stringContaining('ADMIN_EMAIL is not '),
     ]);
@@ -160,6 +168,17 @@ describe('a start that cannot be is one line on stderr and exit code 1:', () => 
     const line = await refusal({ DATABASE_URL: sharedDatabase, PORT: port });
     expect(line).toContain(`PORT is taken`);
     expect(line).toContain(port);
+  });
+
+  test('a port that is taken: nothing is made', async () => {
+    const { port } = new URL(sharedApi().url);
+    const database = await createDatabase({ isEmpty: true });
+    const dataDir = join(folder, 'port-taken');
+    await refusal({ DATABASE_URL: database.url, PORT: port, ADMIN_PASSWORD: '', SECRET_KEY: '', DATA_DIR: dataDir });
+    await refusal({ PORT: port, ADMIN_PASSWORD: '', SECRET_KEY: '', DATA_DIR: dataDir });
+    expect(await query(database.url, `SELECT FROM pg_class WHERE relnamespace = 'public'::regnamespace`)).toEqual([]);
+    await expect(stat(dataDir)).rejects.toThrow('ENOENT');
+    await database.drop();
   });
 
   test.concurrent('an address that is not of this machine', async () => {
@@ -189,6 +208,93 @@ describe('a start that cannot be is one line on stderr and exit code 1:', () => 
     expect(line).toContain('DATABASE_URL');
     expect(line).toContain('no_such_database');
     expect(line).not.toContain(decodeURIComponent(new URL(postgresUrl()).password));
+  });
+
+  describe('a database of others:', () => {
+    let database: Database;
+
+    beforeEach(async () => (database = await createDatabase({ isEmpty: true })));
+    afterEach(() => database.drop());
+
+    test('a role that may not make tables', async () => {
+      const role = uniqueName();
+      await query(postgresUrl(), `CREATE ROLE ${role} LOGIN PASSWORD 'hunter2'`);
+      const url = new URL(database.url);
+      Object.assign(url, { username: role, password: 'hunter2' });
+      const grant = `run as a superuser in "${database.name}": GRANT ALL ON SCHEMA public TO "${role}"`;
+      expect(await refusal({ DATABASE_URL: url.href })).toContain(grant);
+      const create = `run as a superuser in "${database.name}": CREATE SCHEMA qm AUTHORIZATION "${role}"`;
+      expect(await refusal({ DATABASE_URL: url.href, DATABASE_SCHEMA: 'qm' })).toContain(create);
+      // What it says is what is needed.
+      await query(database.url, `GRANT ALL ON SCHEMA public TO "${role}"; CREATE SCHEMA qm AUTHORIZATION "${role}"`);
+      for (const schema of ['public', 'qm']) {
+        const server = await TestServer.start({ DATABASE_URL: url.href, DATABASE_SCHEMA: schema });
+        expect((await new Api(server.url).get('/readyz')).status).toBe(200);
+        expect(await server.stop()).toBe(0);
+      }
+      const counts = await query(
+        database.url,
+        `SELECT nspname FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE relname = 'users' ORDER BY 1`,
+      );
+      expect(counts).toEqual([{ nspname: 'public' }, { nspname: 'qm' }]);
+      await query(database.url, `DROP OWNED BY "${role}"; DROP ROLE "${role}"`);
+    });
+
+    test.each([
+      ['a table', 'CREATE TABLE users (id integer)'],
+      ['the table of migrations', 'CREATE TABLE migrations (version text)'],
+      ['a view', 'CREATE VIEW plans AS SELECT 1 AS id'],
+      ['a type', 'CREATE TYPE resources AS ENUM ()'],
+      ['an index', 'CREATE TABLE x (id integer); CREATE INDEX users_pkey ON x (id)'],
+    ])('%s of another program', async (_what, sql) => {
+      await query(database.url, sql);
+      const line = await refusal({ DATABASE_URL: database.url });
+      expect(line).toMatch(/schema public holds another program's tables .*set DATABASE_SCHEMA/);
+      const tables = await query(
+        database.url,
+        `SELECT count(*)::int FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace`,
+      );
+      expect(tables[0].count).toBeLessThan(3);
+    });
+
+    test('an encoding that cannot hold every text', async () => {
+      const name = uniqueName();
+      for (const encoding of ['SQL_ASCII', 'LATIN1']) {
+        await query(
+          postgresUrl(),
+          `CREATE DATABASE ${name} ENCODING '${encoding}' LOCALE 'C' LOCALE_PROVIDER libc TEMPLATE template0`,
+        );
+        const line = await refusal({ DATABASE_URL: elsewhere((url) => (url.pathname = `/${name}`)) });
+        expect(line).toContain(`database "${name}" has the encoding ${encoding}`);
+        await query(postgresUrl(), `DROP DATABASE ${name}`);
+      }
+    });
+
+    test('triggers that are switched off', async () => {
+      await query(postgresUrl(), `ALTER DATABASE ${database.name} SET session_replication_role = 'replica'`);
+      expect(await refusal({ DATABASE_URL: database.url })).toContain('session_replication_role is replica');
+    });
+
+    test('no TLS, where it is asked for', async () => {
+      for (const mode of ['require', 'verify-full', 'no-verify']) {
+        expect(await refusal({ DATABASE_URL: `${withoutTls(database.url)}&sslmode=${mode}` })).toMatch(
+          /SSL.*set sslmode/,
+        );
+      }
+    });
+
+    test('a fault of ours: where it happened is told at LOG_LEVEL=debug alone', async () => {
+      await query(database.url, 'CREATE TABLE migrations (id serial, "timestamp" bigint, name varchar)');
+      await query(
+        database.url,
+        `CREATE FUNCTION stop() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no more tables'; END $$`,
+      );
+      await query(database.url, 'CREATE EVENT TRIGGER stop ON ddl_command_start EXECUTE FUNCTION stop()');
+      expect(await refusal({ DATABASE_URL: database.url })).toContain('no more tables (LOG_LEVEL=debug tells where.)');
+      const { code, stderr } = await run({ DATABASE_URL: database.url, LOG_LEVEL: 'debug' });
+      expect(code).toBe(1);
+      expect(stderr).toMatch(/no more tables\n +at /);
+    });
   });
 
   test.concurrent('another SECRET_KEY than the database was set up with', async () => {
@@ -226,6 +332,37 @@ describe('a start that cannot be is one line on stderr and exit code 1:', () => 
     expect(stderr.match(/PORT is taken/g)).toHaveLength(1);
     expect(stderr).not.toMatch(/\s+at |node_modules|dist\//);
   });
+});
+
+/** An address with parameters, and none that says whether TLS is used. */
+function withoutTls(address: string): string {
+  const url = new URL(address);
+  url.searchParams.delete('sslmode');
+  if (url.search === '') url.searchParams.set('keepalives', '1');
+  return url.href;
+}
+
+test('a misspelt variable is warned of, and the start goes on', async () => {
+  const { stdout, stderr } = await run({ DATABASE_URL: process.env.TEST_SERVER_DATABASE!, WORKER: '2', PROT: '1' });
+  expect(stdout).toContain('listens on');
+  expect(stderr).toBe('Warning: WORKER is set but not known; WORKERS is similar and not set.\n');
+});
+
+test('secrets of files are used, by workers too', async () => {
+  const database = await createDatabase();
+  const files: Record<string, string> = {};
+  for (const [name, value] of Object.entries({
+    DATABASE_URL: database.url,
+    SECRET_KEY,
+    ADMIN_PASSWORD: 'In-A-File-17',
+  })) {
+    files[`${name}_FILE`] = join(folder, name);
+    await writeFile(join(folder, name), `${value}\r\n`);
+  }
+  const server = await TestServer.spawn({ ...files, SECRET_KEY: '', ADMIN_PASSWORD: '', WORKERS: '2' });
+  await new Api(server.url).signIn('admin', 'In-A-File-17');
+  expect(await server.stop()).toBe(0);
+  await database.drop();
 });
 
 describe('what an operator can set', () => {
@@ -299,7 +436,7 @@ describe('what an operator can set', () => {
   });
 
   /** The address that a sign-in with some X-Forwarded-For is noted with. */
-  async function noted(at: Api, forwarded: string): Promise<string> {
+  async function noted(at: Api, forwarded: string): Promise<string | null> {
     const login = { login: 'admin', password: ADMIN_PASSWORD };
     const { body } = await at.post('/v1/auth/login', login, { headers: { 'x-forwarded-for': forwarded } });
     return (await at.as(body).get('/v1/auth/sessions?limit=1')).body.data[0].ip;
@@ -309,6 +446,25 @@ describe('what an operator can set', () => {
     expect(await noted(api, '203.0.113.9')).toBe('203.0.113.9');
     expect(await noted(api, '198.51.100.1, 203.0.113.9')).toBe('203.0.113.9');
     expect(await noted(api, '2001:db8::7')).toBe('2001:db8::7');
+  });
+
+  test.each([
+    ['203.0.113.7:51234', '203.0.113.7'],
+    ['"[2001:db8::7]:4711"', '2001:db8::7'],
+    ['[2001:DB8:0::7]', '2001:db8::7'],
+    ['fe80::1%eth0', 'fe80::1'],
+    ['::ffff:203.0.113.7', '203.0.113.7'],
+    ['unknown', null],
+    ['_hidden', null],
+    ['garbage', null],
+    ['203.0.113.256', null],
+    ['1', null],
+    ['x'.repeat(2_000), null],
+    ['198.51.100.1, <script>', null],
+  ])('TRUST_PROXY=1, X-Forwarded-For: %s: sessions and audit have the address %s', async (sent, address) => {
+    expect(await noted(api, sent)).toBe(address);
+    const { data } = (await (await api.admin()).get('/v1/audit?action=session.create&limit=2')).body;
+    expect(data[1].ip).toBe(address);
   });
 
   test('without TRUST_PROXY nobody is believed', async () => {
@@ -390,6 +546,75 @@ describe('the log', () => {
         anyPasswordHash: '$argon2',
       }),
     ).toEqual([]);
+  });
+
+  /** The line of an answer. */
+  async function lineOf(answer: Answer): Promise<any> {
+    await logged(answer);
+    const id = answer.headers.get('x-request-id') ?? 'none';
+    const line = server.output.split('\n').find((each) => each.includes(`"${id}"`) && each.includes('"request"'));
+    return JSON.parse(line ?? '{}');
+  }
+
+  test('of a refused call: the code, whose key it is, and the limit that it exceeded; no secret', async () => {
+    const api = new Api(server.url);
+    const owner = await api.createUser();
+    const other = await api.createApi();
+    const key = await api.as(owner).createKey({ scopes: ['api1'], limits: [{ meter: 'api:api1', limit: 1 }] });
+    const post = (headers: Record<string, string>): Promise<Answer> =>
+      api.send('POST', '/call/api1', {}, { headers: { 'x-api-key': key.key, ...headers } });
+    const who = { key: key.id, owner: owner.id };
+    const violated = [
+      { scope: 'key', meter: 'api:api1', window: 'lifetime', limit: 1, used: 1, remaining: 0, resetsAt: null },
+    ];
+    const granted = await lineOf(await api.call('api1', key));
+    expect(granted).toMatchObject({ level: 20, status: 200, ...who });
+    expect(granted).not.toHaveProperty('code');
+    const verify = (body: object): Promise<Answer> => api.post('/v1/verify', { key: key.key, api: 'api1', ...body });
+    for (const [answer, line] of [
+      [await api.call('api1', key), { status: 429, code: 'quota_exceeded', ...who, violated }],
+      [await post({ 'idempotency-key': 'a' }), { status: 429, code: 'quota_exceeded', ...who, violated }],
+      [await api.call(other, key), { status: 403, code: 'scope_denied', ...who }],
+      [await api.call('nosuchapi', key), { status: 404, code: 'not_found', ...who }],
+      [await api.call('api1', { key: `${key.key}x` }), { status: 401, code: 'invalid_api_key' }],
+      [await api.get('/call/api1'), { status: 401, code: 'unauthenticated' }],
+      [await verify({}), { status: 200, code: 'quota_exceeded', ...who, violated }],
+      [await verify({ api: other }), { status: 200, code: 'scope_denied', ...who }],
+      [await verify({ key: 'qm_wrong' }), { status: 200, code: 'invalid_api_key' }],
+      [await api.as(owner).get('/v1/users'), { status: 403, code: 'forbidden', user: owner.id }],
+    ] as const) {
+      expect(await lineOf(answer)).toMatchObject({ level: 30, ...line });
+    }
+    // To ask what would be is not to be refused.
+    expect(await lineOf(await verify({ dryRun: true }))).toMatchObject({ level: 20, status: 200, ...who });
+    await api.as(await api.signIn('admin', ADMIN_PASSWORD)).put(`/v1/users/${owner.id}/quotas/resources`, { limit: 0 });
+    const resource = await lineOf(await api.as(owner).post('/v1/resources', { value: 'x' }));
+    expect(resource).toMatchObject({
+      ...{ level: 30, status: 403, code: 'quota_exceeded', user: owner.id },
+      violated: [{ scope: 'user', meter: 'resources', limit: 0, used: 0 }],
+    });
+    expect(leaks({ key: key.key, token: owner.accessToken })).toEqual([]);
+  });
+
+  test('names addresses only, whatever a proxy sends', async () => {
+    const trusting = await TestServer.start({ DATABASE_URL: database.url, LOG_LEVEL: 'info', TRUST_PROXY: 'loopback' });
+    const api = new Api(trusting.url);
+    try {
+      for (const [sent, address] of [
+        ['203.0.113.7:51234', '203.0.113.7'],
+        ['garbage', undefined],
+        ['x'.repeat(2_000), undefined],
+        ['203.0.113.7, 127.0.0.1:8080', '203.0.113.7'],
+      ]) {
+        const answer = await api.get('/v1/users/me', { headers: { 'x-forwarded-for': sent! } });
+        const id = answer.headers.get('x-request-id') ?? 'none';
+        await until(() => trusting.output.includes(`"${id}"`));
+        const line = trusting.output.split('\n').find((each) => each.includes(`"${id}"`));
+        expect([sent, JSON.parse(line ?? '{}').ip]).toEqual([sent, address]);
+      }
+    } finally {
+      await trusting.stop();
+    }
   });
 
   test('tells the faults of the database without what was being written', async () => {

@@ -16,7 +16,9 @@ const MAX_AT_ONCE = 2;
 interface Line {
   hour: string;
   owner: string;
+  ownerName: string | null;
   key: string;
+  keyName: string | null;
   meter: string;
   granted: number;
   denied: number;
@@ -55,8 +57,12 @@ async function exported(query = ''): Promise<Line[]> {
   return parse(answer.text);
 }
 
+const HEAD = 'hour,owner,ownerName,key,keyName,meter,granted,denied';
+
 const LEDGER = `
-  SELECT to_char(hour AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS hour, owner_id AS owner, key_id AS key,
+  SELECT to_char(hour AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS hour, owner_id AS owner,
+    (SELECT coalesce(username, email) FROM users WHERE id = owner_id) AS "ownerName", key_id AS key,
+    (SELECT name FROM api_keys WHERE id = key_id) AS "keyName",
     meter, granted::int AS granted, denied::int AS denied
   FROM usage WHERE hour >= $1 AND hour < $2 ORDER BY usage.hour, owner_id, key_id, meter`;
 
@@ -106,12 +112,19 @@ describe('the export of the ledger', () => {
       const other = await fleet.makeKey(key.owner);
       expectDone(await admin.post('/v1/verify', { key: other.key, api: 'api1', cost: 7 }));
       const [{ hour }] = await fleet.query(`SELECT date_trunc('hour', now(), 'UTC') AS hour`);
-      const line = { hour: hour.toISOString(), owner: key.owner, key: key.id };
+      const [{ username }] = await fleet.query('SELECT username FROM users WHERE id = $1', [key.owner]);
+      const names = new Map(
+        (await admin.get(`/v1/keys?owner=${key.owner}`)).body.data.map(({ id, name }: any) => [id, name]),
+      );
+      const line = {
+        ...{ hour: hour.toISOString(), owner: key.owner, ownerName: username, key: key.id },
+        keyName: names.get(key.id),
+      };
       const wanted = [
         { ...line, meter: 'api:api1', granted: 1, denied: 0 },
         { ...line, meter: 'api:api2', granted: 2, denied: 1 },
         { ...line, meter: 'api:api3', granted: 1, denied: 0 },
-        { ...line, key: other.id, meter: 'api:api1', granted: 7, denied: 0 },
+        { ...line, key: other.id, keyName: names.get(other.id), meter: 'api:api1', granted: 7, denied: 0 },
       ];
       const lines = await exported();
       expect(lines.filter(({ owner }) => owner === key.owner)).toEqual(wanted);
@@ -119,7 +132,7 @@ describe('the export of the ledger', () => {
       const csv = expectDone(await admin.get('/v1/metrics/usage?format=csv'));
       expect(csv.headers.get('content-type')).toBe('text/csv; charset=utf-8; header=present');
       const [head, ...rows] = csv.text.split('\n');
-      expect(head).toBe('hour,owner,key,meter,granted,denied');
+      expect(head).toBe(HEAD);
       expect(rows.pop()).toBe('');
       expect(rows).toEqual(lines.map((each) => Object.values(each).join(',')));
     }));
@@ -138,8 +151,45 @@ describe('the export of the ledger', () => {
       expect(units).toBe(key === kept ? 5 : 4);
     }
     expect(lines.some(({ meter }) => meter === `api:${passing}`)).toBe(true);
-    // Nothing but the ledger: neither what exists nor who had names.
+    for (const { owner, ownerName, key, keyName } of lines) {
+      expect(ownerName === null).toBe(owner === gone.owner);
+      expect(keyName === null).toBe([gone.id, revoked.id].includes(key));
+    }
+    // Nothing but the ledger: not what exists.
     expect(lines.every(({ meter }) => /^api:[a-z0-9-]+$/.test(meter))).toBe(true);
+  });
+
+  test('names owners and keys, and no name becomes a formula or another column of a table', async () => {
+    const owner = await fleet.makeUser();
+    const names = ['=1+1', '+1', '-1', '@SUM(A1)', '\t=1', 'a, b', 'say "a"', 'two\nlines', 'plain'];
+    for (const name of names) {
+      const { key } = (await admin.post('/v1/keys', { name, scopes: ['*'], owner })).body;
+      expectDone(await new Api(admin.url).call('api1', { key }));
+    }
+    const named = (await exported()).filter((line) => line.owner === owner).map(({ keyName }) => keyName);
+    expect(named.sort()).toEqual([...names].sort());
+    const { text } = await admin.get(`${PATH}?format=csv`);
+    for (const cell of [
+      ...["'=1+1", "'+1", "'-1", "'@SUM(A1)", "'\t=1", '"a, b"', '"say ""a"""', '"two\nlines"', 'plain'],
+    ]) {
+      expect(text).toContain(`,${cell},api:api1,1,0\n`);
+    }
+  });
+
+  test('of a user without a username has the e-mail', async () => {
+    const email = `${crypto.randomUUID()}@example.com`;
+    const made = expectDone(await admin.post('/v1/users', { email, password: 'Unguessable-7' }));
+    const key = await fleet.makeKey(made.body.id);
+    expectDone(await new Api(admin.url).call('api1', key));
+    expect((await exported()).find((line) => line.key === key.id)?.ownerName).toBe(email);
+  });
+
+  test('is a file that is named after its hours', async () => {
+    const query = '?from=2020-01-01T03:59:59Z&to=2020-01-01T05:00:00Z';
+    const nameOf = async (more: string): Promise<string | null> =>
+      (await admin.get(`${PATH}${query}${more}`)).headers.get('content-disposition');
+    expect(await nameOf('')).toBe('attachment; filename="usage-2020-01-01T03-2020-01-01T05.ndjson"');
+    expect(await nameOf('&format=csv')).toBe('attachment; filename="usage-2020-01-01T03-2020-01-01T05.csv"');
   });
 
   test('holds what began in its hours, the last one excluded', async () => {
@@ -152,9 +202,7 @@ describe('the export of the ledger', () => {
       expect([...hours]).toEqual(['2020-01-01T03:00:00.000Z', '2020-01-01T04:00:00.000Z']);
     }
     expect(await exported('?from=2019-01-01&to=2020-01-01')).toEqual([]);
-    expect((await admin.get('/v1/metrics/usage?from=2019-01-01&to=2019-01-02&format=csv')).text).toBe(
-      'hour,owner,key,meter,granted,denied\n',
-    );
+    expect((await admin.get('/v1/metrics/usage?from=2019-01-01&to=2019-01-02&format=csv')).text).toBe(`${HEAD}\n`);
   });
 
   test('without a range is of the month that runs', () =>

@@ -1,5 +1,6 @@
 import { ApiProperty, ApiPropertyOptional, OmitType, PartialType } from '@nestjs/swagger';
 import { IsString, Length, MaxLength } from 'class-validator';
+import { ApiTime } from '../common/formats.js';
 import { IsMatch, IsStorable, MayBeNull, isStorable } from '../common/text.js';
 import { IsSlug } from '../quota/quota.dto.js';
 import type { Api } from './api.entity.js';
@@ -40,7 +41,7 @@ export class CreateApiDto {
   answer?: string | null;
 
   /** The address that calls are passed on to, instead of an answer */
-  @ApiPropertyOptional({ type: String, nullable: true, example: 'http://127.0.0.1:8080/maps' })
+  @ApiPropertyOptional({ type: String, format: 'uri', nullable: true, example: 'http://127.0.0.1:8080/maps' })
   @MayBeNull()
   @IsMatch('isUpstream', isUpstream, 'be an http or https address without user, query and fragment')
   upstream?: string | null;
@@ -66,13 +67,15 @@ export class ApiResponse {
   answer!: string | null;
 
   /** Where calls are passed on to; shown to administrators only */
-  @ApiPropertyOptional({ type: String, nullable: true, example: 'http://127.0.0.1:8080/maps' })
+  @ApiPropertyOptional({ type: String, format: 'uri', nullable: true, example: 'http://127.0.0.1:8080/maps' })
   upstream?: string | null;
 
   /** @example 2026-11-21T08:00:00.000Z */
+  @ApiTime()
   createdAt!: string;
 
   /** @example 2026-11-21T08:00:00.000Z */
+  @ApiTime()
   updatedAt!: string;
 }
 

@@ -1,8 +1,10 @@
 import { Body, Controller, Delete, Get, HttpCode, Param, Patch, Post, Query } from '@nestjs/common';
-import { ApiTags } from '@nestjs/swagger';
+import { ApiBody, ApiTags } from '@nestjs/swagger';
 import { AdminOnly, Owned } from '../common/access.js';
 import { Fails } from '../common/api-docs.js';
 import { CurrentCaller, type Caller } from '../common/caller.js';
+import { Conditional, CurrentPreconditions, Tagged, type Preconditions } from '../common/etag.js';
+import { Created } from '../common/location.js';
 import { Paged } from '../common/page-link.js';
 import { PageQuery, mapPage } from '../common/page.js';
 import { Idempotency, type Attempt } from '../idempotency/idempotency.js';
@@ -20,7 +22,7 @@ export class ApisController {
 
   /** List the catalogue of metered APIs, newest first */
   @Get()
-  @Owned()
+  @Owned('catalogue')
   @Paged()
   async list(@Query() query: PageQuery, @CurrentCaller() caller: Caller): Promise<ApiPage> {
     return mapPage(await this.apis.list(query), (api) => toApiResponse(api, caller.role === 'admin'));
@@ -30,7 +32,18 @@ export class ApisController {
   @Post()
   @AdminOnly()
   @Idempotent()
+  @Created('/v1/apis/:slug')
   @Fails('slug_taken')
+  @ApiBody({
+    type: CreateApiDto,
+    examples: {
+      text: { summary: 'Answer a fixed text', value: { slug: 'maps', name: 'Maps', answer: 'MAPS' } },
+      upstream: {
+        summary: 'Pass calls on',
+        value: { slug: 'maps', name: 'Maps', upstream: 'http://127.0.0.1:8080/maps' },
+      },
+    },
+  })
   async create(
     @Body() dto: CreateApiDto,
     @CurrentCaller() caller: Caller,
@@ -43,7 +56,8 @@ export class ApisController {
 
   /** Read an API of the catalogue */
   @Get(':slug')
-  @Owned()
+  @Owned('catalogue')
+  @Tagged()
   @Fails('not_found')
   async get(@Param('slug') slug: string, @CurrentCaller() caller: Caller): Promise<ApiResponse> {
     return toApiResponse(await this.apis.get(slug), caller.role === 'admin');
@@ -52,21 +66,29 @@ export class ApisController {
   /** Change an API of the catalogue */
   @Patch(':slug')
   @AdminOnly()
+  @Conditional()
   @Fails('not_found')
+  @ApiBody({ type: UpdateApiDto, examples: { name: { value: { name: 'Maps' } } } })
   async update(
     @Param('slug') slug: string,
     @Body() dto: UpdateApiDto,
     @CurrentCaller() caller: Caller,
+    @CurrentPreconditions() preconditions: Preconditions,
   ): Promise<ApiResponse> {
-    return toApiResponse(await this.apis.update(slug, dto, caller), true);
+    return toApiResponse(await this.apis.update(slug, dto, caller, preconditions), true);
   }
 
   /** Take an API out of the catalogue */
   @Delete(':slug')
   @AdminOnly()
   @HttpCode(204)
+  @Conditional()
   @Fails('not_found')
-  async delete(@Param('slug') slug: string, @CurrentCaller() caller: Caller): Promise<void> {
-    await this.apis.delete(slug, caller);
+  async delete(
+    @Param('slug') slug: string,
+    @CurrentCaller() caller: Caller,
+    @CurrentPreconditions() preconditions: Preconditions,
+  ): Promise<void> {
+    await this.apis.delete(slug, caller, preconditions);
   }
 }

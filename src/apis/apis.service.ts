@@ -2,11 +2,12 @@ import { Injectable } from '@nestjs/common';
 import { AuditLog } from '../audit/audit-log.js';
 import { changesOf } from '../audit/changes.js';
 import type { Caller } from '../common/caller.js';
+import { requireVersion, type Preconditions } from '../common/etag.js';
 import { Cursors, type Page, type PageQuery } from '../common/page.js';
 import { Problem } from '../common/problem.js';
 import { Database, type Transaction } from '../database/database.js';
 import { isSlug } from '../quota/meters.js';
-import type { CreateApiDto, UpdateApiDto } from './api.dto.js';
+import { toApiResponse, type CreateApiDto, type UpdateApiDto } from './api.dto.js';
 import type { Api } from './api.entity.js';
 import { ApisRepository, type ApiPosition } from './apis.repository.js';
 
@@ -45,22 +46,27 @@ export class ApisService {
     return required(isSlug(slug) ? await this.apis.find(slug) : null);
   }
 
-  /** @throws Problem not_found; validation_failed when there would be both an answer and an upstream */
-  async update(slug: string, dto: UpdateApiDto, caller: Caller): Promise<Api> {
+  /** @throws Problem not_found, version_mismatch; validation_failed when there would be both an answer and an upstream */
+  async update(slug: string, dto: UpdateApiDto, caller: Caller, preconditions: Preconditions): Promise<Api> {
     await this.get(slug);
     return this.database.transaction(async (tx) => {
       const before = required(await this.apis.lock(tx, slug));
+      requireVersion(preconditions, toApiResponse(before, true));
       const after = required(await this.apis.update(tx, slug, dto));
       await this.audit.recordIfChanged(tx, caller, 'api.update', slug, changesOf(before, after, FIELDS));
       return after;
     });
   }
 
-  /** Takes an API out of the catalogue. What was called stays on record, and limits wait for one of the same slug. */
-  async delete(slug: string, caller: Caller): Promise<void> {
+  /**
+   * Takes an API out of the catalogue. What was called stays on record, and limits wait for one of the same slug.
+   * @throws Problem not_found, version_mismatch
+   */
+  async delete(slug: string, caller: Caller, preconditions: Preconditions): Promise<void> {
     if (!isSlug(slug)) throw new Problem('not_found');
     await this.database.transaction(async (tx) => {
       const api = required(await this.apis.lock(tx, slug));
+      requireVersion(preconditions, toApiResponse(api, true));
       await this.apis.delete(tx, slug);
       await this.audit.record(tx, caller, 'api.delete', slug, changesOf(api, null, FIELDS));
     });

@@ -1,10 +1,11 @@
 import type { OpenAPIObject } from '@nestjs/swagger';
+import { ACCESS_MARK } from '../common/access.js';
 import { markOf } from '../common/api-docs.js';
+import { REPEATABLE_MARK, headers, type Operation } from '../common/api-headers.js';
 import type { ProblemCode } from '../common/problem.js';
 import { IDEMPOTENCY_KEY } from '../idempotency/idempotent.js';
 
 type Paths = OpenAPIObject['paths'];
-type Operation = NonNullable<Paths[string]['get']>;
 
 const METHODS = ['get', 'post', 'put', 'patch', 'delete'] as const;
 
@@ -21,11 +22,6 @@ const REFUSALS: ProblemCode[] = [
   'database_unavailable',
 ];
 
-const header = (description: string, example: string) => ({
-  description,
-  schema: { type: 'string' as const, example },
-});
-
 /** The operations of `/call`, which Nest does not know of (see call.route.ts). */
 export function callPaths(): Paths {
   return {
@@ -41,34 +37,45 @@ export function callPaths(): Paths {
 }
 
 function pathOf(suffix: string, parameters: NonNullable<Operation['parameters']>): Paths[string] {
-  return Object.fromEntries(METHODS.map((method) => [method, operationOf(`Calls_${method}${suffix}`, parameters)]));
+  return Object.fromEntries(METHODS.map((method) => [method, operationOf(method, suffix, parameters)]));
 }
 
-function operationOf(operationId: string, parameters: NonNullable<Operation['parameters']>): Operation {
+function operationOf(
+  method: (typeof METHODS)[number],
+  suffix: string,
+  parameters: NonNullable<Operation['parameters']>,
+): Operation {
   return {
-    operationId,
+    operationId: `Calls_${method}${suffix}`,
     summary: 'Call a metered API: spends a unit, and answers with its text or what its upstream answers',
+    description:
+      'Any other method works as well. What an upstream answers is passed on with its status, headers and body.',
     tags: ['Calls'],
-    security: [{ key: [] }, { bearer: [] }],
+    security: [{ key: [] }],
+    [ACCESS_MARK]: { kind: 'key' },
+    [REPEATABLE_MARK]: true,
     parameters: [
       { name: 'slug', in: 'path', required: true, schema: { type: 'string' } },
       ...parameters,
       { ...IDEMPOTENCY_KEY, in: 'header', schema: { type: 'string', maxLength: 255 } },
     ],
+    ...(['post', 'put', 'patch'].includes(method) ? { requestBody: BODY } : {}),
     responses: {
       200: {
-        description: 'The answer',
-        headers: {
-          'RateLimit-Policy': header(
-            'Every limit that was judged: its amount and its window in seconds',
-            '"day";q=1000;w=86400',
-          ),
-          RateLimit: header('What is left of each, and the seconds until it is whole again', '"day";r=42;t=3600'),
-        },
-        content: { 'text/plain': { schema: { type: 'string' }, example: 'API1' } },
+        description: 'The text of the API, or what its upstream answers',
+        headers: headers('RateLimit-Policy', 'RateLimit'),
+        content: { 'text/plain': { schema: { type: 'string' }, example: 'API1' }, '*/*': { schema: {} } },
       },
+      default: { description: 'What the upstream answers', content: { '*/*': { schema: {} } } },
     },
     ...Object.fromEntries(REFUSALS.map((code) => markOf(code))),
     ...Object.fromEntries([markOf('quota_exceeded', 429)]),
   };
 }
+
+/** Passed on to the upstream, and read by nobody before. */
+const BODY: NonNullable<Operation['requestBody']> = {
+  description: 'For the upstream of the API, if it has one: any media type',
+  required: false,
+  content: { '*/*': { schema: {} } },
+};

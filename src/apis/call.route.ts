@@ -3,14 +3,12 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { Problem } from '../common/problem.js';
 import { pathOf, refuse, toProblem } from '../common/problem.filter.js';
 import type { CallAnswer, CallsService } from './calls.service.js';
+import { headersFromUpstream, headersToUpstream } from './upstream-headers.js';
 
 const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'];
 
 /** How long an upstream may take for its answer's head, and between two parts of its body. */
 const UPSTREAM_MS = 30_000;
-
-/** What tells an upstream who calls; what a client sends under these names is overwritten. */
-const CALLER_HEADERS = { keyId: 'x-quartermaster-key', ownerId: 'x-quartermaster-owner' } as const;
 
 type CallRequest = FastifyRequest<{ Params: { slug: string; '*'?: string } }>;
 
@@ -55,39 +53,18 @@ function answer(call: CallAnswer, request: CallRequest, reply: FastifyReply): Fa
   reply.headers(call.headers);
   if (call.isReplayed) reply.header('idempotency-replayed', 'true');
   if (call.upstream === null) return reply.type('text/plain; charset=utf-8').send(call.answer);
-  return reply.from(targetOf(call.upstream, request), {
+  const upstream = { slug: request.params.slug, base: call.upstream, target: targetOf(call.upstream, request) };
+  return reply.from(upstream.target, {
     // As it was sent: the path alone is decoded and looked at.
     queryString: () => queryOf(request),
     // One unit, one request: whether to try again is the caller's to say.
     retryDelay: () => null,
-    rewriteRequestHeaders: (_request, headers) => ({
-      ...passedOn(headers),
-      [CALLER_HEADERS.keyId]: call.keyId,
-      [CALLER_HEADERS.ownerId]: call.ownerId,
-    }),
-    rewriteHeaders: (headers) => without(headers, ['ratelimit', 'ratelimit-policy', 'x-request-id']),
+    rewriteRequestHeaders: (_request, headers) => headersToUpstream(headers, request, call),
+    rewriteHeaders: (headers) => headersFromUpstream(headers, upstream, request),
     onError: (_reply, { error }) => {
       refuse(error, new Problem('upstream_failed'), request, reply);
     },
   });
-}
-
-/** Credentials, and what is said between two hops only (RFC 9110, section 7.6.1; undici refuses some of it). */
-const KEPT_BACK = [
-  ...['authorization', 'x-api-key', 'proxy-authorization', 'connection', 'proxy-connection', 'keep-alive'],
-  ...['expect', 'upgrade', 'http2-settings', 'te', 'trailer'],
-];
-
-/** What an upstream gets of a call's headers. Nothing that it could take for who calls: some read `_` as `-`. */
-function passedOn<T extends object>(headers: T): T {
-  const names = Object.keys(headers).filter((name) =>
-    name.toLowerCase().replaceAll('_', '-').startsWith('x-quartermaster-'),
-  );
-  return without(headers, [...KEPT_BACK, ...names.map((name) => name.toLowerCase())]);
-}
-
-function without<T extends object>(headers: T, names: readonly string[]): T {
-  return Object.fromEntries(Object.entries(headers).filter(([name]) => !names.includes(name.toLowerCase()))) as T;
 }
 
 /** Where a call is passed on to, without its query. */

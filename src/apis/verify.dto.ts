@@ -1,5 +1,6 @@
 import { ApiProperty, ApiPropertyOptional } from '@nestjs/swagger';
 import { IsBoolean, IsInt, IsString, Max, MaxLength, Min } from 'class-validator';
+import { ApiId } from '../common/formats.js';
 import { MayBeMissing } from '../common/text.js';
 import { LimitResponse } from '../quota/quota.dto.js';
 
@@ -49,12 +50,14 @@ export class VerifyResponse {
    * The id of the key; null for one that is not valid
    * @example 019aa5d2-7c1e-7b1a-9d54-3f0f5a1f2b3c
    */
+  @ApiId()
   keyId!: string | null;
 
   /**
    * The id of the user whose key it is
    * @example 019aa5d2-0000-7b1a-9d54-3f0f5a1f2b3c
    */
+  @ApiId()
   owner!: string | null;
 
   /** Every limit that was judged, as this call left it */

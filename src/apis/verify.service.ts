@@ -1,4 +1,5 @@
 import { Injectable } from '@nestjs/common';
+import type { AuthenticatedRequest } from '../common/caller.js';
 import { Problem } from '../common/problem.js';
 import { Idempotency, REPLAYED, type Attempt } from '../idempotency/idempotency.js';
 import { hashApiKey } from '../keys/api-key-format.js';
@@ -21,18 +22,27 @@ export class VerifyService {
     { key, api, cost = 1, dryRun = false }: VerifyDto,
     { request, reply }: Attempt,
   ): Promise<VerifyResponse> {
+    const asking = reply.request as AuthenticatedRequest;
     const hash = hashApiKey(key);
-    if (hash === undefined) return UNKNOWN;
+    if (hash === undefined) {
+      asking.refusal = { code: UNKNOWN.code };
+      return UNKNOWN;
+    }
+    const verdictOf = (spend: Spend): VerifyResponse => {
+      asking.spender = spend.said;
+      if (!spend.isGranted && !dryRun) asking.refusal = { code: spend.code, violated: spend.violatedResponses };
+      return toVerifyResponse(spend);
+    };
     const call = { hash, slug: isSlug(api) ? api : '', cost, dryRun };
-    if (request.key === undefined) return toVerifyResponse(await this.spender.spend(call));
+    if (request.key === undefined) return verdictOf(await this.spender.spend(call));
     // A key that is not good any more gets no earlier verdict either.
     const now = await this.spender.spend({ ...call, dryRun: true });
-    if (!now.isUsable) return toVerifyResponse(now);
+    if (!now.isUsable) return verdictOf(now);
     const { body, isReplayed } = await this.idempotency.once(
       request.key,
       { ...request, credential: hash },
       async (tx) => {
-        const verdict = toVerifyResponse(await this.spender.spendIn(tx, call));
+        const verdict = verdictOf(await this.spender.spendIn(tx, call));
         return { body: JSON.stringify(verdict), isKept: verdict.allowed && !dryRun };
       },
     );

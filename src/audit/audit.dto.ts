@@ -1,5 +1,6 @@
 import { ApiProperty, ApiPropertyOptional } from '@nestjs/swagger';
 import { IsString, Length, Matches } from 'class-validator';
+import { ApiId, ApiTime } from '../common/formats.js';
 import { IsUserReference } from '../common/owner.js';
 import { PageQuery } from '../common/page.js';
 import { IsStorable, MayBeMissing } from '../common/text.js';
@@ -39,15 +40,18 @@ export class VerifyAuditQuery {
 /** Who changed what. */
 export class AuditEntryResponse {
   /** @example 019aa5d2-7c1e-7b1a-9d54-3f0f5a1f2b3c */
+  @ApiId()
   id!: string;
 
   /** @example 2026-11-21T08:00:00.000Z */
+  @ApiTime()
   at!: string;
 
   /**
    * The user's id; null: the server itself
    * @example 019aa5d2-7c1e-7b1a-9d54-3f0f5a1f2b3c
    */
+  @ApiId()
   actor!: string | null;
 
   /** @example user.update */
@@ -91,6 +95,7 @@ export class AuditFaultResponse {
    * The entry; null where nothing of it is left
    * @example 019aa5d2-7c1e-7b1a-9d54-3f0f5a1f2b3c
    */
+  @ApiId()
   id!: string | null;
 
   /**

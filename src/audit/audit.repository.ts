@@ -1,5 +1,5 @@
 import { Injectable } from '@nestjs/common';
-import { isId, loginKey } from '../common/caller.js';
+import { isId, loginKey } from '../common/names.js';
 import { Database, type Transaction } from '../database/database.js';
 import type { AuditEntry } from './audit-entry.entity.js';
 
@@ -143,8 +143,9 @@ export class AuditRepository {
   /** The user's id that a reference means; null where there is no such user (any more). */
   async userIdOf(reference: string): Promise<string | null> {
     if (isId(reference)) return reference.toLowerCase();
-    const rows = await this.database.query<{ id: string }>(USER_BY_LOGIN, [loginKey(reference)]);
-    return rows[0]?.id ?? null;
+    const key = loginKey(reference);
+    if (key === null) return null;
+    return (await this.database.query<{ id: string }>(USER_BY_LOGIN, [key]))[0]?.id ?? null;
   }
 
   /** @param position of a link that was seen earlier */

@@ -2,6 +2,7 @@ import { Injectable, type ExecutionContext } from '@nestjs/common';
 import { RouteParamtypes } from '@nestjs/common/enums/route-paramtypes.enum.js';
 import { ROUTE_ARGS_METADATA } from '@nestjs/common/constants.js';
 import { ACCESS_RULE, type AccessRule } from '../common/access.js';
+import { CONDITIONAL } from '../common/etag.js';
 
 /** What is declared of a route. */
 export interface RouteRule {
@@ -9,6 +10,8 @@ export interface RouteRule {
   access: AccessRule | undefined;
   /** Whether it has query parameters; where it has none, any is refused. */
   takesQuery: boolean;
+  /** Whether it judges `If-Match`. */
+  isConditional: boolean;
 }
 
 type Handler = ReturnType<ExecutionContext['getHandler']>;
@@ -36,5 +39,6 @@ function read(handler: Handler, controller: ReturnType<ExecutionContext['getClas
     // The handler's own rule only: one on the class would cover, unseen, a route that forgot its own.
     access: Reflect.getMetadata(ACCESS_RULE, handler) as AccessRule | undefined,
     takesQuery: params.some((key) => key.startsWith(`${String(RouteParamtypes.QUERY)}:`)),
+    isConditional: Reflect.getMetadata(CONDITIONAL, handler) === true,
   };
 }

@@ -1,7 +1,8 @@
 import { Injectable, type CanActivate, type ExecutionContext } from '@nestjs/common';
 import { isSelf, type AuthenticatedRequest } from '../common/caller.js';
 import type { AccessRule } from '../common/access.js';
-import { Problem } from '../common/problem.js';
+import { readTags } from '../common/entity-tags.js';
+import { Problem, notAllowed } from '../common/problem.js';
 import { AccessRules } from './access-rules.js';
 
 /** What the caller may do: applies the one rule that the route declares. A route without a rule is closed to all. */
@@ -10,13 +11,14 @@ export class AccessGuard implements CanActivate {
   constructor(private readonly rules: AccessRules) {}
 
   canActivate(context: ExecutionContext): true {
-    const { access, takesQuery } = this.rules.of(context);
+    const { access, takesQuery, isConditional } = this.rules.of(context);
     const request = context.switchToHttp().getRequest<AuthenticatedRequest>();
     if (!access) throw new Problem('forbidden');
     if (!isAllowed(access, request)) {
       throw new Problem(request.caller?.needsTotp === true ? 'totp_setup_required' : 'forbidden');
     }
     if (!takesQuery) refuseQuery(request.query as object);
+    if (!isConditional) refuseCondition(request);
     return true;
   }
 }
@@ -35,7 +37,17 @@ function isAllowed(access: AccessRule, { caller, params }: AuthenticatedRequest)
   }
 }
 
+const CHANGES = ['PUT', 'PATCH', 'DELETE'];
+
+/** What has no ETag is named by no tag: a change that requires one must not happen (RFC 9110, section 13.1.1). */
+function refuseCondition({ method, headers }: AuthenticatedRequest): void {
+  if (headers['if-match'] === undefined || !CHANGES.includes(method)) return;
+  if (readTags(headers, 'If-Match') !== '*') {
+    throw new Problem('version_mismatch', { detail: 'What is at this address has no ETag.' });
+  }
+}
+
 function refuseQuery(query: object): void {
-  const errors = Object.keys(query).map((name) => ({ pointer: `/${name}`, detail: 'is not known here' }));
-  if (errors.length > 0) throw new Problem('validation_failed', { errors });
+  const names = Object.keys(query);
+  if (names.length > 0) throw Problem.fields(names.map((name) => notAllowed(`/${name}`)));
 }

@@ -3,6 +3,7 @@ import { ApiTags } from '@nestjs/swagger';
 import { AdminOnly, SelfOrAdmin } from '../common/access.js';
 import { Fails } from '../common/api-docs.js';
 import { CurrentCaller, type Caller } from '../common/caller.js';
+import { Created } from '../common/location.js';
 import { AccountSecurityService } from './account-security.service.js';
 import { AccountSecurityResponse, ResetLinkResponse } from './recovery.dto.js';
 import { RecoveryService } from './recovery.service.js';
@@ -31,6 +32,7 @@ export class AccountSecurityController {
   /** Make a link that sets a new password, to hand over; the one before is void */
   @Post(':user/reset-link')
   @AdminOnly()
+  @Created('/v1/users/:user/security', { isTagged: false })
   @Fails('not_found')
   async makeResetLink(@Param('user') user: string, @CurrentCaller() caller: Caller): Promise<ResetLinkResponse> {
     const { url, token, expiresAt } = await this.recovery.makeLink(user, caller);

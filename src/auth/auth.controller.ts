@@ -1,9 +1,11 @@
 import { Body, Controller, Delete, Get, HttpCode, Param, Post, Query } from '@nestjs/common';
-import { ApiTags } from '@nestjs/swagger';
+import { ApiBody, ApiTags } from '@nestjs/swagger';
 import { Owned, Public } from '../common/access.js';
+import { Created } from '../common/location.js';
 import { Fails } from '../common/api-docs.js';
-import { CurrentCaller, CurrentOrigin, loginKey, type Caller, type Origin } from '../common/caller.js';
+import { CurrentCaller, CurrentOrigin, type Caller, type Origin } from '../common/caller.js';
 import { IdPipe } from '../common/id.pipe.js';
+import { loginKey } from '../common/names.js';
 import { Paged } from '../common/page-link.js';
 import { PageQuery, mapPage } from '../common/page.js';
 import { Idempotency, type Attempt } from '../idempotency/idempotency.js';
@@ -34,14 +36,16 @@ export class AuthController {
   @Post('register')
   @Public()
   @Idempotent()
-  @Fails('forbidden', 'username_taken', 'email_taken', 'overloaded', 'database_unavailable')
+  @Created('/v1/users/:id')
+  @Fails('forbidden', 'username_taken', 'email_taken', 'credits_overprovisioned')
+  @Fails('quota_exceeded', 'overloaded', 'database_unavailable')
   async register(
     @Body() dto: RegisterDto,
     @CurrentOrigin() origin: Origin,
     @CurrentAttempt() attempt: Attempt,
   ): Promise<UserResponse> {
     // Nobody is signed in yet: whoever registers under another name is somebody else.
-    const credential = `register:${loginKey(dto.username ?? dto.email ?? '')}`;
+    const credential = `register:${loginKey(dto.username ?? dto.email ?? '') ?? ''}`;
     const own = { ...attempt, request: { ...attempt.request, credential } };
     return this.idempotency.respond(own, async (tx) => toUserResponse(await this.auth.register(dto, origin, tx)));
   }
@@ -52,6 +56,16 @@ export class AuthController {
   @HttpCode(200)
   @Fails('invalid_credentials', 'totp_required', 'invalid_totp', 'account_disabled', 'too_many_attempts')
   @Fails('overloaded', 'database_unavailable')
+  @ApiBody({
+    type: LoginDto,
+    examples: {
+      password: { value: { login: 'ada', password: 'Analytical-1843' } },
+      code: {
+        summary: 'With two-factor sign-in',
+        value: { login: 'ada', password: 'Analytical-1843', code: '755224' },
+      },
+    },
+  })
   async login(@Body() dto: LoginDto, @CurrentOrigin() origin: Origin): Promise<TokensResponse> {
     return toTokensResponse(await this.auth.login(dto, origin));
   }
@@ -60,14 +74,14 @@ export class AuthController {
   @Post('refresh')
   @Public()
   @HttpCode(200)
-  @Fails('invalid_token', 'account_disabled', 'database_unavailable')
+  @Fails('invalid_token', 'account_disabled', 'overloaded', 'database_unavailable')
   async refresh(@Body() dto: RefreshDto, @CurrentOrigin() origin: Origin): Promise<TokensResponse> {
     return toTokensResponse(await this.auth.refresh(dto.refreshToken, origin));
   }
 
   /** Sign out: the session ends, and its tokens with it */
   @Post('logout')
-  @Owned()
+  @Owned('account')
   @HttpCode(204)
   @Fails('forbidden')
   async logout(@CurrentCaller() caller: Caller): Promise<void> {
@@ -76,7 +90,7 @@ export class AuthController {
 
   /** List one's sessions, newest first */
   @Get('sessions')
-  @Owned()
+  @Owned('account')
   @Paged()
   @Fails('validation_failed')
   async listSessions(@Query() query: PageQuery, @CurrentCaller() caller: Caller): Promise<SessionPage> {
@@ -85,7 +99,7 @@ export class AuthController {
 
   /** End one of one's sessions */
   @Delete('sessions/:id')
-  @Owned()
+  @Owned('account')
   @HttpCode(204)
   @Fails('not_found')
   async endSession(@Param('id', IdPipe) id: string, @CurrentCaller() caller: Caller): Promise<void> {
@@ -94,7 +108,7 @@ export class AuthController {
 
   /** Change one's password: every other session ends; signing keys stay */
   @Post('password')
-  @Owned()
+  @Owned('account')
   @HttpCode(204)
   @Fails('invalid_credentials', 'too_many_attempts', 'overloaded')
   async changePassword(@Body() dto: ChangePasswordDto, @CurrentCaller() caller: Caller): Promise<void> {

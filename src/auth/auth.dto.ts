@@ -1,5 +1,6 @@
 import { ApiProperty } from '@nestjs/swagger';
 import { IsString, Length, MaxLength } from 'class-validator';
+import { ApiId, ApiTime } from '../common/formats.js';
 import { IsStorable, MayBeMissing } from '../common/text.js';
 import { AccountDto, UserResponse } from '../users/user.dto.js';
 
@@ -84,6 +85,7 @@ export class TokensResponse {
 /** A sign-in that has not ended. */
 export class SessionResponse {
   /** @example 019aa5d2-7c1e-7b1a-9d54-3f0f5a1f2b3c */
+  @ApiId()
   id!: string;
 
   /**
@@ -93,15 +95,18 @@ export class SessionResponse {
   current!: boolean;
 
   /** @example 2026-11-21T08:00:00.000Z */
+  @ApiTime()
   createdAt!: string;
 
   /**
    * The last refresh
    * @example 2026-11-21T08:30:00.000Z
    */
+  @ApiTime()
   refreshedAt!: string | null;
 
   /** @example 2026-12-21T08:00:00.000Z */
+  @ApiTime()
   expiresAt!: string;
 
   /** @example 192.0.2.7 */

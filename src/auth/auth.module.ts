@@ -3,6 +3,7 @@ import { APP_GUARD } from '@nestjs/core';
 import { TypeOrmModule } from '@nestjs/typeorm';
 import { MailModule } from '../mail/mail.module.js';
 import { UsersModule } from '../users/users.module.js';
+import { AccountRescue } from './account-rescue.js';
 import { AccessRules } from './access-rules.js';
 import { AccessTokens } from './access-tokens.js';
 import { AccessGuard } from './access.guard.js';
@@ -76,6 +77,7 @@ import { TotpService } from './totp.service.js';
     RequestKeysService,
     RequestKeysRepository,
     RecoveryService,
+    AccountRescue,
     AccountSecurityService,
     AccountSecurityRepository,
     RecoveryRequests,

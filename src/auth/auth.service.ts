@@ -10,7 +10,7 @@ import { Env } from '../config/env.js';
 import { Database, type Transaction } from '../database/database.js';
 import { turnOf } from '../users/hash-queue.js';
 import { Notices } from '../users/notices.js';
-import { Passwords } from '../users/passwords.js';
+import { Passwords, type Fit } from '../users/passwords.js';
 import { UsersRepository, type Credentials, type UserRow } from '../users/users.repository.js';
 import { UsersService } from '../users/users.service.js';
 import { AccessTokens } from './access-tokens.js';
@@ -61,9 +61,9 @@ export class AuthService {
    */
   async login({ login, ...secrets }: LoginDto, origin: Origin): Promise<SignIn> {
     const account = await this.accounts.findCredentials(login);
-    const attempt = await this.passwordCheck.check(login, account, secrets.password, origin.ip);
+    const { attempt, fit } = await this.passwordCheck.check(login, account, secrets.password, origin.ip);
     if (!account) throw new Problem('invalid_credentials');
-    return this.throttle.settling(attempt, () => this.begin(account, secrets, attempt, origin));
+    return this.throttle.settling(attempt, () => this.begin(account, secrets, fit, attempt, origin));
   }
 
   /**
@@ -120,6 +120,7 @@ export class AuthService {
   private async begin(
     account: Credentials,
     { password, code }: Pick<LoginDto, 'password' | 'code'>,
+    fit: Fit,
     attempt: Attempt,
     origin: Origin,
     mayTryAgain = true,
@@ -128,7 +129,7 @@ export class AuthService {
     if (account.status === 'disabled') throw new Problem('account_disabled');
     const checked = {
       hash: account.passwordHash,
-      renewed: await this.passwords.renewed(password, account.passwordHash, turnOf(origin, true)),
+      renewed: fit === 'outdated' ? await this.passwords.hash(password, turnOf(origin, true)) : undefined,
     };
     await this.sessions.deleteExpired(ownerId);
     const [id, nonce] = [uuidv7(), randomBytes(32)];
@@ -146,11 +147,11 @@ export class AuthService {
       const now = await this.accounts.findCredentialsById(ownerId);
       if (now?.status === 'disabled') throw new Problem('account_disabled');
       // Another sign-in may have renewed the hash meanwhile.
-      const isStillRight =
-        mayTryAgain &&
-        (await this.passwords.inTurn(turnOf(origin, true), () => this.passwords.matches(password, now?.passwordHash)));
-      if (!now || !isStillRight) throw new Problem('invalid_credentials');
-      return this.begin(now, { password, ...(code === undefined ? {} : { code }) }, attempt, origin, false);
+      const fitNow = mayTryAgain
+        ? await this.passwords.inTurn(turnOf(origin, true), () => this.passwords.fitOf(password, now?.passwordHash))
+        : 'wrong';
+      if (!now || fitNow === 'wrong') throw new Problem('invalid_credentials');
+      return this.begin(now, { password, ...(code === undefined ? {} : { code }) }, fitNow, attempt, origin, false);
     }
     return this.signIn({ ownerId, sessionId: id, generation: 0 }, nonce);
   }

@@ -1,7 +1,7 @@
 import { Injectable } from '@nestjs/common';
 import type { Caller } from '../common/caller.js';
 import { Problem, type ProblemExtra } from '../common/problem.js';
-import { Passwords } from '../users/passwords.js';
+import { Passwords, type Fit } from '../users/passwords.js';
 import { UsersRepository, type Credentials } from '../users/users.repository.js';
 import type { Suspect } from './sign-in-attempts.repository.js';
 import { SignInThrottle, type Attempt } from './sign-in-throttle.js';
@@ -17,10 +17,15 @@ export class PasswordCheck {
 
   /**
    * Checks a password. The same is done whether there is such an account or not.
-   * @returns the attempt, which the caller has to settle
+   * @returns the attempt, which the caller has to settle, and how the password fits
    * @throws Problem too_many_attempts, invalid_credentials
    */
-  async check(login: string, account: Credentials | null, password: string, ip: string): Promise<Attempt> {
+  async check(
+    login: string,
+    account: Credentials | null,
+    password: string,
+    ip: string | null,
+  ): Promise<{ attempt: Attempt; fit: Fit }> {
     return this.checkOf(this.throttle.suspect(login, account?.id ?? null, ip), account, password);
   }
 
@@ -33,7 +38,7 @@ export class PasswordCheck {
     const account = await this.accounts.findCredentialsById(caller.userId);
     if (!account) throw new Problem('invalid_token');
     const suspect = this.throttle.suspectOwner(account.id, caller.origin.ip);
-    const attempt = await this.checkOf(suspect, account, password, { detail: 'The current password is wrong.' });
+    const { attempt } = await this.checkOf(suspect, account, password, { detail: 'The current password is wrong.' });
     return { attempt, passwordHash: account.passwordHash };
   }
 
@@ -42,13 +47,13 @@ export class PasswordCheck {
     account: Credentials | null,
     password: string,
     refusal: ProblemExtra = {},
-  ): Promise<Attempt> {
-    const { attempt, result } = await this.throttle.attempt(
+  ): Promise<{ attempt: Attempt; fit: Fit }> {
+    const { attempt, result: fit } = await this.throttle.attempt(
       suspect,
       (turn, run) => this.passwords.inTurn(turn, run),
-      () => this.passwords.matches(password, account?.passwordHash),
+      () => this.passwords.fitOf(password, account?.passwordHash),
     );
-    if (result) return attempt;
+    if (fit !== 'wrong') return { attempt, fit };
     await this.throttle.settle(attempt, 'failed');
     throw new Problem('invalid_credentials', refusal);
   }

@@ -15,7 +15,7 @@ export class RecoveryController {
   @Post('recovery')
   @Public()
   @HttpCode(202)
-  @Fails('too_many_attempts', 'database_unavailable')
+  @Fails('too_many_attempts', 'overloaded', 'database_unavailable')
   async ask(@Body() dto: AskRecoveryDto, @CurrentOrigin() origin: Origin): Promise<void> {
     await this.recovery.ask(dto.login, origin);
   }
@@ -31,7 +31,7 @@ export class RecoveryController {
 
   /** Ask for another e-mail that confirms one's address */
   @Post('email-confirmation')
-  @Owned()
+  @Owned('account')
   @HttpCode(202)
   @Fails('nothing_to_confirm', 'too_many_attempts')
   async askConfirmation(@CurrentCaller() caller: Caller): Promise<void> {
@@ -42,7 +42,7 @@ export class RecoveryController {
   @Post('email-confirmation/confirm')
   @Public()
   @HttpCode(204)
-  @Fails('invalid_token', 'database_unavailable')
+  @Fails('invalid_token', 'overloaded', 'database_unavailable')
   async confirmEmail(@Body() dto: ConfirmEmailDto, @CurrentOrigin() origin: Origin): Promise<void> {
     await this.recovery.confirmEmail(dto.token, origin);
   }

@@ -1,5 +1,6 @@
 import { ApiProperty } from '@nestjs/swagger';
 import { IsString, Length, MaxLength } from 'class-validator';
+import { ApiTime, ApiUri } from '../common/formats.js';
 import { IsStorable } from '../common/text.js';
 
 export class AskRecoveryDto {
@@ -16,7 +17,7 @@ export class AskRecoveryDto {
 export class RecoverDto {
   /**
    * Of the link
-   * @example qmt_AZ2lYs0S…
+   * @example qmt_AZ2lYs0S
    */
   @IsString()
   @MaxLength(1024)
@@ -33,7 +34,7 @@ export class RecoverDto {
 export class ConfirmEmailDto {
   /**
    * Of the link
-   * @example qmt_AZ2lYs0S…
+   * @example qmt_AZ2lYs0S
    */
   @IsString()
   @MaxLength(1024)
@@ -44,17 +45,19 @@ export class ConfirmEmailDto {
 export class ResetLinkResponse {
   /**
    * Opened in a browser it asks for the new password
-   * @example https://qm.example.com/recovery#token=qmt_AZ2lYs0S…
+   * @example https://qm.example.com/recovery#token=qmt_AZ2lYs0S
    */
+  @ApiUri()
   url!: string;
 
   /**
    * For `POST /v1/auth/recovery/confirm`; good once
-   * @example qmt_AZ2lYs0S…
+   * @example qmt_AZ2lYs0S
    */
   token!: string;
 
   /** @example 2026-11-21T08:30:00.000Z */
+  @ApiTime()
   expiresAt!: string;
 }
 
@@ -64,12 +67,14 @@ export class AccountSecurityResponse {
    * Null: the e-mail is not confirmed, or there is none
    * @example 2026-11-21T08:00:00.000Z
    */
+  @ApiTime()
   emailConfirmedAt!: string | null;
 
   /**
    * Null: two-factor sign-in is off
    * @example 2026-11-21T08:00:00.000Z
    */
+  @ApiTime()
   totpEnabledAt!: string | null;
 
   /**

@@ -1,5 +1,5 @@
-import { createHash } from 'node:crypto';
 import type { FastifyInstance } from 'fastify';
+import { htmlPage, type HtmlPage } from '../common/html-page.js';
 import type { Env } from '../config/env.js';
 
 /**
@@ -8,12 +8,11 @@ import type { Env } from '../config/env.js';
  * that opens links to look at them uses none up.
  */
 export function serveRecoveryPages(server: FastifyInstance, { passwordPolicy }: Env): void {
-  for (const [path, html] of [
+  for (const [path, { html, headers }] of [
     ['/recovery', page('Set a new password', recovery(PASSWORD_RULES[passwordPolicy]), RECOVERY_SCRIPT)],
     ['/email-confirmation', page('Confirm your e-mail address', CONFIRMATION, CONFIRMATION_SCRIPT)],
   ] as const) {
-    const headers = headersOf(html);
-    server.get(path, (_request, reply) => reply.headers(headers).type('text/html; charset=utf-8').send(html));
+    server.get(path, (_request, reply) => reply.headers(headers).send(html));
   }
 }
 
@@ -22,71 +21,13 @@ const PASSWORD_RULES: Record<Env['passwordPolicy'], string> = {
   length: '15 to 256 characters of any kind.',
 };
 
-/** Only the script and the style that are in the page, only requests to here, and nobody learns where a link led from. */
-function headersOf(html: string): Record<string, string> {
-  const hashOf = (element: string): string => {
-    const [, text = ''] = new RegExp(`<${element}>([^]*?)</${element}>`).exec(html) ?? [];
-    return `'sha256-${createHash('sha256').update(text).digest('base64')}'`;
-  };
-  return {
-    'content-security-policy': [
-      `default-src 'none'`,
-      `script-src ${hashOf('script')}`,
-      `style-src ${hashOf('style')}`,
-      `connect-src 'self'`,
-      // The empty icon, without which browsers ask for one.
-      `img-src data:`,
-      `base-uri 'none'`,
-      // Were the script not to run, no form may put a password into an address.
-      `form-action 'none'`,
-      `frame-ancestors 'none'`,
-    ].join('; '),
-    'referrer-policy': 'no-referrer',
-    'cross-origin-opener-policy': 'same-origin',
-  };
-}
-
-const STYLE = `
-  :root { color-scheme: light dark; font: 1rem/1.5 system-ui, sans-serif; }
-  body { margin: 0; padding: 1rem; }
-  main { max-width: 26rem; margin: 8vh auto 0; }
-  h1 { font-size: 1.5rem; line-height: 1.2; }
-  label { display: block; font-weight: 600; }
-  input:not([type=checkbox]) { box-sizing: border-box; width: 100%; margin: .25rem 0; padding: .6rem; font: inherit; border: 1px solid #767676; border-radius: .3rem; }
-  label.check { display: flex; gap: .5rem; align-items: center; font-weight: 400; min-height: 2.75rem; }
-  .check input { width: 1.2rem; height: 1.2rem; }
-  .hint { margin: .25rem 0; font-size: .9rem; }
-  button { width: 100%; margin-top: .75rem; padding: .7rem; font: inherit; font-weight: 600; color: #fff; background: #1d4f91; border: 0; border-radius: .3rem; cursor: pointer; }
-  button:disabled { opacity: .6; cursor: default; }
-  :focus-visible { outline: 3px solid #e8871e; outline-offset: 2px; }
-  [role=alert]:not(:empty), [role=status]:not(:empty) { margin-top: 1rem; padding: .6rem .8rem; border-left: .3rem solid #c22; }
-  [role=status]:not(:empty) { border-left-color: #2a7d2a; }
-  ul { margin: 0; padding-left: 1.2rem; }
-`;
-
-function page(title: string, body: string, script: string): string {
-  return `<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="robots" content="noindex">
-<title>${title} – Quartermaster</title>
-<link rel="icon" href="data:,">
-<style>${STYLE}</style>
-</head>
-<body>
-<main>
-<h1>${title}</h1>
-<noscript><p>This page needs JavaScript.</p></noscript>
+/** A page of a form, which its script shows and sends. */
+function page(title: string, body: string, script: string): HtmlPage {
+  const whole = `<noscript><p>This page needs JavaScript.</p></noscript>
 ${body}
 <div id="alert" role="alert" tabindex="-1"></div>
-<div id="status" role="status" tabindex="-1"></div>
-</main>
-<script>${SHARED_SCRIPT}${script}</script>
-</body>
-</html>
-`;
+<div id="status" role="status" tabindex="-1"></div>`;
+  return htmlPage(title, whole, SHARED_SCRIPT + script);
 }
 
 const recovery = (rules: string): string => `<form id="ask" hidden>

@@ -1,5 +1,6 @@
 import { ApiProperty, ApiPropertyOptional } from '@nestjs/swagger';
 import { IsString, Length, ValidateBy } from 'class-validator';
+import { ApiId, ApiTime } from '../common/formats.js';
 import { IsStorable, MayBeMissing } from '../common/text.js';
 import { toPem } from './public-key.js';
 import type { RequestKey } from './request-key.entity.js';
@@ -47,6 +48,7 @@ export class SigningKeyResponse {
    * The `keyid` of signatures
    * @example 019aa5d2-7c1e-7b1a-9d54-3f0f5a1f2b3c
    */
+  @ApiId()
   id!: string;
 
   /** @example my server */
@@ -57,6 +59,7 @@ export class SigningKeyResponse {
   publicKey!: string;
 
   /** @example 2026-11-21T08:00:00.000Z */
+  @ApiTime()
   createdAt!: string;
 }
 

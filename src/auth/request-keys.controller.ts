@@ -1,8 +1,9 @@
 import { Body, Controller, Delete, Get, HttpCode, Param, Post, Query } from '@nestjs/common';
-import { ApiTags } from '@nestjs/swagger';
+import { ApiBody, ApiTags } from '@nestjs/swagger';
 import { Owned } from '../common/access.js';
 import { Fails } from '../common/api-docs.js';
 import { CurrentCaller, type Caller } from '../common/caller.js';
+import { Created } from '../common/location.js';
 import { IdPipe } from '../common/id.pipe.js';
 import { Paged } from '../common/page-link.js';
 import { PageQuery, mapPage } from '../common/page.js';
@@ -21,9 +22,17 @@ export class RequestKeysController {
 
   /** Register a key that one's requests are signed with (RFC 9421), or have a pair made */
   @Post()
-  @Owned()
+  @Owned('account')
   @Idempotent()
+  @Created('/v1/auth/signing-keys/:id', { isTagged: false })
   @Fails('forbidden', 'not_found')
+  @ApiBody({
+    type: CreateSigningKeyDto,
+    examples: {
+      pair: { summary: 'Have a pair made', value: { name: 'my server' } },
+      own: { summary: 'Register your own public key', value: { name: 'my server', publicKey: '<PEM, JWK or base64>' } },
+    },
+  })
   async register(
     @Body() dto: CreateSigningKeyDto,
     @CurrentCaller() caller: Caller,
@@ -41,7 +50,7 @@ export class RequestKeysController {
 
   /** List one's signing keys, newest first */
   @Get()
-  @Owned()
+  @Owned('account')
   @Paged()
   @Fails('validation_failed')
   async list(@Query() query: PageQuery, @CurrentCaller() caller: Caller): Promise<SigningKeyPage> {
@@ -50,7 +59,7 @@ export class RequestKeysController {
 
   /** Revoke one of one's signing keys: nothing that is signed with it is accepted any more */
   @Delete(':id')
-  @Owned()
+  @Owned('account')
   @HttpCode(204)
   @Fails('not_found')
   async revoke(@Param('id', IdPipe) id: string, @CurrentCaller() caller: Caller): Promise<void> {

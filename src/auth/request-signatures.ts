@@ -1,7 +1,8 @@
 import { createHash, verify, type KeyObject } from 'node:crypto';
 import { Injectable, type BeforeApplicationShutdown, type OnApplicationBootstrap } from '@nestjs/common';
 import type { FastifyRequest } from 'fastify';
-import { RequestOrigin, isId, isRepeated, type Caller, type Claims } from '../common/caller.js';
+import { RequestOrigin, isRepeated, type Caller, type Claims } from '../common/caller.js';
+import { isId } from '../common/names.js';
 import { Problem } from '../common/problem.js';
 import { Sweeper } from '../database/sweeper.js';
 import { rightsOf } from './admin-totp.js';

@@ -1,7 +1,7 @@
 import { createHmac, randomInt } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Injectable, type BeforeApplicationShutdown, type OnApplicationBootstrap } from '@nestjs/common';
-import { loginKey } from '../common/caller.js';
+import { loginKey } from '../common/names.js';
 import { placeOf } from '../common/place.js';
 import { Problem } from '../common/problem.js';
 import { Secrets } from '../config/secrets.js';
@@ -46,17 +46,17 @@ export class SignInThrottle implements OnApplicationBootstrap, BeforeApplication
   }
 
   /**
-   * Whose attempt it is: of whoever has the login that was typed, whether there is such an account or not. By the account
-   * its username and its e-mail would count together, and so tell that they are one's. Kept as a keyed hash only: people
-   * type passwords where names belong.
+   * Counts an attempt by the account, so that username and e-mail give no more tries than one of them; by the name where
+   * there is no such account. Both are kept as keyed hashes: people type passwords where names belong.
    * @param ownerId of the account; null where there is none of that login
    */
-  suspect(login: string, ownerId: string | null, ip: string): Suspect {
-    return { account: this.hash(`login:${loginKey(login)}`), ownerId, place: placeOf(ip) };
+  suspect(login: string, ownerId: string | null, ip: string | null): Suspect {
+    const account = this.hash(ownerId === null ? `login:${loginKey(login) ?? login}` : `account:${ownerId}`);
+    return { account, ownerId, place: placeOf(ip) };
   }
 
   /** As `suspect`, of somebody signed in who is asked for the password again: by nothing that a stranger could type. */
-  suspectOwner(ownerId: string, ip: string): Suspect {
+  suspectOwner(ownerId: string, ip: string | null): Suspect {
     return { account: this.hash(`owner:${ownerId}`), ownerId, place: placeOf(ip) };
   }
 
@@ -88,7 +88,7 @@ export class SignInThrottle implements OnApplicationBootstrap, BeforeApplication
    * Counts what nobody does often from one address, and whose outcome nobody may learn: as a failure, whatever comes of it.
    * @throws Problem too_many_attempts
    */
-  async count(what: string, ip: string): Promise<void> {
+  async count(what: string, ip: string | null): Promise<void> {
     const place = placeOf(ip);
     const account = this.hash(`${what}:${place}`);
     await this.settle(await this.admitted({ account, ownerId: null, place }), 'counted');
@@ -105,7 +105,7 @@ export class SignInThrottle implements OnApplicationBootstrap, BeforeApplication
   }
 
   /** Whoever recovers an account belongs where that is done, and whoever was there before may have been the thief. */
-  async settleOwner(tx: Transaction, ownerId: string, ip: string): Promise<void> {
+  async settleOwner(tx: Transaction, ownerId: string, ip: string | null): Promise<void> {
     await this.attempts.replacePlaces(tx, ownerId, placeOf(ip));
   }
 

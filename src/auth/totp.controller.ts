@@ -3,6 +3,7 @@ import { ApiTags } from '@nestjs/swagger';
 import { AdminOnly, Owned } from '../common/access.js';
 import { Fails } from '../common/api-docs.js';
 import { CurrentCaller, type Caller } from '../common/caller.js';
+import { Created } from '../common/location.js';
 import { CodeDto, PasswordAndCodeDto, PasswordDto, RecoveryCodesResponse, TotpSecretResponse } from './totp.dto.js';
 import { TotpService } from './totp.service.js';
 
@@ -13,7 +14,8 @@ export class TotpController {
 
   /** Set up two-factor sign-in: get a secret for an authenticator app */
   @Post('auth/totp')
-  @Owned()
+  @Owned('account')
+  @Created('/v1/users/me/security', { isTagged: false })
   @Fails('invalid_credentials', 'totp_enabled', 'too_many_attempts')
   async prepare(@Body() { password }: PasswordDto, @CurrentCaller() caller: Caller): Promise<TotpSecretResponse> {
     return this.totp.prepare(caller, password);
@@ -21,7 +23,7 @@ export class TotpController {
 
   /** Switch two-factor sign-in on with a first code: every other session ends */
   @Post('auth/totp/confirm')
-  @Owned()
+  @Owned('account')
   @HttpCode(200)
   @Fails('invalid_totp', 'totp_enabled', 'not_found', 'too_many_attempts')
   async enable(@Body() { code }: CodeDto, @CurrentCaller() caller: Caller): Promise<RecoveryCodesResponse> {
@@ -30,7 +32,7 @@ export class TotpController {
 
   /** Switch two-factor sign-in off */
   @Post('auth/totp/disable')
-  @Owned()
+  @Owned('account')
   @HttpCode(204)
   @Fails('invalid_credentials', 'invalid_totp', 'not_found', 'too_many_attempts')
   async disable(@Body() { password, code }: PasswordAndCodeDto, @CurrentCaller() caller: Caller): Promise<void> {
@@ -39,7 +41,7 @@ export class TotpController {
 
   /** Get new recovery codes; those of before are good no more */
   @Post('auth/totp/recovery-codes')
-  @Owned()
+  @Owned('account')
   @HttpCode(200)
   @Fails('invalid_credentials', 'invalid_totp', 'not_found', 'too_many_attempts')
   async renew(

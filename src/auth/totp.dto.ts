@@ -1,4 +1,5 @@
 import { IsString, Length, MaxLength } from 'class-validator';
+import { ApiUri } from '../common/formats.js';
 
 export class PasswordDto {
   /**
@@ -42,6 +43,7 @@ export class TotpSecretResponse {
    * To be shown as a QR code
    * @example otpauth://totp/Quartermaster:ada?issuer=Quartermaster&secret=JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP&algorithm=SHA1&digits=6&period=30
    */
+  @ApiUri()
   uri!: string;
 }
 

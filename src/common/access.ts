@@ -1,6 +1,7 @@
 import { applyDecorators, SetMetadata } from '@nestjs/common';
-import { ApiBearerAuth, ApiSecurity } from '@nestjs/swagger';
+import { ApiBearerAuth, ApiExtension, ApiSecurity } from '@nestjs/swagger';
 import { Fails } from './api-docs.js';
+import type { Operation } from './api-headers.js';
 
 /** Who may call a route. Every route declares exactly one rule; one that declares none answers nobody. */
 export type AccessRule =
@@ -10,12 +11,25 @@ export type AccessRule =
   | { kind: 'admin' }
   /** The user that the path parameter names, and administrators. */
   | { kind: 'self-or-admin'; parameter: string }
-  /** Any signed-in user; the service shows each only what it owns (and administrators all). */
-  | { kind: 'owned' };
+  /** Any signed-in user; the service shows each only what `reach` says. */
+  | { kind: 'owned'; reach: Reach };
+
+/** What a signed-in user reaches; see `REACHES`. */
+type Reach = keyof typeof REACHES;
+
+const REACHES = {
+  objects: 'any signed-in user, on what belongs to that user. Administrators: on everything',
+  account: 'any signed-in user, on that user’s own account only',
+  catalogue: 'any signed-in user',
+};
 
 export const ACCESS_RULE = 'quartermaster:access';
 
-const rule = (access: AccessRule): MethodDecorator & ClassDecorator => SetMetadata(ACCESS_RULE, access);
+/** How an operation of the document names its rule while the document is made. */
+export const ACCESS_MARK = 'x-access';
+
+const rule = (access: AccessRule): MethodDecorator =>
+  applyDecorators(SetMetadata(ACCESS_RULE, access), ApiExtension(ACCESS_MARK, access));
 
 /** How every route refuses that is not public. */
 export const SIGNED_IN = [
@@ -44,4 +58,29 @@ export const SelfOrAdmin = (parameter: string) =>
     Fails(...SIGNED_IN, 'forbidden', 'totp_setup_required'),
   );
 
-export const Owned = () => applyDecorators(rule({ kind: 'owned' }), Credentials(), Fails(...SIGNED_IN));
+export const Owned = (reach: Reach = 'objects') =>
+  applyDecorators(rule({ kind: 'owned', reach }), Credentials(), Fails(...SIGNED_IN));
+
+/** Says in an operation of the document who may call it, and that a public one needs no credential. */
+export function documentAccess(operation: Operation): void {
+  const access = operation[ACCESS_MARK] as AccessRule | { kind: 'key' } | undefined;
+  if (!access) throw new Error(`${String(operation.operationId)} declares no access rule`);
+  Reflect.deleteProperty(operation, ACCESS_MARK);
+  if (access.kind === 'public') operation.security = [];
+  operation.description = [`Access: ${describe(access)}.`, operation.description].filter(Boolean).join('\n\n');
+}
+
+function describe(access: AccessRule | { kind: 'key' }): string {
+  switch (access.kind) {
+    case 'public':
+      return 'anyone, without credentials';
+    case 'admin':
+      return 'administrators only';
+    case 'self-or-admin':
+      return `the user that \`{${access.parameter}}\` names, and administrators`;
+    case 'owned':
+      return REACHES[access.reach];
+    case 'key':
+      return 'an API key whose scopes cover the API. Access tokens are refused';
+  }
+}

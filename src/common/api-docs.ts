@@ -1,6 +1,7 @@
 import { STATUS_CODES } from 'node:http';
 import { applyDecorators } from '@nestjs/common';
-import { ApiExtension, ApiExtraModels, ApiProperty, getSchemaPath, type OpenAPIObject } from '@nestjs/swagger';
+import { ApiExtension, ApiExtraModels, ApiProperty, getSchemaPath } from '@nestjs/swagger';
+import { HEADERS, headers, type Operation, type Response } from './api-headers.js';
 import { PROBLEMS, type ProblemCode } from './problem.js';
 
 /** One wrong field. */
@@ -24,7 +25,7 @@ export class ProblemBody {
   @ApiProperty({ example: 'The quota is used up' })
   title!: string;
 
-  @ApiProperty({ example: 403, description: 'The HTTP status' })
+  @ApiProperty({ type: 'integer', example: 403, description: 'The HTTP status' })
   status!: number;
 
   @ApiProperty({ example: '50 of 50 resources are in use.' })
@@ -85,32 +86,17 @@ export function markOf(code: ProblemCode, status: number = PROBLEMS[code][0]): [
   return [`${MARK}${code}`, status];
 }
 
-type Operation = NonNullable<OpenAPIObject['paths'][string]['get']>;
-
-/** The operations of a path. */
-export function operationsOf(path: OpenAPIObject['paths'][string]): Operation[] {
-  return [path.get, path.put, path.post, path.patch, path.delete].filter((operation) => operation !== undefined);
-}
-
 /**
  * Completes an operation of the document: every refusal as a response of its status, the codes of one status as its
  * examples. What every operation refuses need not be declared: unknown parameters, and a body that is broken, too
  * large, or of another type.
+ * @param examples of the whole document, by name: those that are missing are added
  */
-export function documentProblems(operation: Operation): void {
-  const marks = Object.keys(operation).filter((key) => key.startsWith(MARK));
-  const codes = new Map<ProblemCode, number>(
-    marks.map((mark) => [
-      mark.slice(MARK.length) as ProblemCode,
-      operation[mark as keyof Operation] as unknown as number,
-    ]),
-  );
+export function documentProblems(operation: Operation, examples: Record<string, object>): void {
+  const marks = Object.keys(operation).filter((key): key is `x-problem-${ProblemCode}` => key.startsWith(MARK));
+  const codes = new Map(marks.map((mark) => [mark.slice(MARK.length) as ProblemCode, operation[mark] as number]));
   for (const mark of marks) Reflect.deleteProperty(operation, mark);
-  for (const code of [
-    'validation_failed',
-    'internal_error',
-    ...(operation.requestBody ? BODY_PROBLEMS : []),
-  ] as const) {
+  for (const code of ['validation_failed', 'internal_error', ...(takesJson(operation) ? BODY_PROBLEMS : [])] as const) {
     codes.set(code, PROBLEMS[code][0]);
   }
   for (const [status, response] of Object.entries(operation.responses)) {
@@ -118,12 +104,17 @@ export function documentProblems(operation: Operation): void {
   }
   for (const status of new Set(codes.values())) {
     const same = [...codes.keys()].filter((code) => codes.get(code) === status);
+    const names = new Map(same.map((code) => [code, PROBLEMS[code][0] === status ? code : `${code}_${status}`]));
+    for (const [code, name] of names) examples[name] ??= { value: exampleOf(code, status) };
     operation.responses[status] = {
       description: same.map((code) => `\`${code}\`: ${PROBLEMS[code][1]}`).join('. '),
+      headers: problemHeaders(status, same),
       content: {
         'application/problem+json': {
           schema: { $ref: getSchemaPath(ProblemBody) },
-          examples: Object.fromEntries(same.map((code) => [code, { value: exampleOf(code, status) }])),
+          examples: Object.fromEntries(
+            [...names].map(([code, name]) => [code, { $ref: `#/components/examples/${name}` }]),
+          ),
         },
       },
     };
@@ -131,6 +122,22 @@ export function documentProblems(operation: Operation): void {
 }
 
 const BODY_PROBLEMS = ['malformed_json', 'body_too_large', 'unsupported_media_type'] as const satisfies ProblemCode[];
+
+function takesJson({ requestBody }: Operation): boolean {
+  return requestBody !== undefined && 'content' in requestBody && 'application/json' in requestBody.content;
+}
+
+/** The headers that come with some refusals of a status. */
+function problemHeaders(status: number, codes: ProblemCode[]): NonNullable<Response['headers']> {
+  return {
+    ...(status === 401 ? headers('WWW-Authenticate') : {}),
+    ...(codes.includes('invalid_signature') ? headers('Accept-Signature') : {}),
+    ...(status === 412 ? headers('ETag') : {}),
+    ...(status === 429 || codes.includes('idempotency_in_progress') ? headers('Retry-After') : {}),
+    ...(status === 429 && codes.includes('quota_exceeded') ? headers('RateLimit-Policy', 'RateLimit') : {}),
+    ...(status === 503 ? { 'Retry-After': { ...HEADERS['Retry-After'], required: true } } : {}),
+  };
+}
 
 function exampleOf(code: ProblemCode, status: number): Partial<ProblemBody> {
   const [, title] = PROBLEMS[code];

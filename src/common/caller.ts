@@ -1,6 +1,7 @@
-import { domainToASCII } from 'node:url';
 import { createParamDecorator, type ExecutionContext } from '@nestjs/common';
 import type { FastifyRequest } from 'fastify';
+import { addressOf } from './address.js';
+import { isId, loginKey } from './names.js';
 import { concealSecrets } from './secret-shapes.js';
 
 export type Role = 'admin' | 'user';
@@ -9,7 +10,7 @@ export type Role = 'admin' | 'user';
 export interface Caller {
   userId: string;
   role: Role;
-  /** Lower case, as `{user}` in a path is compared with it. */
+  /** Of `loginKey`, as `{user}` in a path is compared with them. */
   usernameKey: string | null;
   emailKey: string | null;
   /** The session of the access token; a signed request has none. */
@@ -52,7 +53,17 @@ export type AuthenticatedRequest = FastifyRequest & {
   caller?: Caller;
   /** Whose API key it came with, where that is its credential. */
   keyOwnerId?: string;
+  /** The API key that it asks units for. */
+  spender?: { keyId: string | null; ownerId: string | null };
+  refusal?: Refusal;
 };
+
+/** Why a request, or the call that it asks about, was refused: for the log. */
+export interface Refusal {
+  code: string;
+  /** The limits that have no room, as the answer names them. */
+  violated?: unknown;
+}
 
 /** The user that a request counts for; undefined for nobody's. */
 export function callerIdOf({ caller, keyOwnerId }: AuthenticatedRequest): string | undefined {
@@ -73,7 +84,8 @@ export function reach(caller: Caller): string | null {
 
 /** Where a request comes from, for sessions and audit. */
 export interface Origin {
-  readonly ip: string;
+  /** Null where there is none: a proxy may send what is no address. */
+  readonly ip: string | null;
   readonly userAgent: string | null;
   readonly requestId: string;
 }
@@ -83,8 +95,8 @@ export class RequestOrigin implements Origin {
   constructor(private readonly request: FastifyRequest) {}
 
   /** Heeds X-Forwarded-For only as far as TRUST_PROXY says. */
-  get ip(): string {
-    return this.request.ip;
+  get ip(): string | null {
+    return addressOf(this.request.ip) ?? null;
   }
 
   get userAgent(): string | null {
@@ -117,26 +129,10 @@ export function isRepeated({ raw }: FastifyRequest, header: string): boolean {
   return times > 1;
 }
 
-const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
-
-/** Whether a text is written as an id is. Usernames hold neither `-` nor `@`, so id, email and username never clash. */
-export function isId(text: string): boolean {
-  return UUID.test(text);
-}
-
-/**
- * The form of a username or e-mail that makes it unique and finds it: without case, in Unicode's compatibility form, and
- * the domain as DNS knows it, so that what looks the same is the same.
- */
-export function loginKey(login: string): string {
-  const key = login.normalize('NFKC').toLowerCase();
-  const at = key.lastIndexOf('@');
-  const domain = at === -1 ? '' : domainToASCII(key.slice(at + 1));
-  return domain === '' ? key : key.slice(0, at + 1) + domain;
-}
-
 /** Whether `{user}` (id, username, email or `me`) names the caller. Asks no database. */
 export function isSelf(reference: string, caller: Caller): boolean {
+  if (/^me$/i.test(reference)) return true;
+  if (isId(reference)) return reference.toLowerCase() === caller.userId;
   const key = loginKey(reference);
-  return key === 'me' || key === caller.userId || key === caller.usernameKey || key === caller.emailKey;
+  return key !== null && (key === caller.usernameKey || key === caller.emailKey);
 }

@@ -1,5 +1,5 @@
 import { Injectable, type PipeTransform } from '@nestjs/common';
-import { isId } from './caller.js';
+import { isId } from './names.js';
 import { Problem } from './problem.js';
 
 /** An id in a path. What is written as no id belongs to nothing: 404, like any other that does not exist. */

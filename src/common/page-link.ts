@@ -1,9 +1,13 @@
+import { applyDecorators } from '@nestjs/common';
 import { RouteConfig } from '@nestjs/platform-fastify';
+import { ApiExtension } from '@nestjs/swagger';
 import type { preSerializationHookHandler } from 'fastify';
+import { PAGED_MARK } from './api-headers.js';
 import type { Page } from './page.js';
 
 /** A route that answers one page of a list. */
-export const Paged = (): MethodDecorator => RouteConfig({ paged: true });
+export const Paged = (): MethodDecorator =>
+  applyDecorators(RouteConfig({ paged: true }), ApiExtension(PAGED_MARK, true));
 
 /** Adds `Link: <…>; rel="next"` (RFC 8288) to a page that is not the last. */
 export const linkNextPage: preSerializationHookHandler = (request, reply, payload, done) => {

@@ -19,7 +19,7 @@ export const IsLength = (byDefault: number): PropertyDecorator =>
     Transform(({ value }: { value: unknown }) =>
       typeof value === 'string' && /^\d{1,9}$/.test(value) ? +value : value,
     ),
-    IsInt({ message: 'must be a whole number from 1 to 100' }),
+    IsInt(),
     Min(1),
     Max(100),
   );

@@ -1,7 +1,9 @@
 import type { IncomingMessage } from 'node:http';
 import { Catch, HttpException, type ArgumentsHost, type ExceptionFilter } from '@nestjs/common';
 import type { FastifyReply, FastifyRequest } from 'fastify';
+import type { AuthenticatedRequest } from './caller.js';
 import { isDatabaseUnavailable, isOverload } from './database-error.js';
+import { htmlPage, prefersHtml } from './html-page.js';
 import { PROBLEMS, Problem, type FieldError, type ProblemCode } from './problem.js';
 import { RouteTable } from './route-table.js';
 import { concealSecrets } from './secret-shapes.js';
@@ -15,15 +17,35 @@ export class ProblemFilter implements ExceptionFilter {
     const http = host.switchToHttp();
     const request = http.getRequest<FastifyRequest>();
     const reply = http.getResponse<FastifyReply>();
-    refuse(thrown, toProblem(thrown) ?? this.unknownRoute(request), request, reply);
+    const known = toProblem(thrown);
+    const problem = known ?? this.unknownRoute(request);
+    const isPage = !known && problem.code === 'not_found' && ['GET', 'HEAD'].includes(request.method);
+    if (isPage && prefersHtml(request, reply)) {
+      void reply.code(404).headers(NOT_FOUND.headers).send(NOT_FOUND.html);
+      return;
+    }
+    refuse(thrown, problem, request, reply);
   }
 
   private unknownRoute(request: FastifyRequest): Problem {
-    const allow = this.routes.methodsOf(pathOf(request));
+    const path = pathOf(request);
+    const allow = this.routes.methodsOf(path);
+    if (allow.length === 0 && BELOW_A_KEY.test(path)) return new Problem('not_found', { detail: SLASH_IN_A_KEY });
     if (allow.length === 0 || allow.includes(request.method)) return new Problem('not_found');
     return new Problem('method_not_allowed', { allow });
   }
 }
+
+/** An address below that of an entry of the store: nothing is there, but keys often have a `/`. */
+const BELOW_A_KEY = /^\/v1\/store\/.*\//;
+
+const SLASH_IN_A_KEY = 'There is no such address. In the address of an entry a "/" of its key is written %2F.';
+
+/** What a person sees at an address that leads nowhere. */
+const NOT_FOUND = htmlPage(
+  'Page not found',
+  `<p>There is nothing at this address. <a href="/">Go to the start</a>.</p>`,
+);
 
 /** What is answered to whatever was thrown; undefined where the route is unknown. */
 export function toProblem(thrown: unknown): Problem | undefined {
@@ -100,7 +122,8 @@ function isBodyError(thrown: unknown): boolean {
 }
 
 /** Answers with a problem. For the filter, and for what fails before Nest is asked. */
-export function sendProblem(problem: Problem, request: FastifyRequest, reply: FastifyReply): void {
+export function sendProblem(problem: Problem, request: AuthenticatedRequest, reply: FastifyReply): void {
+  request.refusal = { code: problem.code, violated: problem.extra.members?.violated };
   void reply
     .code(problem.status)
     .headers(headersOf(problem))

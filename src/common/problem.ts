@@ -43,11 +43,21 @@ export const PROBLEMS = {
 
 export type ProblemCode = keyof typeof PROBLEMS;
 
+/** Kinds of faults, the most basic first: the only one that is named of a field, and the first of a request. */
+const FAULT_KINDS = ['missing', 'unknown', 'type', 'form', 'range'] as const;
+
+export type FaultKind = (typeof FAULT_KINDS)[number];
+
 /** One thing that is wrong with the input: a JSON pointer into the body (or the parameter's name) and what is wrong. */
 export interface FieldError {
   pointer: string;
   detail: string;
+  /** `form` where it is missing. */
+  kind?: FaultKind;
 }
+
+/** So many wrong fields are named; nobody mends more at once. */
+export const MAX_FIELD_ERRORS = 100;
 
 export interface ProblemExtra {
   /** One sentence for the caller; the code's title where it is missing. */
@@ -90,4 +100,21 @@ export class Problem extends Error {
   static field(pointer: string, detail: string): Problem {
     return new Problem('validation_failed', { errors: [{ pointer, detail }] });
   }
+
+  /** The refusal of several fields: of each the most basic fault, and the most basic ones first. */
+  static fields(faults: readonly FieldError[]): Problem {
+    const sorted = faults.toSorted((one, other) => rankOf(one) - rankOf(other));
+    const byPointer = new Map<string, FieldError>();
+    for (const fault of sorted) if (!byPointer.has(fault.pointer)) byPointer.set(fault.pointer, fault);
+    return new Problem('validation_failed', { errors: [...byPointer.values()].slice(0, MAX_FIELD_ERRORS) });
+  }
+}
+
+function rankOf({ kind = 'form' }: FieldError): number {
+  return FAULT_KINDS.indexOf(kind);
+}
+
+/** The fault of a member or parameter that the route does not have. */
+export function notAllowed(pointer: string): FieldError {
+  return { pointer, detail: 'is not allowed', kind: 'unknown' };
 }

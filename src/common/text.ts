@@ -1,14 +1,26 @@
-import { ValidateBy, ValidateIf, buildMessage } from 'class-validator';
+import { applyDecorators } from '@nestjs/common';
+import { IsString, ValidateBy, ValidateIf, type ValidationOptions } from 'class-validator';
 
-/** A member of a DTO whose rule is a function; `rule` completes the sentence "must …". */
-export function IsMatch(name: string, test: (value: string) => boolean, rule: string): PropertyDecorator {
-  return ValidateBy({
+/** A text that a function judges. @param faultOf completes "the member …"; undefined where nothing is wrong */
+export function IsJudged(
+  name: string,
+  faultOf: (text: string) => string | undefined,
+  options?: ValidationOptions,
+): PropertyDecorator {
+  const judge = (value: unknown): string | undefined => (typeof value === 'string' ? faultOf(value) : undefined);
+  const rule = {
     name,
     validator: {
-      validate: (value) => typeof value === 'string' && test(value),
-      defaultMessage: buildMessage((each) => `${each}must ${rule}`),
+      validate: (value: unknown) => judge(value) === undefined,
+      defaultMessage: (args?: { value: unknown }) => judge(args?.value) ?? '',
     },
-  });
+  };
+  return applyDecorators(IsString(), ValidateBy(rule, options));
+}
+
+/** A text that passes a test; `rule` completes the sentence "must …". */
+export function IsMatch(name: string, test: (text: string) => boolean, rule: string): PropertyDecorator {
+  return IsJudged(name, (text) => (test(text) ? undefined : `must ${rule}`));
 }
 
 /**
@@ -19,20 +31,28 @@ export function isStorable(text: string): boolean {
   return !text.includes('\0') && text.isWellFormed();
 }
 
-/** A text that PostgreSQL keeps as it is. What is no text at all is for IsString to refuse, in one sentence. */
+/** A text that PostgreSQL keeps as it is. */
 export function IsStorable(): PropertyDecorator {
-  return ValidateBy({
-    name: 'isStorable',
-    validator: {
-      validate: (value) => typeof value !== 'string' || isStorable(value),
-      defaultMessage: buildMessage((each) => `${each}must not have U+0000 or lone surrogates`),
-    },
-  });
+  return IsMatch('isStorable', isStorable, 'not have U+0000 or lone surrogates');
 }
 
 /** The member may be missing; `null` is refused. (class-validator's IsOptional lets null through.) */
 export function MayBeMissing(): PropertyDecorator {
   return ValidateIf((_object, value) => value !== undefined);
+}
+
+/** The member may be missing where another one is given; `null` is refused. */
+export function NeededWithout(other: string): PropertyDecorator {
+  return applyDecorators(
+    ValidateIf((object: Record<string, unknown>, value) => value !== undefined || object[other] === undefined),
+    ValidateBy({
+      name: 'isNeeded',
+      validator: {
+        validate: (value) => value !== undefined,
+        defaultMessage: () => `is required where there is no ${other}`,
+      },
+    }),
+  );
 }
 
 /** The member may be missing, or `null`, which clears what was set. */
@@ -51,10 +71,14 @@ const YEAR_10000 = 253_402_300_800_000;
 
 /** A moment to come, with its offset from UTC. */
 export function IsFuture(): PropertyDecorator {
-  return IsMatch(
-    'isFuture',
-    (value) => MOMENT.test(value) && isReal(value) && Date.parse(value) > Date.now() && Date.parse(value) < YEAR_10000,
-    'be a time to come, like 2030-01-31T12:00:00Z',
+  const isMoment = (text: string): boolean => MOMENT.test(text) && isReal(text);
+  return applyDecorators(
+    IsMatch('isDateTime', isMoment, 'be a date and time with an offset, like 2030-01-31T12:00:00Z'),
+    IsMatch(
+      'isFuture',
+      (text) => !isMoment(text) || (Date.parse(text) > Date.now() && Date.parse(text) < YEAR_10000),
+      'be in the future, before the year 10000',
+    ),
   );
 }
 
@@ -67,7 +91,7 @@ export function IsMoment(): PropertyDecorator {
       isReal(value) &&
       Date.parse(value) >= 0 &&
       Date.parse(value) < YEAR_10000,
-    'be a day like 2026-01-31, or a time with its offset like 2026-01-31T12:00:00Z',
+    'be a day like 2026-01-31, or a date and time with an offset like 2026-01-31T12:00:00Z, from 1970 on',
   );
 }
 

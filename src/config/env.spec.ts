@@ -1,6 +1,8 @@
-import { availableParallelism } from 'node:os';
-import { resolve } from 'node:path';
-import { ConfigError, Env } from './env.js';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { availableParallelism, tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { ConfigError, Env, variables } from './env.js';
+import { misspelt } from './misspelt.js';
 
 function refusal(source: Record<string, string>): string {
   try {
@@ -15,14 +17,17 @@ const DEFAULTS = {
   port: 3000,
   host: '127.0.0.1',
   databaseUrl: undefined,
+  databaseSchema: 'public',
   databasePool: 10,
   statementTimeout: 30_000,
+  preparedStatements: true,
   dataDir: resolve('./data'),
   adminEmail: undefined,
   adminPassword: undefined,
   secretKey: undefined,
   workers: 1,
   registration: 'open',
+  usernamePolicy: 'strict',
   passwordPolicy: 'classes',
   argon2Memory: 19_456,
   argon2Passes: 2,
@@ -67,14 +72,17 @@ describe('the configuration', () => {
       PORT: '0',
       HOST: '0.0.0.0',
       DATABASE_URL: 'postgresql://me:secret@db/x',
+      DATABASE_SCHEMA: 'qm',
       DATABASE_POOL: '25',
       DATABASE_STATEMENT_TIMEOUT: '5000',
+      PREPARED_STATEMENTS: 'off',
       DATA_DIR: '/var/lib/qm',
       ADMIN_EMAIL: 'ada@example.com',
       ADMIN_PASSWORD: 'Analytical-1843',
       SECRET_KEY: 's'.repeat(32),
       WORKERS: '4',
       REGISTRATION: 'closed',
+      USERNAME_POLICY: 'extended',
       PASSWORD_POLICY: 'length',
       ARGON2_MEMORY: '8192',
       ARGON2_PASSES: '3',
@@ -100,14 +108,17 @@ describe('the configuration', () => {
       port: 0,
       host: '0.0.0.0',
       databaseUrl: 'postgresql://me:secret@db/x',
+      databaseSchema: 'qm',
       databasePool: 25,
       statementTimeout: 5_000,
+      preparedStatements: false,
       dataDir: '/var/lib/qm',
       adminEmail: 'ada@example.com',
       adminPassword: 'Analytical-1843',
       secretKey: 's'.repeat(32),
       workers: 4,
       registration: 'closed',
+      usernamePolicy: 'extended',
       passwordPolicy: 'length',
       argon2Memory: 8_192,
       argon2Passes: 3,
@@ -172,6 +183,23 @@ describe('the configuration', () => {
     ['PORT', '1e3'],
     ['DATABASE_URL', 'mysql://db/x'],
     ['DATABASE_URL', 'localhost'],
+    ['DATABASE_URL', 'postgresql://qm:pa#ss@127.0.0.1/qm'],
+    ['DATABASE_URL', 'postgresql://qm:pa/ss@127.0.0.1/qm'],
+    ['DATABASE_URL', 'postgresql://qm:12/ss@127.0.0.1/qm'],
+    ['DATABASE_URL', 'postgresql://qm:12?ss@127.0.0.1/qm'],
+    ['DATABASE_URL', 'postgresql://qm:100%@127.0.0.1/qm'],
+    ['DATABASE_URL', 'postgresql://qm@127.0.0.1:port/qm'],
+    ['DATABASE_URL', 'postgresql://qm@127.0.0.1:65536/qm'],
+    ['DATABASE_URL', 'postgresql://qm@one,two/qm'],
+    ['DATABASE_URL', 'postgresql://qm@one:5432,two:5432/qm'],
+    ['DATABASE_URL', 'postgresql://qm@127.0.0.1/qm?sslmode=on'],
+    ['DATABASE_URL', 'postgresql://qm@127.0.0.1/qm?sslmode=verify-ca'],
+    ['DATABASE_URL', 'postgresql://qm@127.0.0.1/qm?query_timeout=5'],
+    ['DATABASE_URL', 'postgresql://qm@127.0.0.1/qm?client_encoding=latin1'],
+    ['DATABASE_SCHEMA', 'Public'],
+    ['DATABASE_SCHEMA', 'a,b'],
+    ['DATABASE_SCHEMA', 'pg_catalog'],
+    ['PREPARED_STATEMENTS', 'no'],
     ['DATABASE_POOL', '0'],
     ['DATABASE_POOL', '1'],
     ['DATABASE_STATEMENT_TIMEOUT', '0'],
@@ -182,6 +210,7 @@ describe('the configuration', () => {
     ['WORKERS', '513'],
     ['WORKERS', 'AUTO'],
     ['REGISTRATION', 'no'],
+    ['USERNAME_POLICY', 'Extended'],
     ['PASSWORD_POLICY', 'none'],
     ['ARGON2_MEMORY', '1023'],
     ['ARGON2_PASSES', '0'],
@@ -204,8 +233,21 @@ describe('the configuration', () => {
     ['MAIL_FROM', 'Ada <ada@example.com>, Eve <eve@example.com>'],
     ['MAIL_FROM', 'Ada\r\nBcc: x <ada@example.com>'],
     ['MAIL_FROM', 'Ada <ada@example.com\r\nBcc: eve@example.com>'],
+    ['CORS_ORIGINS', 'https://*.example.com'],
+    ['CORS_ORIGINS', 'https://a.example, https://*.example'],
+    ['CORS_ORIGINS', '*, http*://a.example'],
+    ['CORS_ORIGINS', 'http://localhost:*'],
+    ['CORS_ORIGINS', '*.example.com'],
+    ['CORS_ORIGINS', 'https://a.example/'],
+    ['CORS_ORIGINS', 'https://A.example'],
+    ['CORS_ORIGINS', 'https://a.example:443'],
+    ['CORS_ORIGINS', 'a.example'],
+    ['CORS_ORIGINS', 'null'],
     ['TRUST_PROXY', 'nonsense'],
     ['TRUST_PROXY', 'true'],
+    ['TRUST_PROXY', '0.0.0.0/0'],
+    ['TRUST_PROXY', '::/0'],
+    ['TRUST_PROXY', '10.0.0.0/00'],
     ['TRUST_PROXY', '10.0.0.0/33'],
     ['TRUST_PROXY', '::1/129'],
     ['TRUST_PROXY', '10.0.0.0/8/8'],
@@ -247,6 +289,108 @@ describe('the configuration', () => {
     ['SMTP_URL', 'http://me:hunter2@mail.example.com'],
   ])('does not repeat the secret of a refused %s', (name, value) => {
     expect(refusal({ [name]: value })).not.toContain('hunter2');
+  });
+
+  test.each([
+    'postgresql://qm:pa%23ss@127.0.0.1/qm',
+    'postgres://qm:p@ss:word@[::1]:5432/qm?sslmode=require',
+    'postgresql://qm@/qm?host=/var/run/postgresql',
+    'postgresql:///qm?host=%2Fvar%2Frun%2Fpostgresql&sslmode=disable',
+    'postgresql://db',
+  ])('takes an address of a database: %s', (url) => {
+    expect(new Env({ DATABASE_URL: url }).databaseUrl).toBe(url);
+  });
+
+  test.each([
+    'Adm1n!Password\r',
+    '\n Adm1n!Password \r\n',
+    '"Adm1n!Password"',
+    `'Adm1n!Password'\r\n`,
+    '\ufeffAdm1n!Password',
+  ])('removes what an env file leaves around a value: %j', (value) => {
+    expect(new Env({ ADMIN_PASSWORD: value }).adminPassword).toBe('Adm1n!Password');
+    expect(new Env({ HOST: value.replace('Adm1n!Password', '::1') }).host).toBe('::1');
+  });
+
+  test('keeps blanks and quotes inside a value, and a quote without its pair', () => {
+    for (const value of [`it's 5 o'clock`, `"Adm1n!Password`, `'a"`, '"']) {
+      expect(new Env({ ADMIN_PASSWORD: value }).adminPassword).toBe(value);
+    }
+  });
+
+  test.each(VARIABLES)('refuses control characters inside %s', (name) => {
+    expect(refusal({ [name]: 'hunter2\nhunter2' })).toBe(`${name} must be one line, without control characters.`);
+    expect(refusal({ [name]: 'hunter2\0hunter2' })).toBe(`${name} must be one line, without control characters.`);
+  });
+
+  describe('of a secret in a file', () => {
+    const SECRETS = {
+      ADMIN_PASSWORD: ['adminPassword', 'Analytical-1843'],
+      DATABASE_URL: ['databaseUrl', 'postgresql://me:secret@db/x'],
+      SECRET_KEY: ['secretKey', 's'.repeat(32)],
+      SMTP_URL: ['smtpUrl', 'smtp://mail.example.com'],
+      METRICS_TOKEN: ['metricsToken', 'm'.repeat(16)],
+    };
+    const folder = mkdtempSync(join(tmpdir(), 'quartermaster-env-'));
+    const file = join(folder, 'secret');
+    afterAll(() => rmSync(folder, { recursive: true }));
+
+    test.each(Object.entries(SECRETS))('%s_FILE takes the contents, trimmed as a value is', (name, [field, value]) => {
+      writeFileSync(file, `"${value!}"\r\n`);
+      expect(new Env({ [`${name}_FILE`]: file, [name]: '' })).toMatchObject({ [field!]: value });
+    });
+
+    test.each(Object.entries(SECRETS))(
+      '%s beside %s_FILE, a missing, an empty and a bad file are refused',
+      (name, [, value]) => {
+        const variable = `${name}_FILE`;
+        writeFileSync(file, value!);
+        expect(refusal({ [variable]: file, [name]: value! })).toBe(
+          `${name} must not be set beside ${variable}: set one of them.`,
+        );
+        expect(refusal({ [variable]: `${file}-missing` })).toMatch(
+          new RegExp(`^${variable} is ".+", which cannot be read`),
+        );
+        writeFileSync(file, ' \n');
+        expect(refusal({ [variable]: file })).toMatch(new RegExp(`^${variable} is ".+", an empty file`));
+        writeFileSync(file, 'hunter2\nhunter2');
+        expect(refusal({ [variable]: file })).toBe(`${name} must be one line, without control characters.`);
+      },
+    );
+  });
+
+  test('knows the names of its variables', () => {
+    expect(variables()).toEqual(expect.arrayContaining([...VARIABLES, 'ADMIN_PASSWORD_FILE', 'SMTP_URL_FILE']));
+  });
+
+  test.each([
+    ['PROT', 'PORT'],
+    ['HOTS', 'HOST'],
+    ['LOGLEVEL', 'LOG_LEVEL'],
+    ['WORKER', 'WORKERS'],
+    ['DATABASE_ULR', 'DATABASE_URL'],
+    ['CORS_ORIGIN', 'CORS_ORIGINS'],
+  ])('takes %s for a misspelt %s where that is not set', (name, meant) => {
+    expect(misspelt({ [name]: '1' })).toEqual([`${name} is set but not known; ${meant} is similar and not set.`]);
+    expect(misspelt({ [name]: '1', [meant]: '1' })).toEqual([]);
+  });
+
+  test('takes no usual variable for a misspelt one', () => {
+    const usual = [
+      'HOME',
+      'PATH',
+      'USER',
+      'LANG',
+      'TERM',
+      'SHELL',
+      'HOSTNAME',
+      'EDITOR',
+      'PWD',
+      'TZ',
+      'NODE_ENV',
+      'PORT',
+    ];
+    expect(misspelt(Object.fromEntries(usual.map((name) => [name, 'x'])))).toEqual([]);
   });
 
   test('is frozen', () => {

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { availableParallelism } from 'node:os';
 import { resolve } from 'node:path';
@@ -16,6 +17,11 @@ type TrustHops = (address: string, hop: number) => boolean;
 /** `address`, or `Name <address>`. */
 const SENDER = /^(?:[^<>"@\p{C}]*<[^\s<>@,;:"\p{C}]+@[^\s<>@,;:"\p{C}]+>|[^\s<>@,;:"\p{C}]+@[^\s<>@,;:"\p{C}]+)$/u;
 
+/** Parameters of the driver that undo what the server needs of a connection. */
+const UNSAFE_PARAMETERS = ['query_timeout', 'client_encoding', 'replication', 'binary'];
+
+const SSL_MODES = ['disable', 'prefer', 'require', 'verify-ca', 'verify-full', 'no-verify'];
+
 type Source = Readonly<Record<string, string | undefined>>;
 
 /**
@@ -29,10 +35,14 @@ export class Env {
   readonly host: string;
   /** DATABASE_URL: PostgreSQL 15 to 18; unset: the embedded one in DATA_DIR. */
   readonly databaseUrl: string | undefined;
+  /** DATABASE_SCHEMA: schema of the tables; made if it is missing. */
+  readonly databaseSchema: string;
   /** DATABASE_POOL: connections a process holds at most. */
   readonly databasePool: number;
   /** DATABASE_STATEMENT_TIMEOUT: milliseconds the database works on one statement at most. */
   readonly statementTimeout: number;
+  /** PREPARED_STATEMENTS: `off` for a pooler that cannot keep them, as PgBouncer before 1.21 in transaction mode. */
+  readonly preparedStatements: boolean;
   /** DATA_DIR: folder of the embedded PostgreSQL and of the secret key. */
   readonly dataDir: string;
   /** ADMIN_EMAIL: e-mail of the administrator that the first start makes. */
@@ -45,6 +55,8 @@ export class Env {
   readonly workers: number;
   /** REGISTRATION: whether anyone may register (`open`) or administrators make the accounts (`closed`). */
   readonly registration: 'open' | 'closed';
+  /** USERNAME_POLICY: `strict` (letters and digits) or `extended` (also single `.`, `-` and `_` between them). */
+  readonly usernamePolicy: 'strict' | 'extended';
   /** PASSWORD_POLICY: `classes` (8 to 64 with lower and upper case, digit and special) or `length` (15 to 256, any characters). */
   readonly passwordPolicy: 'classes' | 'length';
   /** ARGON2_MEMORY: KiB that the hash of a password takes. Hashes made with another are renewed at the next sign-in. */
@@ -91,15 +103,18 @@ export class Env {
     const read = new Reader(source);
     this.port = read.integer('PORT', 3000, 0, 65_535);
     this.host = read.text('HOST', '127.0.0.1');
-    this.databaseUrl = read.url('DATABASE_URL');
+    this.databaseUrl = read.databaseUrl('DATABASE_URL');
+    this.databaseSchema = read.identifier('DATABASE_SCHEMA', 'public');
     this.databasePool = read.integer('DATABASE_POOL', 10, 2, 1_000);
     this.statementTimeout = read.integer('DATABASE_STATEMENT_TIMEOUT', 30_000, 100, 3_600_000);
+    this.preparedStatements = read.choice('PREPARED_STATEMENTS', ['on', 'off']) === 'on';
     this.dataDir = resolve(read.text('DATA_DIR', './data'));
     this.adminEmail = read.optional('ADMIN_EMAIL');
-    this.adminPassword = read.verbatim('ADMIN_PASSWORD');
+    this.adminPassword = read.confidential('ADMIN_PASSWORD');
     this.secretKey = read.secret('SECRET_KEY', 32);
     this.workers = read.workers('WORKERS');
     this.registration = read.choice('REGISTRATION', ['open', 'closed']);
+    this.usernamePolicy = read.choice('USERNAME_POLICY', ['strict', 'extended']);
     this.passwordPolicy = read.choice('PASSWORD_POLICY', ['classes', 'length']);
     this.argon2Memory = read.integer('ARGON2_MEMORY', 19_456, 1_024, 4_194_304);
     this.argon2Passes = read.integer('ARGON2_PASSES', 2, 1, 100);
@@ -124,13 +139,28 @@ export class Env {
   }
 }
 
-/** Reads one variable each; an empty one counts as unset, as `docker compose` passes unset ones on. */
+/**
+ * Reads one variable each. Line ends and blanks around a value are removed, and one pair of quotes, which shells drop but
+ * env files keep. An empty value counts as unset, as `docker compose` passes unset ones on.
+ */
 class Reader {
   constructor(private readonly source: Source) {}
 
   optional(name: string): string | undefined {
-    const value = this.source[name]?.trim();
+    const value = bare(this.source[name] ?? '');
+    if (/\p{Cc}/u.test(value)) throw new ConfigError(`${name} must be one line, without control characters.`);
     return value === '' ? undefined : value;
+  }
+
+  /** A secret, which may also be in the file that `<name>_FILE` names. */
+  confidential(name: string): string | undefined {
+    const variable = `${name}_FILE`;
+    const [value, file] = [this.optional(name), this.optional(variable)];
+    if (file === undefined) return value;
+    if (value !== undefined) throw new ConfigError(`${name} must not be set beside ${variable}: set one of them.`);
+    const content = new Reader({ [name]: contentOf(variable, file) }).optional(name);
+    if (content === undefined) throw new ConfigError(`${variable} is ${JSON.stringify(file)}, an empty file.`);
+    return content;
   }
 
   text(name: string, fallback: string): string {
@@ -155,17 +185,27 @@ class Reader {
     return word;
   }
 
-  /** A text whose blanks count. */
-  verbatim(name: string): string | undefined {
-    return this.optional(name) === undefined ? undefined : this.source[name];
+  identifier(name: string, fallback: string): string {
+    const value = this.text(name, fallback);
+    if (!/^(?!pg_)[a-z_][a-z0-9_]{0,62}$/.test(value)) {
+      throw this.bad(name, value, 'up to 63 of a-z, 0-9 and _, not beginning with a digit or pg_');
+    }
+    return value;
   }
 
   origins(name: string): string[] {
     const origins = this.list(name);
-    const wrong = origins.find(
-      (origin) => origin !== '*' && (!URL.canParse(origin) || new URL(origin).origin !== origin),
-    );
-    if (wrong !== undefined) throw this.bad(name, wrong, 'origins like https://example.com separated by commas, or *');
+    // `URL` takes `https://*.example.com`, which is no browser's origin.
+    const isOrigin = (text: string): boolean =>
+      text === '*' || (!text.includes('*') && URL.canParse(text) && new URL(text).origin === text);
+    const wrong = origins.find((origin) => !isOrigin(origin));
+    if (wrong !== undefined) {
+      throw this.bad(
+        name,
+        wrong,
+        'origins like https://example.com separated by commas, without patterns, or * for any',
+      );
+    }
     return origins;
   }
 
@@ -179,7 +219,7 @@ class Reader {
   }
 
   smtp(name: string): string | undefined {
-    const value = this.optional(name);
+    const value = this.confidential(name);
     const url = value !== undefined && URL.canParse(value) ? new URL(value) : undefined;
     const isGood = url && /^smtps?:$/.test(url.protocol) && url.hostname !== '' && /^\/?$/.test(url.pathname);
     // The value may hold a password: it is not repeated.
@@ -204,19 +244,36 @@ class Reader {
   }
 
   secret(name: string, length: number): string | undefined {
-    const value = this.optional(name);
+    const value = this.confidential(name);
     if (value !== undefined && value.length < length) {
       throw new ConfigError(`${name} must have ${String(length)} characters or more; it has ${String(value.length)}.`);
     }
     return value;
   }
 
-  url(name: string): string | undefined {
-    const value = this.optional(name);
-    // The value may hold a password: it is not repeated.
-    if (value !== undefined && !/^postgres(ql)?:\/\//.test(value)) {
-      throw new ConfigError(`${name} must begin with postgres:// or postgresql://.`);
+  /** The value may hold a password: a refusal does not repeat it. */
+  databaseUrl(name: string): string | undefined {
+    const value = this.confidential(name);
+    if (value === undefined) return undefined;
+    const refuse = (rule: string): never => {
+      throw new ConfigError(`${name} ${rule}.`);
+    };
+    if (!/^postgres(ql)?:\/\//.test(value)) refuse('must begin with postgres:// or postgresql://');
+    // A socket's address has no host, which URL takes for invalid beside a user.
+    const url = parsed(value) ?? parsed(value.replace('@/', '@socket/'));
+    if (/^[^?]*,/.test(value.replace(/^.*@/, ''))) refuse('must name one host; see docs/databases.md for several');
+    // Behind # or / of a password that is not encoded, the host is taken for something else.
+    if (url?.hash !== '' || (url.pathname + url.search).includes('@') || !isDecodable(url)) {
+      throw new ConfigError(
+        `${name} must be postgresql://user:password@host:port/database; percent-encode special characters of the password, as %23 for #.`,
+      );
     }
+    const unsafe = UNSAFE_PARAMETERS.find((parameter) => url.searchParams.has(parameter));
+    if (unsafe !== undefined) refuse(`must not have the parameter ${unsafe}`);
+    const sslmode = url.searchParams.get('sslmode');
+    if (sslmode !== null && !SSL_MODES.includes(sslmode)) refuse(`must have as sslmode one of ${SSL_MODES.join(', ')}`);
+    if (sslmode === 'verify-ca' && !url.searchParams.has('sslrootcert'))
+      refuse('must have sslrootcert beside verify-ca');
     return value;
   }
 
@@ -233,13 +290,14 @@ class Reader {
       const [address = '', bits, ...more] = item.split('/');
       const most = { 4: 32, 6: 128 }[isIP(address)];
       if (most === undefined || more.length > 0) return false;
-      return bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= most);
+      // Fastify knows no network /0; a number of hops trusts every address.
+      return bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) >= 1 && Number(bits) <= most);
     };
     if (!this.list(name).every(isNetwork)) {
       throw this.bad(
         name,
         value,
-        'a number of hops, or addresses and networks (also loopback, linklocal, uniquelocal) separated by commas',
+        'a number of hops, or addresses and networks of /1 or longer (also loopback, linklocal, uniquelocal) separated by commas',
       );
     }
     return value;
@@ -271,4 +329,32 @@ function isDecodable({ username, password }: URL): boolean {
   } catch {
     return false;
   }
+}
+
+/** A value without the blanks, line ends and the one pair of quotes around it. */
+function bare(text: string): string {
+  const value = text.trim();
+  const quoted = /^(["'])(.*)\1$/su.exec(value);
+  return quoted && value.length > 1 ? (quoted[2] ?? '').trim() : value;
+}
+
+function contentOf(variable: string, file: string): string {
+  try {
+    return readFileSync(file, 'utf8');
+  } catch (error) {
+    const { code = 'unreadable' } = error as NodeJS.ErrnoException;
+    throw new ConfigError(`${variable} is ${JSON.stringify(file)}, which cannot be read (${code}).`);
+  }
+}
+
+function parsed(value: string): URL | undefined {
+  return URL.canParse(value) ? new URL(value) : undefined;
+}
+
+/** Every variable that is read, by its name. */
+export function variables(): string[] {
+  const names = new Set<string>();
+  const record = (_target: object, name: string | symbol): undefined => void names.add(String(name));
+  new Env(new Proxy({}, { get: record }));
+  return [...names];
 }

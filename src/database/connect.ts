@@ -2,8 +2,8 @@ import type { Pool, PoolClient } from 'pg';
 import { DataSource } from 'typeorm';
 import type { PostgresDriver } from 'typeorm/driver/postgres/PostgresDriver.js';
 import { isDatabaseUnavailable } from '../common/database-error.js';
-import { destroy } from './database.js';
 import type { PostgresOptions } from './options.js';
+import { destroy } from './session.js';
 
 /** Opens a pool that outlives its database. @throws what the driver says when the database cannot be reached now */
 export async function connect(options: PostgresOptions): Promise<DataSource> {

@@ -4,6 +4,7 @@ import { DataSource, type EntityManager } from 'typeorm';
 import type { PostgresDriver } from 'typeorm/driver/postgres/PostgresDriver.js';
 import { isDatabaseUnavailable, isRetryable, sqlState } from '../common/database-error.js';
 import { Env } from '../config/env.js';
+import { destroy } from './session.js';
 
 /** A statement that is prepared once a connection under its name. */
 export interface Statement {
@@ -40,17 +41,21 @@ const GRACE_MS = 5_000;
 @Injectable()
 export class Database {
   private readonly deadline: number;
+  private readonly prepares: boolean;
 
   constructor(
     private readonly dataSource: DataSource,
     env: Env,
   ) {
     this.deadline = env.statementTimeout + GRACE_MS;
+    this.prepares = env.preparedStatements;
   }
 
-  /** Runs one statement, prepared under its name, in a transaction of its own; again after a deadlock, three times at most. */
+  /** Runs one statement, prepared under its name (without PREPARED_STATEMENTS=off), in a transaction of its own; again after a deadlock, three times at most. */
   async query<Row extends QueryResultRow>(statement: Statement, values: unknown[]): Promise<Row[]> {
-    return retrying(() => this.withClient(async (client) => (await client.query<Row>({ ...statement, values })).rows));
+    const { name, text } = statement;
+    const query = this.prepares ? { name, text, values } : { text, values };
+    return retrying(() => this.withClient(async (client) => (await client.query<Row>(query)).rows));
   }
 
   /**
@@ -187,9 +192,4 @@ async function rollBack(client: PoolClient): Promise<void> {
     // A connection that cannot roll back may still hold the transaction: it must not go back into the pool.
     destroy(client);
   }
-}
-
-/** Ends a connection at once; the pool then drops it when it is released. */
-export function destroy(client: PoolClient): void {
-  (client as PoolClient & { connection: { stream: { destroy(): void } } }).connection.stream.destroy();
 }

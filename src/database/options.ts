@@ -1,7 +1,8 @@
-import pg, { type CustomTypesConfig } from 'pg';
+import pg, { type ClientBase, type CustomTypesConfig } from 'pg';
 import type { DataSourceOptions } from 'typeorm';
 import type { Env } from '../config/env.js';
 import { migrations } from './migrations/index.js';
+import { adopt, sessionSettings } from './session.js';
 
 export type PostgresOptions = Extract<DataSourceOptions, { type: 'postgres' }>;
 
@@ -33,9 +34,10 @@ function parseNumbers(text: string): (number | null)[] {
  * this folder knows no feature.
  */
 export function dataSourceOptions(env: Env, url: string): PostgresOptions {
+  const settings = sessionSettings(env);
   return {
     type: 'postgres',
-    url,
+    url: asLibpq(url),
     migrations,
     migrationsTransactionMode: 'each',
     // Extensions need rights that a hosted database does not give, and nothing here uses one.
@@ -46,16 +48,18 @@ export function dataSourceOptions(env: Env, url: string): PostgresOptions {
     logging: false,
     extra: {
       types,
-      // The server's own limit. `query_timeout` must never be set: it puts connections with an open transaction back
-      // into the pool, and acknowledged writes are lost (node-postgres #3399).
-      statement_timeout: env.statementTimeout,
-      idle_in_transaction_session_timeout: env.statementTimeout,
-      // Every statement here has an index to go by. Without this a prepared statement that was planned while a table was
-      // small scans the whole of it until the next ANALYZE: 6.4 ms instead of 0.12 at 100,000 rows, measured.
-      // Nor may it read all of an index's range in advance (bitmap scans) where a page is wanted, as it does before the
-      // first ANALYZE. And compiling a plan (JIT) takes longer than anything here runs.
-      options: '-c enable_seqscan=off -c enable_bitmapscan=off -c jit=off',
       keepAlive: true,
+      onConnect: (client: ClientBase) => adopt(client, settings),
     },
   };
+}
+
+/**
+ * The driver takes `sslmode` for more than libpq does, and warns of it: this makes it mean the same. `require` encrypts and
+ * checks the certificate only where `sslrootcert` is given.
+ */
+function asLibpq(url: string): string {
+  return /[?&]sslmode=(prefer|require|verify-ca)(&|$)/.test(url) && !url.includes('uselibpqcompat=')
+    ? `${url}&uselibpqcompat=true`
+    : url;
 }

@@ -1,7 +1,8 @@
 import { applyDecorators, createParamDecorator, type ExecutionContext } from '@nestjs/common';
-import { ApiHeader } from '@nestjs/swagger';
+import { ApiExtension, ApiHeader } from '@nestjs/swagger';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { Fails } from '../common/api-docs.js';
+import { REPEATABLE_MARK } from '../common/api-headers.js';
 import type { AuthenticatedRequest } from '../common/caller.js';
 import { pathOf } from '../common/problem.filter.js';
 import type { Attempt, Repeatable } from './idempotency.js';
@@ -19,6 +20,7 @@ export const IDEMPOTENCY_KEY = {
 export const Idempotent = () =>
   applyDecorators(
     ApiHeader({ ...IDEMPOTENCY_KEY, schema: { type: 'string', maxLength: 255 } }),
+    ApiExtension(REPEATABLE_MARK, true),
     Fails('idempotency_in_progress', 'idempotency_key_reused'),
   );
 

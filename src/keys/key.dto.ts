@@ -11,6 +11,7 @@ import {
   Max,
   Min,
 } from 'class-validator';
+import { ApiId, ApiTime } from '../common/formats.js';
 import { PageQuery } from '../common/page.js';
 import { IsFuture, IsStorable, MayBeMissing, MayBeNull } from '../common/text.js';
 import { AreLimits, LimitDto, QuotaResponse } from '../quota/quota.dto.js';
@@ -59,7 +60,7 @@ export class CreateKeyDto {
   owner?: string;
 }
 
-/** Changes to a key; what is missing stays, `null` clears `expiresAt`. */
+/** Changes to a key; what is missing stays, `scopes` replaces the whole list, `null` clears `expiresAt`. */
 export class UpdateKeyDto extends PartialType(PickType(CreateKeyDto, ['name', 'scopes', 'expiresAt']), {
   skipNullProperties: false,
 }) {
@@ -103,12 +104,14 @@ export class ListKeysQuery extends PageQuery {
 export class KeyResponse {
   /** Stays when the key is rotated
    * @example 019aa5d2-7c1e-7b1a-9d54-3f0f5a1f2b3c */
+  @ApiId()
   id!: string;
 
   /**
    * The id of the user it belongs to
    * @example 019aa5d2-0000-7b1a-9d54-3f0f5a1f2b3c
    */
+  @ApiId()
   owner!: string;
 
   /** @example my server */
@@ -126,21 +129,25 @@ export class KeyResponse {
   disabled!: boolean;
 
   /** @example 2030-01-01T00:00:00.000Z */
+  @ApiTime()
   expiresAt!: string | null;
 
   /**
    * Its last call, granted or refused by a limit
    * @example 2026-11-21T08:00:00.000Z
    */
+  @ApiTime()
   lastUsedAt!: string | null;
 
   /** Its own limits and what it has used of them */
   limits!: QuotaResponse[];
 
   /** @example 2026-11-21T08:00:00.000Z */
+  @ApiTime()
   createdAt!: string;
 
   /** @example 2026-11-21T08:00:00.000Z */
+  @ApiTime()
   updatedAt!: string;
 }
 

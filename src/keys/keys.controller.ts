@@ -1,8 +1,10 @@
 import { Body, Controller, Delete, Get, HttpCode, Param, Patch, Post, Put, Query } from '@nestjs/common';
-import { ApiTags } from '@nestjs/swagger';
+import { ApiBody, ApiTags } from '@nestjs/swagger';
 import { Owned } from '../common/access.js';
 import { Fails } from '../common/api-docs.js';
 import { CurrentCaller, type Caller } from '../common/caller.js';
+import { Conditional, CurrentPreconditions, Tagged, type Preconditions } from '../common/etag.js';
+import { Created } from '../common/location.js';
 import { IdPipe } from '../common/id.pipe.js';
 import { Paged } from '../common/page-link.js';
 import { mapPage } from '../common/page.js';
@@ -33,7 +35,21 @@ export class KeysController {
   @Post()
   @Owned()
   @Idempotent()
+  @Created('/v1/keys/:id', { isTagged: false })
   @Fails('forbidden', 'not_found')
+  @ApiBody({
+    type: CreateKeyDto,
+    examples: {
+      key: { value: { name: 'my server', scopes: ['api1'] } },
+      limited: {
+        summary: 'With a limit of its own',
+        value: {
+          ...{ name: 'my server', scopes: ['api1'] },
+          limits: [{ meter: 'api:api1', window: 'minute', limit: 100 }],
+        },
+      },
+    },
+  })
   async create(
     @Body() dto: CreateKeyDto,
     @CurrentCaller() caller: Caller,
@@ -56,6 +72,7 @@ export class KeysController {
   /** Read an API key: its limits, what it has used, when it was last used */
   @Get(':id')
   @Owned()
+  @Tagged()
   @Fails('not_found')
   async get(@Param('id', IdPipe) id: string, @CurrentCaller() caller: Caller): Promise<KeyResponse> {
     return toKeyResponse(await this.keys.get(id, caller));
@@ -64,29 +81,45 @@ export class KeysController {
   /** Change an API key, or disable it */
   @Patch(':id')
   @Owned()
+  @Conditional()
   @Fails('not_found')
+  @ApiBody({
+    type: UpdateKeyDto,
+    examples: {
+      name: { value: { name: 'my server' } },
+      disable: { summary: 'Disable the key', value: { disabled: true } },
+    },
+  })
   async update(
     @Param('id', IdPipe) id: string,
     @Body() dto: UpdateKeyDto,
     @CurrentCaller() caller: Caller,
+    @CurrentPreconditions() preconditions: Preconditions,
   ): Promise<KeyResponse> {
-    return toKeyResponse(await this.keys.update(id, dto, caller));
+    return toKeyResponse(await this.keys.update(id, dto, caller, preconditions));
   }
 
   /** Revoke an API key; what it has used stays on record */
   @Delete(':id')
   @Owned()
   @HttpCode(204)
+  @Conditional()
   @Fails('not_found')
-  async delete(@Param('id', IdPipe) id: string, @CurrentCaller() caller: Caller): Promise<void> {
-    await this.keys.delete(id, caller);
+  async delete(
+    @Param('id', IdPipe) id: string,
+    @CurrentCaller() caller: Caller,
+    @CurrentPreconditions() preconditions: Preconditions,
+  ): Promise<void> {
+    await this.keys.delete(id, caller, preconditions);
   }
 
   /** Give an API key a new secret; it keeps its id, limits and counts */
   @Post(':id/rotate')
   @Owned()
   @Idempotent()
+  @Created('/v1/keys/:id', { isTagged: false })
   @Fails('not_found')
+  @ApiBody({ type: RotateKeyDto, required: false })
   async rotate(
     @Param('id', IdPipe) id: string,
     @Body() dto: RotateKeyDto,
@@ -102,6 +135,7 @@ export class KeysController {
   @Put(':id/quotas/:meter')
   @Owned()
   @Fails('forbidden', 'not_found')
+  @ApiBody({ type: SetQuotaDto, examples: { calls: { value: { limit: 100, window: 'minute' } } } })
   async setQuota(
     @Param('id', IdPipe) id: string,
     @Param('meter') meter: string,

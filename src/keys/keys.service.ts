@@ -3,6 +3,7 @@ import { uuidv7 } from 'uuidv7';
 import { AuditLog } from '../audit/audit-log.js';
 import { changesOf } from '../audit/changes.js';
 import { reach, type Caller } from '../common/caller.js';
+import { isConditional, requireVersion, type Preconditions } from '../common/etag.js';
 import { Cursors, type Page } from '../common/page.js';
 import { Problem } from '../common/problem.js';
 import { Database, type Transaction } from '../database/database.js';
@@ -12,7 +13,13 @@ import { QuotaRepository } from '../quota/quota.repository.js';
 import { QuotaService, toQuotaResponses, windowOf } from '../quota/quota.service.js';
 import { UsersService } from '../users/users.service.js';
 import { hashApiKey, hintOf, makeApiKey } from './api-key-format.js';
-import type { CreateKeyDto, ListKeysQuery, RotateKeyDto, UpdateKeyDto } from './key.dto.js';
+import {
+  toKeyResponse,
+  type CreateKeyDto,
+  type ListKeysQuery,
+  type RotateKeyDto,
+  type UpdateKeyDto,
+} from './key.dto.js';
 import { KeysRepository, type KeyReference, type KeyRow } from './keys.repository.js';
 
 /** A key, its own limits, and when it last made a call. */
@@ -78,10 +85,11 @@ export class KeysService {
     return this.stateOf(required(await this.keys.find(reference(id, caller))));
   }
 
-  /** @throws Problem not_found, for another's as for none */
-  async update(id: string, dto: UpdateKeyDto, caller: Caller): Promise<KeyState> {
+  /** @throws Problem not_found, for another's as for none; version_mismatch */
+  async update(id: string, dto: UpdateKeyDto, caller: Caller, preconditions: Preconditions): Promise<KeyState> {
     return this.database.transaction(async (tx) => {
       const before = required(await this.keys.lock(tx, reference(id, caller)));
+      await this.requireVersion(tx, preconditions, before);
       const changes = dto.expiresAt === undefined ? dto : { ...dto, expiresAt: inUtc(dto.expiresAt) };
       if (Object.keys(dto).length > 0) await this.keys.update(tx, id, changes);
       const after = required(await this.keys.lock(tx, { ownerId: null, id }));
@@ -107,10 +115,11 @@ export class KeysService {
     return { ...rotated, secret };
   }
 
-  /** @throws Problem not_found, for another's as for none */
-  async delete(id: string, caller: Caller): Promise<void> {
+  /** @throws Problem not_found, for another's as for none; version_mismatch */
+  async delete(id: string, caller: Caller, preconditions: Preconditions): Promise<void> {
     await this.database.transaction(async (tx) => {
       const key = required(await this.keys.lock(tx, reference(id, caller)));
+      await this.requireVersion(tx, preconditions, key);
       await this.keys.delete(tx, id);
       await this.audit.record(tx, caller, 'key.delete', id, changesOf(key, null, FIELDS));
     });
@@ -153,6 +162,10 @@ export class KeysService {
       const before = await this.quotas.unset(tx, holder, meter, window);
       await this.quota.recordLimit(tx, caller, id, { meter, window, before });
     });
+  }
+
+  private async requireVersion(tx: Transaction, preconditions: Preconditions, key: KeyRow): Promise<void> {
+    if (isConditional(preconditions)) requireVersion(preconditions, toKeyResponse(await this.stateOf(key, tx)));
   }
 
   private async stateOf(key: KeyRow, tx?: Transaction): Promise<KeyState> {

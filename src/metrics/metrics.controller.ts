@@ -1,7 +1,8 @@
 import { Controller, Get, Param, Query, StreamableFile } from '@nestjs/common';
-import { ApiOkResponse, ApiProduces, ApiTags } from '@nestjs/swagger';
+import { ApiExtraModels, ApiOkResponse, ApiTags, getSchemaPath } from '@nestjs/swagger';
 import { AdminOnly, Owned, SelfOrAdmin } from '../common/access.js';
 import { Fails } from '../common/api-docs.js';
+import { headers } from '../common/api-headers.js';
 import { CurrentCaller, type Caller } from '../common/caller.js';
 import {
   MetricsResponse,
@@ -17,6 +18,10 @@ import {
 } from './metrics.dto.js';
 import { MetricsService } from './metrics.service.js';
 import { UsageExport } from './usage-export.js';
+
+const USAGE_EXAMPLE = `hour,owner,ownerName,key,keyName,meter,granted,denied
+2026-11-21T08:00:00.000Z,019aa5d2-0000-7b1a-9d54-3f0f5a1f2b3c,ada,019aa5d2-7c1e-7b1a-9d54-3f0f5a1f2b3c,my server,api:api1,120,3
+`;
 
 @ApiTags('Metrics')
 @Controller('v1/metrics')
@@ -66,11 +71,18 @@ export class MetricsController {
   /** Export the ledger for billing: what was used by hour, owner, key and meter; without `from`, since the month began */
   @Get('usage')
   @AdminOnly()
-  @ApiProduces('application/x-ndjson', 'text/csv')
-  @ApiOkResponse({ type: UsageResponse, description: 'A line each' })
+  @ApiExtraModels(UsageResponse)
+  @ApiOkResponse({
+    description: 'The lines of the ledger',
+    headers: headers('Content-Disposition'),
+    content: {
+      'application/x-ndjson': { schema: { $ref: getSchemaPath(UsageResponse) } },
+      'text/csv': { schema: { type: 'string' }, example: USAGE_EXAMPLE },
+    },
+  })
   @Fails('overloaded')
   async usage(@Query() query: UsageQuery): Promise<StreamableFile> {
-    const { type, text } = await this.exports.open(query);
-    return new StreamableFile(text, { type });
+    const { type, fileName, text } = await this.exports.open(query);
+    return new StreamableFile(text, { type, disposition: `attachment; filename="${fileName}"` });
   }
 }

@@ -1,5 +1,6 @@
 import { ApiProperty, ApiPropertyOptional } from '@nestjs/swagger';
 import { IsIn } from 'class-validator';
+import { ApiEmail, ApiId, ApiTime } from '../common/formats.js';
 import { IsUserReference } from '../common/owner.js';
 import { IsLength } from '../common/page.js';
 import { IsMatch, IsMoment, MayBeMissing } from '../common/text.js';
@@ -26,9 +27,18 @@ export class TopQuery {
   limit = 10;
 }
 
+/** What `IsMoment` takes. */
+const DAY_OR_TIME = {
+  anyOf: [
+    { type: 'string', format: 'date' },
+    { type: 'string', format: 'date-time' },
+  ],
+};
+
 /** A stretch of time. */
 export class RangeQuery {
   @ApiPropertyOptional({
+    ...DAY_OR_TIME,
     description: 'Where it begins: a day (UTC), or a time with its offset; taken down to the full hour or day',
     example: '2026-11-01',
   })
@@ -37,6 +47,7 @@ export class RangeQuery {
   from?: string;
 
   @ApiPropertyOptional({
+    ...DAY_OR_TIME,
     description: 'Where it ends, exclusive: likewise, taken up to the full hour or day; now where it is missing',
     example: '2026-11-21T12:00:00Z',
   })
@@ -215,12 +226,14 @@ export class UserMetricsResponse {
 
 export class RankedUser {
   /** @example 019aa5d2-7c1e-7b1a-9d54-3f0f5a1f2b3c */
+  @ApiId()
   id!: string;
 
   /** @example ada */
   username!: string | null;
 
   /** @example ada@example.com */
+  @ApiEmail()
   email!: string | null;
 }
 
@@ -249,6 +262,7 @@ export class PointResponse {
    * When the hour or day began
    * @example 2026-11-21T08:00:00.000Z
    */
+  @ApiTime()
   at!: string;
 
   /**
@@ -308,19 +322,34 @@ export class RouteList {
 /** What a key used of an API in an hour: a line of the ledger. */
 export class UsageResponse {
   /** @example 2026-11-21T08:00:00.000Z */
+  @ApiTime()
   hour!: string;
 
   /**
    * The id of the user, also of one that is gone
    * @example 019aa5d2-0000-7b1a-9d54-3f0f5a1f2b3c
    */
+  @ApiId()
   owner!: string;
+
+  /**
+   * The username, else the e-mail; null: the user is gone
+   * @example ada
+   */
+  ownerName!: string | null;
 
   /**
    * The id of the key
    * @example 019aa5d2-7c1e-7b1a-9d54-3f0f5a1f2b3c
    */
+  @ApiId()
   key!: string;
+
+  /**
+   * The name of the key; null: the key is gone
+   * @example my server
+   */
+  keyName!: string | null;
 
   /** @example api:api1 */
   meter!: string;

@@ -56,7 +56,11 @@ export interface RouteRow {
 export interface UsageRow {
   hour: Date;
   ownerId: string;
+  /** A username, else an e-mail; null: the user is gone. */
+  ownerName: string | null;
   keyId: string;
+  /** Null: the key is gone. */
+  keyName: string | null;
   meter: string;
   granted: number;
   denied: number;
@@ -208,8 +212,12 @@ const ROUTES = {
 };
 
 const USAGE = `
-  SELECT hour, owner_id AS "ownerId", key_id AS "keyId", meter, granted, denied FROM usage
-  WHERE hour >= $1 AND hour < $2 ORDER BY hour, owner_id, key_id, meter`;
+  SELECT s.hour, s.owner_id AS "ownerId", coalesce(u.username, u.email) AS "ownerName", s.key_id AS "keyId",
+    k.name AS "keyName", s.meter, s.granted, s.denied
+  FROM usage s
+  LEFT JOIN users u ON u.id = s.owner_id
+  LEFT JOIN api_keys k ON k.owner_id = s.owner_id AND k.id = s.key_id
+  WHERE s.hour >= $1 AND s.hour < $2 ORDER BY s.hour, s.owner_id, s.key_id, s.meter`;
 
 /** Lines of the ledger that are read at a time. */
 const LINES = 1_000;

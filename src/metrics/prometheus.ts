@@ -35,6 +35,10 @@ export class Prometheus {
     private readonly audit: AuditChain,
   ) {
     collectDefaultMetrics({ register: this.registry, prefix: PREFIX });
+    // Gauges that are named like counters, and sums of others: `promtool check metrics` refuses them.
+    for (const kind of ['handles', 'requests', 'resources']) {
+      this.registry.removeSingleMetric(`${PREFIX}nodejs_active_${kind}_total`);
+    }
     this.watchRequests();
     this.watchCoalescers();
     this.watchDatabase();

@@ -108,7 +108,7 @@ test('leaves a route the hooks that it has, and calls on', () => {
   expect(recorder.routes().map(({ requests }) => requests[1])).toEqual([1, 1]);
 });
 
-test.each(['/livez', '/readyz', '/metrics', '/openapi.json', '/docs', '/docs/', '/docs/swagger-ui.css'])(
+test.each(['/', '/livez', '/readyz', '/metrics', '/openapi.json', '/docs', '/docs/', '/docs/swagger-ui.css'])(
   'leaves %s out',
   (url) => {
     const recorder = new RequestRecorder();

@@ -12,7 +12,7 @@ const CLASSES = [1, 2, 3, 4, 5] as const;
 export const UNMATCHED = '(unmatched)';
 
 /** Who watches over the server, and who reads about it, is no user of it. */
-const LEFT_OUT = ['/livez', '/readyz', '/metrics', '/openapi.json', '/docs'];
+const LEFT_OUT = ['/', '/livez', '/readyz', '/metrics', '/openapi.json', '/docs'];
 
 /** Of how many users a process remembers what is not written yet. */
 const MAX_USERS = 100_000;

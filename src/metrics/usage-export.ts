@@ -2,16 +2,18 @@ import { Readable } from 'node:stream';
 import { Injectable } from '@nestjs/common';
 import { Problem } from '../common/problem.js';
 import type { UsageQuery, UsageResponse } from './metrics.dto.js';
-import { MetricsRepository, type UsageRow } from './metrics.repository.js';
+import { MetricsRepository, type Range, type UsageRow } from './metrics.repository.js';
 import { rangeOf } from './range.js';
 
 /** Exports of one process at a time: each holds a connection for as long as its reader takes. */
 const MAX_AT_ONCE = 2;
 
-const FIELDS = ['hour', 'owner', 'key', 'meter', 'granted', 'denied'] as const;
+const FIELDS = ['hour', 'owner', 'ownerName', 'key', 'keyName', 'meter', 'granted', 'denied'] as const;
 
 export interface Export {
   type: string;
+  /** For `Content-Disposition`. */
+  fileName: string;
   /** As large as the ledger is: read as fast as the reader takes it. */
   text: Readable;
 }
@@ -39,7 +41,7 @@ export class UsageExport {
       text.once('close', () => {
         void batches.return(undefined).finally(() => this.running--);
       });
-      return { type, text };
+      return { type, fileName: fileNameOf(range, query.format), text };
     } catch (error) {
       this.running--;
       throw error;
@@ -58,18 +60,34 @@ export class UsageExport {
   }
 }
 
-function toUsage({ hour, ownerId, keyId, ...row }: UsageRow): UsageResponse {
-  return { hour: hour.toISOString(), owner: ownerId, key: keyId, ...row };
+/** For example `usage-2026-11-01T00-2026-11-21T09.csv`: the hours in UTC, the last one excluded. */
+function fileNameOf({ from, to }: Range, format: UsageQuery['format']): string {
+  const hour = (moment: Date): string => moment.toISOString().slice(0, 13);
+  return `usage-${hour(from)}-${hour(to)}.${format === 'csv' ? 'csv' : 'ndjson'}`;
+}
+
+function toUsage(row: UsageRow): UsageResponse {
+  const { hour, ownerId, ownerName, keyId, keyName, meter, granted, denied } = row;
+  return { hour: hour.toISOString(), owner: ownerId, ownerName, key: keyId, keyName, meter, granted, denied };
 }
 
 function toJson(row: UsageRow): string {
   return `${JSON.stringify(toUsage(row))}\n`;
 }
 
-/** RFC 4180. No field has a comma, a quote or a line break: ids, times, slugs and numbers. */
 function toCsv(row: UsageRow): string {
   const usage = toUsage(row);
-  return `${FIELDS.map((field) => usage[field]).join(',')}\n`;
+  return `${FIELDS.map((field) => cellOf(usage[field] ?? '')).join(',')}\n`;
+}
+
+/**
+ * A field of RFC 4180. Users choose the names of their keys: a name that a spreadsheet would run as a formula gets a
+ * leading apostrophe (OWASP, CSV injection).
+ */
+function cellOf(value: string | number): string {
+  if (typeof value === 'number') return String(value);
+  const text = /^[=+\-@\t\r\n]/.test(value) ? `'${value}` : value;
+  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
 /** When the month began that runs, or that holds the last moment before `to`. */

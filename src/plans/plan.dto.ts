@@ -1,5 +1,6 @@
-import { ApiProperty, PartialType } from '@nestjs/swagger';
+import { ApiProperty, OmitType, PartialType } from '@nestjs/swagger';
 import { IsString, Length } from 'class-validator';
+import { ApiTime } from '../common/formats.js';
 import { IsStorable } from '../common/text.js';
 import { type Window, WINDOWS } from '../quota/meters.js';
 import { AreLimits, IsSlug, LimitDto } from '../quota/quota.dto.js';
@@ -26,7 +27,11 @@ export class CreatePlanDto {
 }
 
 /** Changes to a plan; what is missing stays. They hold for all its users from their next request on. */
-export class UpdatePlanDto extends PartialType(CreatePlanDto, { skipNullProperties: false }) {}
+export class UpdatePlanDto extends PartialType(OmitType(CreatePlanDto, ['limits']), { skipNullProperties: false }) {
+  /** Replaces the whole list: a limit that is not in it is removed, so that users of the plan are unlimited there */
+  @AreLimits({ meter: 'api:*', window: 'month', limit: 1_000 })
+  limits?: LimitDto[];
+}
 
 /** A limit of a plan. */
 export class PlanLimitResponse {
@@ -56,9 +61,11 @@ export class PlanResponse {
   limits!: PlanLimitResponse[];
 
   /** @example 2026-11-21T08:00:00.000Z */
+  @ApiTime()
   createdAt!: string;
 
   /** @example 2026-11-21T08:00:00.000Z */
+  @ApiTime()
   updatedAt!: string;
 }
 

@@ -1,8 +1,10 @@
 import { Body, Controller, Delete, Get, HttpCode, Param, Patch, Post, Query } from '@nestjs/common';
-import { ApiTags } from '@nestjs/swagger';
+import { ApiBody, ApiTags } from '@nestjs/swagger';
 import { AdminOnly, Owned } from '../common/access.js';
 import { Fails } from '../common/api-docs.js';
 import { CurrentCaller, type Caller } from '../common/caller.js';
+import { Conditional, CurrentPreconditions, Tagged, type Preconditions } from '../common/etag.js';
+import { Created } from '../common/location.js';
 import { Paged } from '../common/page-link.js';
 import { PageQuery, mapPage } from '../common/page.js';
 import { Idempotency, type Attempt } from '../idempotency/idempotency.js';
@@ -20,7 +22,7 @@ export class PlansController {
 
   /** List plans, newest first */
   @Get()
-  @Owned()
+  @Owned('catalogue')
   @Paged()
   async list(@Query() query: PageQuery): Promise<PlanPage> {
     return mapPage(await this.plans.list(query), toPlanResponse);
@@ -30,6 +32,7 @@ export class PlansController {
   @Post()
   @AdminOnly()
   @Idempotent()
+  @Created('/v1/plans/:slug')
   @Fails('slug_taken')
   async create(
     @Body() dto: CreatePlanDto,
@@ -41,7 +44,8 @@ export class PlansController {
 
   /** Read a plan */
   @Get(':slug')
-  @Owned()
+  @Owned('catalogue')
+  @Tagged()
   @Fails('not_found')
   async get(@Param('slug') slug: string): Promise<PlanResponse> {
     return toPlanResponse(await this.plans.get(slug));
@@ -50,21 +54,38 @@ export class PlansController {
   /** Change a plan; it holds for its users from their next request on */
   @Patch(':slug')
   @AdminOnly()
-  @Fails('not_found', 'slug_taken')
+  @Conditional()
+  @Fails('not_found', 'slug_taken', 'credits_overprovisioned')
+  @ApiBody({
+    type: UpdatePlanDto,
+    examples: {
+      name: { value: { name: 'Free' } },
+      limits: {
+        summary: 'Replace all limits',
+        value: { limits: [{ meter: 'api:*', window: 'month', limit: 1_000 }] },
+      },
+    },
+  })
   async update(
     @Param('slug') slug: string,
     @Body() dto: UpdatePlanDto,
     @CurrentCaller() caller: Caller,
+    @CurrentPreconditions() preconditions: Preconditions,
   ): Promise<PlanResponse> {
-    return toPlanResponse(await this.plans.update(slug, dto, caller));
+    return toPlanResponse(await this.plans.update(slug, dto, caller, preconditions));
   }
 
   /** Delete a plan that no user has */
   @Delete(':slug')
   @AdminOnly()
   @HttpCode(204)
+  @Conditional()
   @Fails('not_found', 'plan_in_use')
-  async delete(@Param('slug') slug: string, @CurrentCaller() caller: Caller): Promise<void> {
-    await this.plans.delete(slug, caller);
+  async delete(
+    @Param('slug') slug: string,
+    @CurrentCaller() caller: Caller,
+    @CurrentPreconditions() preconditions: Preconditions,
+  ): Promise<void> {
+    await this.plans.delete(slug, caller, preconditions);
   }
 }

@@ -2,6 +2,7 @@ import { Injectable } from '@nestjs/common';
 import { AuditLog } from '../audit/audit-log.js';
 import { changesOf, type Changes } from '../audit/changes.js';
 import type { Caller } from '../common/caller.js';
+import { requireVersion, type Preconditions } from '../common/etag.js';
 import { Cursors, type Page, type PageQuery } from '../common/page.js';
 import { Problem } from '../common/problem.js';
 import { Database, type Transaction } from '../database/database.js';
@@ -55,12 +56,21 @@ export class PlansService {
     return required(isSlug(slug) ? await this.plans.find(slug) : null);
   }
 
-  /** @throws Problem not_found, slug_taken, credits_overprovisioned; validation_failed for limits that cannot be */
-  async update(slug: string, { limits, ...changes }: UpdatePlanDto, caller: Caller): Promise<PlanState> {
+  /**
+   * @throws Problem not_found, version_mismatch, slug_taken, credits_overprovisioned; validation_failed for limits that
+   * cannot be
+   */
+  async update(
+    slug: string,
+    { limits, ...changes }: UpdatePlanDto,
+    caller: Caller,
+    preconditions: Preconditions,
+  ): Promise<PlanState> {
     await this.get(slug);
     if (limits) await this.quota.checkAll(limits, false);
     const change = async (tx: Transaction): Promise<PlanState> => {
       const before = required(await this.plans.lock(tx, slug));
+      requireVersion(preconditions, toPlanResponse(before));
       await this.plans.update(tx, slug, changes);
       const now = changes.slug ?? slug;
       if (limits) await this.plans.replaceLimits(tx, now, byMeter(limits));
@@ -75,12 +85,13 @@ export class PlansService {
     });
   }
 
-  /** @throws Problem not_found; plan_in_use while users have it: without it they would be unlimited */
-  async delete(slug: string, caller: Caller): Promise<void> {
+  /** @throws Problem not_found, version_mismatch; plan_in_use while users have it: without it they would be unlimited */
+  async delete(slug: string, caller: Caller, preconditions: Preconditions): Promise<void> {
     if (!isSlug(slug)) throw new Problem('not_found');
     await this.database.transaction(async (tx) => {
       await this.settings.lock(tx, true);
       const plan = required(await this.plans.lock(tx, slug));
+      requireVersion(preconditions, toPlanResponse(plan));
       await this.plans.delete(tx, slug);
       await this.audit.record(tx, caller, 'plan.delete', slug, changesBetween(plan, null));
     });

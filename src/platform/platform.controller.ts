@@ -1,8 +1,9 @@
 import { Body, Controller, Get, Patch } from '@nestjs/common';
-import { ApiTags } from '@nestjs/swagger';
+import { ApiBody, ApiTags } from '@nestjs/swagger';
 import { AdminOnly } from '../common/access.js';
 import { Fails } from '../common/api-docs.js';
 import { CurrentCaller, type Caller } from '../common/caller.js';
+import { Conditional, CurrentPreconditions, Tagged, type Preconditions } from '../common/etag.js';
 import { PlatformResponse, UpdatePlatformDto } from './platform.dto.js';
 import { PlatformService } from './platform.service.js';
 
@@ -14,6 +15,7 @@ export class PlatformController {
   /** Read the platform’s settings */
   @Get()
   @AdminOnly()
+  @Tagged()
   async get(): Promise<PlatformResponse> {
     return this.platform.get();
   }
@@ -21,8 +23,20 @@ export class PlatformController {
   /** Change the platform’s settings; a first `totalObjects` counts what is there */
   @Patch()
   @AdminOnly()
+  @Conditional()
   @Fails('credits_overprovisioned')
-  async update(@Body() dto: UpdatePlatformDto, @CurrentCaller() caller: Caller): Promise<PlatformResponse> {
-    return this.platform.update(dto, caller);
+  @ApiBody({
+    type: UpdatePlatformDto,
+    examples: {
+      credits: { value: { creditOverprovisioning: false } },
+      objects: { summary: 'Bound all objects', value: { totalObjects: 100_000 } },
+    },
+  })
+  async update(
+    @Body() dto: UpdatePlatformDto,
+    @CurrentCaller() caller: Caller,
+    @CurrentPreconditions() preconditions: Preconditions,
+  ): Promise<PlatformResponse> {
+    return this.platform.update(dto, caller, preconditions);
   }
 }

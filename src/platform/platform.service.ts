@@ -2,6 +2,7 @@ import { Injectable } from '@nestjs/common';
 import { AuditLog, PLATFORM } from '../audit/audit-log.js';
 import { changesOf } from '../audit/changes.js';
 import type { Caller } from '../common/caller.js';
+import { requireVersion, type Preconditions } from '../common/etag.js';
 import { Env } from '../config/env.js';
 import { Database } from '../database/database.js';
 import { CreditBound } from './credit-bound.js';
@@ -25,10 +26,14 @@ export class PlatformService {
     return this.toResponse(await this.platform.find());
   }
 
-  /** @throws Problem credits_overprovisioned, and nothing has changed; validation_failed for an unknown plan */
-  async update(dto: UpdatePlatformDto, caller: Caller): Promise<PlatformResponse> {
+  /**
+   * @throws Problem version_mismatch; credits_overprovisioned, and nothing has changed; validation_failed for an unknown
+   * plan
+   */
+  async update(dto: UpdatePlatformDto, caller: Caller, preconditions: Preconditions): Promise<PlatformResponse> {
     return this.database.transaction(async (tx) => {
       const before = this.toResponse(await this.platform.lock(tx, true));
+      requireVersion(preconditions, before);
       await this.platform.update(tx, dto);
       await this.credits.check(tx);
       const after = this.toResponse(await this.platform.find(tx));

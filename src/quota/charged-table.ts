@@ -106,6 +106,27 @@ export class ChargedTable<Row extends Owned, New extends Owned> {
     return (await this.database.query(this.statements.deleteAndRelease, [ownerId, id])).length > 0;
   }
 
+  /** Reads an object and locks it until the transaction ends. */
+  async lock(tx: Transaction, { ownerId, id }: ObjectKey): Promise<Row | null> {
+    return (await tx.query<Row>(this.statements.lock, [ownerId, id]))[0] ?? null;
+  }
+
+  /**
+   * As `deleteAndRelease`, in one transaction with a judgement on the object, which is locked meanwhile.
+   * @param judge throws where the object must stay
+   */
+  async deleteIf(key: ObjectKey, judge: (object: Row) => void): Promise<boolean> {
+    const values = [key.ownerId, key.id];
+    return this.database.transaction(async (tx) => {
+      // The quota first, as everywhere.
+      await tx.query(this.statements.lockGauge, values);
+      const object = await this.lock(tx, key);
+      if (!object) return false;
+      judge(object);
+      return (await tx.query(this.statements.deleteAndRelease.text, values)).length > 0;
+    });
+  }
+
   private async findAll(statement: Statement, values: unknown[], count: number): Promise<(Row | null)[]> {
     return inPlace(await this.database.query<Row & { place: number }>(statement, values), count);
   }
@@ -134,7 +155,18 @@ function statementsOf<New extends Owned>(options: ChargedTableOptions<New>) {
   const { table, inserted } = options;
   const names = inserted.map(({ column }) => column);
   const parameters = inserted.map(({ type }, i) => `$${i + 3}::${type}[]`);
+  // Of the owner of an object.
+  const lockGauge = `
+    SELECT q.owner_id FROM quotas q
+    WHERE q.meter = '${table}' AND q.key_id = '${NO_KEY}' AND q.owner_id = (
+      SELECT owner_id FROM ${table} WHERE id = $2 AND ($1::uuid IS NULL OR owner_id = $1))
+    FOR UPDATE`;
   return {
+    lockGauge,
+    lock: `
+      SELECT ${selected(options)} FROM ${table} t
+      WHERE t.id = $2 AND t.owner_id = coalesce($1, (SELECT owner_id FROM ${table} WHERE id = $2))
+      FOR UPDATE`,
     find: {
       name: `${table}-find`,
       text: `
@@ -171,11 +203,7 @@ function statementsOf<New extends Owned>(options: ChargedTableOptions<New>) {
     deleteAndRelease: {
       name: `${table}-delete-and-release`,
       text: `
-        WITH locked AS MATERIALIZED (
-          SELECT q.owner_id FROM quotas q
-          WHERE q.meter = '${table}' AND q.key_id = '${NO_KEY}' AND q.owner_id = (
-            SELECT owner_id FROM ${table} WHERE id = $2 AND ($1::uuid IS NULL OR owner_id = $1))
-          FOR UPDATE
+        WITH locked AS MATERIALIZED (${lockGauge}
         ), gone AS (
           DELETE FROM ${table} t USING locked WHERE t.owner_id = locked.owner_id AND t.id = $2 RETURNING t.owner_id
         )

@@ -1,5 +1,5 @@
 import { Body, Controller, Delete, Get, HttpCode, Param, Put, Query } from '@nestjs/common';
-import { ApiTags } from '@nestjs/swagger';
+import { ApiBody, ApiTags } from '@nestjs/swagger';
 import { AdminOnly } from '../common/access.js';
 import { CurrentCaller, type Caller } from '../common/caller.js';
 import { QuotaList, QuotaResponse, SetQuotaDto, WindowQuery } from './quota.dto.js';
@@ -20,6 +20,7 @@ export class PlatformQuotaController {
   /** Set a quota of the platform; the first on a meter counts what was used so far */
   @Put(':meter')
   @AdminOnly()
+  @ApiBody({ type: SetQuotaDto, examples: { calls: { value: { limit: 1_000_000, window: 'month' } } } })
   async set(
     @Param('meter') meter: string,
     @Body() dto: SetQuotaDto,

@@ -1,5 +1,5 @@
 import { Body, Controller, Delete, Get, HttpCode, Param, Put, Query } from '@nestjs/common';
-import { ApiTags } from '@nestjs/swagger';
+import { ApiBody, ApiTags } from '@nestjs/swagger';
 import { AdminOnly, SelfOrAdmin } from '../common/access.js';
 import { Fails } from '../common/api-docs.js';
 import { CurrentCaller, type Caller } from '../common/caller.js';
@@ -22,7 +22,8 @@ export class QuotaController {
   /** Set a quota; it holds from the next request on */
   @Put(':meter')
   @AdminOnly()
-  @Fails('not_found')
+  @Fails('not_found', 'credits_overprovisioned')
+  @ApiBody({ type: SetQuotaDto, examples: { objects: { value: { limit: 50 } } } })
   async set(
     @Param('user') user: string,
     @Param('meter') meter: string,
@@ -36,7 +37,7 @@ export class QuotaController {
   @Delete(':meter')
   @AdminOnly()
   @HttpCode(204)
-  @Fails('validation_failed', 'not_found')
+  @Fails('not_found', 'credits_overprovisioned')
   async unset(
     @Param('user') user: string,
     @Param('meter') meter: string,

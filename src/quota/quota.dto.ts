@@ -2,6 +2,7 @@ import { applyDecorators } from '@nestjs/common';
 import { ApiProperty, ApiPropertyOptional } from '@nestjs/swagger';
 import { Type } from 'class-transformer';
 import { ArrayMaxSize, IsArray, IsIn, IsInt, IsObject, Max, Min, ValidateIf, ValidateNested } from 'class-validator';
+import { ApiTime } from '../common/formats.js';
 import { IsMatch, MayBeMissing } from '../common/text.js';
 import { WINDOWS, isMeter, isSlug, type Window } from './meters.js';
 
@@ -101,6 +102,7 @@ export class LimitResponse {
    * When the window ends; null for `lifetime`
    * @example 2026-12-01T00:00:00.000Z
    */
+  @ApiTime()
   resetsAt!: string | null;
 }
 
@@ -135,6 +137,7 @@ export class QuotaResponse {
    * When the window ends; null for `lifetime`
    * @example 2026-12-01T00:00:00.000Z
    */
+  @ApiTime()
   resetsAt!: string | null;
 
   /**

@@ -39,7 +39,7 @@ export class QuotaService {
   async set(reference: string, meter: string, dto: SetQuotaDto, caller: Caller): Promise<QuotaResponse> {
     const window = await this.check(meter, dto);
     const ownerId = await this.users.idOf(reference, caller);
-    await this.change(meter, async (tx) => {
+    await this.change(ownerId, meter, async (tx) => {
       const before = await this.quotas.set(tx, { ownerId }, meter, window, dto.limit);
       await this.recordLimit(tx, caller, ownerId, { meter, window, before, after: dto.limit });
     });
@@ -52,7 +52,7 @@ export class QuotaService {
   async unset(reference: string, meter: string, query: WindowQuery, caller: Caller): Promise<void> {
     const window = windowOf(meter, query);
     const ownerId = await this.users.idOf(reference, caller);
-    await this.change(meter, async (tx) => {
+    await this.change(ownerId, meter, async (tx) => {
       const before = await this.quotas.unset(tx, { ownerId }, meter, window);
       await this.recordLimit(tx, caller, ownerId, { meter, window, before });
     });
@@ -101,7 +101,7 @@ export class QuotaService {
       if (!hasWindow(meter, window)) return [{ pointer: `/limits/${i}/window`, detail: 'of a gauge must be lifetime' }];
       return isRepeated ? [{ pointer, detail: 'is limited twice in the same window' }] : [];
     });
-    if (errors.length > 0) throw new Problem('validation_failed', { errors });
+    if (errors.length > 0) throw Problem.fields(errors);
   }
 
   /**
@@ -138,8 +138,15 @@ export class QuotaService {
   }
 
   /** @throws Problem credits_overprovisioned */
-  private async change(meter: string, work: (tx: Transaction) => Promise<void>): Promise<void> {
-    await this.database.transaction((tx) => (meter === 'tasks' ? this.credits.guard(tx, () => work(tx)) : work(tx)));
+  private async change(ownerId: string, meter: string, work: (tx: Transaction) => Promise<void>): Promise<void> {
+    await this.database.transaction((tx) => {
+      if (meter !== 'tasks') return work(tx);
+      return this.credits.guard(tx, async () => {
+        // Its limit is the `credits` of the account: a change of those with `If-Match` must not miss this one.
+        await this.users.lock(tx, ownerId);
+        await work(tx);
+      });
+    });
   }
 
   private async listOf(ownerId: string): Promise<QuotaResponse[]> {

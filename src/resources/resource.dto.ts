@@ -1,5 +1,6 @@
 import { ApiProperty } from '@nestjs/swagger';
 import { IsString, Length } from 'class-validator';
+import { ApiId, ApiTime } from '../common/formats.js';
 import { NewOwnedDto, OwnedPageQuery } from '../common/owner.js';
 import { IsStorable } from '../common/text.js';
 import type { ResourceRow } from './resources.repository.js';
@@ -20,18 +21,21 @@ export class ListResourcesQuery extends OwnedPageQuery {}
 /** A text that belongs to a user. */
 export class ResourceResponse {
   /** @example 019aa5d2-7c1e-7b1a-9d54-3f0f5a1f2b3c */
+  @ApiId()
   id!: string;
 
   /**
    * The id of the user it belongs to
    * @example 019aa5d2-0000-7b1a-9d54-3f0f5a1f2b3c
    */
+  @ApiId()
   owner!: string;
 
   @ApiProperty({ example: 'a text of mine' })
   value!: string;
 
   /** @example 2026-11-21T08:00:00.000Z */
+  @ApiTime()
   createdAt!: string;
 }
 

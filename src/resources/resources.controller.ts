@@ -1,8 +1,10 @@
 import { Body, Controller, Delete, Get, HttpCode, Param, Post, Query } from '@nestjs/common';
-import { ApiTags } from '@nestjs/swagger';
+import { ApiBody, ApiTags } from '@nestjs/swagger';
 import { Owned } from '../common/access.js';
 import { Fails } from '../common/api-docs.js';
 import { CurrentCaller, type Caller } from '../common/caller.js';
+import { Conditional, CurrentPreconditions, Tagged, type Preconditions } from '../common/etag.js';
+import { Created } from '../common/location.js';
 import { IdPipe } from '../common/id.pipe.js';
 import { Paged } from '../common/page-link.js';
 import { mapPage } from '../common/page.js';
@@ -29,7 +31,9 @@ export class ResourcesController {
   @Post()
   @Owned()
   @Idempotent()
+  @Created('/v1/resources/:id')
   @Fails('quota_exceeded', 'forbidden', 'not_found', 'overloaded')
+  @ApiBody({ type: CreateResourceDto, examples: { resource: { value: { value: 'a text of mine' } } } })
   async create(
     @Body() dto: CreateResourceDto,
     @CurrentCaller() caller: Caller,
@@ -52,6 +56,7 @@ export class ResourcesController {
   /** Read a resource */
   @Get(':id')
   @Owned()
+  @Tagged()
   @Fails('not_found')
   async get(@Param('id', IdPipe) id: string, @CurrentCaller() caller: Caller): Promise<ResourceResponse> {
     return toResourceResponse(await this.resources.get(id, caller));
@@ -61,8 +66,13 @@ export class ResourcesController {
   @Delete(':id')
   @Owned()
   @HttpCode(204)
+  @Conditional()
   @Fails('not_found')
-  async delete(@Param('id', IdPipe) id: string, @CurrentCaller() caller: Caller): Promise<void> {
-    await this.resources.delete(id, caller);
+  async delete(
+    @Param('id', IdPipe) id: string,
+    @CurrentCaller() caller: Caller,
+    @CurrentPreconditions() preconditions: Preconditions,
+  ): Promise<void> {
+    await this.resources.delete(id, caller, preconditions);
   }
 }

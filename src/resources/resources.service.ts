@@ -1,12 +1,13 @@
 import { Injectable } from '@nestjs/common';
 import { uuidv7 } from 'uuidv7';
 import { reach, type Caller } from '../common/caller.js';
+import { isConditional, requireVersion, type Preconditions } from '../common/etag.js';
 import { Cursors, type Page } from '../common/page.js';
 import { Problem } from '../common/problem.js';
 import type { Transaction } from '../database/database.js';
 import { gaugeExceeded } from '../quota/quota.service.js';
 import { UsersService } from '../users/users.service.js';
-import type { CreateResourceDto, ListResourcesQuery } from './resource.dto.js';
+import { toResourceResponse, type CreateResourceDto, type ListResourcesQuery } from './resource.dto.js';
 import { ResourcesRepository, type ResourceRow } from './resources.repository.js';
 
 /** Texts that belong to users, as many as the quota `resources` allows. */
@@ -42,8 +43,14 @@ export class ResourcesService {
     return resource;
   }
 
-  /** @throws Problem not_found, for another's as for none */
-  async delete(id: string, caller: Caller): Promise<void> {
-    if (!(await this.resources.deleteAndRelease({ ownerId: reach(caller), id }))) throw new Problem('not_found');
+  /** @throws Problem not_found, for another's as for none; version_mismatch */
+  async delete(id: string, caller: Caller, preconditions: Preconditions): Promise<void> {
+    const key = { ownerId: reach(caller), id };
+    const isDeleted = isConditional(preconditions)
+      ? await this.resources.deleteIf(key, (resource) => {
+          requireVersion(preconditions, toResourceResponse(resource));
+        })
+      : await this.resources.deleteAndRelease(key);
+    if (!isDeleted) throw new Problem('not_found');
   }
 }

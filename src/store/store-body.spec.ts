@@ -255,8 +255,7 @@ describe.each(KINDS)('any body: to %s', (kind) => {
       invalid(list),
     );
     expect(wrong(`{"owner":"me",${good},"owner":"me"}`)).toEqual(invalid('/owner'));
-    // Unknown ones are unknown each time.
-    expect(wrong(`{"x":1,"x":2,${good}}`)).toEqual(invalid('/x', '/x'));
+    expect(wrong(`{"x":1,"x":2,${good}}`)).toEqual(invalid('/x'));
   });
 
   test('names an owner that could be one', () => {
@@ -350,7 +349,9 @@ describe.each(KINDS)('any body: to %s', (kind) => {
       const body = Buffer.from(`{"${list.slice(1)}":[${items}]}`);
       return { write: readWriteBody, read: readReadBody, delete: readDeleteBody }[kind](body);
     });
-    expect(twice.errors).toEqual([2, 4].map((i) => ({ pointer: at(i), detail: expect.stringContaining(`${list}/0`) })));
+    expect(twice.errors).toMatchObject(
+      [2, 4].map((i) => ({ pointer: at(i), detail: expect.stringContaining(`${list}/0`) })),
+    );
     expect(keysOf('"__proto__"', '"__proto__"')).toEqual(invalid(at(1)));
     // Composed and decomposed are two.
     expect(keysOf('"\\u00e9"', '"e\\u0301"')).toEqual(['none']);
@@ -404,9 +405,10 @@ describe('a value', () => {
 
 test('keys and times to live are judged alike wherever they come from', () => {
   for (const key of ['a', 'x'.repeat(512), '__proto__', '💥'.repeat(128)]) expect(faultOfKey(key)).toBeUndefined();
-  for (const key of ['', 'x'.repeat(513), '\0', '\ud800', '💥'.repeat(129)]) expect(faultOfKey(key)).toMatch(/^must /);
+  for (const key of ['', 'x'.repeat(513), '\0', '\ud800', '💥'.repeat(129)])
+    expect(faultOfKey(key)?.detail).toMatch(/^must /);
   for (const ttl of [1, 60, MAX_TTL_SECONDS]) expect(faultOfTtl(ttl)).toBeUndefined();
   for (const ttl of [0, -1, 1.5, 1e12, MAX_TTL_SECONDS + 1, NaN, Infinity, '1', null, undefined, true, [1]]) {
-    expect(faultOfTtl(ttl)).toMatch(/^must /);
+    expect(faultOfTtl(ttl)?.detail).toMatch(/^must /);
   }
 });

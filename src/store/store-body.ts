@@ -1,4 +1,4 @@
-import { Problem, type FieldError } from '../common/problem.js';
+import { MAX_FIELD_ERRORS, Problem, notAllowed, type FieldError } from '../common/problem.js';
 import { isStorable } from '../common/text.js';
 import { CLOSE_BRACE, CLOSE_BRACKET, COLON, COMMA, JsonText, OPEN_BRACE, OPEN_BRACKET, QUOTE } from './json-text.js';
 
@@ -11,6 +11,9 @@ export const MAX_VALUE_BYTES = 262_144;
 
 /** Levels of a value: `[]` has one. */
 export const MAX_VALUE_DEPTH = 64;
+
+/** Of an id, a username or an e-mail. */
+const MAX_OWNER_LENGTH = 254;
 
 /** A hundred years. */
 export const MAX_TTL_SECONDS = 3_155_760_000;
@@ -46,21 +49,35 @@ export interface ReadBody extends KeysBody {
   onMissing: 'fail' | 'report';
 }
 
-/** What is wrong with a key; undefined where nothing is. Its bytes are those of the stored form: UTF-8, escapes resolved. */
-export function faultOfKey(key: string): string | undefined {
+/** What is wrong with a value; undefined where nothing is. */
+type Fault = Omit<FieldError, 'pointer'> | undefined;
+
+const UNSTORABLE = { detail: 'must not have U+0000 or lone surrogates', kind: 'form' } as const;
+
+/** Of a key: its bytes are those of the stored form, UTF-8, escapes resolved. */
+export function faultOfKey(key: string): Fault {
+  if (!isStorable(key)) return UNSTORABLE;
   const bytes = Buffer.byteLength(key);
-  if (bytes < 1 || bytes > MAX_KEY_BYTES) return `must have 1 to ${MAX_KEY_BYTES} bytes`;
-  return isStorable(key) ? undefined : 'must not have U+0000 or lone surrogates';
+  if (bytes >= 1 && bytes <= MAX_KEY_BYTES) return undefined;
+  return { detail: `must have 1 to ${MAX_KEY_BYTES} bytes`, kind: 'range' };
 }
 
-export function faultOfTtl(seconds: unknown): string | undefined {
-  return isWhole(seconds, 1, MAX_TTL_SECONDS) ? undefined : `must be a whole number from 1 to ${MAX_TTL_SECONDS}`;
+export function faultOfTtl(seconds: unknown): Fault {
+  return faultOfInteger(seconds, 1, MAX_TTL_SECONDS);
 }
 
-/** What is wrong with a name for the owner of a store; undefined where nothing is. */
-export function faultOfOwner(owner: unknown): string | undefined {
-  const isName = typeof owner === 'string' && owner.length >= 1 && owner.length <= 254 && isStorable(owner);
-  return isName ? undefined : 'must be the id, username or e-mail of a user';
+/** Of a name for the owner of a store. */
+export function faultOfOwner(owner: unknown): Fault {
+  if (typeof owner !== 'string') return { detail: 'must be a string', kind: 'type' };
+  if (!isStorable(owner)) return UNSTORABLE;
+  if (owner.length >= 1 && owner.length <= MAX_OWNER_LENGTH) return undefined;
+  return { detail: `must have 1 to ${MAX_OWNER_LENGTH} characters`, kind: 'range' };
+}
+
+function faultOfInteger(value: unknown, min: number, max: number): Fault {
+  if (!Number.isInteger(value)) return { detail: 'must be an integer', kind: 'type' };
+  if ((value as number) < min) return { detail: `must be at least ${min}`, kind: 'range' };
+  return (value as number) > max ? { detail: `must be at most ${max}`, kind: 'range' } : undefined;
 }
 
 /** The value that is a body. @throws Problem malformed_json, validation_failed, body_too_large */
@@ -94,7 +111,7 @@ export function readWriteBody(body: Buffer): WriteBody {
     atomic: (pointer) => {
       const value = reader.json.parseValue(pointer);
       if (typeof value === 'boolean') result.atomic = value;
-      else reader.fault(pointer, 'must be true or false');
+      else reader.fault({ pointer, detail: 'must be true or false', kind: 'type' });
     },
     owner: (pointer) => {
       result.owner = reader.readOwner(pointer);
@@ -142,9 +159,6 @@ function readKeys(body: Buffer, result: KeysBody, more: (reader: BodyReader) => 
   });
 }
 
-/** Faults that are named; nobody mends more at once. */
-const MAX_FAULTS = 100;
-
 /** Reads a body member by member, and gathers what is wrong with it. What is no JSON is thrown at once. */
 class BodyReader {
   readonly json: JsonText;
@@ -155,29 +169,29 @@ class BodyReader {
   }
 
   /** @throws Problem validation_failed when there are too many already: the rest is not looked at */
-  fault(pointer: string, detail: string): void {
-    this.faults.push({ pointer, detail });
-    if (this.faults.length >= MAX_FAULTS) this.throwFaults();
+  fault(fault: FieldError): void {
+    this.faults.push(fault);
+    if (this.faults.length >= MAX_FIELD_ERRORS) this.throwFaults();
   }
 
   /** Reads the whole body: an object with these members, the first of which must be there. */
   readBody(members: Members): void {
     const [required = ''] = Object.keys(members);
     const found = this.readObject('', members);
-    if (found && !found.has(required)) this.fault(`/${required}`, ruleOf(required));
+    if (found && !found.has(required)) this.fault(missing(`/${required}`));
     this.json.expectEnd();
     this.throwFaults();
   }
 
   private throwFaults(): void {
-    if (this.faults.length > 0) throw new Problem('validation_failed', { errors: this.faults });
+    if (this.faults.length > 0) throw Problem.fields(this.faults);
   }
 
   /** @returns the names of the members that are there; undefined if it is no object */
   readObject(pointer: string, members: Members): Set<string> | undefined {
     const { json } = this;
     if (!json.take(OPEN_BRACE)) {
-      this.refuse(pointer, 'must be a JSON object');
+      this.refuse({ pointer, detail: pointer === '' ? 'must be a JSON object' : 'must be an object', kind: 'type' });
       return undefined;
     }
     const found = new Set<string>();
@@ -187,8 +201,8 @@ class BodyReader {
       json.expect(COLON);
       const member = `${pointer}/${name.slice(0, 64).toWellFormed().replaceAll('~', '~0').replaceAll('/', '~1')}`;
       const read = Object.hasOwn(members, name) ? members[name] : undefined;
-      if (!read) this.refuse(member, 'is not known here');
-      else if (found.has(name)) this.refuse(member, 'is given twice');
+      if (!read) this.refuse(notAllowed(member));
+      else if (found.has(name)) this.refuse({ pointer: member, detail: 'must be given once', kind: 'unknown' });
       else read(member);
       found.add(name);
     } while (json.take(COMMA));
@@ -199,18 +213,18 @@ class BodyReader {
   /** @throws Problem validation_failed as soon as there are too many */
   readArray(pointer: string, what: string, readItem: (pointer: string, i: number) => void): void {
     const { json } = this;
-    const rule = ruleOf(what);
+    const wrongNumber = { pointer, detail: `must have 1 to ${MAX_ITEMS} ${what}`, kind: 'range' } as const;
     if (!json.take(OPEN_BRACKET)) {
-      this.refuse(pointer, rule);
+      this.refuse({ pointer, detail: 'must be an array', kind: 'type' });
       return;
     }
     if (json.take(CLOSE_BRACKET)) {
-      this.fault(pointer, rule);
+      this.fault(wrongNumber);
       return;
     }
     let count = 0;
     do {
-      if (count === MAX_ITEMS) throw Problem.field(pointer, rule);
+      if (count === MAX_ITEMS) throw Problem.fields([wrongNumber]);
       readItem(`${pointer}/${count}`, count);
       count++;
     } while (json.take(COMMA));
@@ -229,22 +243,18 @@ class BodyReader {
       },
       value: (at) => {
         value = json.readValue(MAX_VALUE_DEPTH, at);
-        if (value.length > MAX_VALUE_BYTES) this.fault(at, `must have at most ${MAX_VALUE_BYTES} bytes`);
+        if (value.length <= MAX_VALUE_BYTES) return;
+        this.fault({ pointer: at, detail: `must have at most ${MAX_VALUE_BYTES} bytes`, kind: 'range' });
       },
       ttlSeconds: (at) => {
-        const seconds = json.parseValue(at);
-        const fault = faultOfTtl(seconds);
-        if (fault === undefined) ttlSeconds = seconds as number;
-        else this.fault(at, fault);
+        ttlSeconds = this.readInteger(at, 1, MAX_TTL_SECONDS);
       },
       ifVersion: (at) => {
-        const version = json.parseValue(at);
-        if (isWhole(version, 0, Number.MAX_SAFE_INTEGER)) ifVersion = version;
-        else this.fault(at, 'must be a version, or 0 where none may be');
+        ifVersion = this.readInteger(at, 0, Number.MAX_SAFE_INTEGER);
       },
     });
     if (!found) return undefined;
-    for (const name of ['key', 'value']) if (!found.has(name)) this.fault(`${pointer}/${name}`, 'must be given');
+    for (const name of ['key', 'value']) if (!found.has(name)) this.fault(missing(`${pointer}/${name}`));
     return key === undefined || value === undefined ? undefined : { key, value, ttlSeconds, ifVersion };
   }
 
@@ -252,42 +262,49 @@ class BodyReader {
   checkKey(pointer: string, key: string, place: number, seen: Map<string, number>, list: string): void {
     const fault = faultOfKey(key);
     const earlier = seen.get(key);
-    if (fault !== undefined) this.fault(pointer, fault);
-    else if (earlier !== undefined) this.fault(pointer, `is the same as that of ${list}/${earlier}`);
+    if (fault) this.fault({ pointer, ...fault });
+    else if (earlier !== undefined) {
+      this.fault({ pointer, detail: `is the same as that of ${list}/${earlier}`, kind: 'range' });
+    }
     seen.set(key, earlier ?? place);
   }
 
   readString(pointer: string): string | undefined {
     if (this.json.peek() === QUOTE) return this.json.readString();
-    this.refuse(pointer, 'must be a string');
+    this.refuse({ pointer, detail: 'must be a string', kind: 'type' });
     return undefined;
+  }
+
+  private readInteger(pointer: string, min: number, max: number): number | null {
+    const value = this.json.parseValue(pointer);
+    const fault = faultOfInteger(value, min, max);
+    if (fault) this.fault({ pointer, ...fault });
+    return fault ? null : (value as number);
   }
 
   readWord<T extends string>(pointer: string, words: readonly T[], otherwise: T): T {
     const text = this.readString(pointer);
     const word = words.find((each) => each === text);
-    if (text !== undefined && word === undefined) this.fault(pointer, `must be one of: ${words.join(', ')}`);
+    if (text !== undefined && word === undefined) {
+      this.fault({ pointer, detail: `must be one of: ${words.join(', ')}` });
+    }
     return word ?? otherwise;
   }
 
   readOwner(pointer: string): string | undefined {
     const owner = this.readString(pointer);
     const fault = owner === undefined ? undefined : faultOfOwner(owner);
-    if (fault !== undefined) this.fault(pointer, fault);
+    if (fault) this.fault({ pointer, ...fault });
     return owner;
   }
 
   /** Goes over a value that may not be here, which must be JSON all the same. */
-  private refuse(pointer: string, detail: string): void {
-    this.json.readValue(MAX_VALUE_DEPTH, pointer);
-    this.fault(pointer, detail);
+  private refuse(fault: FieldError): void {
+    this.json.readValue(MAX_VALUE_DEPTH, fault.pointer);
+    this.fault(fault);
   }
 }
 
-function ruleOf(what: string): string {
-  return `must be an array of 1 to ${MAX_ITEMS} ${what}`;
-}
-
-function isWhole(value: unknown, min: number, max: number): value is number {
-  return Number.isSafeInteger(value) && (value as number) >= min && (value as number) <= max;
+function missing(pointer: string): FieldError {
+  return { pointer, detail: 'is required', kind: 'missing' };
 }

@@ -1,6 +1,7 @@
 import { getSchemaPath, type OpenAPIObject } from '@nestjs/swagger';
-import { CREDENTIALS, SIGNED_IN } from '../common/access.js';
+import { ACCESS_MARK, CREDENTIALS, SIGNED_IN, type AccessRule } from '../common/access.js';
 import { markOf } from '../common/api-docs.js';
+import { PAGED_MARK, REPEATABLE_MARK, type Operation } from '../common/api-headers.js';
 import type { ProblemCode } from '../common/problem.js';
 import { IDEMPOTENCY_KEY } from '../idempotency/idempotent.js';
 import { MAX_TTL_SECONDS } from './store-body.js';
@@ -16,7 +17,6 @@ import {
 } from './store.dto.js';
 
 type Paths = OpenAPIObject['paths'];
-type Operation = NonNullable<Paths[string]['get']>;
 type Parameter = NonNullable<Operation['parameters']>[number];
 type Model = Parameters<typeof getSchemaPath>[0];
 
@@ -38,7 +38,7 @@ const IF_NONE_MATCH = parameter(
 const ETAG = {
   ETag: { required: true, description: 'The version', schema: { type: 'string', example: '"42"' } },
 } as const;
-const VALUE = { description: 'Any JSON', schema: { example: { items: ['tea', 'sugar'], total: 12.5 } } };
+const VALUE = { schema: { description: 'Any JSON' }, example: { items: ['tea', 'sugar'], total: 12.5 } };
 
 const answer = (description: string, model: Model, headers = {}) => ({
   description,
@@ -49,7 +49,11 @@ const answer = (description: string, model: Model, headers = {}) => ({
 function operationOf(
   name: string,
   summary: string,
-  { fails, ...rest }: Pick<Operation, 'responses' | 'parameters' | 'requestBody'> & { fails: ProblemCode[] },
+  {
+    fails,
+    ...rest
+  }: Pick<Operation, 'responses' | 'parameters' | 'requestBody'> &
+    Partial<Record<`x-${string}`, unknown>> & { fails: ProblemCode[] },
 ): Operation {
   return {
     operationId: `Store_${name}`,
@@ -57,6 +61,7 @@ function operationOf(
     tags: ['Store'],
     security: CREDENTIALS,
     ...rest,
+    [ACCESS_MARK]: { kind: 'owned', reach: 'objects' } satisfies AccessRule,
     ...Object.fromEntries([...SIGNED_IN, ...fails].map((code) => markOf(code))),
   };
 }
@@ -66,7 +71,7 @@ function batchOf(
   summary: string,
   body: Model,
   result: Model,
-  more: { fails: ProblemCode[]; parameters?: Parameter[] },
+  more: Partial<Record<`x-${string}`, unknown>> & { fails: ProblemCode[]; parameters?: Parameter[] },
 ) {
   return {
     post: operationOf(name, summary, {
@@ -83,6 +88,7 @@ export function storePaths(): Paths {
   return {
     '/v1/store': {
       get: operationOf('list', 'List keys in order, with their values if wanted', {
+        [PAGED_MARK]: true,
         parameters: [
           parameter('query', 'limit', 'How many at most', { type: 'integer', minimum: 1, maximum: 100, default: 50 }),
           parameter('query', 'cursor', '`nextCursor` of the page before'),
@@ -103,6 +109,7 @@ export function storePaths(): Paths {
       WriteDto,
       WriteResponse,
       {
+        [REPEATABLE_MARK]: true,
         parameters: [{ ...IDEMPOTENCY_KEY, in: 'header', schema: { type: 'string', maxLength: 255 } }],
         fails: ['version_mismatch', 'quota_exceeded', 'idempotency_in_progress', 'idempotency_key_reused'],
       },
@@ -139,7 +146,10 @@ export function storePaths(): Paths {
           ...[OWNER, IF_MATCH, IF_NONE_MATCH],
         ],
         requestBody: { required: true, content: { 'application/json': VALUE } },
-        responses: { 200: answer('Replaced', PutResponse, ETAG), 201: answer('Created', PutResponse, ETAG) },
+        responses: {
+          200: answer('Replaced', PutResponse, ETAG),
+          201: answer('Created', PutResponse, ETAG),
+        },
         fails: ['forbidden', 'not_found', 'version_mismatch', 'quota_exceeded'],
       }),
       delete: operationOf('delete_one', 'Delete an entry; its quota is given back', {

@@ -148,7 +148,13 @@ export class EntryResponse {
   @ApiProperty(VERSION)
   version!: number;
 
-  @ApiProperty({ type: 'string', nullable: true, example: null, description: 'When it is gone; null: never' })
+  @ApiProperty({
+    type: 'string',
+    format: 'date-time',
+    nullable: true,
+    example: null,
+    description: 'When it is gone; null: never',
+  })
   expiresAt!: string | null;
 }
 
@@ -196,11 +202,18 @@ export class StoreItem {
   @ApiProperty(VERSION)
   version!: number;
 
-  @ApiProperty({ type: 'string', nullable: true, example: null, description: 'When it is gone; null: never' })
+  @ApiProperty({
+    type: 'string',
+    format: 'date-time',
+    nullable: true,
+    example: null,
+    description: 'When it is gone; null: never',
+  })
   expiresAt!: string | null;
 
   @ApiProperty({
     type: 'string',
+    format: 'uuid',
     example: '019aa5d2-0000-7b1a-9d54-3f0f5a1f2b3c',
     description: 'The id of the user it belongs to',
   })

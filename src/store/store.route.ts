@@ -4,9 +4,10 @@ import type { ByteBudget } from '../common/byte-budget.js';
 import type { AuthenticatedRequest, Authentication, Caller, Claims } from '../common/caller.js';
 import { acceptNoBody, refusalOfEncoding } from '../common/json-body.js';
 import { nextPageOf } from '../common/page-link.js';
-import { Problem, type FieldError } from '../common/problem.js';
+import { Problem, notAllowed, type FieldError } from '../common/problem.js';
 import { refuse, toProblem } from '../common/problem.filter.js';
-import { RequestValidationPipe } from '../common/validation.pipe.js';
+import type { RequestValidationPipe } from '../common/validation.pipe.js';
+import { addVary } from '../common/vary.js';
 import type { Idempotency } from '../idempotency/idempotency.js';
 import { toRepeatable } from '../idempotency/idempotent.js';
 import { holds, readPreconditions, tagOf } from './preconditions.js';
@@ -36,6 +37,7 @@ interface StoreParts {
   idempotency: Idempotency;
   /** Of what is under way: large bodies count in it too, beside all answers. */
   budget: ByteBudget;
+  pipe: RequestValidationPipe;
 }
 
 interface KeyRoute {
@@ -52,10 +54,8 @@ type KeyRequest = StoreRequest & FastifyRequest<KeyRoute>;
  */
 export async function serveStore(
   server: FastifyInstance,
-  { store, authentication, idempotency, budget }: StoreParts,
+  { store, authentication, idempotency, budget, pipe }: StoreParts,
 ): Promise<void> {
-  const pipe = new RequestValidationPipe();
-
   await server.register((scope, _options, done) => {
     scope.removeAllContentTypeParsers();
     scope.addContentTypeParser('application/json', { parseAs: 'buffer' }, readBytes);
@@ -119,8 +119,8 @@ export async function serveStore(
       return store.deleteAll(await store.ownerOf(owner, caller), keys);
     });
 
-    scope.get<KeyRoute>('/v1/store/:key', async (request: KeyRequest, reply) => {
-      const { owner, key, match, noneMatch } = await understood(request, () => ({
+    scope.get<KeyRoute>('/v1/store/:key', { config: { versioned: true } }, async (request: KeyRequest, reply) => {
+      const { owner, key, match } = await understood(request, () => ({
         ...readQuery(request, ['owner']),
         ...{ key: keyOf(request), ...readPreconditions(request.headers) },
       }));
@@ -128,9 +128,7 @@ export async function serveStore(
       if (!found) throw new Problem('not_found');
       reply.header('etag', tagOf(found.version)).header('cache-control', 'private, no-cache');
       if (!holds({ match, noneMatch: undefined }, found.version)) throw new Problem('version_mismatch');
-      if (!holds({ match: undefined, noneMatch }, found.version)) {
-        return reply.code(304).header('vary', 'accept-encoding').send();
-      }
+      addVary(reply, 'accept-encoding');
       return sendJson(reply, found.value);
     });
 
@@ -143,6 +141,7 @@ export async function serveStore(
       const ownerId = await store.ownerOf(owner, caller);
       const { isNew, version } = await store.put(ownerId, key, value, ttl ?? null, conditions);
       reply.code(isNew ? 201 : 200).header('etag', tagOf(version));
+      if (isNew) reply.header('location', locationOf(key, owner));
       return { key, version };
     });
 
@@ -212,7 +211,7 @@ function sizeOfBody(request: FastifyRequest): number {
 /** The body of a batch. @throws Problem validation_failed where there is none, as any route without its body */
 function bodyOf({ body }: FastifyRequest): Buffer {
   if (Buffer.isBuffer(body) && body.length > 0) return body;
-  throw Problem.field('', 'must be a JSON object');
+  throw Problem.field('', 'is required');
 }
 
 /** The body that is a value. @throws Problem malformed_json where there is none: no JSON is empty */
@@ -230,8 +229,13 @@ function claimsOf({ claims }: StoreRequest): Claims {
 function keyOf({ params }: KeyRequest): string {
   if (params.key === '') throw new Problem('not_found');
   const fault = faultOfKey(params.key);
-  if (fault !== undefined) throw Problem.field('/key', fault);
+  if (fault) throw Problem.fields([{ pointer: '/key', ...fault }]);
   return params.key;
+}
+
+/** Where an entry is. @param owner as it was asked for; missing: the caller */
+function locationOf(key: string, owner: string | undefined): string {
+  return `/v1/store/${encodeURIComponent(key)}${owner === undefined ? '' : `?owner=${encodeURIComponent(owner)}`}`;
 }
 
 /** The query of a route that knows these parameters. @throws Problem validation_failed */
@@ -244,14 +248,14 @@ function readQuery(
   if (names.length === 0) return {};
   const { owner, ttl } = given;
   const seconds = typeof ttl === 'string' && /^\d{1,12}$/.test(ttl) ? Number(ttl) : ttl;
-  const errors: FieldError[] = names
-    .filter((name) => !known.some((each) => each === name))
-    .map((name) => ({ pointer: `/${name}`, detail: 'is not known here' }));
-  const faultyOwner = owner === undefined ? undefined : faultOfOwner(owner);
-  if (faultyOwner !== undefined) errors.push({ pointer: '/owner', detail: faultyOwner });
-  const faultyTtl = ttl === undefined ? undefined : faultOfTtl(seconds);
-  if (faultyTtl !== undefined) errors.push({ pointer: '/ttl', detail: faultyTtl });
-  if (errors.length > 0) throw new Problem('validation_failed', { errors });
+  const faults: FieldError[] = names.flatMap((name): FieldError[] => {
+    const pointer = `/${name}`;
+    if (!known.some((each) => each === name)) return [notAllowed(pointer)];
+    if (Array.isArray(given[name])) return [{ pointer, detail: 'must be given once', kind: 'type' }];
+    const fault = name === 'owner' ? faultOfOwner(owner) : faultOfTtl(seconds);
+    return fault ? [{ pointer, ...fault }] : [];
+  });
+  if (faults.length > 0) throw Problem.fields(faults);
   return { owner: owner as string | undefined, ttl: seconds as number | undefined };
 }
 

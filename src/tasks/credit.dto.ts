@@ -1,5 +1,6 @@
 import { ApiProperty, ApiPropertyOptional } from '@nestjs/swagger';
 import { IsInt, IsString, Length, Max, Min } from 'class-validator';
+import { ApiId, ApiTime } from '../common/formats.js';
 import { IsFuture, IsStorable, MayBeNull } from '../common/text.js';
 import type { GrantRow } from './credits.repository.js';
 
@@ -39,6 +40,7 @@ export class GrantCreditsDto {
 /** Credits that a user was given on top of its limit. */
 export class CreditGrantResponse {
   /** @example 019aa5d2-7c1e-7b1a-9d54-3f0f5a1f2b3c */
+  @ApiId()
   id!: string;
 
   /** @example 5 */
@@ -52,9 +54,11 @@ export class CreditGrantResponse {
    * null: never
    * @example 2030-01-31T12:00:00.000Z
    */
+  @ApiTime()
   expiresAt!: string | null;
 
   /** @example 2026-11-21T08:00:00.000Z */
+  @ApiTime()
   createdAt!: string;
 }
 

@@ -1,8 +1,9 @@
 import { Body, Controller, Get, Param, Post, Query } from '@nestjs/common';
-import { ApiTags } from '@nestjs/swagger';
+import { ApiBody, ApiTags } from '@nestjs/swagger';
 import { AdminOnly, SelfOrAdmin } from '../common/access.js';
 import { Fails } from '../common/api-docs.js';
 import { CurrentCaller, type Caller } from '../common/caller.js';
+import { Created } from '../common/location.js';
 import { Paged } from '../common/page-link.js';
 import { PageQuery, mapPage } from '../common/page.js';
 import { Idempotency, type Attempt } from '../idempotency/idempotency.js';
@@ -22,7 +23,9 @@ export class CreditsController {
   @Post()
   @AdminOnly()
   @Idempotent()
+  @Created('/v1/users/:user/credits', { isTagged: false })
   @Fails('not_found', 'credits_overprovisioned')
+  @ApiBody({ type: GrantCreditsDto, examples: { bonus: { value: { amount: 5, reason: 'Thanks for the report' } } } })
   async grant(
     @Param('user') user: string,
     @Body() dto: GrantCreditsDto,

@@ -1,6 +1,7 @@
 import { ApiPropertyOptional, PickType } from '@nestjs/swagger';
 import { Transform } from 'class-transformer';
 import { IsBoolean, IsString, Length } from 'class-validator';
+import { ApiId, ApiTime } from '../common/formats.js';
 import { NewOwnedDto, OwnedPageQuery } from '../common/owner.js';
 import { IsStorable, MayBeMissing, MayBeNull } from '../common/text.js';
 import type { TaskRow } from './tasks.repository.js';
@@ -40,12 +41,14 @@ export class ListTasksQuery extends OwnedPageQuery {
 /** Work that holds a credit of its owner for as long as it exists. */
 export class TaskResponse {
   /** @example 019aa5d2-7c1e-7b1a-9d54-3f0f5a1f2b3c */
+  @ApiId()
   id!: string;
 
   /**
    * The id of the user it belongs to
    * @example 019aa5d2-0000-7b1a-9d54-3f0f5a1f2b3c
    */
+  @ApiId()
   owner!: string;
 
   /** @example Count the blankets */
@@ -55,9 +58,11 @@ export class TaskResponse {
   completed!: boolean;
 
   /** @example 2026-11-21T08:00:00.000Z */
+  @ApiTime()
   createdAt!: string;
 
   /** @example 2026-11-21T08:00:00.000Z */
+  @ApiTime()
   updatedAt!: string;
 }
 

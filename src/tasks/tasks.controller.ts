@@ -1,8 +1,10 @@
 import { Body, Controller, Delete, Get, HttpCode, Param, Patch, Post, Query } from '@nestjs/common';
-import { ApiTags } from '@nestjs/swagger';
+import { ApiBody, ApiTags } from '@nestjs/swagger';
 import { Owned } from '../common/access.js';
 import { Fails } from '../common/api-docs.js';
 import { CurrentCaller, type Caller } from '../common/caller.js';
+import { Conditional, CurrentPreconditions, Tagged, type Preconditions } from '../common/etag.js';
+import { Created } from '../common/location.js';
 import { IdPipe } from '../common/id.pipe.js';
 import { Paged } from '../common/page-link.js';
 import { mapPage } from '../common/page.js';
@@ -23,7 +25,9 @@ export class TasksController {
   @Post()
   @Owned()
   @Idempotent()
+  @Created('/v1/tasks/:id')
   @Fails('credits_exhausted', 'quota_exceeded', 'forbidden', 'not_found', 'overloaded')
+  @ApiBody({ type: CreateTaskDto, required: false, examples: { task: { value: { title: 'Count the blankets' } } } })
   async create(
     @Body() dto: CreateTaskDto,
     @CurrentCaller() caller: Caller,
@@ -44,6 +48,7 @@ export class TasksController {
   /** Read a task */
   @Get(':id')
   @Owned()
+  @Tagged()
   @Fails('not_found')
   async get(@Param('id', IdPipe) id: string, @CurrentCaller() caller: Caller): Promise<TaskResponse> {
     return toTaskResponse(await this.tasks.get(id, caller));
@@ -52,21 +57,29 @@ export class TasksController {
   /** Change a task; completed, it still holds its credit */
   @Patch(':id')
   @Owned()
+  @Conditional()
   @Fails('not_found')
+  @ApiBody({ type: UpdateTaskDto, examples: { completed: { value: { completed: true } } } })
   async update(
     @Param('id', IdPipe) id: string,
     @Body() dto: UpdateTaskDto,
     @CurrentCaller() caller: Caller,
+    @CurrentPreconditions() preconditions: Preconditions,
   ): Promise<TaskResponse> {
-    return toTaskResponse(await this.tasks.update(id, dto, caller));
+    return toTaskResponse(await this.tasks.update(id, dto, caller, preconditions));
   }
 
   /** Delete a task; its credit is given back */
   @Delete(':id')
   @Owned()
   @HttpCode(204)
+  @Conditional()
   @Fails('not_found')
-  async delete(@Param('id', IdPipe) id: string, @CurrentCaller() caller: Caller): Promise<void> {
-    await this.tasks.delete(id, caller);
+  async delete(
+    @Param('id', IdPipe) id: string,
+    @CurrentCaller() caller: Caller,
+    @CurrentPreconditions() preconditions: Preconditions,
+  ): Promise<void> {
+    await this.tasks.delete(id, caller, preconditions);
   }
 }

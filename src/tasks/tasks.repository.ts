@@ -1,5 +1,5 @@
 import { Injectable } from '@nestjs/common';
-import { Database } from '../database/database.js';
+import { Database, type Transaction } from '../database/database.js';
 import { ChargedTable, type ObjectKey } from '../quota/charged-table.js';
 import type { Task } from './task.entity.js';
 
@@ -33,8 +33,13 @@ export class TasksRepository extends ChargedTable<TaskRow, NewTask> {
   }
 
   /** @returns the task as it is now; null where there is none */
-  async update({ ownerId, id }: ObjectKey, { title, completed }: TaskChanges): Promise<TaskRow | null> {
+  async update(
+    { ownerId, id }: ObjectKey,
+    { title, completed }: TaskChanges,
+    tx?: Transaction,
+  ): Promise<TaskRow | null> {
     const values = [ownerId, id, title !== undefined, title ?? null, completed ?? null];
-    return (await this.database.query<TaskRow>(UPDATE, values))[0] ?? null;
+    const rows = await (tx ? tx.query<TaskRow>(UPDATE.text, values) : this.database.query<TaskRow>(UPDATE, values));
+    return rows[0] ?? null;
   }
 }

@@ -1,18 +1,20 @@
 import { Injectable } from '@nestjs/common';
 import { uuidv7 } from 'uuidv7';
 import { reach, type Caller } from '../common/caller.js';
+import { isConditional, requireVersion, type Preconditions } from '../common/etag.js';
 import { Cursors, type Page } from '../common/page.js';
 import { Problem } from '../common/problem.js';
-import type { Transaction } from '../database/database.js';
+import { Database, type Transaction } from '../database/database.js';
 import { gaugeExceeded } from '../quota/quota.service.js';
 import { UsersService } from '../users/users.service.js';
-import type { CreateTaskDto, ListTasksQuery, UpdateTaskDto } from './task.dto.js';
+import { toTaskResponse, type CreateTaskDto, type ListTasksQuery, type UpdateTaskDto } from './task.dto.js';
 import { TasksRepository, type TaskRow } from './tasks.repository.js';
 
 /** Tasks: as many at once as their owner has credits. */
 @Injectable()
 export class TasksService {
   constructor(
+    private readonly database: Database,
     private readonly users: UsersService,
     private readonly tasks: TasksRepository,
     private readonly cursors: Cursors,
@@ -44,16 +46,29 @@ export class TasksService {
     return required(await this.tasks.find({ ownerId: reach(caller), id }));
   }
 
-  /** @throws Problem not_found, for another's as for none */
-  async update(id: string, dto: UpdateTaskDto, caller: Caller): Promise<TaskRow> {
+  /** @throws Problem not_found, for another's as for none; version_mismatch */
+  async update(id: string, dto: UpdateTaskDto, caller: Caller, preconditions: Preconditions): Promise<TaskRow> {
     const key = { ownerId: reach(caller), id };
     const isChange = dto.title !== undefined || dto.completed !== undefined;
-    return required(await (isChange ? this.tasks.update(key, dto) : this.tasks.find(key)));
+    if (!isConditional(preconditions)) {
+      return required(await (isChange ? this.tasks.update(key, dto) : this.tasks.find(key)));
+    }
+    return this.database.transaction(async (tx) => {
+      const before = required(await this.tasks.lock(tx, key));
+      requireVersion(preconditions, toTaskResponse(before));
+      return isChange ? required(await this.tasks.update(key, dto, tx)) : before;
+    });
   }
 
-  /** @throws Problem not_found, for another's as for none */
-  async delete(id: string, caller: Caller): Promise<void> {
-    if (!(await this.tasks.deleteAndRelease({ ownerId: reach(caller), id }))) throw new Problem('not_found');
+  /** @throws Problem not_found, for another's as for none; version_mismatch */
+  async delete(id: string, caller: Caller, preconditions: Preconditions): Promise<void> {
+    const key = { ownerId: reach(caller), id };
+    const isDeleted = isConditional(preconditions)
+      ? await this.tasks.deleteIf(key, (task) => {
+          requireVersion(preconditions, toTaskResponse(task));
+        })
+      : await this.tasks.deleteAndRelease(key);
+    if (!isDeleted) throw new Problem('not_found');
   }
 }
 

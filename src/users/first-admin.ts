@@ -1,23 +1,20 @@
-import { randomInt } from 'node:crypto';
 import { Injectable } from '@nestjs/common';
-import { isEmail } from 'class-validator';
 import { uuidv7 } from 'uuidv7';
 import { AuditLog } from '../audit/audit-log.js';
 import { changesOf } from '../audit/changes.js';
 import { SERVER } from '../common/caller.js';
+import { isEmailAddress } from '../common/names.js';
 import { Problem } from '../common/problem.js';
 import { ConfigError, Env } from '../config/env.js';
 import { Database } from '../database/database.js';
 import { PlatformRepository } from '../platform/platform.repository.js';
 import { turnOf } from './hash-queue.js';
 import { Passwords } from './passwords.js';
+import { randomPassword } from './random-password.js';
 import { UsersRepository } from './users.repository.js';
 
 /** Any number, the same in every process: the key of the advisory lock on making the first administrator. */
 const LOCK = 0x716d_6164;
-
-/** Without 0/O, 1/l/I, which people confuse. */
-const LETTERS = ['abcdefghijkmnpqrstuvwxyz', 'ABCDEFGHJKLMNPQRSTUVWXYZ', '23456789', '-+=!'];
 
 /** Makes the first administrator. */
 @Injectable()
@@ -39,7 +36,7 @@ export class FirstAdmin {
   async ensure(): Promise<{ username: string; password: string } | 'made' | 'was there'> {
     if (await this.exists()) return 'was there';
     const { adminEmail, adminPassword } = this.env;
-    if (adminEmail !== undefined && !isEmail(adminEmail)) {
+    if (adminEmail !== undefined && !isEmailAddress(adminEmail)) {
       throw new ConfigError('ADMIN_EMAIL is not an e-mail address.');
     }
     const password = adminPassword ?? randomPassword();
@@ -68,18 +65,10 @@ export class FirstAdmin {
     try {
       return await this.passwords.hashNew(password, '/password', turnOf(null, true));
     } catch (error) {
-      const [fault] = error instanceof Problem ? (error.extra.errors ?? []) : [];
-      throw fault ? new ConfigError(`ADMIN_PASSWORD ${fault.detail}.`) : error;
+      const faults = error instanceof Problem ? (error.extra.errors ?? []) : [];
+      throw faults.length > 0
+        ? new ConfigError(`ADMIN_PASSWORD ${faults.map(({ detail }) => detail).join(', ')}.`)
+        : error;
     }
-  }
-}
-
-/** 24 characters, some of every class: about 130 bits. */
-function randomPassword(): string {
-  const all = LETTERS.join('');
-  const pick = (from: string): string => from.charAt(randomInt(from.length));
-  for (;;) {
-    const password = Array.from({ length: 24 }, () => pick(all)).join('');
-    if (LETTERS.every((some) => [...some].some((letter) => password.includes(letter)))) return password;
   }
 }

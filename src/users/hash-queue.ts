@@ -12,7 +12,7 @@ export interface Turn {
 
 /** @param isKnown whether somebody has signed in, or has a token */
 export function turnOf(origin: Pick<Origin, 'ip'> | null, isKnown: boolean): Turn {
-  return { place: placeOf(origin?.ip ?? ''), isKnown };
+  return { place: placeOf(origin?.ip ?? null), isKnown };
 }
 
 interface Waiter {

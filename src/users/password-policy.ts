@@ -1,24 +1,28 @@
+import { isStorable } from '../common/text.js';
 import type { Env } from '../config/env.js';
 
 const CLASSES: [RegExp, string][] = [
-  [/[a-z]/, 'must have a lower-case letter'],
-  [/[A-Z]/, 'must have an upper-case letter'],
-  [/[0-9]/, 'must have a digit'],
-  [/[^A-Za-z0-9\s]/, 'must have a special character'],
+  [/[a-z]/, 'a lower-case letter'],
+  [/[A-Z]/, 'an upper-case letter'],
+  [/[0-9]/, 'a digit'],
+  [/[^A-Za-z0-9\s]/, 'a special character'],
 ];
 
-/** What a new password breaks of the policy; nothing if it is good. */
-export async function passwordFaults(password: string, policy: Env['passwordPolicy']): Promise<string[]> {
+/**
+ * What a new password breaks of the policy, all that it lacks in one sentence; undefined if it is good.
+ * @param password in NFC; a character is a code point
+ */
+export async function faultOfPassword(password: string, policy: Env['passwordPolicy']): Promise<string | undefined> {
+  if (!isStorable(password)) return 'must not have U+0000 or lone surrogates';
   const [min, max] = policy === 'classes' ? [8, 64] : [15, 256];
-  const faults: string[] = [];
   const length = [...password].length;
-  if (length < min || length > max) faults.push(`must have ${String(min)} to ${String(max)} characters`);
-  if (!password.isWellFormed() || password.includes('\0')) faults.push('must not have U+0000 or lone surrogates');
-  if (policy === 'classes')
-    faults.push(...CLASSES.flatMap(([pattern, fault]) => (pattern.test(password) ? [] : [fault])));
-  if (faults.length === 0 && (await isCommon(password))) faults.push('must not be a common password');
-  return faults;
+  const lacks = length < min || length > max ? [`${String(min)} to ${String(max)} characters`] : [];
+  if (policy === 'classes') lacks.push(...CLASSES.flatMap(([pattern, what]) => (pattern.test(password) ? [] : [what])));
+  if (lacks.length > 0) return `must have ${LIST.format(lacks)}`;
+  return (await isCommon(password)) ? 'must not be a common password' : undefined;
 }
+
+const LIST = new Intl.ListFormat('en-GB', { type: 'conjunction' });
 
 let common: Promise<Set<string>> | undefined;
 

@@ -1,65 +1,69 @@
 import { applyDecorators } from '@nestjs/common';
 import { ApiProperty, ApiPropertyOptional, OmitType } from '@nestjs/swagger';
-import { IsIn, IsInt, IsString, Length, Max, MaxLength, Min, isEmail } from 'class-validator';
+import { Transform } from 'class-transformer';
+import { IsIn, IsInt, IsString, Length, Max, MaxLength, Min } from 'class-validator';
 import type { Role } from '../common/caller.js';
+import { ApiEmail, ApiId, ApiTime } from '../common/formats.js';
+import { faultOfUsername, isEmailAddress } from '../common/names.js';
 import { PageQuery } from '../common/page.js';
-import { IsMatch, IsStorable, MayBeMissing, MayBeNull, isStorable } from '../common/text.js';
+import { IsJudged, IsStorable, MayBeMissing, MayBeNull, NeededWithout } from '../common/text.js';
 import type { UserStatus } from './user.entity.js';
 import type { UserRow } from './users.repository.js';
 
-/** Letters of any script, with the marks that belong to them; `-`, `'` and space. */
-const NAME = /^[\p{L}\p{M}'\- ]*\p{L}[\p{L}\p{M}'\- ]*$/u;
+/** Letters of any script with the marks that belong to them, `-`, `'`, `’`, `.` and space; at least one letter. */
+const NAME = /^[\p{L}\p{M}'’. -]*\p{L}[\p{L}\p{M}'’. -]*$/u;
 
-const isName = (value: string): boolean => {
-  const length = [...value].length;
-  return length >= 2 && length <= 32 && NAME.test(value);
-};
+/** Scripts in which one character is a name. */
+const NAME_OF_ONE = /^[\p{Script=Han}\p{Script=Hangul}\p{Script=Hiragana}\p{Script=Katakana}]$/u;
+
+/** Characters are code points of the text in NFC, so that their number does not depend on how accents are composed. */
+function faultOfName(text: string): string | undefined {
+  const name = text.normalize('NFC');
+  const length = [...name].length;
+  if (length > 0 && !NAME.test(name))
+    return "must have letters, marks, -, ', ’, . and spaces only, and at least one letter";
+  if (length > 32) return 'must have at most 32 characters';
+  if (length >= 2 || NAME_OF_ONE.test(name)) return undefined;
+  return 'must have at least 2 characters, or 1 of Han, Hangul or Kana';
+}
 
 const IsName = (): PropertyDecorator =>
   applyDecorators(
-    ApiPropertyOptional({ minLength: 2, maxLength: 32 }),
-    IsMatch('isName', isName, "have 2 to 32 characters: letters, -, ' and spaces, at least one letter"),
+    ApiPropertyOptional({ minLength: 1, maxLength: 32 }),
+    Transform(({ value }: { value: unknown }) => (typeof value === 'string' ? value.trim() : value)),
+    IsJudged('isName', faultOfName),
   );
 
-/**
- * In no address that people have: control and format characters, and quoted local parts, which mail programs write anew,
- * so that what is sent goes elsewhere.
- */
-const UNFIT = /["\p{Cc}\p{Cf}]/u;
-
-/** isEmail throws at lone surrogates, so that no rule beside it could refuse them. */
 const IsAddress = (): PropertyDecorator =>
   applyDecorators(
     ApiPropertyOptional({ format: 'email', maxLength: 254 }),
-    IsMatch(
-      'isAddress',
-      (value) => value.length <= 254 && isStorable(value) && !UNFIT.test(value) && isEmail(value),
-      'be an e-mail address of 254 characters at most',
-    ),
+    IsJudged('isAddress', (text) => {
+      if (isEmailAddress(text)) return undefined;
+      return text.length > 254 ? 'must be an e-mail address of at most 254 characters' : 'must be an e-mail address';
+    }),
   );
 
 const IsUsername = (): PropertyDecorator =>
   applyDecorators(
-    ApiPropertyOptional({ minLength: 2, maxLength: 64, pattern: '^[A-Za-z0-9]+$' }),
-    IsMatch(
-      'isUsername',
-      (value) => /^[A-Za-z0-9]{2,64}$/.test(value) && value.toLowerCase() !== 'me',
-      'have 2 to 64 letters and digits (A–Z, a–z, 0–9), and not be "me"',
+    ApiPropertyOptional({ minLength: 2, maxLength: 64, pattern: '^[A-Za-z0-9]+([._-][A-Za-z0-9]+)*$' }),
+    ...(['strict', 'extended'] as const).map((policy) =>
+      IsJudged('isUsername', (text) => faultOfUsername(text, policy), { groups: [policy] }),
     ),
   );
 
 /** What a new account may say of itself; at least one of `username` and `email`. */
 export class AccountDto {
   /**
-   * 2 to 64 letters and digits, unique whatever the case, never `me`
+   * 2 to 64 letters and digits, unique without case, never `me`; with USERNAME_POLICY=extended also single `.`, `-` and `_`
+   * between them, but not the form of an id
    * @example ada
    */
-  @MayBeMissing()
+  @NeededWithout('email')
   @IsUsername()
   username?: string;
 
   /**
-   * Unique whatever the case
+   * Unique without case, however its accents are composed and its domain is written
    * @example ada@example.com
    */
   @MayBeMissing()
@@ -67,14 +71,16 @@ export class AccountDto {
   email?: string;
 
   /**
-   * 8 to 64 characters with lower case, upper case, digit and special, and not a common one (or what PASSWORD_POLICY says)
+   * 8 to 64 characters with lower case, upper case, digit and special, and not a common one (or what PASSWORD_POLICY says).
+   * Compared in Unicode's form NFC
    * @example Analytical-1843
    */
   @IsString()
   password!: string;
 
   /**
-   * 2 to 32: letters of any script, `-`, `'`, space
+   * 2 to 32 characters (code points), of Han, Hangul and Kana also 1: letters and marks of any script, `-`, `'`, `’`, `.`,
+   * space, and at least one letter; spaces at the ends are cut off
    * @example Ada
    */
   @MayBeMissing()
@@ -173,7 +179,7 @@ export class UpdateUserDto extends OmitType(CreateUserDto, ['username', 'email',
 
 export class ListUsersQuery extends PageQuery {
   /**
-   * The start of a username or e-mail, whatever the case
+   * The start of a username or e-mail, in any spelling that also finds the account by its whole name
    * @example ada
    */
   @MayBeMissing()
@@ -186,12 +192,14 @@ export class ListUsersQuery extends PageQuery {
 /** An account. */
 export class UserResponse {
   /** @example 019aa5d2-7c1e-7b1a-9d54-3f0f5a1f2b3c */
+  @ApiId()
   id!: string;
 
   /** @example ada */
   username!: string | null;
 
   /** @example ada@example.com */
+  @ApiEmail()
   email!: string | null;
 
   /** @example Ada */
@@ -220,12 +228,15 @@ export class UserResponse {
   credits!: number | null;
 
   /** @example 2026-11-21T08:00:00.000Z */
+  @ApiTime()
   createdAt!: string;
 
   /** @example 2026-11-21T08:00:00.000Z */
+  @ApiTime()
   updatedAt!: string;
 
   /** @example 2026-11-21T08:00:00.000Z */
+  @ApiTime()
   lastLoginAt!: string | null;
 }
 

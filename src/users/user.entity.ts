@@ -4,7 +4,7 @@ import { Plan } from '../platform/plan.entity.js';
 
 export type UserStatus = 'active' | 'disabled';
 
-/** An account. `username` and `email` are kept as they were given; their keys, in lower case, make them unique. */
+/** An account. `username` and `email` are kept as they were given; their keys (`loginKey`) make them unique. */
 @Entity('users')
 @Unique('users_username_key_unique', ['usernameKey'])
 @Unique('users_email_key_unique', ['emailKey'])

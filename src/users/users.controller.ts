@@ -1,9 +1,10 @@
 import { Body, Controller, Delete, Get, HttpCode, Param, Patch, Post, Query } from '@nestjs/common';
-import { ApiTags } from '@nestjs/swagger';
+import { ApiBody, ApiTags } from '@nestjs/swagger';
 import { AdminOnly, SelfOrAdmin } from '../common/access.js';
 import { Fails } from '../common/api-docs.js';
 import { CurrentCaller, type Caller } from '../common/caller.js';
-import { Tagged } from '../common/etag.js';
+import { Conditional, CurrentPreconditions, Tagged, type Preconditions } from '../common/etag.js';
+import { Created } from '../common/location.js';
 import { Paged } from '../common/page-link.js';
 import { mapPage } from '../common/page.js';
 import { Idempotency, type Attempt } from '../idempotency/idempotency.js';
@@ -23,7 +24,14 @@ export class UsersController {
   @Post()
   @AdminOnly()
   @Idempotent()
-  @Fails('username_taken', 'email_taken')
+  @Created('/v1/users/:id')
+  @Fails('username_taken', 'email_taken', 'credits_overprovisioned', 'quota_exceeded')
+  @ApiBody({
+    type: CreateUserDto,
+    examples: {
+      user: { value: { username: 'grace', email: 'grace@example.com', password: 'Compiler-A0-1952', credits: 10 } },
+    },
+  })
   async create(
     @Body() dto: CreateUserDto,
     @CurrentCaller() caller: Caller,
@@ -53,21 +61,35 @@ export class UsersController {
   /** Change an account */
   @Patch(':user')
   @SelfOrAdmin('user')
-  @Fails('not_found', 'username_taken', 'email_taken', 'last_admin')
+  @Conditional()
+  @Fails('not_found', 'username_taken', 'email_taken', 'last_admin', 'credits_overprovisioned')
+  @ApiBody({
+    type: UpdateUserDto,
+    examples: {
+      names: { value: { firstName: 'Ada', lastName: 'Lovelace' } },
+      disable: { summary: 'Disable the account (administrators)', value: { status: 'disabled' } },
+    },
+  })
   async update(
     @Param('user') user: string,
     @Body() dto: UpdateUserDto,
     @CurrentCaller() caller: Caller,
+    @CurrentPreconditions() preconditions: Preconditions,
   ): Promise<UserResponse> {
-    return toUserResponse(await this.users.update(user, caller, dto));
+    return toUserResponse(await this.users.update(user, caller, dto, preconditions));
   }
 
   /** Delete an account and all it owns */
   @Delete(':user')
   @AdminOnly()
   @HttpCode(204)
+  @Conditional()
   @Fails('not_found', 'last_admin')
-  async delete(@Param('user') user: string, @CurrentCaller() caller: Caller): Promise<void> {
-    await this.users.delete(user, caller);
+  async delete(
+    @Param('user') user: string,
+    @CurrentCaller() caller: Caller,
+    @CurrentPreconditions() preconditions: Preconditions,
+  ): Promise<void> {
+    await this.users.delete(user, caller, preconditions);
   }
 }

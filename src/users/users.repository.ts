@@ -1,8 +1,8 @@
 import { Injectable } from '@nestjs/common';
 import { violatedConstraint, violationDetail } from '../common/database-error.js';
-import { isId, loginKey, type Role } from '../common/caller.js';
+import type { Role } from '../common/caller.js';
+import { isId, loginKey, loginKeyPrefix } from '../common/names.js';
 import { Problem } from '../common/problem.js';
-import { isStorable } from '../common/text.js';
 import { Coalescer } from '../database/coalescer.js';
 import { Database, OutOfDate, type Transaction } from '../database/database.js';
 import { objectsExceeded } from '../platform/objects.js';
@@ -110,20 +110,21 @@ export class UsersRepository {
 
   /** @param reference an id, a username or an e-mail */
   async findByReference(reference: string, tx?: Transaction): Promise<UserRow | null> {
-    if (!isStorable(reference)) return null;
-    const key = isId(reference) ? reference.toLowerCase() : loginKey(reference);
-    if (tx) {
-      const rows = await (isId(reference)
-        ? tx.query<UserRow>(FIND_BY_IDS.text, [[key]])
-        : tx.query<UserRow>(FIND_BY_KEY.text, [key]));
-      return rows[0] ?? null;
+    if (isId(reference)) {
+      const id = reference.toLowerCase();
+      return tx ? this.find(tx, id) : this.findById(id);
     }
-    if (isId(reference)) return this.findById(key);
-    return (await this.database.query<UserRow>(FIND_BY_KEY, [loginKey(reference)]))[0] ?? null;
+    const key = loginKey(reference);
+    if (key === null) return null;
+    const rows = await (tx
+      ? tx.query<UserRow>(FIND_BY_KEY.text, [key])
+      : this.database.query<UserRow>(FIND_BY_KEY, [key]));
+    return rows[0] ?? null;
   }
 
   async findCredentials(login: string): Promise<Credentials | null> {
-    return (await this.database.query<Credentials>(FIND_CREDENTIALS, [loginKey(login)]))[0] ?? null;
+    const key = loginKey(login);
+    return key === null ? null : ((await this.database.query<Credentials>(FIND_CREDENTIALS, [key]))[0] ?? null);
   }
 
   async findCredentialsById(id: string): Promise<Credentials | null> {
@@ -131,12 +132,11 @@ export class UsersRepository {
   }
 
   /** Newest first. @param before the id after which (in that order) the page begins */
-  list(prefix: string | undefined, before: string | null, limit: number): Promise<UserRow[]> {
+  async list(prefix: string | undefined, before: string | null, limit: number): Promise<UserRow[]> {
     if (prefix === undefined) return this.database.query<UserRow>(LIST, [before, limit]);
-    const pattern = `${prefix
-      .normalize('NFKC')
-      .toLowerCase()
-      .replace(/[\\%_]/g, '\\$&')}%`;
+    const key = loginKeyPrefix(prefix);
+    if (key === null) return [];
+    const pattern = `${key.replace(/[\\%_]/g, '\\$&')}%`;
     return this.database.query<UserRow>(LIST_BY_PREFIX, [before, limit, pattern]);
   }
 
@@ -242,6 +242,11 @@ export class UsersRepository {
     return deleted.length > 0 ? (ended ?? null) : null;
   }
 
+  /** Up to so many administrators, the eldest first. */
+  async listAdmins(tx: Transaction, limit: number): Promise<UserRow[]> {
+    return tx.query<UserRow>(`SELECT ${COLUMNS} FROM users u WHERE u.role = 'admin' ORDER BY u.id LIMIT $1`, [limit]);
+  }
+
   private async findByIds(ids: readonly string[]): Promise<(UserRow | null)[]> {
     const rows = await this.database.query<UserRow>(FIND_BY_IDS, [ids]);
     const byId = new Map(rows.map((row) => [row.id, row]));
@@ -254,11 +259,17 @@ async function takeTurn(tx: Transaction, id: string): Promise<void> {
   await tx.query('SELECT pg_advisory_xact_lock($1, hashtext($2::text))', [ACCOUNT_LOCK, id]);
 }
 
-function keysOf(user: UserChanges | NewUser): Partial<Pick<User, 'usernameKey' | 'emailKey'>> {
+function keysOf({ username, email }: UserChanges | NewUser): Partial<Pick<User, 'usernameKey' | 'emailKey'>> {
   return {
-    ...(user.username === undefined ? {} : { usernameKey: user.username === null ? null : loginKey(user.username) }),
-    ...(user.email === undefined ? {} : { emailKey: user.email === null ? null : loginKey(user.email) }),
+    ...(username === undefined ? {} : { usernameKey: keyOf(username) }),
+    ...(email === undefined ? {} : { emailKey: keyOf(email) }),
   };
+}
+
+function keyOf(name: string | null): string | null {
+  const key = name === null ? null : loginKey(name);
+  if (name !== null && key === null) throw new Error('A name that no rule allows reached the database');
+  return key;
 }
 
 /** What count_users says of the bound (see migration 0004): the limit, and what was used of it. */
@@ -282,7 +293,7 @@ async function refusing(write: () => Promise<unknown>): Promise<void> {
       case 'platform_objects':
         throw objectsOf(error);
       case 'users_login_check':
-        throw Problem.field('/username', 'and email cannot both be empty');
+        throw Problem.field('/username', 'must not be null where there is no email');
       default:
         throw error;
     }

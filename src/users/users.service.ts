@@ -3,6 +3,7 @@ import { uuidv7 } from 'uuidv7';
 import { AuditLog } from '../audit/audit-log.js';
 import { changesOf, type Changes } from '../audit/changes.js';
 import { isSelf, type Actor, type Caller, type Origin } from '../common/caller.js';
+import { requireVersion, type Preconditions } from '../common/etag.js';
 import { Cursors, type Page } from '../common/page.js';
 import { Problem } from '../common/problem.js';
 import { Database, type Transaction } from '../database/database.js';
@@ -12,7 +13,13 @@ import { PlatformService } from '../platform/platform.service.js';
 import { Notices } from './notices.js';
 import { turnOf } from './hash-queue.js';
 import { Passwords } from './passwords.js';
-import type { AccountDto, CreateUserDto, ListUsersQuery, UpdateUserDto } from './user.dto.js';
+import {
+  toUserResponse,
+  type AccountDto,
+  type CreateUserDto,
+  type ListUsersQuery,
+  type UpdateUserDto,
+} from './user.dto.js';
 import { UsersRepository, type UserChanges, type UserRow } from './users.repository.js';
 
 /** What of an account is told where it changes. */
@@ -71,6 +78,11 @@ export class UsersService {
     return required(await this.users.findByReference(reference, tx)).id;
   }
 
+  /** Has changes of an account happen one after the other until the transaction ends. @throws Problem not_found */
+  async lock(tx: Transaction, id: string): Promise<void> {
+    required(await this.users.lock(tx, id));
+  }
+
   /** Whose things `?owner=` lists; null for everyone's. @throws Problem as `idOf` */
   async ownerOf(owner: string | undefined, caller: Caller): Promise<string | null> {
     if (owner === undefined) return caller.userId;
@@ -87,10 +99,10 @@ export class UsersService {
   }
 
   /**
-   * @throws Problem forbidden when a user sets what only administrators may; last_admin; username_taken, email_taken;
-   * credits_overprovisioned
+   * @throws Problem forbidden when a user sets what only administrators may; version_mismatch; last_admin; username_taken,
+   * email_taken; credits_overprovisioned
    */
-  async update(reference: string, caller: Caller, dto: UpdateUserDto): Promise<UserRow> {
+  async update(reference: string, caller: Caller, dto: UpdateUserDto, preconditions: Preconditions): Promise<UserRow> {
     refuseReserved(dto, ['role', 'status', 'plan', 'credits', 'password'], caller);
     const id = await this.idOf(reference, caller);
     const { password, credits, ...account } = dto;
@@ -100,6 +112,7 @@ export class UsersService {
     }
     const change = async (tx: Transaction): Promise<UserRow> => {
       const before = required(await this.users.lock(tx, id));
+      requireVersion(preconditions, toUserResponse(before));
       if (dto.role === 'user' || dto.status === 'disabled') await this.refuseLastAdmin(tx, before);
       const addressee = await this.notices.beforeUpdate(tx, id);
       if (Object.keys(dto).length > 0) await this.users.update(tx, id, changes);
@@ -119,12 +132,13 @@ export class UsersService {
     return this.database.transaction((tx) => (changesCredits ? this.credits.guard(tx, () => change(tx)) : change(tx)));
   }
 
-  /** @throws Problem not_found, last_admin */
-  async delete(reference: string, caller: Caller): Promise<void> {
+  /** @throws Problem not_found, version_mismatch, last_admin */
+  async delete(reference: string, caller: Caller, preconditions: Preconditions): Promise<void> {
     const id = await this.idOf(reference, caller);
     await this.database.transaction(async (tx) => {
       await this.settings.lock(tx, false);
       const user = required(await this.users.lockForDeletion(tx, id));
+      requireVersion(preconditions, toUserResponse(user));
       await this.refuseLastAdmin(tx, user);
       const ended = await this.users.delete(tx, id);
       if (!ended) throw new Problem('not_found');
@@ -144,7 +158,7 @@ export class UsersService {
     transaction?: Transaction,
   ): Promise<UserRow> {
     if (dto.username === undefined && dto.email === undefined) {
-      throw Problem.field('/username', 'or email must be given');
+      throw Problem.field('/username', 'is required where there is no email');
     }
     const { password, credits, ...account } = dto;
     const id = uuidv7();

@@ -1,9 +1,11 @@
 import { randomBytes } from 'node:crypto';
 import { request } from 'node:http';
 import { answerTo, note, parsed, type Answer } from './answer.js';
+import { expectDocumented } from './conformance.js';
+import { operationsIn, type Operation } from './operations.js';
 import { ADMIN_PASSWORD } from './server.js';
 
-export type { Answer };
+export type { Answer, Operation };
 
 export interface Account {
   id: string;
@@ -26,7 +28,7 @@ interface Init {
   raw?: string;
 }
 
-/** Speaks to one server, as nobody or as somebody. */
+/** Speaks to one server, as nobody or as somebody. Every answer must be as /openapi.json says. */
 export class Api {
   constructor(
     readonly url: string,
@@ -70,14 +72,12 @@ export class Api {
       },
       ...(text === undefined ? {} : { body: text }),
     });
-    const answer = await response.text();
-    note(method, path, response.status, response.headers);
-    return {
-      status: response.status,
-      headers: response.headers,
-      body: parsed(response.headers, answer),
-      text: answer,
-    };
+    const { status, headers } = response;
+    const received = await response.text();
+    note(method, path, status, headers);
+    const answer = { status, headers, body: parsed(headers, received), text: received };
+    await expectDocumented(this.url, { method, path, hasBody: text !== undefined }, answer);
+    return answer;
   }
 
   /** Signs in; fails the test when that fails. */
@@ -229,33 +229,9 @@ export function expectProblem(answer: Answer, status: number, code: string): voi
   expect(JSON.stringify({ ...answer.body, instance: '' })).not.toMatch(LEAK);
 }
 
-/** One operation of /openapi.json. */
-export interface Operation {
-  /** For example `GET /v1/users/{user}`. */
-  id: string;
-  method: string;
-  path: string;
-  /** As the document has it. */
-  declared: {
-    summary?: string;
-    tags?: string[];
-    security?: object[];
-    parameters?: { name: string; in: string; schema?: Record<string, any> }[];
-    requestBody?: { content: Record<string, { schema: { $ref: string } }> };
-    responses: Record<
-      string,
-      {
-        headers?: Record<string, { required?: boolean }>;
-        content?: Record<string, { schema?: Record<string, any>; examples?: Record<string, { value: any }> }>;
-      }
-    >;
-  };
-}
-
 /** A property of a body, as the document has it. */
 export interface BodyProperty {
-  type: string;
-  nullable?: boolean;
+  type: string | string[];
   minLength?: number;
   enum?: unknown[];
   example?: unknown;
@@ -273,13 +249,7 @@ export function openApiOf(api: Api): Promise<any> {
 
 /** Every operation that the server documents. */
 export async function listOperations(api: Api): Promise<Operation[]> {
-  const body = await openApiOf(api);
-  return Object.entries<Record<string, Operation['declared']>>(body.paths).flatMap(([path, methods]) =>
-    Object.entries(methods).map(([name, declared]) => {
-      const method = name.toUpperCase();
-      return { id: `${method} ${path}`, method, path, declared };
-    }),
-  );
+  return operationsIn(await openApiOf(api));
 }
 
 /** The properties of each operation's body, by the operation's id; operations without a body are left out. */

@@ -8,8 +8,11 @@ import { createServer } from 'node:http';
 import { json } from 'node:stream/consumers';
 import { createLogger } from '../../dist/src/app.setup.js';
 import { Env } from '../../dist/src/config/env.js';
+import { isolateFromShell } from '../../dist/src/config/shell.js';
 import { migrate } from '../../dist/src/database/migrate.js';
 import { startServer } from '../../dist/src/server.js';
+
+isolateFromShell();
 
 /** @type {Map<string, import('../../dist/src/server.js').RunningServer>} */
 const servers = new Map();

@@ -138,14 +138,23 @@ function valid(document: Document, given: Schema, name: string): fc.Arbitrary<un
   const schema = schemaOf(document, given);
   const usual = USUAL[name];
   const made = typed(document, schema, name);
-  const known = usual && schema.type === 'string' ? fc.oneof({ weight: 4, arbitrary: anyOf(usual) }, made) : made;
-  return schema.nullable === true ? fc.oneof({ weight: 5, arbitrary: known }, fc.constant(null)) : known;
+  const known =
+    usual && typesOf(schema)[0] === 'string' ? fc.oneof({ weight: 4, arbitrary: anyOf(usual) }, made) : made;
+  return typesOf(schema).includes('null') ? fc.oneof({ weight: 5, arbitrary: known }, fc.constant(null)) : known;
+}
+
+/** The types of a schema, `null` last. */
+function typesOf({ type }: Schema): string[] {
+  return [type ?? []].flat();
 }
 
 function typed(document: Document, schema: Schema, name: string): fc.Arbitrary<unknown> {
   if (schema.enum) return anyOf(schema.enum as unknown[]);
-  if (schema.oneOf) return fc.oneof(...(schema.oneOf as Schema[]).map((each) => valid(document, each, name)));
-  switch (schema.type) {
+  const choices = (schema.oneOf ?? schema.anyOf) as Schema[] | undefined;
+  if (choices) return fc.oneof(...choices.map((each) => valid(document, each, name)));
+  switch (typesOf(schema)[0]) {
+    case 'null':
+      return fc.constant(null);
     case 'string':
       return text(schema);
     case 'integer':

@@ -1,16 +1,28 @@
-import { Ajv, type ValidateFunction } from 'ajv';
+import { Ajv2020, type ValidateFunction } from 'ajv/dist/2020.js';
 import formats from 'ajv-formats';
-import type { Answer, Operation } from './api.js';
-import type { Document, Schema } from './subjects.js';
+import type { Answer } from './answer.js';
+import type { Operation } from './operations.js';
+import type { Schema } from './subjects.js';
+
+/** An OpenAPI 3.1 document, as far as answers are judged by it. */
+interface OpenApi {
+  components: { schemas: Record<string, Schema>; headers: Record<string, { required?: boolean }> };
+}
+
+/** Headers that HTTP, CORS and the server's security put on any answer: no operation documents them. */
+const OF_ANY_ANSWER =
+  /^(access-control-.*|cache-control|connection|content-(encoding|length|security-policy|type)|date|keep-alive|transfer-encoding|vary|x-content-type-options)$/;
+
+/** Refusals of a body that an operation does not take: it does not document them. */
+const STRAY_BODY = [400, 413, 415];
 
 /**
- * A schema of OpenAPI 3.0 in the words of JSON Schema; an object has no members but those that are named, so that an
- * answer that has more is found as well as one that has less.
+ * A schema whose objects have no members but those that are named, so that an answer that has more is found as well as
+ * one that has less.
  */
 function strict(schema: Schema): Schema {
-  const { nullable, ...rest } = schema;
   const made: Schema = Object.fromEntries(
-    Object.entries(rest).map(([name, value]) => {
+    Object.entries(schema).map(([name, value]) => {
       if (name === 'properties') {
         return [name, Object.fromEntries(Object.entries<Schema>(value).map(([each, of]) => [each, strict(of)]))];
       }
@@ -21,36 +33,65 @@ function strict(schema: Schema): Schema {
     }),
   );
   if (made.properties && made.additionalProperties === undefined) made.additionalProperties = false;
-  return nullable === true ? { anyOf: [{ type: 'null' }, made] } : made;
+  return made;
 }
 
-/** Judges answers by the document. */
+/** Judges answers by the document. A schema is compiled when it is first needed. */
 export class ResponseSchemas {
-  private readonly ajv = new Ajv({ strict: false, allErrors: false });
+  private readonly ajv = new Ajv2020({ strict: false, allErrors: false });
   private readonly checks = new Map<string, ValidateFunction>();
 
-  constructor({ schemas }: Document) {
+  constructor(private readonly document: OpenApi) {
     formats.default(this.ajv);
-    this.ajv.addKeyword('example');
-    this.ajv.addSchema({
-      $id: 'document',
-      components: { schemas: Object.fromEntries(Object.entries(schemas).map(([name, of]) => [name, strict(of)])) },
-    });
+    // Addresses may have letters of any script.
+    this.ajv.addFormat('email', /^[^@\s]+@[^@\s]+$/);
+    const schemas = Object.entries(document.components.schemas).map(([name, of]) => [name, strict(of)]);
+    this.ajv.addSchema({ $id: 'document', components: { schemas: Object.fromEntries(schemas) } });
   }
 
-  /** What of an answer the document does not say; undefined where it says all. */
-  faultOf({ declared }: Operation, { status, headers, text, body }: Answer): string | undefined {
-    const response = declared.responses[String(status)];
+  /** What of an answer the document does not say; undefined where it says all. @param hasBody whether one was sent */
+  faultOf({ method, declared }: Operation, answer: Answer, hasBody: boolean): string | undefined {
+    const { status, headers, text, body } = answer;
+    if (hasBody && !declared.requestBody && STRAY_BODY.includes(status)) return undefined;
+    const type = /^[^;]*/.exec(headers.get('content-type') ?? '')![0];
+    const own = declared.responses[String(status)];
+    const { default: other } = declared.responses;
+    const isOther = own?.content?.[type] === undefined && other !== undefined;
+    const response = isOther ? other : own;
     if (!response) return `the status ${status} is not documented`;
-    for (const [name, { required }] of Object.entries(response.headers ?? {})) {
+    return (
+      this.headerFault(response.headers ?? {}, headers, other !== undefined) ??
+      (method === 'HEAD' ? undefined : this.bodyFault(response, type, text, body))
+    );
+  }
+
+  /** @param isOpen whether an upstream may add headers of its own */
+  private headerFault(documented: Record<string, Schema>, headers: Headers, isOpen: boolean): string | undefined {
+    for (const [name, header] of Object.entries(documented)) {
+      const { required } = this.document.components.headers[header.$ref?.split('/').at(-1)] ?? header;
       if (required === true && !headers.has(name)) return `the documented header ${name} is missing`;
     }
-    const type = /^[^;]*/.exec(headers.get('content-type') ?? '')![0];
-    if (!response.content) return text === '' ? undefined : `there is a body, and none is documented`;
-    const content = response.content[type];
+    const names = Object.keys(documented).map((name) => name.toLowerCase());
+    const unknown = [...headers.keys()].find((name) => !OF_ANY_ANSWER.test(name) && !names.includes(name));
+    return unknown === undefined || isOpen
+      ? undefined
+      : `the header ${unknown} is not documented (see HEADERS in src/common/api-headers.ts)`;
+  }
+
+  private bodyFault(
+    { content: documented }: Operation['declared']['responses'][string],
+    type: string,
+    text: string,
+    body: any,
+  ): string | undefined {
+    if (!documented) return text === '' ? undefined : `there is a body, and none is documented`;
+    const content = documented[type] ?? documented['*/*'];
     if (!content) return `the media type "${type}" is not documented`;
     // CSV, Prometheus’ text, and what an API answers have no schema to speak of.
     if (!type.endsWith('json')) return undefined;
+    if (content.examples && type === 'application/problem+json' && !(body.code in content.examples)) {
+      return `the code ${body.code} is not documented`;
+    }
     const values = type === 'application/x-ndjson' ? text.split('\n').filter(Boolean).map(parse) : [body];
     const check = this.check(content.schema ?? {});
     for (const value of values) {

@@ -1,0 +1,105 @@
+import { Injectable } from '@nestjs/common';
+import { AuditLog } from '../audit/audit-log.js';
+import { SERVER } from '../common/caller.js';
+import { Problem } from '../common/problem.js';
+import { ConfigError } from '../config/env.js';
+import { Database, type Transaction } from '../database/database.js';
+import { turnOf } from '../users/hash-queue.js';
+import { Notices } from '../users/notices.js';
+import { Passwords } from '../users/passwords.js';
+import { UsersRepository, type UserRow } from '../users/users.repository.js';
+import { SignInThrottle } from './sign-in-throttle.js';
+import { TotpRepository } from './totp.repository.js';
+
+/** What the audit log says of how a change was asked for. */
+const WITH = { with: { to: 'command line' } };
+
+/** The address of who has the machine. */
+const HERE = '127.0.0.1';
+
+/** Ways back into an account for the owner of the machine, who needs no session: the commands of src/cli. */
+@Injectable()
+export class AccountRescue {
+  constructor(
+    private readonly database: Database,
+    private readonly users: UsersRepository,
+    private readonly passwords: Passwords,
+    private readonly totp: TotpRepository,
+    private readonly throttle: SignInThrottle,
+    private readonly notices: Notices,
+    private readonly audit: AuditLog,
+  ) {}
+
+  /**
+   * Sets a password and ends all sessions.
+   * @param login of any user; undefined: of the only administrator
+   * @returns the name of the account, and how many sessions ended
+   * @throws ConfigError when the login or the password cannot be used
+   */
+  async resetPassword(login: string | undefined, password: string): Promise<{ name: string; endedSessions: number }> {
+    const passwordHash = await this.hash(password);
+    return this.database.transaction(async (tx) => {
+      const { id, name } = await this.lock(tx, login);
+      await this.users.update(tx, id, { passwordHash });
+      const endedSessions = await this.users.endSessions(tx, id, null);
+      await this.throttle.settleOwner(tx, id, HERE);
+      await this.notices.passwordChanged(tx, id);
+      const changes = { password: {}, endedSessions: { to: endedSessions }, ...WITH };
+      await this.audit.record(tx, SERVER, 'password.reset', id, changes);
+      return { name, endedSessions };
+    });
+  }
+
+  /**
+   * Switches two-factor sign-in off.
+   * @param login as of `resetPassword`
+   * @returns the name of the account
+   * @throws ConfigError when the login cannot be used, or it is off already
+   */
+  async disableTotp(login: string | undefined): Promise<string> {
+    return this.database.transaction(async (tx) => {
+      const { id, name } = await this.lock(tx, login);
+      if (!(await this.totp.delete(tx, id))) throw new ConfigError(`${name} has no two-factor sign-in.`);
+      await this.audit.record(tx, SERVER, 'totp.disable', id, WITH);
+      return name;
+    });
+  }
+
+  private async lock(tx: Transaction, login: string | undefined): Promise<{ id: string; name: string }> {
+    const { id } = login === undefined ? await this.onlyAdmin(tx) : await this.named(tx, login);
+    const user = await this.users.lock(tx, id);
+    if (!user) throw new ConfigError('The account was just deleted.');
+    return { id, name: nameOf(user) };
+  }
+
+  private async named(tx: Transaction, login: string): Promise<UserRow> {
+    const user = await this.users.findByReference(login, tx);
+    if (!user) throw new ConfigError(`There is no user ${JSON.stringify(login)}.`);
+    return user;
+  }
+
+  private async onlyAdmin(tx: Transaction): Promise<UserRow> {
+    const admins = await this.users.listAdmins(tx, 10);
+    const [admin] = admins;
+    if (!admin) throw new ConfigError('There is no administrator: start the server, which makes one.');
+    if (admins.length > 1) {
+      throw new ConfigError(`There are several administrators: name one (${admins.map(nameOf).join(', ')}).`);
+    }
+    return admin;
+  }
+
+  private async hash(password: string): Promise<string> {
+    try {
+      return await this.passwords.hashNew(password, '/password', turnOf(null, true));
+    } catch (error) {
+      const faults = error instanceof Problem ? (error.extra.errors ?? []) : [];
+      throw faults.length > 0
+        ? new ConfigError(`The password ${faults.map(({ detail }) => detail).join(', ')}.`)
+        : error;
+    }
+  }
+}
+
+function nameOf({ id, username, email }: UserRow): string {
+  return username ?? email ?? id;
+}

@@ -1,0 +1,92 @@
+import { randomUUID } from 'node:crypto';
+import type { Pool, PoolClient } from 'pg';
+import { sqlState } from '../common/database-error.js';
+import { ConfigError, type Env } from '../config/env.js';
+import { isPooled } from './session.js';
+
+interface Facts {
+  version: number;
+  encoding: string;
+  replicationRole: string;
+  isStandby: boolean;
+  role: string;
+  database: string;
+  hasSchema: boolean;
+  mayMakeSchema: boolean;
+}
+
+const FACTS = `
+  SELECT current_setting('server_version_num')::int AS version, current_setting('server_encoding') AS encoding,
+    current_setting('session_replication_role') AS "replicationRole", pg_is_in_recovery() AS "isStandby",
+    current_user::text AS role, current_database()::text AS database,
+    has_database_privilege(current_database(), 'CREATE') AS "mayMakeSchema",
+    EXISTS (SELECT FROM pg_namespace WHERE nspname = $1) AS "hasSchema"`;
+
+/**
+ * Checks what the server cannot set for itself, before anything is made in the database; makes the schema.
+ * @throws ConfigError in one line that says what to do
+ */
+export async function inspect(pool: Pool, env: Env): Promise<void> {
+  const [one, other] = [await pool.connect(), await pool.connect()];
+  try {
+    await inspectDatabase(one, env.databaseSchema);
+    if (env.preparedStatements && isPooled(one)) await inspectPooler(one, other);
+  } finally {
+    one.release();
+    other.release();
+  }
+}
+
+async function inspectDatabase(client: PoolClient, schema: string): Promise<void> {
+  const [facts] = (await client.query<Facts>(FACTS, [schema])).rows;
+  if (!facts) throw new Error('The database told nothing of itself');
+  const { version, encoding, role, database } = facts;
+  if (version < 150_000) {
+    throw refusal(`PostgreSQL ${String(Math.trunc(version / 10_000))} is too old: 15 or newer is needed`);
+  }
+  if (encoding !== 'UTF8') {
+    throw refusal(
+      `database "${database}" has the encoding ${encoding}: make one with ENCODING 'UTF8' TEMPLATE template0`,
+    );
+  }
+  if (facts.isStandby) throw refusal('the server is a standby, which is read only: name the primary');
+  if (facts.replicationRole !== 'origin') {
+    throw refusal(
+      `session_replication_role is ${facts.replicationRole}, which turns triggers off: reset it for the role and the database`,
+    );
+  }
+  if (!facts.hasSchema) {
+    if (!facts.mayMakeSchema) {
+      throw refusal(
+        `there is no schema ${schema}; run as a superuser in "${database}": CREATE SCHEMA ${schema} AUTHORIZATION "${role}"`,
+      );
+    }
+    await client.query(`CREATE SCHEMA IF NOT EXISTS ${schema}`);
+  }
+}
+
+/** Tries whether a statement that one client has prepared stands in the way of another that gets the same session. */
+async function inspectPooler(one: PoolClient, other: PoolClient): Promise<void> {
+  try {
+    for (let triesLeft = 10; triesLeft > 0; triesLeft--) {
+      const name = `probe-${randomUUID()}`;
+      const session = await prepare(one, name, 'SELECT pg_backend_pid() AS pid');
+      // The same name for another text. Sessions are given out last used first: it is nearly always the same.
+      if ((await prepare(other, name, 'SELECT pg_backend_pid() AS pid, 1')) === session) return;
+    }
+  } catch (error) {
+    // 42P05: there is one of that name already; 26000: it is on another session.
+    if (!['42P05', '26000'].includes(sqlState(error) ?? '')) throw error;
+    throw refusal(
+      'its pooler does not keep prepared statements: set max_prepared_statements = 200 (PgBouncer 1.21 or newer), or PREPARED_STATEMENTS=off',
+    );
+  }
+}
+
+async function prepare(client: PoolClient, name: string, text: string): Promise<number | undefined> {
+  return (await client.query<{ pid: number }>({ name, text })).rows[0]?.pid;
+}
+
+function refusal(reason: string): ConfigError {
+  return new ConfigError(`The database of DATABASE_URL cannot be used: ${reason}.`);
+}

@@ -1,0 +1,161 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { chmod, mkdtemp, readdir, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
+import { fileURLToPath } from 'node:url';
+import { Api, expectProblem } from './support/api.js';
+import { ADMIN_PASSWORD, SECRET_KEY, TestServer, createDatabase, inherited } from './support/server.js';
+import { enableTotp } from './support/totp.js';
+
+const COMMAND = fileURLToPath(new URL('../dist/src/cli/admin.js', import.meta.url));
+
+type Database = Awaited<ReturnType<typeof createDatabase>>;
+
+interface Ended {
+  code: number | null;
+  stdout: string;
+  stderr: string;
+}
+
+/** Runs `npm run admin -- …`. @param input what is piped to it */
+async function admin(env: Record<string, string>, args: string[], input?: string): Promise<Ended> {
+  const child = spawn(process.execPath, [COMMAND, ...args], {
+    env: { ...inherited(), SECRET_KEY, ARGON2_MEMORY: '1024', ARGON2_PASSES: '1', ...env },
+    stdio: [input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'],
+  });
+  child.stdin?.end(input);
+  const [stdout, stderr, [code]] = await Promise.all([text(child.stdout!), text(child.stderr!), once(child, 'close')]);
+  return { code: code as number | null, stdout, stderr };
+}
+
+function printedPassword({ stdout }: Ended): string {
+  return /^ {2}password {2}(\S+)$/m.exec(stdout)?.[1] ?? '';
+}
+
+describe('on an external database', () => {
+  let database: Database;
+  let server: TestServer;
+  let api: Api;
+  const env = (): Record<string, string> => ({ DATABASE_URL: database.url });
+
+  beforeEach(async () => {
+    database = await createDatabase();
+    server = await TestServer.start(env());
+    api = new Api(server.url);
+  });
+
+  afterEach(async () => {
+    await server.stop();
+    await database.drop();
+  });
+
+  test('reset-password: gives the only administrator a random password and ends its sessions', async () => {
+    const session = await api.signIn('admin', ADMIN_PASSWORD);
+    const ended = await admin(env(), ['reset-password']);
+    expect(ended).toMatchObject({ code: 0, stderr: '' });
+    const password = printedPassword(ended);
+    expect(password.length).toBeGreaterThanOrEqual(20);
+    expect(ended.stdout).toContain('The password of admin is set; sessions ended: 1.');
+    expectProblem(await api.as(session).get('/v1/users/me'), 401, 'invalid_token');
+    expectProblem(
+      await api.post('/v1/auth/login', { login: 'admin', password: ADMIN_PASSWORD }),
+      401,
+      'invalid_credentials',
+    );
+
+    const me = api.as(await api.signIn('admin', password));
+    const { body } = await me.get('/v1/audit?action=password.reset');
+    expect(body.data).toMatchObject([
+      {
+        ...{ actor: null, requestId: null, ip: null, target: (await me.get('/v1/users/me')).body.id },
+        changes: { password: {}, endedSessions: { to: 1 }, with: { to: 'command line' } },
+      },
+    ]);
+    expect(JSON.stringify(body)).not.toContain(password);
+    expect((await me.get('/v1/audit/verify')).body.ok).toBe(true);
+  });
+
+  test('reset-password: takes the password that is piped to it, for any user', async () => {
+    const user = await api.createUser();
+    const { code, stdout } = await admin(env(), ['reset-password', user.username.toUpperCase()], 'Piped-In-17\r\n');
+    expect({ code, stdout }).toEqual({
+      code: 0,
+      stdout: `The password of ${user.username} is set; sessions ended: 1.\n`,
+    });
+    await api.signIn(user.username, 'Piped-In-17');
+  });
+
+  test('disable-totp: switches two-factor sign-in off, once', async () => {
+    const session = await api.signIn('admin', ADMIN_PASSWORD);
+    await enableTotp(api, { ...session, id: session.user.id, username: 'admin', password: ADMIN_PASSWORD });
+    expectProblem(await api.post('/v1/auth/login', { login: 'admin', password: ADMIN_PASSWORD }), 401, 'totp_required');
+    expect(await admin(env(), ['disable-totp'])).toEqual({
+      ...{ code: 0, stdout: 'Two-factor sign-in of admin is off.\n', stderr: '' },
+    });
+    const me = api.as(await api.signIn('admin', ADMIN_PASSWORD));
+    expect((await me.get('/v1/audit?action=totp.disable')).body.data).toMatchObject([
+      { actor: null, changes: { with: { to: 'command line' } } },
+    ]);
+    expect(await admin(env(), ['disable-totp'])).toEqual({
+      ...{ code: 1, stdout: '', stderr: 'admin has no two-factor sign-in.\n' },
+    });
+  });
+
+  test('a refusal is one line, and changes nothing', async () => {
+    const second = await api.createUser({ role: 'admin' });
+    const lines = [
+      await admin(env(), []),
+      await admin(env(), ['reset-pasword']),
+      await admin(env(), ['reset-password', 'admin', 'and-more']),
+      await admin(env(), ['reset-password', 'nobody']),
+      await admin(env(), ['reset-password']),
+      await admin(env(), ['reset-password', 'admin'], 'weak'),
+      await admin({ ...env(), SECRET_KEY: SECRET_KEY.toUpperCase() }, ['reset-password', 'admin']),
+      await admin({ DATABASE_URL: 'postgresql://me@127.0.0.1:1/x' }, ['reset-password']),
+    ];
+    expect(lines.map(({ code, stdout }) => [code, stdout])).toEqual(lines.map(() => [1, '']));
+    expect(lines.map(({ stderr }) => stderr)).toEqual([
+      ...[1, 2, 3].map(() => expect.stringMatching(/^Usage: .+\n$/)),
+      'There is no user "nobody".\n',
+      `There are several administrators: name one (admin, ${second.username}).\n`,
+      expect.stringMatching(/^The password must have 8 to 64 characters, .+ digit.+\n$/),
+      'SECRET_KEY is not the one this database was set up with.\n',
+      expect.stringMatching(/^The database of DATABASE_URL cannot be reached: .+\n$/),
+    ]);
+    await api.signIn('admin', ADMIN_PASSWORD);
+  });
+
+  test('a database without tables is refused', async () => {
+    const empty = await createDatabase({ isEmpty: true });
+    expect((await admin({ DATABASE_URL: empty.url }, ['reset-password'])).stderr).toBe(
+      'The database lacks tables of this version: start the server of this version first.\n',
+    );
+    await empty.drop();
+  });
+});
+
+test('on the embedded database: with the server running and not', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'quartermaster-admin-'));
+  // Started by root, PostgreSQL runs as another user, who must get through here.
+  await chmod(folder, 0o755);
+  const env = { DATA_DIR: folder, SECRET_KEY: '' };
+  try {
+    expect((await admin(env, ['reset-password'])).stderr).toMatch(/^.+ nothing is in .+\n$/);
+    expect(await readdir(folder)).toEqual([]);
+
+    let server = await TestServer.spawn(env);
+    const running = await admin(env, ['reset-password']);
+    expect(running).toMatchObject({ code: 0, stderr: '' });
+    await new Api(server.url).signIn('admin', printedPassword(running));
+    expect(await server.stop()).toBe(0);
+
+    expect(await admin(env, ['reset-password'], 'While-Stopped-17')).toMatchObject({ code: 0 });
+    server = await TestServer.spawn(env);
+    await new Api(server.url).signIn('admin', 'While-Stopped-17');
+    expect(await server.stop()).toBe(0);
+  } finally {
+    await rm(folder, { recursive: true, force: true, maxRetries: 5 });
+  }
+});

@@ -1,0 +1,74 @@
+import { execFile } from 'node:child_process';
+import { cp, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+
+const ROOT = fileURLToPath(new URL('..', import.meta.url));
+const SOURCES = ['src', 'scripts', 'ormconfig.ts', 'package.json', 'package-lock.json'];
+const CONFIGS = ['tsconfig.json', 'tsconfig.build.json', 'nest-cli.json'];
+
+let folder: string;
+
+beforeEach(async () => (folder = await mkdtemp(join(tmpdir(), 'quartermaster-build-'))));
+afterEach(() => rm(folder, { recursive: true, force: true }));
+
+/** Copies what a clone has, and links the installed packages. */
+async function clone(name: string): Promise<string> {
+  const to = join(folder, name);
+  for (const each of [...SOURCES, ...CONFIGS]) await cp(join(ROOT, each), join(to, each), { recursive: true });
+  await mkdir(join(to, 'docs'));
+  await symlink(join(ROOT, 'node_modules'), join(to, 'node_modules'));
+  return to;
+}
+
+/** Runs Node to its end. */
+async function node(...args: string[]): Promise<{ code: unknown; stdout: string; stderr: string }> {
+  return new Promise((resolve) => {
+    execFile(process.execPath, args, (error, stdout, stderr) => resolve({ code: error?.code ?? 0, stdout, stderr }));
+  });
+}
+
+test('a clone in a folder with any letters, blanks, quotes and percent signs builds and loads', async () => {
+  const to = await clone(`müller 中文 a%20b it's 🚀 #1? & [x] "y"`);
+  expect(await node(join(to, 'scripts/build.js'))).toMatchObject({ code: 0, stderr: '' });
+  expect(await node(join(to, 'dist/src/openapi.js'))).toMatchObject({ code: 0, stderr: '' });
+  expect(await readFile(join(to, 'docs/openapi.json'), 'utf8')).toBe(
+    await readFile(join(ROOT, 'docs/openapi.json'), 'utf8'),
+  );
+});
+
+test('a build that cannot write dist/ is refused in one line', async () => {
+  const to = await clone('somewhere');
+  await writeFile(join(to, 'dist'), 'a file in place of the folder');
+  const { code, stdout, stderr } = await node(join(to, 'scripts/start.js'));
+  expect({ code, stdout, lines: stderr.split('\n').length }).toEqual({ code: 1, stdout: '', lines: 2 });
+  expect(stderr).toMatch(
+    /^The build in dist\/ is missing or older .+ cannot be written \(EEXIST\): run `npm run build` as/,
+  );
+});
+
+test('a source with a syntax error ends the build with the place of the error', async () => {
+  const to = await clone('somewhere');
+  await writeFile(join(to, 'src/version.ts'), 'export const VERSION = ;\n');
+  const { code, stderr } = await node(join(to, 'scripts/build.js'));
+  expect({ code, stderr }).toEqual({ code: 1, stderr: 'src/version.ts(1,24): error TS1109: Expression expected.\n' });
+});
+
+test.each(['18.20.4', '20.18.1', '21.7.3', '22.11.0'])('Node %s is refused in one line', async (version) => {
+  const script = `
+    Object.defineProperty(process, 'versions', { value: { ...process.versions, node: '${version}' } });
+    await import('${pathToFileURL(join(ROOT, 'scripts/start.js')).href}');`;
+  expect(await node('--input-type=module', '-e', script)).toEqual({
+    code: 1,
+    stdout: '',
+    stderr: `Quartermaster needs Node 20.19, or 22.12 or newer; this is Node ${version}.\n`,
+  });
+});
+
+test.each(['generate', 'create'])('migration:%s without a path prints its usage in one line', async (command) => {
+  expect(await node(join(ROOT, 'scripts/new-migration.js'), command)).toEqual({
+    ...{ code: 1, stdout: '' },
+    stderr: `Usage: npm run migration:${command} -- src/database/migrations/AddThings\n`,
+  });
+});

@@ -1,0 +1,153 @@
+import pg from 'pg';
+import { Api, expectProblem } from './support/api.js';
+import { Pooler } from './support/pooler.js';
+import { StartFailed, TestServer, createDatabase, postgresUrl, query } from './support/server.js';
+
+type Database = Awaited<ReturnType<typeof createDatabase>>;
+
+/** What PostgreSQL lets an owner set for a database, and what then changes how values are written, read or judged. */
+const HOSTILE = {
+  ...{ DateStyle: 'German', IntervalStyle: 'sql_standard', TimeZone: 'Asia/Kathmandu', bytea_output: 'escape' },
+  ...{ extra_float_digits: '-15', array_nulls: 'off', transform_null_equals: 'on', standard_conforming_strings: 'off' },
+  ...{ search_path: 'nowhere', default_transaction_isolation: 'serializable', default_transaction_read_only: 'on' },
+  ...{ row_security: 'off', exit_on_error: 'on', statement_timeout: '1', lock_timeout: '1' },
+  ...{ idle_in_transaction_session_timeout: '1', idle_session_timeout: '5s', default_transaction_deferrable: 'on' },
+  ...{ lc_messages: 'C', lc_numeric: 'C', xmlbinary: 'hex', work_mem: '64kB', plan_cache_mode: 'force_generic_plan' },
+  ...{ enable_indexscan: 'off', jit: 'on', geqo_threshold: '2', from_collapse_limit: '1', quote_all_identifiers: 'on' },
+};
+
+/** What a shell may have set. */
+const SHELL = {
+  ...{ PGOPTIONS: '-c search_path=nowhere -c default_transaction_read_only=on', PGCLIENTENCODING: 'LATIN1' },
+  ...{ PGCLIENT_ENCODING: 'latin1', PGDATESTYLE: 'German', PGTZ: 'Asia/Kathmandu', TZ: 'Asia/Kathmandu' },
+  ...{
+    PGHOST: '192.0.2.1',
+    PGPORT: '1',
+    PGUSER: 'nobody',
+    PGPASSWORD: 'x',
+    PGDATABASE: 'nowhere',
+    PGSSLMODE: 'require',
+  },
+  ...{
+    PGREPLICATION: 'database',
+    PGSSLNEGOTIATION: 'direct',
+    PGCONNECT_TIMEOUT: '1',
+    LANG: 'tr_TR.UTF-8',
+    LC_ALL: 'tr_TR.UTF-8',
+  },
+};
+
+/** Answers of every kind, without what differs from run to run. */
+async function answersOf(api: Api): Promise<unknown[]> {
+  const admin = await api.admin();
+  const user = await api.createUser();
+  const me = api.as(user);
+  const plan = await api.createPlan([{ meter: 'api:*', window: 'month', limit: 1_000 }]);
+  await admin.patch(`/v1/users/${user.id}`, { plan, credits: 1 });
+  await admin.put(`/v1/users/${user.id}/quotas/api:api1`, { limit: 1, window: 'day' });
+  await admin.put(`/v1/users/${user.id}/quotas/resources`, { limit: 1 });
+  const key = await me.createKey();
+  const answers = [
+    await me.get('/v1/users/me'),
+    await me.post('/v1/resources', { value: 'back\\slash and ’quote’' }),
+    await me.post('/v1/resources', { value: 'one too many' }),
+    await me.get('/v1/resources'),
+    await me.post('/v1/tasks', { title: 'a task' }),
+    await me.post('/v1/tasks'),
+    await admin.post(`/v1/users/${user.id}/credits`, { amount: 1, expiresAt: '2099-01-02T03:04:05Z' }),
+    await me.post('/v1/store/write', {
+      entries: [
+        { key: 'a\\b', value: { n: 0.1, t: '\\' } },
+        { key: 'c', value: null },
+      ],
+    }),
+    await me.get('/v1/store/c'),
+    await me.get('/v1/store?prefix=a&values=true'),
+    await me.post('/v1/users', { username: user.username, password: 'Unguessable-7' }),
+    await api.call('api1', key),
+    await api.call('api1', key),
+    await me.get('/v1/users/me/quotas'),
+    await me.get('/v1/metrics/users/me'),
+    await me.get(`/v1/metrics/series?meter=api:api1&step=hour&user=${user.id}`),
+    await admin.get('/v1/metrics/usage?format=csv'),
+    await admin.get('/v1/audit/verify'),
+    await admin.get('/readyz'),
+  ];
+  const mask =
+    /[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|\d{4}-\d{2}-\d{2}T[\d:.]+Z|\bu[0-9a-f]{8,}\b|"(requestId|head|un?sealed|sealed)":[^,}]*/g;
+  return answers.map(({ status, text }) => [status, text.replaceAll(mask, '…')]);
+}
+
+describe('no setting of a database, a role or a shell', () => {
+  let plain: Database;
+  let hostile: Database;
+
+  beforeAll(async () => {
+    [plain, hostile] = await Promise.all([createDatabase(), createDatabase({ isEmpty: true })]);
+    for (const [name, value] of Object.entries(HOSTILE)) {
+      await query(postgresUrl(), `ALTER DATABASE ${hostile.name} SET ${name} = '${value}'`);
+    }
+  });
+
+  afterAll(async () => {
+    await plain.drop();
+    await hostile.drop();
+  });
+
+  test('changes an answer', async () => {
+    const servers = await Promise.all([
+      TestServer.start({ DATABASE_URL: plain.url }),
+      TestServer.spawn({ DATABASE_URL: hostile.url, ...SHELL }),
+    ]);
+    const [expected, got] = await Promise.all(servers.map(({ url }) => answersOf(new Api(url))));
+    await Promise.all(servers.map((server) => server.stop()));
+    expect(got).toEqual(expected);
+  });
+
+  test('changes an answer behind a pooler in transaction mode, where nothing that is set stays', async () => {
+    const settings = `SELECT name, setting FROM pg_settings WHERE name = ANY('{DateStyle,search_path,statement_timeout,enable_seqscan}') ORDER BY 1`;
+    // Long enough for the pooler's own sessions; the rest stays hostile.
+    for (const name of ['statement_timeout', 'idle_session_timeout']) {
+      await query(postgresUrl(), `ALTER DATABASE ${hostile.name} SET ${name} = '100s'`);
+    }
+    const before = await query(hostile.url, settings);
+    const pooler = await Pooler.start(hostile.url, 3);
+    const env = { DATABASE_URL: pooler.url, PREPARED_STATEMENTS: 'off', DATABASE_STATEMENT_TIMEOUT: '5000', ...SHELL };
+    const servers = await Promise.all([TestServer.start({ DATABASE_URL: plain.url }), TestServer.spawn(env)]);
+    const [expected, got] = await Promise.all(servers.map(({ url }) => answersOf(new Api(url))));
+    expect(got).toEqual(expected);
+
+    const [, server] = servers;
+    const api = new Api(server.url);
+    const admin = await api.admin();
+    const lock = new pg.Client({ connectionString: hostile.url });
+    await lock.connect();
+    await lock.query(
+      'SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0; SET search_path = public',
+    );
+    await lock.query('BEGIN READ WRITE; LOCK TABLE public.resources');
+    expectProblem(await admin.get('/v1/resources'), 503, 'overloaded');
+    await lock.end();
+    expect((await admin.get('/v1/resources')).status).toBe(200);
+    await Promise.all(servers.map((each) => each.stop()));
+
+    const others = new pg.Client({ connectionString: pooler.url });
+    await others.connect();
+    expect((await others.query(settings)).rows).toEqual(before);
+    await others.end();
+    await pooler.stop();
+  });
+});
+
+test('a pooler that does not keep prepared statements is told at the start, and what to set', async () => {
+  const database = await createDatabase({ isEmpty: true });
+  const pooler = await Pooler.start(database.url, 2);
+  const failed: unknown = await TestServer.spawn({ DATABASE_URL: pooler.url }).catch((error: unknown) => error);
+  expect(failed).toBeInstanceOf(StartFailed);
+  expect((failed as StartFailed).output).toBe(
+    'Quartermaster did not start. The database of DATABASE_URL cannot be used: its pooler does not keep prepared statements: set max_prepared_statements = 200 (PgBouncer 1.21 or newer), or PREPARED_STATEMENTS=off.\n',
+  );
+  expect(await query(database.url, `SELECT FROM pg_class WHERE relnamespace = 'public'::regnamespace`)).toEqual([]);
+  await pooler.stop();
+  await database.drop();
+});
