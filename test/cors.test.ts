@@ -1,32 +1,32 @@
 import { once } from 'node:events';
 import { createServer, type IncomingHttpHeaders, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { Api, expectProblem, sendExactly, sharedApi, uniqueName, type Account, type Answer } from './support/api.js';
+import { Api, expectProblem, sendExactly, uniqueName, type Account, type Answer } from './support/api.js';
 import { TestServer } from './support/server.js';
 
-const plain = sharedApi();
 const ALLOWED = 'https://app.example';
 const FOREIGN = 'https://evil.example';
 
-let server: TestServer;
+// In processes of their own: a second OpenAPI document of a process has its members in another order.
+let servers: TestServer[];
+let plain: Api;
 let cors: Api;
 let user: Account;
 let key: string;
 
 beforeAll(async () => {
   // On the database of the shared server: what one of them makes, the other one has.
-  server = await TestServer.spawn({
-    DATABASE_URL: process.env.TEST_SERVER_DATABASE!,
-    CORS_ORIGINS: `https://other.example,${ALLOWED}`,
-  });
-  cors = new Api(server.url);
+  const DATABASE_URL = process.env.TEST_SERVER_DATABASE!;
+  servers = await Promise.all([
+    TestServer.spawn({ DATABASE_URL }),
+    TestServer.spawn({ DATABASE_URL, CORS_ORIGINS: `https://other.example,${ALLOWED}` }),
+  ]);
+  [plain, cors] = servers.map(({ url }) => new Api(url)) as [Api, Api];
   user = await plain.createUser();
   ({ key } = await plain.as(user).createKey());
 });
 
-afterAll(async () => {
-  await server.stop();
-});
+afterAll(() => Promise.all(servers.map((server) => server.stop())));
 
 interface Sent {
   /** What the test is called by, where the path is too long. */

@@ -12,11 +12,11 @@ const SIZES = {
   /** Accounts that are deleted under load. */
   deletionRaces: { ROUNDS: [3, 10] },
   /** Requests an operation. */
-  fuzz: { CASES: [8, 60] },
+  fuzz: { CASES: [8, 30] },
   /** JSON texts that are written at random. */
   jsonText: { SEEDS: [500, 5_000] },
   /** Unknown fields: one in so many for each operation. */
-  massAssignment: { SHARE: [8, 3] },
+  massAssignment: { SHARE: [8, 4] },
   /** Times that one server is told something which the others must know. */
   nodes: { ROUNDS: [2, 10], REVOCATIONS: [20, 100] },
   /** Pairs of changes that only one may win, and bounds that move. */
@@ -28,7 +28,7 @@ const SIZES = {
   /** Creations and deletions, and rounds of a revocation. */
   processes: { CHANGES: [300, 1_000], ROUNDS: [10, 100] },
   /** Spellings, methods and headers: one in so many for each operation and caller. */
-  routeAttacks: { SHARE: [8, 3] },
+  routeAttacks: { SHARE: [8, 4] },
   /** Sign-ins at once, and connections that ask for large answers and take none. */
   serverLimits: { SIGN_INS: [150, 500], GREEDY: [32, 60] },
   /** Sign-ins that are compared. */
