@@ -10,7 +10,7 @@ const HOSTILE = {
   ...{ DateStyle: 'German', IntervalStyle: 'sql_standard', TimeZone: 'Asia/Kathmandu', bytea_output: 'escape' },
   ...{ extra_float_digits: '-15', array_nulls: 'off', transform_null_equals: 'on', standard_conforming_strings: 'off' },
   ...{ search_path: 'nowhere', default_transaction_isolation: 'serializable', default_transaction_read_only: 'on' },
-  ...{ row_security: 'off', exit_on_error: 'on', statement_timeout: '1', lock_timeout: '1' },
+  ...{ row_security: 'off', exit_on_error: 'on', statement_timeout: '2s', lock_timeout: '1' },
   ...{ idle_in_transaction_session_timeout: '1', idle_session_timeout: '5s', default_transaction_deferrable: 'on' },
   ...{ lc_messages: 'C', lc_numeric: 'C', xmlbinary: 'hex', work_mem: '64kB', plan_cache_mode: 'force_generic_plan' },
   ...{ enable_indexscan: 'off', jit: 'on', geqo_threshold: '2', from_collapse_limit: '1', quote_all_identifiers: 'on' },
