@@ -1,10 +1,9 @@
 import { Injectable } from '@nestjs/common';
 import { AuditLog } from '../audit/audit-log.js';
 import { SERVER } from '../common/caller.js';
-import { Problem } from '../common/problem.js';
 import { ConfigError } from '../config/env.js';
 import { Database, type Transaction } from '../database/database.js';
-import { turnOf } from '../users/hash-queue.js';
+import { hashForOperator } from '../users/first-admin.js';
 import { Notices } from '../users/notices.js';
 import { Passwords } from '../users/passwords.js';
 import { UsersRepository, type UserRow } from '../users/users.repository.js';
@@ -37,7 +36,7 @@ export class AccountRescue {
    * @throws ConfigError when the login or the password cannot be used
    */
   async resetPassword(login: string | undefined, password: string): Promise<{ name: string; endedSessions: number }> {
-    const passwordHash = await this.hash(password);
+    const passwordHash = await hashForOperator(this.passwords, 'The password', password);
     return this.database.transaction(async (tx) => {
       const { id, name } = await this.lock(tx, login);
       await this.users.update(tx, id, { passwordHash });
@@ -86,17 +85,6 @@ export class AccountRescue {
       throw new ConfigError(`There are several administrators: name one (${admins.map(nameOf).join(', ')}).`);
     }
     return admin;
-  }
-
-  private async hash(password: string): Promise<string> {
-    try {
-      return await this.passwords.hashNew(password, '/password', turnOf(null, true));
-    } catch (error) {
-      const faults = error instanceof Problem ? (error.extra.errors ?? []) : [];
-      throw faults.length > 0
-        ? new ConfigError(`The password ${faults.map(({ detail }) => detail).join(', ')}.`)
-        : error;
-    }
   }
 }
 

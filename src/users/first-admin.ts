@@ -40,7 +40,7 @@ export class FirstAdmin {
       throw new ConfigError('ADMIN_EMAIL is not an e-mail address.');
     }
     const password = adminPassword ?? randomPassword();
-    const passwordHash = await this.hash(password);
+    const passwordHash = await hashForOperator(this.passwords, 'ADMIN_PASSWORD', password);
     const made = await this.database.transaction(async (tx) => {
       await tx.query('SELECT pg_advisory_xact_lock($1)', [LOCK]);
       await this.settings.lock(tx, false);
@@ -60,15 +60,18 @@ export class FirstAdmin {
     const text = `SELECT FROM users WHERE role = 'admin' LIMIT 1`;
     return (await this.database.query({ name: 'any-admin', text }, [])).length > 0;
   }
+}
 
-  private async hash(password: string): Promise<string> {
-    try {
-      return await this.passwords.hashNew(password, '/password', turnOf(null, true));
-    } catch (error) {
-      const faults = error instanceof Problem ? (error.extra.errors ?? []) : [];
-      throw faults.length > 0
-        ? new ConfigError(`ADMIN_PASSWORD ${faults.map(({ detail }) => detail).join(', ')}.`)
-        : error;
-    }
+/**
+ * Hashes a password that the operator has given.
+ * @param name what the message calls it
+ * @throws ConfigError naming everything that the password lacks
+ */
+export async function hashForOperator(passwords: Passwords, name: string, password: string): Promise<string> {
+  try {
+    return await passwords.hashNew(password, '/password', turnOf(null, true));
+  } catch (error) {
+    const faults = error instanceof Problem ? (error.extra.errors ?? []) : [];
+    throw faults.length > 0 ? new ConfigError(`${name} ${faults.map(({ detail }) => detail).join(', ')}.`) : error;
   }
 }
