@@ -295,6 +295,14 @@ test.concurrent('starts beside a lock file that a crash has left, whatever it ho
   }
 });
 
+test.concurrent('starts on a backup that was copied with cp -r, which as root makes root its owner', async () => {
+  const dataDir = join(await folder(), 'data');
+  await promisify(execFile)('cp', ['-r', template, dataDir]);
+  const postgres = await start(dataDir);
+  expect(await sql(postgres.url, 'SELECT 1 AS one')).toEqual([{ one: 1 }]);
+  await postgres.stop();
+});
+
 test.concurrent('takes folders with any name, and any length', async () => {
   const base = await folder();
   for (const name of [`it's "50%25" ü, \\`, 'x'.repeat(120)]) {

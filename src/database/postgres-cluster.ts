@@ -104,7 +104,10 @@ export class ClusterFolder {
     log: (message: string) => void,
   ): Promise<void> {
     await this.removeLeftovers();
-    if (await this.hasCluster(binaries)) return;
+    if (await this.hasCluster(binaries)) {
+      await this.ensureOwner(launcher.account);
+      return;
+    }
     const work = join(this.dataDir, `postgres.init-${process.pid}-${randomBytes(6).toString('hex')}`);
     underWay.add(basename(work));
     try {
@@ -168,6 +171,26 @@ export class ClusterFolder {
         ? `${this.cluster} has files but is no PostgreSQL cluster: move it away, or restore it from a backup`
         : `${this.cluster} was made by PostgreSQL ${version}, but this is PostgreSQL ${major}: dump it with the old version and restore it, or run pg_upgrade`,
     );
+  }
+
+  /**
+   * Makes PostgreSQL's user the owner of a cluster that root owns, as after root has copied a backup: PostgreSQL refuses
+   * to run on a cluster of another user, and does not run as root.
+   *
+   * @throws EmbeddedPostgresError when the cluster belongs to another user and this process is not root's
+   */
+  private async ensureOwner(account: Account | null): Promise<void> {
+    const { uid } = await lstat(this.cluster);
+    const own = process.getuid?.() ?? uid;
+    if (own !== 0 && uid !== own) {
+      throw new EmbeddedPostgresError(
+        `${this.cluster} belongs to the user with the id ${uid}: run as this user, or make yourself the owner (sudo chown -R ${own} '${this.dataDir}')`,
+      );
+    }
+    if (!account || uid !== 0) return;
+    const names = await readdir(this.cluster, { recursive: true });
+    // The folder itself comes last, so that the next start completes an interrupted change.
+    for (const path of [...names.map((name) => join(this.cluster, name)), this.cluster]) await give(path, account);
   }
 
   /** @returns whether it is ours that is in place now, rather than one that another start made at the same time */
