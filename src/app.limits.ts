@@ -27,6 +27,8 @@ export function httpOptions(env: Env): Record<string, number | boolean> {
   return {
     maxHeaderSize: MAX_HEADER_BYTES,
     headersTimeout: env.headersTimeout,
+    // Fastify sets it later; Node requires it to be no less than `headersTimeout` now.
+    requestTimeout: env.requestTimeout,
     // How often Node looks whose time is over.
     connectionsCheckingInterval: 1_000,
     // Asked for below: Node's own refusal has no body.

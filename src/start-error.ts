@@ -7,7 +7,10 @@ export function explainStart(error: unknown): string {
   if (error instanceof ConfigError || error instanceof EmbeddedPostgresError) return error.message;
   const { code, stack } = error as NodeJS.ErrnoException;
   const line = errorLine(error);
-  if (isTlsError(error)) {
+  if (line.includes('does not support SSL')) {
+    return `The database of DATABASE_URL cannot be reached: ${line}: set sslmode to disable, or turn TLS on there.`;
+  }
+  if (isTlsError(code)) {
     return `The database of DATABASE_URL cannot be reached: ${line}: set sslmode to require (encrypts, does not check the certificate) or disable, or name the authority of the certificate as sslrootcert.`;
   }
   // 28: wrong user or password; 3D000: no such database; 42501: no right to connect.
@@ -18,8 +21,7 @@ export function explainStart(error: unknown): string {
   return isTalkative && stack !== undefined ? stack : `${line} (LOG_LEVEL=debug tells where.)`;
 }
 
-/** Whether TLS to the database failed: its certificate, or that there is none. */
-function isTlsError(error: unknown): boolean {
-  const { code, message } = error as NodeJS.ErrnoException;
-  return /CERT|^ERR_TLS|^ERR_SSL|^UNABLE_TO_/.test(code ?? '') || message.includes('does not support SSL');
+/** Whether the certificate of the database was refused, or TLS to it failed otherwise. */
+function isTlsError(code = ''): boolean {
+  return /CERT|^ERR_TLS|^ERR_SSL|^UNABLE_TO_/.test(code);
 }

@@ -19,7 +19,7 @@ const LOGIN = `POST /v1/auth/login HTTP/1.1\r\nHost: x\r\n${JSON_TYPE}`;
 const LIVEZ = 'GET /livez HTTP/1.1\r\nHost: x\r\n';
 
 /** So many connections, none of which is ended because it took long to make them all. */
-const PATIENT = { MAX_CONNECTIONS: '12000', HEADERS_TIMEOUT: '300000', REQUEST_TIMEOUT: '300000' };
+const PATIENT = { MAX_CONNECTIONS: '12000', HEADERS_TIMEOUT: '3600000', REQUEST_TIMEOUT: '3600000' };
 
 /** Resident memory of a process, in MiB. */
 async function memoryOf({ child }: ServerProcess): Promise<number> {
