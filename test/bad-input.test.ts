@@ -372,7 +372,7 @@ function typeOf({ type }: Schema): string {
 function typeFaultOf(schema: Schema): unknown {
   const { enum: words, oneOf } = schema;
   const type = typeOf(schema);
-  if (oneOf) return 'must be a text or a JWK';
+  if (oneOf) return 'must be a string or a JWK';
   if (words) return expect.stringMatching(/^must be (a string|a string, one of: .*)$/);
   const article = /^[aio]/.test(type) ? 'an' : 'a';
   return type === 'boolean' ? 'must be true or false' : `must be ${article} ${type === 'number' ? 'integer' : type}`;

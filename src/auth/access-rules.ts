@@ -4,19 +4,19 @@ import { ROUTE_ARGS_METADATA } from '@nestjs/common/constants.js';
 import { ACCESS_RULE, type AccessRule } from '../common/access.js';
 import { CONDITIONAL } from '../common/etag.js';
 
-/** What is declared of a route. */
+/** The declarations of a route. */
 export interface RouteRule {
-  /** None: the route answers nobody. */
+  /** If undefined, the route denies every request. */
   access: AccessRule | undefined;
-  /** Whether it has query parameters; where it has none, any is refused. */
+  /** Whether it declares query parameters. If not, it rejects any query parameter. */
   takesQuery: boolean;
-  /** Whether it judges `If-Match`. */
+  /** Whether it evaluates `If-Match`. */
   isConditional: boolean;
 }
 
 type Handler = ReturnType<ExecutionContext['getHandler']>;
 
-/** Reads the declarations of a route once. */
+/** Reads the declarations of each route once. */
 @Injectable()
 export class AccessRules {
   private readonly known = new WeakMap<Handler, RouteRule>();
@@ -36,7 +36,7 @@ function read(handler: Handler, controller: ReturnType<ExecutionContext['getClas
     (Reflect.getMetadata(ROUTE_ARGS_METADATA, controller, handler.name) as object | undefined) ?? {},
   );
   return {
-    // The handler's own rule only: one on the class would cover, unseen, a route that forgot its own.
+    // Reads the handler only: a rule on the class would silently apply to a route that declares none.
     access: Reflect.getMetadata(ACCESS_RULE, handler) as AccessRule | undefined,
     takesQuery: params.some((key) => key.startsWith(`${String(RouteParamtypes.QUERY)}:`)),
     isConditional: Reflect.getMetadata(CONDITIONAL, handler) === true,

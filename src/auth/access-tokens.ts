@@ -5,12 +5,12 @@ import { ExtractJwt, Strategy, type StrategyOptionsWithoutRequest } from 'passpo
 import { Env } from '../config/env.js';
 import { SigningKeys } from './signing-keys.js';
 
-/** Seconds an access token is good for. */
+/** Lifetime of an access token, in seconds. */
 export const ACCESS_TOKEN_SECONDS = 1_800;
 
 export const AUDIENCE = 'quartermaster';
 
-/** What an access token says. The role is not in it: it is read at each request. */
+/** The claims of an access token. It has no role: the role is read for each request. */
 export interface AccessClaims {
   /** User id. */
   sub: string;
@@ -20,26 +20,26 @@ export interface AccessClaims {
   exp: number;
 }
 
-/** Ours have about 700 characters. */
+/** Tokens of this server have about 700 characters. */
 const MAX_LENGTH = 2_048;
 
-/** Tokens whose signature was checked are remembered; so many at most. */
+/** Maximum number of verified tokens kept in memory. */
 const REMEMBERED = 20_000;
 
-/** Characters at the end of a token, all of them signature: 192 bits. */
+/** Number of characters at the end of a token, all part of the signature (192 bits). */
 const TAIL = 32;
 
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
-/** Makes and checks the JWTs. Whether the session still lives is not theirs to say. */
+/** Signs and verifies JWTs. Does not check whether the session still exists. */
 @Injectable()
 export class AccessTokens {
   private strategy: Strategy | undefined;
 
   /**
-   * Tokens that passed, by their last characters: the whole is compared, but only these are hashed. That a signature
-   * fits never changes, so nothing here can go stale; what can (expiry, session, account) is checked at every request.
-   * It spares 23 µs of RSA a request.
+   * Verified tokens by their last characters: the whole token is compared, but only these characters are hashed. A
+   * verified signature stays valid, so an entry is never stale. Expiry, session and account are checked for each
+   * request. Saves 23 µs of RSA per request.
    */
   private readonly verified = new Map<string, AccessClaims & { token: string }>();
 
@@ -60,7 +60,7 @@ export class AccessTokens {
     });
   }
 
-  /** The claims of a token that was signed here for this audience and has not expired; else undefined. */
+  /** Returns the claims of an unexpired token that this server signed for this audience, or undefined. */
   verify(token: string): AccessClaims | undefined {
     const known = this.verified.get(token.slice(-TAIL));
     if (known?.token === token) return known.exp > Date.now() / 1_000 ? known : undefined;
@@ -70,9 +70,9 @@ export class AccessTokens {
   }
 
   /**
-   * Passport's own protocol (passport-strategy), without the middleware around it: a strategy reports through
-   * success, fail and error, which are put on an object derived from it for each use. It answers synchronously,
-   * since neither the key nor the verify callback waits for anything.
+   * Runs the Passport strategy without its middleware. A strategy reports through `success`, `fail` and `error`
+   * (passport-strategy), which are set on an object derived from it for each use. It reports synchronously, because
+   * neither the key nor the verify callback is asynchronous.
    */
   private authenticate(token: string): AccessClaims | undefined {
     let claims: AccessClaims | undefined;
@@ -88,7 +88,8 @@ export class AccessTokens {
 
   private makeStrategy(): Strategy {
     const options: StrategyOptionsWithoutRequest = {
-      // The types know texts and buffers only; a KeyObject is passed through to jsonwebtoken, which takes it as it is.
+      // The types allow only strings and buffers, but a KeyObject is passed unchanged to jsonwebtoken, which accepts
+      // it.
       secretOrKey: this.keys.publicKey as never,
       jwtFromRequest: ExtractJwt.fromAuthHeaderAsBearerToken(),
       algorithms: ['RS256'],
@@ -102,7 +103,7 @@ export class AccessTokens {
 
   private remember(token: string, claims: AccessClaims): void {
     if (this.verified.size >= REMEMBERED) {
-      // Maps keep the order of insertion: the oldest goes.
+      // A Map keeps the insertion order: delete the oldest entry.
       const [oldest] = this.verified.keys();
       if (oldest !== undefined) this.verified.delete(oldest);
     }
@@ -111,8 +112,8 @@ export class AccessTokens {
 }
 
 /**
- * Whether a text is a JWT and nothing else: the libraries would overlook what stands behind a blank, and the bits that
- * the last character of a signature has too many.
+ * Returns whether a text is exactly one JWT. The libraries ignore anything after a space, and the unused bits of the
+ * last character of a signature.
  */
 function isCompactJws(token: string): boolean {
   const signature = /^[\w-]+\.[\w-]+\.([\w-]+)$/.exec(token)?.[1];

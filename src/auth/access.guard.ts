@@ -5,7 +5,7 @@ import { readTags } from '../common/entity-tags.js';
 import { Problem, notAllowed } from '../common/problem.js';
 import { AccessRules } from './access-rules.js';
 
-/** What the caller may do: applies the one rule that the route declares. A route without a rule is closed to all. */
+/** Authorizes the caller by the one rule that the route declares. Denies every request to a route without a rule. */
 @Injectable()
 export class AccessGuard implements CanActivate {
   constructor(private readonly rules: AccessRules) {}
@@ -30,7 +30,7 @@ function isAllowed(access: AccessRule, { caller, params }: AuthenticatedRequest)
     case 'admin':
       return caller.role === 'admin';
     case 'self-or-admin':
-      // Not allowed whether that user exists or not: nothing is looked up.
+      // Denied without a lookup, so the response does not reveal whether the user exists.
       return caller.role === 'admin' || isSelf((params as Record<string, string>)[access.parameter] ?? '', caller);
     case 'owned':
       return true;
@@ -39,11 +39,11 @@ function isAllowed(access: AccessRule, { caller, params }: AuthenticatedRequest)
 
 const CHANGES = ['PUT', 'PATCH', 'DELETE'];
 
-/** What has no ETag is named by no tag: a change that requires one must not happen (RFC 9110, section 13.1.1). */
+/** A resource without an ETag matches no tag, so the conditional change must not happen (RFC 9110, section 13.1.1). */
 function refuseCondition({ method, headers }: AuthenticatedRequest): void {
   if (headers['if-match'] === undefined || !CHANGES.includes(method)) return;
   if (readTags(headers, 'If-Match') !== '*') {
-    throw new Problem('version_mismatch', { detail: 'What is at this address has no ETag.' });
+    throw new Problem('version_mismatch', { detail: 'This resource has no ETag.' });
   }
 }
 

@@ -10,13 +10,13 @@ import { UsersRepository, type UserRow } from '../users/users.repository.js';
 import { SignInThrottle } from './sign-in-throttle.js';
 import { TotpRepository } from './totp.repository.js';
 
-/** What the audit log says of how a change was asked for. */
+/** How the change was requested, for the audit log. */
 const WITH = { with: { to: 'command line' } };
 
-/** The address of who has the machine. */
+/** The address of an operator at this machine. */
 const HERE = '127.0.0.1';
 
-/** Ways back into an account for the owner of the machine, who needs no session: the commands of src/cli. */
+/** Restores access to an account for the operator of the machine, without a session: the commands of src/cli. */
 @Injectable()
 export class AccountRescue {
   constructor(
@@ -31,7 +31,7 @@ export class AccountRescue {
 
   /**
    * Sets a password and ends all sessions.
-   * @param login of any user; undefined: of the only administrator
+   * @param login of any user; undefined for the only administrator
    * @returns the name of the account, and how many sessions ended
    * @throws ConfigError when the login or the password cannot be used
    */
@@ -50,10 +50,10 @@ export class AccountRescue {
   }
 
   /**
-   * Switches two-factor sign-in off.
-   * @param login as of `resetPassword`
+   * Disables two-factor sign-in.
+   * @param login see `resetPassword`
    * @returns the name of the account
-   * @throws ConfigError when the login cannot be used, or it is off already
+   * @throws ConfigError when the login cannot be used, or two-factor sign-in is already off
    */
   async disableTotp(login: string | undefined): Promise<string> {
     return this.database.transaction(async (tx) => {
@@ -80,7 +80,7 @@ export class AccountRescue {
   private async onlyAdmin(tx: Transaction): Promise<UserRow> {
     const admins = await this.users.listAdmins(tx, 10);
     const [admin] = admins;
-    if (!admin) throw new ConfigError('There is no administrator: start the server, which makes one.');
+    if (!admin) throw new ConfigError('There is no administrator. Start the server to create one.');
     if (admins.length > 1) {
       throw new ConfigError(`There are several administrators: name one (${admins.map(nameOf).join(', ')}).`);
     }

@@ -16,7 +16,7 @@ export class AccountSecurityController {
     private readonly recovery: RecoveryService,
   ) {}
 
-  /** Read what secures an account */
+  /** Read the security settings of an account */
   @Get(':user/security')
   @SelfOrAdmin('user')
   @Fails('not_found')
@@ -29,7 +29,7 @@ export class AccountSecurityController {
     };
   }
 
-  /** Make a link that sets a new password, to hand over; the one before is void */
+  /** Create a link that sets a new password; the previous link becomes invalid */
   @Post(':user/reset-link')
   @AdminOnly()
   @Created('/v1/users/:user/security', { isTagged: false })

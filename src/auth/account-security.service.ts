@@ -4,7 +4,7 @@ import { Problem } from '../common/problem.js';
 import { UsersService } from '../users/users.service.js';
 import { AccountSecurityRepository, type AccountSecurity } from './account-security.repository.js';
 
-/** What secures an account, for its user and administrators. */
+/** Reads the security settings of an account, for its user and for administrators. */
 @Injectable()
 export class AccountSecurityService {
   constructor(

@@ -32,7 +32,7 @@ export class AuthController {
     private readonly idempotency: Idempotency,
   ) {}
 
-  /** Register: make an account of one's own */
+  /** Register an account */
   @Post('register')
   @Public()
   @Idempotent()
@@ -44,7 +44,7 @@ export class AuthController {
     @CurrentOrigin() origin: Origin,
     @CurrentAttempt() attempt: Attempt,
   ): Promise<UserResponse> {
-    // Nobody is signed in yet: whoever registers under another name is somebody else.
+    // There is no caller yet, so the login separates the idempotency keys of different people.
     const credential = `register:${loginKey(dto.username ?? dto.email ?? '') ?? ''}`;
     const own = { ...attempt, request: { ...attempt.request, credential } };
     return this.idempotency.respond(own, async (tx) => toUserResponse(await this.auth.register(dto, origin, tx)));
@@ -79,7 +79,7 @@ export class AuthController {
     return toTokensResponse(await this.auth.refresh(dto.refreshToken, origin));
   }
 
-  /** Sign out: the session ends, and its tokens with it */
+  /** Sign out: ends the session and invalidates its tokens */
   @Post('logout')
   @Owned('account')
   @HttpCode(204)
@@ -88,7 +88,7 @@ export class AuthController {
     await this.auth.logout(caller);
   }
 
-  /** List one's sessions, newest first */
+  /** List your sessions, newest first */
   @Get('sessions')
   @Owned('account')
   @Paged()
@@ -97,7 +97,7 @@ export class AuthController {
     return mapPage(await this.auth.listSessions(caller, query), (session) => toSessionResponse(session, caller));
   }
 
-  /** End one of one's sessions */
+  /** End one of your sessions */
   @Delete('sessions/:id')
   @Owned('account')
   @HttpCode(204)
@@ -106,7 +106,7 @@ export class AuthController {
     await this.auth.endSession(caller, id);
   }
 
-  /** Change one's password: every other session ends; signing keys stay */
+  /** Change your password; ends your other sessions but keeps your signing keys */
   @Post('password')
   @Owned('account')
   @HttpCode(204)

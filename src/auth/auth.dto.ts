@@ -8,7 +8,7 @@ export class RegisterDto extends AccountDto {}
 
 export class LoginDto {
   /**
-   * A username or an e-mail
+   * A username or an e-mail address
    * @example ada
    */
   @IsString()
@@ -22,7 +22,7 @@ export class LoginDto {
   password!: string;
 
   /**
-   * Where two-factor sign-in is on: six digits of the authenticator, or a recovery code
+   * Required if two-factor sign-in is on: the six-digit code of the authenticator app, or a recovery code
    * @example '755224'
    */
   @MayBeMissing()
@@ -48,17 +48,17 @@ export class ChangePasswordDto {
   currentPassword!: string;
 
   /**
-   * Under the same rules as at registration
+   * Must satisfy the same rules as at registration
    * @example Difference-1822
    */
   @IsString()
   newPassword!: string;
 }
 
-/** What a sign-in gives. */
+/** The tokens of a sign-in or a refresh. */
 export class TokensResponse {
   /**
-   * A JWT, good for 30 minutes or until the session ends
+   * A JWT. It is valid for 30 minutes, or until the session ends
    * @example eyJhbGciOiJSUzI1NiIs…
    */
   accessToken!: string;
@@ -67,14 +67,14 @@ export class TokensResponse {
   tokenType!: 'Bearer';
 
   /**
-   * Seconds
+   * Lifetime of the access token, in seconds
    * @example 1800
    */
   @ApiProperty({ type: 'integer' })
   expiresIn!: number;
 
   /**
-   * Good once: each refresh gives the next
+   * Single use: each refresh returns a new refresh token
    * @example qmr_AZ2lYs0S…
    */
   refreshToken!: string;
@@ -82,14 +82,14 @@ export class TokensResponse {
   user!: UserResponse;
 }
 
-/** A sign-in that has not ended. */
+/** An active session. */
 export class SessionResponse {
   /** @example 019aa5d2-7c1e-7b1a-9d54-3f0f5a1f2b3c */
   @ApiId()
   id!: string;
 
   /**
-   * Whether this request was made with it
+   * Whether this session made the request
    * @example true
    */
   current!: boolean;
@@ -99,7 +99,7 @@ export class SessionResponse {
   createdAt!: string;
 
   /**
-   * The last refresh
+   * The time of the last refresh; null before the first one
    * @example 2026-11-21T08:30:00.000Z
    */
   @ApiTime()

@@ -42,7 +42,7 @@ import { TotpController } from './totp.controller.js';
 import { TotpRepository } from './totp.repository.js';
 import { TotpService } from './totp.service.js';
 
-/** Sign-in, sessions, and the two guards that stand before every route: who is calling, and may they. */
+/** Sign-in, sessions, and the two guards of every route: who is calling, and what the caller may do. */
 @Module({
   imports: [
     TypeOrmModule.forFeature([Session, SigningKey, RequestKey, RecoveryRequest, TotpSecret, TotpRecoveryCode]),
@@ -82,7 +82,7 @@ import { TotpService } from './totp.service.js';
     AccountSecurityRepository,
     RecoveryRequests,
     RecoveryRequestsRepository,
-    // In this order.
+    // The order matters: the access guard needs the caller.
     { provide: APP_GUARD, useClass: AuthenticationGuard },
     { provide: APP_GUARD, useClass: AccessGuard },
   ],

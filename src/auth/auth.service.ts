@@ -28,7 +28,7 @@ export interface SignIn {
   user: UserRow;
 }
 
-/** Milliseconds in which the token that was just exchanged still gets the same successor (supabase/auth#1318). */
+/** Milliseconds for which a token that was just exchanged still returns the same successor (supabase/auth#1318). */
 const REUSE_GRACE_MS = 10_000;
 
 /** Registration, sign-in, and the sessions of a user. */
@@ -56,8 +56,8 @@ export class AuthService {
   }
 
   /**
-   * @throws Problem invalid_credentials, the same for an unknown login and a wrong password; too_many_attempts, the same
-   * for both; account_disabled; totp_required, invalid_totp
+   * @throws Problem invalid_credentials and too_many_attempts, each the same for an unknown login and a wrong password;
+   * account_disabled; totp_required, invalid_totp
    */
   async login({ login, ...secrets }: LoginDto, origin: Origin): Promise<SignIn> {
     const account = await this.accounts.findCredentials(login);
@@ -67,9 +67,9 @@ export class AuthService {
   }
 
   /**
-   * Exchanges a refresh token. One that was exchanged before ends its session, for two now hold it; but its last
-   * holder gets the same successor again for ten seconds, since an answer may have been lost.
-   * @throws Problem invalid_token; account_disabled, which leaves the token good
+   * Exchanges a refresh token. Reuse of an exchanged token ends the session, because two parties hold the token. For
+   * ten seconds, the last exchanged token returns the same successor again, because the response may have been lost.
+   * @throws Problem invalid_token; account_disabled, which does not use up the token
    */
   async refresh(token: string, origin: Origin): Promise<SignIn> {
     const claims = this.refreshTokens.read(token);
@@ -79,7 +79,7 @@ export class AuthService {
     return this.signIn({ ...claims, generation: current.generation }, current.nonce);
   }
 
-  /** @throws Problem forbidden where there is no session to end */
+  /** @throws Problem forbidden if the caller has no session */
   async logout(caller: Caller): Promise<void> {
     const { sessionId } = caller;
     if (sessionId === null) throw new Problem('forbidden', { detail: 'A signed request has no session to end.' });
@@ -102,11 +102,11 @@ export class AuthService {
   async changePassword(caller: Caller, { currentPassword, newPassword }: ChangePasswordDto): Promise<void> {
     const { attempt, passwordHash } = await this.passwordCheck.confirm(caller, currentPassword);
     await this.throttle.settle(attempt, 'void');
-    // Each is told by e-mail, at an address that need not be the caller's.
+    // Each change sends an e-mail, to an address that may not belong to the caller.
     await this.throttle.count(`password:${caller.userId}`, caller.origin.ip);
     const replacement = await this.passwords.hashNew(newPassword, '/newPassword', turnOf(caller.origin, true));
     await this.database.transaction(async (tx) => {
-      // Changed by another request meanwhile.
+      // Another request changed the password in the meantime.
       if (!(await this.accounts.replacePassword(tx, caller.userId, passwordHash, replacement))) {
         throw new Problem('invalid_credentials');
       }
@@ -116,7 +116,7 @@ export class AuthService {
     });
   }
 
-  /** Begins a session for whoever knows the password. */
+  /** Starts a session after the password was checked. */
   private async begin(
     account: Credentials,
     { password, code }: Pick<LoginDto, 'password' | 'code'>,
@@ -146,7 +146,7 @@ export class AuthService {
     if (!hasBegun) {
       const now = await this.accounts.findCredentialsById(ownerId);
       if (now?.status === 'disabled') throw new Problem('account_disabled');
-      // Another sign-in may have renewed the hash meanwhile.
+      // Another sign-in may have renewed the hash in the meantime.
       const fitNow = mayTryAgain
         ? await this.passwords.inTurn(turnOf(origin, true), () => this.passwords.fitOf(password, now?.passwordHash))
         : 'wrong';
@@ -165,7 +165,7 @@ export class AuthService {
     });
   }
 
-  /** @returns the generation that is good from now on; null when the token is not, and its session may have ended */
+  /** @returns the generation that is valid now; null if the token is not valid, and its session may have ended */
   private async exchange(
     tx: Transaction,
     token: string,

@@ -3,7 +3,7 @@ import type { AuthenticatedRequest } from '../common/caller.js';
 import { AccessRules } from './access-rules.js';
 import { Authenticator } from './authenticator.js';
 
-/** Gives each request of a route that is not public its caller, or refuses with 401. */
+/** Sets the caller of each request to a route that is not public, or rejects the request with 401. */
 @Injectable()
 export class AuthenticationGuard implements CanActivate {
   constructor(

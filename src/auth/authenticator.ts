@@ -12,7 +12,7 @@ interface SessionClaims extends Claims {
   sessionId: string;
 }
 
-/** Who is calling: turns the credential of a request into its caller, or refuses with 401. */
+/** Identifies the caller by the credential of a request, or rejects the request with 401. */
 @Injectable()
 export class Authenticator implements Authentication {
   constructor(
@@ -23,7 +23,7 @@ export class Authenticator implements Authentication {
 
   claimsOf(request: FastifyRequest): SessionClaims | SignatureClaims {
     if (isSigned(request)) {
-      // Of two credentials nobody could say which one counts.
+      // With two credentials, it is ambiguous which one counts.
       if (request.headers.authorization === undefined) return this.signatures.read(request);
       throw new Problem('invalid_signature', { detail: 'Send a signature or Authorization, not both.' });
     }
@@ -50,7 +50,7 @@ export class Authenticator implements Authentication {
   }
 }
 
-/** RFC 6750, section 2.1. The scheme is compared without case (RFC 9110, section 11.1). */
+/** RFC 6750, section 2.1. The scheme is case-insensitive (RFC 9110, section 11.1). */
 function bearerToken(header: string | undefined): string {
   const token = header?.slice(0, 7).toLowerCase() === 'bearer ' ? header.slice(7).trim() : '';
   if (token === '') throw new Problem('unauthenticated');

@@ -7,10 +7,10 @@ const CONTENT = '{"hello": "world"}\n';
 const SHA256 = 'sha-256=:RK/0qy18MlBSVnWgjwz6lZEWjP/lF5HF9bvEF8FabDg=:';
 const SHA512 = 'sha-512=:YMAam51Jz/jOATT6/zvHrLVgOYTGFy1d6GJiOHTohq4yP+pgk4vf2aCsyRZOtw8MjkM7iw7yZ/WkppmM44T3qg==:';
 
-/** RFC 9421, appendix B.2: without it. */
+/** RFC 9421, appendix B.2: the same content without the line feed. */
 const OTHER = 'sha-256=:X48E9qOokqqrvdts8nOJRJN3OWDUoyWxBf7kbu9DBPE=:';
 
-/** Of nothing. */
+/** The digest of an empty body. */
 const EMPTY = 'sha-256=:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=:';
 
 async function fits(field: string, ...chunks: (string | Buffer)[]): Promise<boolean> {
@@ -25,7 +25,7 @@ async function fits(field: string, ...chunks: (string | Buffer)[]): Promise<bool
 }
 
 describe('Content-Digest', () => {
-  test('fits the examples of the RFCs, in however many parts they come', async () => {
+  test('matches the examples of the RFCs, in one chunk or in many', async () => {
     for (const field of [SHA256, SHA512, `${SHA256}, ${SHA512}`, `md5=:AAAA:,${SHA256}`, `${SHA256};x=1`]) {
       expect(await fits(field, CONTENT)).toBe(true);
       expect(await fits(field, ...CONTENT)).toBe(true);
@@ -37,16 +37,16 @@ describe('Content-Digest', () => {
     expect(await fits(EMPTY)).toBe(true);
   });
 
-  test('fits where all that are known fit, in bytes and not in what they are read as', async () => {
+  test('matches only if every known digest matches, and compares bytes, not decoded text', async () => {
     expect(await fits(`${SHA512}, ${OTHER}`, CONTENT)).toBe(false);
     expect(await fits(`${SHA256}, sha-512=:AAAA:`, CONTENT)).toBe(false);
-    // U+FFFD is what both of these are read as.
+    // Both decode to U+FFFD.
     const [broken, replaced] = [Buffer.from([0xff]), Buffer.from('\ufffd')];
     const field = 'sha-256=:qBAK5qoZQNC2Y7sxzUZhQuu9vVGHExuS2TgYmHgy64k=:';
     expect([await fits(field, broken), await fits(field, replaced)]).toEqual([true, false]);
   });
 
-  test('of what has not come whole does not fit', () => {
+  test('does not match until the whole body is received', () => {
     const digest = new ContentDigest(EMPTY, true);
     digest.watch({ raw: new PassThrough() } as unknown as FastifyRequest);
     expect(digest.fits()).toBe(false);
@@ -64,7 +64,7 @@ describe('Content-Digest', () => {
     'sha-256=:AAAA',
     'md5=:AAAA:',
     'SHA-256=:AAAA:',
-  ])('is none that could be compared: %s', (field) => {
+  ])('throws BadSignature if no digest can be compared: %s', (field) => {
     expect(() => new ContentDigest(field, true)).toThrow(expect.objectContaining({ name: 'BadSignature' }));
   });
 });

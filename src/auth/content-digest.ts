@@ -3,7 +3,7 @@ import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { isEqual } from '../common/bytes.js';
 import { BadSignature, readDictionary } from './signature-base.js';
 
-/** RFC 9530, section 5: those that are not insecure. Others are not looked at. */
+/** The algorithms that RFC 9530, section 5, does not call insecure. Other algorithms are ignored. */
 const ALGORITHMS = new Map([
   ['sha-256', 'sha256'],
   ['sha-512', 'sha512'],
@@ -11,28 +11,28 @@ const ALGORITHMS = new Map([
 
 const known = new WeakMap<FastifyRequest, ContentDigest>();
 
-/** The `Content-Digest` of a request (RFC 9530), compared with the bytes of its body as they go by. */
+/** The `Content-Digest` of a request (RFC 9530). Compares it with the body while the body is read. */
 export class ContentDigest {
   private readonly parts: { expected: Buffer; hash: Hash }[] = [];
   private isWhole: boolean;
-  /** A hash gives its digest once. */
+  /** Cached, because `Hash.digest()` can be called only once. */
   private verdict: boolean | undefined;
 
-  /** @throws BadSignature where it holds no digest that can be compared */
+  /** @throws BadSignature if the field is malformed or has no supported digest */
   constructor(field: string, hasBody: boolean) {
     this.isWhole = !hasBody;
     const members = readDictionary(field);
-    if (!members) throw new BadSignature('Content-Digest is no dictionary of structured fields.');
+    if (!members) throw new BadSignature('Content-Digest is not a structured field dictionary.');
     for (const [name, [value]] of members) {
       const algorithm = ALGORITHMS.get(name);
       if (algorithm === undefined) continue;
-      if (!(value instanceof ArrayBuffer)) throw new BadSignature('Content-Digest must hold bytes.');
+      if (!(value instanceof ArrayBuffer)) throw new BadSignature('Content-Digest must hold a byte sequence.');
       this.parts.push({ expected: Buffer.from(value), hash: createHash(algorithm) });
     }
     if (this.parts.length === 0) throw new BadSignature('Content-Digest must hold sha-256 or sha-512.');
   }
 
-  /** To be called before the body is read: whoever reads it then shares what comes. Nothing is kept. */
+  /** Hashes the body while another consumer reads it, and stores no data. Call it before the body is read. */
   watch({ raw }: FastifyRequest): void {
     raw.on('data', (chunk: Buffer) => {
       for (const { hash } of this.parts) hash.update(chunk);
@@ -42,19 +42,19 @@ export class ContentDigest {
     });
   }
 
-  /** Whether the body has come whole and every digest is its. */
+  /** Returns whether the whole body was received and matches every digest. */
   fits(): boolean {
     if (!this.isWhole) return false;
     return (this.verdict ??= this.parts.every(({ expected, hash }) => isEqual(expected, hash.digest())));
   }
 }
 
-/** Whether a request has a body, as far as its head tells. */
+/** Returns whether a request has a body, according to its headers. */
 export function hasBody({ headers }: FastifyRequest): boolean {
   return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0;
 }
 
-/** @returns undefined where there is none @throws BadSignature */
+/** Returns the digest of a request, or undefined if it has none. @throws BadSignature */
 export function contentDigestOf(request: FastifyRequest): ContentDigest | undefined {
   const field = request.headers['content-digest'];
   if (field === undefined) return undefined;
@@ -64,24 +64,24 @@ export function contentDigestOf(request: FastifyRequest): ContentDigest | undefi
 }
 
 /**
- * Has the bodies of signed requests compared with their digests while they are read, on every route that is added after.
- * Others are not touched.
+ * Hashes the bodies of signed requests while they are read, on every route that is added after this call. Other
+ * requests are not touched.
  */
 export function watchContentDigests(server: FastifyInstance): void {
   server.addHook('preParsing', (request, _reply, payload, done) => {
-    // A body of GET or HEAD is not read.
+    // The body of a GET or HEAD request is not read.
     if (request.headers['signature-input'] !== undefined && hasBody(request) && !isBodiless(request)) {
       try {
         contentDigestOf(request)?.watch(request);
       } catch {
-        // Whoever judges the signature meets the same, and says it.
+        // The signature check runs into the same error and reports it.
       }
     }
     done(null, payload);
   });
 }
 
-/** Whether a request has a method whose body is not read here. */
+/** Returns whether a request has a method whose body the server does not read. */
 export function isBodiless({ method }: FastifyRequest): boolean {
   return method === 'GET' || method === 'HEAD';
 }

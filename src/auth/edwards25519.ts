@@ -12,9 +12,9 @@ type Point = readonly [x: bigint, y: bigint, z: bigint];
 const NEUTRAL: Point = [0n, 1n, 1n];
 
 /**
- * Whether 32 bytes are a point as RFC 8032 writes it, of the group that honest keys are of. For one of small order
- * anybody can make signatures, and OpenSSL takes it, as it takes bytes that are no point at all. Takes milliseconds, and
- * not always the same: for public keys only.
+ * Returns whether 32 bytes encode a point (RFC 8032) of the prime-order group that honest keys belong to. Anyone can
+ * sign for a point of small order, and OpenSSL accepts such a point, and even bytes that encode no point. Takes
+ * milliseconds and is not constant-time: use it for public keys only.
  */
 export function isOfPrimeOrder(bytes: Buffer): boolean {
   const point = decodePoint(bytes);
@@ -34,7 +34,7 @@ function decodePoint(bytes: Buffer): Point | undefined {
   return [(x & 1n) === sign ? x : P - x, y, 1n];
 }
 
-/** Complete for this curve: it holds for every two points, also for equal ones (Bernstein and others, 2008, section 6). */
+/** Complete for this curve: correct for any two points, also for equal ones (Bernstein and others, 2008, section 6). */
 function add([x1, y1, z1]: Point, [x2, y2, z2]: Point): Point {
   const a = modulo(z1 * z2);
   const b = modulo(a * a);

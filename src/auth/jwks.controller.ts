@@ -8,7 +8,7 @@ import { SigningKeys, type PublicJwk } from './signing-keys.js';
 export class JwksController {
   constructor(private readonly keys: SigningKeys) {}
 
-  /** The public keys of the access tokens (RFC 7517) */
+  /** Get the public keys that verify access tokens (RFC 7517) */
   @Get('jwks.json')
   @Public()
   @Header('cache-control', 'public, max-age=300')

@@ -6,7 +6,7 @@ import { UsersRepository, type Credentials } from '../users/users.repository.js'
 import type { Suspect } from './sign-in-attempts.repository.js';
 import { SignInThrottle, type Attempt } from './sign-in-throttle.js';
 
-/** Asks for passwords: each wrong one counts, and there are not many. */
+/** Checks passwords. Each wrong password counts, and the number of attempts is limited. */
 @Injectable()
 export class PasswordCheck {
   constructor(
@@ -16,8 +16,8 @@ export class PasswordCheck {
   ) {}
 
   /**
-   * Checks a password. The same is done whether there is such an account or not.
-   * @returns the attempt, which the caller has to settle, and how the password fits
+   * Checks a password. Does the same work whether or not the account exists.
+   * @returns the attempt, which must be settled, and how the password matches
    * @throws Problem too_many_attempts, invalid_credentials
    */
   async check(
@@ -30,8 +30,8 @@ export class PasswordCheck {
   }
 
   /**
-   * Asks a caller for the own password once more.
-   * @returns the attempt, which the caller has to settle, and the hash that it was checked against
+   * Checks the password of a signed-in user once more.
+   * @returns the attempt, which must be settled, and the hash that the password was checked against
    * @throws Problem too_many_attempts, invalid_credentials
    */
   async confirm(caller: Caller, password: string): Promise<{ attempt: Attempt; passwordHash: string }> {

@@ -11,8 +11,8 @@ function pem(key: KeyObject): string {
   return key.export({ format: 'pem', type: key.type === 'private' ? 'pkcs8' : 'spki' } as never) as unknown as string;
 }
 
-describe('a public key', () => {
-  test('is taken in every form, and is the same', () => {
+describe('parsePublicKey', () => {
+  test('accepts every form of a key and returns the same bytes', () => {
     for (let i = 0; i < 5; i++) {
       const { publicKey, privateKey } = generateKeyPairSync('ed25519');
       const jwk = publicKey.export({ format: 'jwk' });
@@ -32,7 +32,7 @@ describe('a public key', () => {
     }
   });
 
-  test('is refused where it is private, in words that repeat nothing of it', () => {
+  test('rejects a private key with a message that does not repeat it', () => {
     const { privateKey } = generateKeyPairSync('ed25519');
     const jwk = privateKey.export({ format: 'jwk' });
     const ec = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey;
@@ -50,10 +50,10 @@ describe('a public key', () => {
     }
   });
 
-  test('with more behind it is refused', () => {
+  test('rejects a key with bytes after it', () => {
     const key = der(generateKeyPairSync('ed25519').publicKey);
     for (const more of [Buffer.alloc(1), Buffer.alloc(32, 7)]) {
-      expect(() => parsePublicKey(Buffer.concat([key, more]).toString('base64'))).toThrow(/nothing but/);
+      expect(() => parsePublicKey(Buffer.concat([key, more]).toString('base64'))).toThrow(/bytes after/);
     }
   });
 
@@ -62,14 +62,14 @@ describe('a public key', () => {
     ['P-256', generateKeyPairSync('ec', { namedCurve: 'P-256' }).publicKey],
     ['X25519', generateKeyPairSync('x25519').publicKey],
     ['Ed448', generateKeyPairSync('ed448').publicKey],
-  ])('of another type is refused: %s', (_name, key) => {
+  ])('rejects a key of another type: %s', (_name, key) => {
     const jwk = key.export({ format: 'jwk' });
     for (const form of [pem(key), jwk, JSON.stringify(jwk), der(key).toString('base64')]) {
       expect(() => parsePublicKey(form)).toThrow(/Ed25519/);
     }
   });
 
-  // libsodium's list (ge25519_has_small_order), and what else encodes those points, with either sign.
+  // libsodium's list (ge25519_has_small_order), and other encodings of those points, with either sign.
   test.each([
     '0000000000000000000000000000000000000000000000000000000000000000',
     '0100000000000000000000000000000000000000000000000000000000000000',
@@ -78,7 +78,7 @@ describe('a public key', () => {
     'ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f',
     'edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f',
     'eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f',
-  ])('of small order is refused: %s', (hex) => {
+  ])('rejects a point of small order: %s', (hex) => {
     for (const sign of [0, 0x80]) {
       const bytes = Buffer.from(hex, 'hex');
       bytes[31]! |= sign;
@@ -86,8 +86,8 @@ describe('a public key', () => {
     }
   });
 
-  test('that is no point, or one of mixed order, is refused', () => {
-    // y = 2 is of no point; the other is the base point plus the point of order 2: −x, −y.
+  test('rejects bytes that encode no point, and a point of mixed order', () => {
+    // No point has y = 2. The other is the base point plus the point of order 2: −x, −y.
     const none = Buffer.alloc(32);
     none[0] = 2;
     const base = Buffer.from(`58${'66'.repeat(31)}`, 'hex');
@@ -112,7 +112,7 @@ describe('a public key', () => {
       { kty: 'OKP', crv: 'Ed25519', x: 'AAAA' },
     ],
     { kty: 'OKP', crv: 'Ed25519', x: { length: 43 } },
-  ])('is nothing else (%#)', (given) => {
+  ])('rejects any other value (%#)', (given) => {
     expect(() => parsePublicKey(given)).toThrow(/^must /);
   });
 });

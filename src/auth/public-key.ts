@@ -1,45 +1,47 @@
 import { createPrivateKey, createPublicKey, type KeyObject } from 'node:crypto';
 import { isOfPrimeOrder } from './edwards25519.js';
 
-/** DER of an Ed25519 public key up to its 32 bytes (RFC 8410, section 4: SubjectPublicKeyInfo). */
+/** DER prefix of an Ed25519 SubjectPublicKeyInfo, which the 32 key bytes follow (RFC 8410, section 4). */
 const SPKI = Buffer.from('302a300506032b6570032100', 'hex');
 
 const KEY_BYTES = 32;
 
-/** Far more than an Ed25519 key has in any form, and enough to tell an RSA key for what it is. */
+/** Longer than an Ed25519 key in any form, and long enough to recognize an RSA key. */
 const MAX_LENGTH = 8_192;
 
-/** Why a text or object is no public key that requests can be signed for; completes a sentence, quotes nothing of it. */
+/** Says why a value is not a usable public key. The message completes a sentence and never quotes the value. */
 export class NoPublicKey extends Error {
   override readonly name = 'NoPublicKey';
 }
 
-const PRIVATE = 'must be the public key: this is a private one, which belongs to nobody else; do not use it any more';
+const PRIVATE =
+  'must be the public key, not the private key; stop using this key pair, because its private key was disclosed';
 
 /**
- * The 32 bytes of an Ed25519 public key given as PEM (SPKI, RFC 8410), JWK (RFC 8037; an object or its text), or base64 or
- * base64url of the 32 bytes or of the SPKI's DER. Nothing tells 32 private bytes from public ones.
- * @throws NoPublicKey for other types of keys, private keys, and points that anyone can sign for
+ * Returns the 32 bytes of an Ed25519 public key. Accepts PEM (SPKI, RFC 8410), JWK (RFC 8037; an object or its JSON
+ * text), and base64 or base64url of the 32 bytes or of the SPKI in DER. Cannot tell 32 private bytes from 32 public
+ * bytes.
+ * @throws NoPublicKey for other key types, private keys, and points that are not of prime order
  */
 export function parsePublicKey(given: unknown): Buffer {
   const bytes = typeof given === 'string' ? readText(given.trim()) : readJwk(given);
-  if (!isOfPrimeOrder(bytes)) throw new NoPublicKey('must be a point of Ed25519’s group of prime order');
+  if (!isOfPrimeOrder(bytes)) throw new NoPublicKey('must be a point of prime order on the Ed25519 curve');
   return bytes;
 }
 
-/** What `crypto.verify` takes. */
+/** Returns the key object that `crypto.verify` needs. */
 export function keyObjectOf(publicKey: Buffer): KeyObject {
   return createPublicKey({ key: Buffer.concat([SPKI, publicKey]), format: 'der', type: 'spki' });
 }
 
-/** The one form in which a public key is answered: PEM (SPKI), which every tool reads. */
+/** Returns a public key as PEM (SPKI), the only form in responses, because every tool reads it. */
 export function toPem(publicKey: Buffer): string {
   const der = Buffer.concat([SPKI, publicKey]).toString('base64');
   return `-----BEGIN PUBLIC KEY-----\n${der}\n-----END PUBLIC KEY-----\n`;
 }
 
 function readText(text: string): Buffer {
-  if (text.length > MAX_LENGTH) throw new NoPublicKey('must be an Ed25519 key, which is shorter');
+  if (text.length > MAX_LENGTH) throw new NoPublicKey('must be an Ed25519 key; this value is too long');
   if (text.startsWith('{')) return readJwk(parseJson(text));
   if (text.includes('PRIVATE KEY-----')) throw new NoPublicKey(PRIVATE);
   const body = /^-----BEGIN PUBLIC KEY-----\s([\w+/=\s]+)-----END PUBLIC KEY-----$/.exec(text)?.[1];
@@ -57,12 +59,12 @@ function readDer(der: Buffer): Buffer {
     throw new NoPublicKey('must be the 32 bytes of an Ed25519 public key, or its SubjectPublicKeyInfo');
   }
   const bytes = readJwk(key.export({ format: 'jwk' }));
-  // OpenSSL takes no notice of what stands behind it.
-  if (der.length > SPKI.length + KEY_BYTES) throw new NoPublicKey('must be nothing but a SubjectPublicKeyInfo');
+  // OpenSSL ignores bytes that follow the SubjectPublicKeyInfo.
+  if (der.length > SPKI.length + KEY_BYTES) throw new NoPublicKey('must not have bytes after the SubjectPublicKeyInfo');
   return bytes;
 }
 
-/** PKCS#8; or 64 bytes, as NaCl keeps a private key with its public one. */
+/** Detects PKCS#8, SEC 1 and PKCS#1, and the 64 bytes in which NaCl keeps a private key and its public key. */
 function isPrivate(bytes: Buffer): boolean {
   if (bytes.length === 2 * KEY_BYTES) return true;
   return ['pkcs8', 'sec1', 'pkcs1'].some((type) => {
@@ -81,9 +83,10 @@ function readJwk(given: unknown): Buffer {
   }
   const { kty, crv, x, d, k } = given as Record<string, unknown>;
   if (d !== undefined || k !== undefined) throw new NoPublicKey(PRIVATE);
-  if (kty !== 'OKP' || crv !== 'Ed25519') throw new NoPublicKey('must be an Ed25519 key: no other is taken');
+  if (kty !== 'OKP' || crv !== 'Ed25519') throw new NoPublicKey('must be an Ed25519 key; no other type is supported');
   const bytes = typeof x === 'string' && !/[+/=]/.test(x) ? decode(x) : undefined;
-  if (bytes?.length !== KEY_BYTES) throw new NoPublicKey('must have the 32 bytes of the key as its "x", in base64url');
+  if (bytes?.length !== KEY_BYTES)
+    throw new NoPublicKey('must have the 32 bytes of the key in "x", encoded in base64url');
   return bytes;
 }
 
@@ -91,11 +94,13 @@ function parseJson(text: string): unknown {
   try {
     return JSON.parse(text) as unknown;
   } catch {
-    throw new NoPublicKey('must be a JWK of valid JSON, where it begins with a brace');
+    throw new NoPublicKey('must be a JWK in valid JSON if it starts with a brace');
   }
 }
 
-/** Base64 or base64url, with its padding or without, and without stray bits; undefined for anything else. */
+/**
+ * Decodes base64 or base64url, with or without padding. Returns undefined for other texts, and if unused bits are set.
+ */
 function decode(text: string): Buffer | undefined {
   const unpadded = text.replace(/={1,2}$/, '');
   if (unpadded.length !== text.length && text.length % 4 !== 0) return undefined;

@@ -1,13 +1,13 @@
 import { Column, Entity, PrimaryColumn } from 'typeorm';
 
-/** Somebody asked to recover the account of a login, if there is one: that is only looked up once it was answered. */
+/** A pending request to recover an account. The account is looked up only after the response was sent. */
 @Entity('recovery_requests')
 export class RecoveryRequest {
-  /** A keyed hash, so that a login waits once however often it is asked for. */
+  /** Keyed hash, so that a login has at most one pending request. */
   @PrimaryColumn('bytea', { name: 'login_hash', primaryKeyConstraintName: 'recovery_requests_pkey' })
   loginHash!: Buffer;
 
-  /** Sealed: people type passwords where they should not. */
+  /** Sealed, because people sometimes type a password as their login. */
   @Column('bytea')
   login!: Buffer;
 

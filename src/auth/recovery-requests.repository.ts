@@ -12,12 +12,12 @@ const INSERT = {
 export class RecoveryRequestsRepository {
   constructor(private readonly database: Database) {}
 
-  /** Writes whether it waits already or not, so that both take as long. */
+  /** Writes a row even if the request is already pending, so that both cases take the same time. */
   async insert(loginHash: Buffer, login: Buffer): Promise<void> {
     await this.database.query(INSERT, [loginHash, login]);
   }
 
-  /** Takes one that no other node is at; it is gone when the transaction commits. */
+  /** Takes a request that no other node has locked. It is deleted when the transaction commits. */
   async take(tx: Transaction): Promise<Buffer | undefined> {
     const [row] = await tx.query<{ login: Buffer }>(
       `DELETE FROM recovery_requests WHERE login_hash = (SELECT login_hash FROM recovery_requests LIMIT 1 FOR UPDATE SKIP LOCKED)

@@ -11,12 +11,12 @@ import { RecoveryRequestsRepository } from './recovery-requests.repository.js';
 
 const SWEEP_MS = 1_000;
 
-/** OWASP Forgot Password Cheat Sheet: short, single use, and no means to flood a mailbox. */
+/** OWASP Forgot Password Cheat Sheet: short-lived, single-use, and limited so that nobody can flood a mailbox. */
 const RESET: TokenRule = { lifetime: 1_800, pause: 60, perHour: 5 };
 
 /**
- * Who asked to recover an account. To ask is one write of one row, the same for every login; whether there is such an
- * account is looked up afterwards, by whichever node comes first. So no answer, and no time that one takes, tells.
+ * Pending requests to recover an account. A request writes one row, the same for every login. A job on any node looks
+ * up the account later. So neither the response nor its time reveals whether the account exists.
  */
 @Injectable()
 export class RecoveryRequests implements OnApplicationBootstrap, BeforeApplicationShutdown {
@@ -37,7 +37,7 @@ export class RecoveryRequests implements OnApplicationBootstrap, BeforeApplicati
 
   async add(login: string): Promise<void> {
     if (!this.outbox.isOn) return;
-    // A text that can be no name is the name of nobody: it costs the same write.
+    // An invalid login gets the key of no account, so that it costs the same write.
     const key = loginKey(login) ?? '';
     await this.requests.insert(createHmac('sha256', this.hashKey).update(key).digest(), this.seal.seal(key));
   }
@@ -50,7 +50,10 @@ export class RecoveryRequests implements OnApplicationBootstrap, BeforeApplicati
     return this.sweeper.stop();
   }
 
-  /** One a transaction: several accounts would be locked in whatever order. @returns whether there may be more */
+  /**
+   * Serves one request per transaction: locking several accounts in arbitrary order could deadlock.
+   * @returns whether there may be more
+   */
   private async serve(): Promise<boolean> {
     return this.database.transaction(async (tx) => {
       const sealed = await this.requests.take(tx);
@@ -70,7 +73,7 @@ export class RecoveryRequests implements OnApplicationBootstrap, BeforeApplicati
     });
   }
 
-  /** Undefined for what another SECRET_KEY sealed: nobody can serve it. */
+  /** Returns undefined for a request that was sealed with another SECRET_KEY: nobody can serve it. */
   private open(sealed: Buffer): string | undefined {
     try {
       return this.seal.open(sealed).toString();

@@ -11,7 +11,9 @@ import { RecoveryService } from './recovery.service.js';
 export class RecoveryController {
   constructor(private readonly recovery: RecoveryService) {}
 
-  /** Ask for an e-mail with a link that sets a new password; the answer is the same whether the account exists or not */
+  /**
+   * Request an e-mail with a link that sets a new password; the response is the same whether or not the account exists
+   */
   @Post('recovery')
   @Public()
   @HttpCode(202)
@@ -20,7 +22,7 @@ export class RecoveryController {
     await this.recovery.ask(dto.login, origin);
   }
 
-  /** Set a new password with the token of such a link: it is good once, and all sessions end */
+  /** Set a new password with the single-use token from the link; ends all sessions */
   @Post('recovery/confirm')
   @Public()
   @HttpCode(204)
@@ -29,7 +31,7 @@ export class RecoveryController {
     await this.recovery.recover(dto.token, dto.newPassword, origin);
   }
 
-  /** Ask for another e-mail that confirms one's address */
+  /** Request another e-mail to confirm your address */
   @Post('email-confirmation')
   @Owned('account')
   @HttpCode(202)
@@ -38,7 +40,7 @@ export class RecoveryController {
     await this.recovery.askConfirmation(caller);
   }
 
-  /** Confirm an e-mail with the token that was sent to it */
+  /** Confirm an e-mail address with the token that was sent to it */
   @Post('email-confirmation/confirm')
   @Public()
   @HttpCode(204)

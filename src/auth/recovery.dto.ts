@@ -5,7 +5,7 @@ import { IsStorable } from '../common/text.js';
 
 export class AskRecoveryDto {
   /**
-   * A username or an e-mail
+   * A username or an e-mail address
    * @example ada
    */
   @IsString()
@@ -16,7 +16,7 @@ export class AskRecoveryDto {
 
 export class RecoverDto {
   /**
-   * Of the link
+   * The token from the link
    * @example qmt_AZ2lYs0S
    */
   @IsString()
@@ -24,7 +24,7 @@ export class RecoverDto {
   token!: string;
 
   /**
-   * Under the same rules as at registration
+   * Must satisfy the same rules as at registration
    * @example Difference-1822
    */
   @IsString()
@@ -33,7 +33,7 @@ export class RecoverDto {
 
 export class ConfirmEmailDto {
   /**
-   * Of the link
+   * The token from the link
    * @example qmt_AZ2lYs0S
    */
   @IsString()
@@ -41,17 +41,17 @@ export class ConfirmEmailDto {
   token!: string;
 }
 
-/** A link that sets a password, for an administrator to hand over. */
+/** A link that sets a password. An administrator hands it to the user. */
 export class ResetLinkResponse {
   /**
-   * Opened in a browser it asks for the new password
+   * A page that asks for the new password
    * @example https://qm.example.com/recovery#token=qmt_AZ2lYs0S
    */
   @ApiUri()
   url!: string;
 
   /**
-   * For `POST /v1/auth/recovery/confirm`; good once
+   * For `POST /v1/auth/recovery/confirm`. Single use
    * @example qmt_AZ2lYs0S
    */
   token!: string;
@@ -61,38 +61,38 @@ export class ResetLinkResponse {
   expiresAt!: string;
 }
 
-/** What secures an account. */
+/** The security settings of an account. */
 export class AccountSecurityResponse {
   /**
-   * Null: the e-mail is not confirmed, or there is none
+   * Null if the account has no e-mail address, or has not confirmed it
    * @example 2026-11-21T08:00:00.000Z
    */
   @ApiTime()
   emailConfirmedAt!: string | null;
 
   /**
-   * Null: two-factor sign-in is off
+   * Null if two-factor sign-in is off
    * @example 2026-11-21T08:00:00.000Z
    */
   @ApiTime()
   totpEnabledAt!: string | null;
 
   /**
-   * Recovery codes that were not used
+   * Number of unused recovery codes
    * @example 10
    */
   @ApiProperty({ type: 'integer' })
   recoveryCodesLeft!: number;
 
   /**
-   * Sign-ins that have not ended
+   * Number of active sessions
    * @example 2
    */
   @ApiProperty({ type: 'integer' })
   sessions!: number;
 
   /**
-   * Keys that requests are signed with
+   * Number of signing keys
    * @example 1
    */
   @ApiProperty({ type: 'integer' })

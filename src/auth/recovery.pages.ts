@@ -3,9 +3,9 @@ import { htmlPage, type HtmlPage } from '../common/html-page.js';
 import type { Env } from '../config/env.js';
 
 /**
- * Where the links in e-mails lead: two pages, each one file without anything from elsewhere. The token is behind the `#`
- * of the address, which browsers send to nobody; the page posts it to the API when its reader says so, so that a program
- * that opens links to look at them uses none up.
+ * Serves the two pages that the links in e-mails open. Each is one file that loads nothing else. The token is in the
+ * fragment of the address, which browsers do not send. The page posts it to the API only when the user submits the
+ * form, so programs that follow links do not use it up.
  */
 export function serveRecoveryPages(server: FastifyInstance, { passwordPolicy }: Env): void {
   for (const [path, { html, headers }] of [
@@ -21,7 +21,7 @@ const PASSWORD_RULES: Record<Env['passwordPolicy'], string> = {
   length: '15 to 256 characters of any kind.',
 };
 
-/** A page of a form, which its script shows and sends. */
+/** Returns a page with a form, which its script shows and submits. */
 function page(title: string, body: string, script: string): HtmlPage {
   const whole = `<noscript><p>This page needs JavaScript.</p></noscript>
 ${body}
@@ -31,7 +31,7 @@ ${body}
 }
 
 const recovery = (rules: string): string => `<form id="ask" hidden>
-<p>Enter your username or e-mail address. If there is such an account, a link comes to its e-mail address.</p>
+<p>Enter your username or e-mail address. If the account exists, a link is sent to its e-mail address.</p>
 <label for="login">Username or e-mail address</label>
 <input id="login" name="login" autocomplete="username" autocapitalize="none" spellcheck="false" maxlength="254" required>
 <button>Send the link</button>
@@ -42,7 +42,7 @@ const recovery = (rules: string): string => `<form id="ask" hidden>
 <p class="hint" id="rules">${rules}</p>
 <label class="check"><input id="show" type="checkbox"> Show the password</label>
 <button>Set the password</button>
-<p class="hint">All sessions of the account end.</p>
+<p class="hint">This ends all sessions of the account.</p>
 <p class="hint" id="another" hidden><a href="/recovery">Ask for another link</a></p>
 </form>`;
 
@@ -55,7 +55,7 @@ const SHARED_SCRIPT = `
   'use strict';
   const find = (id) => document.getElementById(id);
   const token = new URLSearchParams(location.hash.slice(1)).get('token');
-  // Another link opened in the same tab changes only what is behind the #.
+  // Another link opened in the same tab changes only the fragment.
   addEventListener('hashchange', () => { if (location.hash !== '') location.reload(); });
 
   function say(id, lines) {
@@ -69,12 +69,12 @@ const SHARED_SCRIPT = `
   }
 
   const SENTENCES = {
-    invalid_token: 'This link does not work any more: it was used, is too old, or there is a newer one.',
+    invalid_token: 'This link is no longer valid: it was used, has expired, or was replaced by a newer link.',
     account_disabled: 'The account is disabled. Ask an administrator.',
     too_many_attempts: 'Too many attempts. Try again later.',
   };
 
-  /** Posts what a form says, and shows what became of it. */
+  /** Posts the data of a form, and shows the result. */
   function handle(form, path, bodyOf, done) {
     form.hidden = false;
     const button = form.querySelector('button');
@@ -113,7 +113,7 @@ const SHARED_SCRIPT = `
 const RECOVERY_SCRIPT = `
   if (token === null) {
     handle(find('ask'), '/v1/auth/recovery', () => ({ login: find('login').value.trim() }),
-      'If there is such an account and it has an e-mail address, the link is on its way. It works for 30 minutes. Without one, ask an administrator for a link.');
+      'If the account exists and has an e-mail address, a link was sent to it. The link works for 30 minutes. If the account has no e-mail address, ask an administrator for a link.');
   } else {
     find('show').addEventListener('change', () => { find('password').type = find('show').checked ? 'text' : 'password'; });
     handle(find('reset'), '/v1/auth/recovery/confirm', () => ({ token, newPassword: find('password').value }),
@@ -122,6 +122,6 @@ const RECOVERY_SCRIPT = `
 `;
 
 const CONFIRMATION_SCRIPT = `
-  if (token === null) say('alert', ['Something of the link is missing. Open it as it is in the e-mail.']);
+  if (token === null) say('alert', ['The link is incomplete. Open the whole link from the e-mail.']);
   else handle(find('confirm'), '/v1/auth/email-confirmation/confirm', () => ({ token }), 'Your e-mail address is confirmed.');
 `;

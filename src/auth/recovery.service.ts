@@ -16,13 +16,13 @@ import { UsersService } from '../users/users.service.js';
 import { RecoveryRequests } from './recovery-requests.js';
 import { SignInThrottle } from './sign-in-throttle.js';
 
-/** Of an administrator's link: as many as are asked for. */
+/** The rule for the links of administrators: no limit on their number. */
 const LINK: TokenRule = { lifetime: 1_800, pause: 0, perHour: 2 ** 31 - 1 };
 
-/** The tokens that set a password. */
+/** The kinds of tokens that set a password. */
 const RESETTING: TokenKind[] = ['reset', 'link'];
 
-/** Ways back into an account, and the proof that its e-mail is its holder's. */
+/** Restores access to accounts, and confirms e-mail addresses. */
 @Injectable()
 export class RecoveryService {
   constructor(
@@ -39,7 +39,7 @@ export class RecoveryService {
   ) {}
 
   /**
-   * Takes a request to recover an account, whether there is such a one or not: nothing tells the two apart.
+   * Accepts a request to recover an account. Does the same whether or not the account exists, to prevent enumeration.
    * @throws Problem too_many_attempts
    */
   async ask(login: string, { ip }: Origin): Promise<void> {
@@ -48,9 +48,10 @@ export class RecoveryService {
   }
 
   /**
-   * Sets a password with a token, and ends all sessions. The token is judged first: whoever has none learns nothing of
-   * the policy and costs no hash; and a password that breaks the policy leaves it good.
-   * @throws Problem invalid_token; account_disabled, which leaves it good too; validation_failed; overloaded
+   * Sets a password with a token, and ends all sessions. Checks the token first: without a valid token, a client learns
+   * nothing about the policy and causes no hash. A password that breaks the policy does not use up the token.
+   * @throws Problem invalid_token; account_disabled, which does not use up the token either; validation_failed;
+   * overloaded
    */
   async recover(token: string, newPassword: string, origin: Origin): Promise<void> {
     const claims = read(token);
@@ -65,7 +66,7 @@ export class RecoveryService {
       if (!kind) throw new Problem('invalid_token');
       if (account.status === 'disabled') throw new Problem('account_disabled');
       await this.accounts.update(tx, id, { passwordHash });
-      // It came by e-mail, to the address that the account has: tokens of an earlier one are void.
+      // The token was sent to the current e-mail, so it confirms that e-mail. Tokens for an earlier e-mail are void.
       if (kind === 'reset') await this.tokens.confirmEmail(tx, id);
       const endedSessions = { to: await this.accounts.endSessions(tx, id, null) };
       await this.throttle.settleOwner(tx, id, origin.ip);
@@ -83,7 +84,7 @@ export class RecoveryService {
       await this.audit.record(tx, caller, 'password.link', id);
       return this.tokens.renew(tx, id, 'link', LINK);
     });
-    if (!made) throw new Error('A link has no bound');
+    if (!made) throw new Error('No link was made, although links are not limited');
     return { ...made, url: resetLink(this.env.publicUrl, made.token) };
   }
 

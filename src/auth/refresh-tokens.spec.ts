@@ -9,13 +9,13 @@ const nonce = randomBytes(32);
 const claims = { ownerId: randomUUID(), sessionId: randomUUID(), generation: 7 };
 const token = tokens.make(claims, nonce);
 
-/** Whether a text would be taken for a good token of the session. */
+/** Returns whether a text is accepted as a valid token of the session. */
 const passes = (text: string): boolean => tokens.read(text) !== undefined && tokens.isAuthentic(text, nonce);
 
 const encode = (bytes: Buffer): string => `qmr_${bytes.toString('base64url')}`;
 
 describe('a refresh token', () => {
-  test('says what was put into it, and is authentic', () => {
+  test('returns its claims and is authentic', () => {
     fc.assert(
       fc.property(fc.uuid(), fc.uuid(), fc.nat(0xffff_ffff), (ownerId, sessionId, generation) => {
         const made = tokens.make({ ownerId, sessionId, generation }, nonce);
@@ -31,7 +31,7 @@ describe('a refresh token', () => {
     expect(tokens.make(claims, nonce)).toBe(token);
   });
 
-  test('does not pass with any one bit changed', () => {
+  test('is rejected if any bit is changed', () => {
     const bytes = Buffer.from(token.slice(4), 'base64url');
     for (let bit = 0; bit < bytes.length * 8; bit++) {
       const forged = Buffer.from(bytes);
@@ -41,7 +41,7 @@ describe('a refresh token', () => {
     }
   });
 
-  test('does not pass with any one character changed, left out or added', () => {
+  test('is rejected if any character is changed, left out or added', () => {
     for (let i = 0; i < token.length; i++) {
       const [head, tail] = [token.slice(0, i), token.slice(i + 1)];
       for (const letter of ['A', 'Q', 'g', 'w', '_', '=', '+', '/', ' ', '\0', 'é', '']) {
@@ -54,7 +54,7 @@ describe('a refresh token', () => {
     }
   });
 
-  test('does not pass for another generation, session or owner', () => {
+  test('is rejected for another generation, session or owner', () => {
     const mac = Buffer.from(token.slice(4), 'base64url').subarray(36);
     for (const other of [
       { ...claims, generation: 8 },
@@ -69,7 +69,7 @@ describe('a refresh token', () => {
     }
   });
 
-  test('does not pass with another nonce, nor under another key', () => {
+  test('is rejected with another nonce or another key', () => {
     expect(passes(token)).toBe(true);
     expect(tokens.isAuthentic(token, randomBytes(32))).toBe(false);
     expect(tokens.isAuthentic(token, Buffer.alloc(0))).toBe(false);

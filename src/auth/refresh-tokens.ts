@@ -6,7 +6,7 @@ const PREFIX = 'qmr_';
 const MAC = 32;
 const BODY = 16 + 16 + 4;
 
-/** What a refresh token names: a session and which of its successive tokens this is. */
+/** The session of a refresh token, and which of the session's successive tokens it is. */
 export interface RefreshClaims {
   ownerId: string;
   sessionId: string;
@@ -15,8 +15,8 @@ export interface RefreshClaims {
 
 /**
  * Refresh tokens: `qmr_` and base64url of owner, session, generation, and an HMAC-SHA256 of these and the session's
- * nonce. Nothing secret but the nonce is stored, and token n of a session is always the same text: so the successor
- * can be given again to whoever lost the answer, and a token of an earlier generation is known for what it is.
+ * nonce. Nothing secret but the nonce is stored. Token n of a session is always the same text: a client that lost the
+ * response can get the successor again, and a token of an earlier generation is recognized as reuse.
  */
 @Injectable()
 export class RefreshTokens {
@@ -34,7 +34,7 @@ export class RefreshTokens {
     return PREFIX + Buffer.concat([body, this.mac(body, nonce)]).toString('base64url');
   }
 
-  /** What a token claims, unproved: `isAuthentic` tells once the session's nonce is known. */
+  /** Returns the claims of a token, not authenticated yet. Call `isAuthentic` once the session's nonce is known. */
   read(token: string): RefreshClaims | undefined {
     if (!token.startsWith(PREFIX)) return undefined;
     const text = token.slice(PREFIX.length);

@@ -8,18 +8,18 @@ import type { RequestKey } from './request-key.entity.js';
 const EXAMPLE =
   '-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAJrQLj5P/89iXES9+vFgrIy29clF9CC/oPPsw3c5D0bs=\n-----END PUBLIC KEY-----\n';
 
-/** A text or an object; what key it is, if any, `parsePublicKey` says. */
+/** Accepts a string or an object. `parsePublicKey` checks whether it is a key. */
 const IsTextOrObject = (): PropertyDecorator =>
   ValidateBy({
     name: 'isTextOrObject',
     validator: {
       validate: (value) => typeof value === 'string' || (typeof value === 'object' && value !== null),
-      defaultMessage: () => 'must be a text or a JWK',
+      defaultMessage: () => 'must be a string or a JWK',
     },
   });
 
 export class CreateSigningKeyDto {
-  /** For people */
+  /** A name for display */
   @ApiProperty({ example: 'my server', minLength: 1, maxLength: 100 })
   @IsString()
   @Length(1, 100)
@@ -27,8 +27,8 @@ export class CreateSigningKeyDto {
   name!: string;
 
   /**
-   * An Ed25519 key as PEM (SPKI), as JWK (an object or its text), or as base64 or base64url of its 32 bytes or its SPKI. Where
-   * it is missing, a pair is made
+   * An Ed25519 public key as PEM (SPKI), as JWK (an object or its JSON text), or as base64 or base64url of its 32 bytes
+   * or its SPKI. If it is missing, the server generates a key pair
    */
   @ApiPropertyOptional({
     oneOf: [
@@ -42,7 +42,7 @@ export class CreateSigningKeyDto {
   publicKey?: string | object;
 }
 
-/** A key that requests are signed with (RFC 9421). */
+/** A public key that verifies signed requests (RFC 9421). */
 export class SigningKeyResponse {
   /**
    * The `keyid` of signatures
@@ -54,7 +54,7 @@ export class SigningKeyResponse {
   /** @example my server */
   name!: string;
 
-  /** PEM (SPKI), in whatever form it was given */
+  /** PEM (SPKI), regardless of the form in which the key was registered */
   @ApiProperty({ example: EXAMPLE })
   publicKey!: string;
 
@@ -65,7 +65,10 @@ export class SigningKeyResponse {
 
 /** A new signing key. */
 export class NewSigningKeyResponse extends SigningKeyResponse {
-  /** PEM (PKCS#8), where the server made the pair: shown this once and kept nowhere, not even for a repetition */
+  /**
+   * PEM (PKCS#8), if the server generated the pair. Shown only once and never stored; a replayed response does not
+   * contain it
+   */
   @ApiPropertyOptional({ example: '-----BEGIN PRIVATE KEY-----\n…\n-----END PRIVATE KEY-----\n' })
   privateKey?: string;
 }

@@ -1,7 +1,9 @@
 import { Check, Column, Entity, Index, JoinColumn, ManyToOne, PrimaryColumn } from 'typeorm';
 import { User } from '../users/user.entity.js';
 
-/** An Ed25519 public key that a user signs requests with (RFC 9421). It never changes: another key has another id. */
+/**
+ * An Ed25519 public key that verifies a user's signed requests (RFC 9421). It never changes: a new key gets a new id.
+ */
 @Entity('request_keys')
 @Check('request_keys_public_key_check', `octet_length(public_key) = 32`)
 @Index('request_keys_owner_idx', ['ownerId', 'id'])
@@ -17,7 +19,7 @@ export class RequestKey {
   @JoinColumn({ name: 'owner_id', foreignKeyConstraintName: 'request_keys_owner_fkey' })
   owner?: User;
 
-  /** For people. */
+  /** A name for display. */
   @Column('text')
   name!: string;
 

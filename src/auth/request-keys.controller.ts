@@ -20,7 +20,7 @@ export class RequestKeysController {
     private readonly idempotency: Idempotency,
   ) {}
 
-  /** Register a key that one's requests are signed with (RFC 9421), or have a pair made */
+  /** Register a public key for signed requests (RFC 9421), or let the server generate a key pair */
   @Post()
   @Owned('account')
   @Idempotent()
@@ -29,7 +29,7 @@ export class RequestKeysController {
   @ApiBody({
     type: CreateSigningKeyDto,
     examples: {
-      pair: { summary: 'Have a pair made', value: { name: 'my server' } },
+      pair: { summary: 'Let the server generate a key pair', value: { name: 'my server' } },
       own: { summary: 'Register your own public key', value: { name: 'my server', publicKey: '<PEM, JWK or base64>' } },
     },
   })
@@ -38,7 +38,7 @@ export class RequestKeysController {
     @CurrentCaller() caller: Caller,
     @CurrentAttempt() attempt: Attempt,
   ): Promise<NewSigningKeyResponse> {
-    // Beside the answer, never in it: that is stored for repetitions.
+    // `respond` stores its result for replays, so the private key is added to the response afterwards.
     let privateKey: string | undefined;
     const answer = await this.idempotency.respond(attempt, async (tx) => {
       const made = await this.keys.register(dto, caller, tx);
@@ -48,7 +48,7 @@ export class RequestKeysController {
     return privateKey === undefined ? answer : { ...answer, privateKey };
   }
 
-  /** List one's signing keys, newest first */
+  /** List your signing keys, newest first */
   @Get()
   @Owned('account')
   @Paged()
@@ -57,7 +57,7 @@ export class RequestKeysController {
     return mapPage(await this.keys.list(caller, query), toSigningKeyResponse);
   }
 
-  /** Revoke one of one's signing keys: nothing that is signed with it is accepted any more */
+  /** Revoke one of your signing keys: requests signed with it are rejected from now on */
   @Delete(':id')
   @Owned('account')
   @HttpCode(204)

@@ -6,15 +6,15 @@ import { Problem } from '../common/problem.js';
 import type { Transaction } from '../database/database.js';
 import { RequestKey } from './request-key.entity.js';
 
-/** The public keys of users, as their owners see them. */
+/** The signing keys of users. Each method acts on behalf of the owner. */
 @Injectable()
 export class RequestKeysRepository {
   constructor(@InjectRepository(RequestKey) private readonly keys: Repository<RequestKey>) {}
 
   /**
-   * Keeps a key, unless its owner has `max` already. Registrations of one owner wait for each other.
-   * @returns the key; null where there are as many as may be
-   * @throws Problem not_found when the owner has gone meanwhile
+   * Inserts a key unless its owner already has `max` keys. Concurrent registrations of one owner run one after another.
+   * @returns the key, or null if the maximum is reached
+   * @throws Problem not_found if the owner was deleted in the meantime
    */
   async insert(
     tx: Transaction,
@@ -37,7 +37,7 @@ export class RequestKeysRepository {
     }
   }
 
-  /** Newest first. @param before the id after which (in that order) the page begins */
+  /** Lists keys, newest first. @param before id of the last key of the previous page */
   listOwned(ownerId: string, before: string | null, limit: number): Promise<RequestKey[]> {
     return this.keys.find({
       where: { ownerId, ...(before === null ? {} : { id: LessThan(before) }) },
@@ -46,7 +46,7 @@ export class RequestKeysRepository {
     });
   }
 
-  /** @returns its name; null where there was no such key */
+  /** @returns the name of the deleted key, or null if there was no such key */
   async delete(tx: Transaction, ownerId: string, id: string): Promise<string | null> {
     const text = 'DELETE FROM request_keys WHERE owner_id = $1 AND id = $2 RETURNING name';
     return (await tx.query<{ name: string }>(text, [ownerId, id]))[0]?.name ?? null;

@@ -12,16 +12,16 @@ import type { CreateSigningKeyDto } from './request-key.dto.js';
 import type { RequestKey } from './request-key.entity.js';
 import { RequestKeysRepository } from './request-keys.repository.js';
 
-/** Of one user. */
+/** Per user. */
 const MAX_KEYS = 100;
 
-/** A new key; with its private half where it was made here, which is kept nowhere. */
+/** A new key. `privateKey` is set if the server generated the pair; it is never stored. */
 export interface NewRequestKey {
   key: RequestKey;
   privateKey: string | undefined;
 }
 
-/** The keys that a user's requests are signed with: registered, listed and revoked by that user alone. */
+/** Registers, lists and revokes the signing keys of a user. No other user can do this. */
 @Injectable()
 export class RequestKeysService {
   constructor(
@@ -31,14 +31,19 @@ export class RequestKeysService {
     private readonly audit: AuditLog,
   ) {}
 
-  /** @throws Problem validation_failed for what is no Ed25519 public key; forbidden where there are as many as may be */
+  /**
+   * @throws Problem validation_failed if it is not an Ed25519 public key; forbidden if the user has the maximum number
+   * of keys
+   */
   async register(dto: CreateSigningKeyDto, caller: Caller, transaction?: Transaction): Promise<NewRequestKey> {
     const { publicKey, privateKey } = dto.publicKey === undefined ? await makePair() : read(dto.publicKey);
     const { name } = dto;
     const key = await this.database.within(transaction, async (tx) => {
       const made = await this.keys.insert(tx, { id: uuidv7(), ownerId: caller.userId, name, publicKey }, MAX_KEYS);
       if (!made) {
-        throw new Problem('forbidden', { detail: `A user has ${String(MAX_KEYS)} signing keys at most. Revoke one.` });
+        throw new Problem('forbidden', {
+          detail: `A user can have at most ${String(MAX_KEYS)} signing keys. Revoke one first.`,
+        });
       }
       const changes = { name: { to: name }, publicKey: { to: publicKey.toString('base64') } };
       await this.audit.record(tx, caller, 'signing_key.create', made.id, changes);
@@ -54,7 +59,7 @@ export class RequestKeysService {
     return this.cursors.page(list, rows, query.limit, (row) => row.id);
   }
 
-  /** From the next request on, on every node. @throws Problem not_found, for another's as for none */
+  /** Takes effect with the next request, on every node. @throws Problem not_found, also for the key of another user */
   async revoke(id: string, caller: Caller): Promise<void> {
     await this.database.transaction(async (tx) => {
       const name = await this.keys.delete(tx, caller.userId, id);

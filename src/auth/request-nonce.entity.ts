@@ -1,6 +1,6 @@
 import { Check, Column, Entity, Index, PrimaryColumn } from 'typeorm';
 
-/** That a signed request was accepted: no other with its nonce is. Kept for as long as its signature might be good. */
+/** The nonce of an accepted signed request, to reject replays. Kept for as long as its signature could be valid. */
 @Entity('request_nonces')
 @Check('request_nonces_nonce_hash_check', `octet_length(nonce_hash) = 32`)
 export class RequestNonce {

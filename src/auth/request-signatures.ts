@@ -11,7 +11,7 @@ import { keyObjectOf } from './public-key.js';
 import { BadSignature, hasQuery, readSignature, type SignatureInput, type SignedMessage } from './signature-base.js';
 import { MAX_AGE_SECONDS, SignaturesRepository, type LiveKey } from './signatures.repository.js';
 
-/** What a signature says of itself, as far as it can be told without the key. */
+/** What a signature claims, before it is verified. */
 export interface SignatureClaims extends Claims {
   userId: null;
   keyId: string;
@@ -21,28 +21,31 @@ export interface SignatureClaims extends Claims {
   base: Buffer;
   signature: Buffer;
   digest: ContentDigest | undefined;
-  /** Whether the signature was found to fit, and its nonce was taken for this request. */
+  /** Whether the signature was verified and its nonce was taken for this request. */
   isAdmitted: boolean;
 }
 
-/** Characters. */
+/** In characters. */
 const MAX_NONCE = 256;
 
-/** Public keys that are kept parsed; so many at most. */
+/** Maximum number of parsed public keys kept in memory. */
 const REMEMBERED = 10_000;
 
 const SWEEP_MS = 60_000;
 
-/** Fields of which two lines leave open what was meant. */
+/** Headers that are ambiguous if they occur twice. */
 const ONCE = ['signature-input', 'signature', 'content-digest', 'host'];
 
-/** The same for an id that nobody has: who has keys here is nobody's business. */
-const UNFITTING = 'No key of this keyid fits the signature and what it covers.';
+/** Also the message for an unknown id, to prevent enumeration of key ids. */
+const UNFITTING = 'No key with this keyid verifies the signature over the covered components.';
 
-/** Signed requests (RFC 9421): who sent them, and that nobody else did, changed them, or sends them again. */
+/** Verifies signed requests (RFC 9421): identifies the sender, and rejects forged, altered and replayed requests. */
 @Injectable()
 export class RequestSignatures implements OnApplicationBootstrap, BeforeApplicationShutdown {
-  /** Parsed keys by id. A key of an id never changes, so nothing here can go stale; whether it is revoked is asked each time. */
+  /**
+   * Parsed keys by id. The key of an id never changes, so an entry is never stale. Revocation is checked for each
+   * request.
+   */
   private readonly parsed = new Map<string, KeyObject>();
   private readonly sweeper: Sweeper;
 
@@ -51,7 +54,7 @@ export class RequestSignatures implements OnApplicationBootstrap, BeforeApplicat
   }
 
   /**
-   * Reads a signature, and refuses what need not be looked up: one that covers too little, or lacks a parameter.
+   * Reads a signature. Rejects, without a database query, one that covers too little or lacks a parameter.
    * @throws Problem invalid_signature
    */
   read(request: FastifyRequest): SignatureClaims {
@@ -59,10 +62,12 @@ export class RequestSignatures implements OnApplicationBootstrap, BeforeApplicat
       const { headers } = request;
       const [input, signature] = [headers['signature-input'], headers.signature];
       if (typeof input !== 'string' || typeof signature !== 'string') {
-        throw new BadSignature('Send Signature-Input and Signature.');
+        throw new BadSignature('Send both Signature-Input and Signature.');
       }
-      if (ONCE.some((name) => isRepeated(request, name))) throw new BadSignature('A header is there twice.');
-      if (isBodiless(request) && hasBody(request)) throw new BadSignature('Send no body: none is read here.');
+      if (ONCE.some((name) => isRepeated(request, name)))
+        throw new BadSignature('Send Signature-Input, Signature, Content-Digest and Host only once.');
+      if (isBodiless(request) && hasBody(request))
+        throw new BadSignature('A signed GET or HEAD request must not have a body.');
       const message = messageOf(request);
       const read = readSignature(message, input, signature, (keyId) => typeof keyId === 'string' && isId(keyId));
       requireCovered(read.components, [
@@ -79,8 +84,8 @@ export class RequestSignatures implements OnApplicationBootstrap, BeforeApplicat
   }
 
   /**
-   * That the signature fits, is timely and new, and its key and account are good; its nonce is used up, durably, when
-   * this resolves. Of the body nothing is said yet.
+   * Verifies the signature and its time, and that its key and account are active. Takes the nonce, durably. Does not
+   * check the body.
    * @throws Problem invalid_signature, account_disabled
    */
   async admit(claims: SignatureClaims, request: FastifyRequest): Promise<Caller> {
@@ -89,13 +94,15 @@ export class RequestSignatures implements OnApplicationBootstrap, BeforeApplicat
   }
 
   /**
-   * Who sent a request, to be asked once its body is there: all of it is as it was signed.
+   * Returns the sender of a request. Call it after the body was read: it also checks that the body matches its signed
+   * digest.
    * @throws Problem invalid_signature, account_disabled
    */
   async identify(claims: SignatureClaims, request: FastifyRequest): Promise<Caller> {
     if (!claims.isAdmitted) await this.requireFit(claims);
-    // Before the nonce is taken, wherever that was not done already: a body that was exchanged leaves it to its owner.
-    if (claims.digest && !claims.digest.fits()) throw invalid('Content-Digest does not fit the body.');
+    // Checked before the nonce is taken (unless `admit` took it): a request with a replaced body must not use up the
+    // nonce.
+    if (claims.digest && !claims.digest.fits()) throw invalid('Content-Digest does not match the body.');
     const live = claims.isAdmitted ? requireLive(await this.signatures.findLive(claims.keyId)) : await this.use(claims);
     return toCaller(live, request);
   }
@@ -108,7 +115,7 @@ export class RequestSignatures implements OnApplicationBootstrap, BeforeApplicat
     return this.sweeper.stop();
   }
 
-  /** Takes the nonce of a signature that fits. */
+  /** Takes the nonce of a verified signature. */
   private async use(claims: SignatureClaims): Promise<LiveKey> {
     const { keyId, created, expires } = claims;
     const nonceHash = createHash('sha256').update(claims.nonce).digest();
@@ -121,7 +128,10 @@ export class RequestSignatures implements OnApplicationBootstrap, BeforeApplicat
     return live;
   }
 
-  /** Not in the thread pool: it takes a fraction of a millisecond, and there it would stand behind the hashes of passwords. */
+  /**
+   * Runs on the main thread: it takes a fraction of a millisecond, and in the thread pool it would wait for password
+   * hashes.
+   */
   private async requireFit({ keyId, base, signature }: SignatureClaims): Promise<void> {
     const key = await this.keyOf(keyId);
     if (!key || !verify(null, base, key, signature)) throw invalid(UNFITTING);
@@ -133,7 +143,7 @@ export class RequestSignatures implements OnApplicationBootstrap, BeforeApplicat
     const live = await this.signatures.findLive(keyId);
     if (!live) return undefined;
     if (this.parsed.size >= REMEMBERED) {
-      // Maps keep the order of insertion: the oldest goes.
+      // A Map keeps the insertion order: delete the oldest entry.
       const [oldest] = this.parsed.keys();
       if (oldest !== undefined) this.parsed.delete(oldest);
     }
@@ -143,12 +153,12 @@ export class RequestSignatures implements OnApplicationBootstrap, BeforeApplicat
   }
 }
 
-/** Whether a request is meant to be signed. */
+/** Returns whether a request has a signature header. */
 export function isSigned({ headers }: FastifyRequest): boolean {
   return headers['signature-input'] !== undefined || headers.signature !== undefined;
 }
 
-/** Host and scheme are the client's own as far as TRUST_PROXY says (X-Forwarded-Host, X-Forwarded-Proto). */
+/** Host and scheme are those of the client, as far as TRUST_PROXY allows (X-Forwarded-Host, X-Forwarded-Proto). */
 function messageOf(request: FastifyRequest): SignedMessage {
   const { method = '', url = '', rawHeaders } = request.raw;
   return { method, target: url, scheme: request.protocol, authority: request.host, rawHeaders };
@@ -185,7 +195,7 @@ function isWhole(value: unknown): value is number {
   return typeof value === 'number' && Number.isSafeInteger(value);
 }
 
-/** @throws Problem invalid_signature for a key that was revoked meanwhile; account_disabled */
+/** @throws Problem invalid_signature if the key was revoked in the meantime; account_disabled */
 function requireLive<Live extends LiveKey>(live: Live | null): Live {
   if (!live) throw invalid(UNFITTING);
   if (live.status === 'disabled') throw new Problem('account_disabled');

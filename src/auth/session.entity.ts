@@ -1,7 +1,7 @@
 import { Check, Column, Entity, JoinColumn, ManyToOne, PrimaryColumn } from 'typeorm';
 import { User } from '../users/user.entity.js';
 
-/** A sign-in. Its row is what makes its access tokens good: they die with it. */
+/** A session, which starts with a sign-in. Its access tokens are valid only while this row exists. */
 @Entity('sessions')
 @Check('sessions_generation_check', `generation >= 0`)
 export class Session {
@@ -15,11 +15,11 @@ export class Session {
   @JoinColumn({ name: 'owner_id', foreignKeyConstraintName: 'sessions_owner_fkey' })
   owner?: User;
 
-  /** Random, goes into the seal of the refresh tokens, so that they cannot be forged with SECRET_KEY alone. */
+  /** Random. It is part of the MAC of the refresh tokens, so SECRET_KEY alone is not enough to forge them. */
   @Column('bytea')
   nonce!: Buffer;
 
-  /** How often the refresh token was exchanged: only the token of this generation is good. */
+  /** How many times the refresh token was exchanged. Only the token of this generation is valid. */
   @Column({ type: 'integer', default: 0 })
   generation!: number;
 

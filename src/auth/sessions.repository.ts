@@ -9,7 +9,7 @@ import type { UserStatus } from '../users/user.entity.js';
 import { needsTotp } from './admin-totp.js';
 import { Session } from './session.entity.js';
 
-/** A live session and its account, as they are now. */
+/** An active session and its account, as currently stored. */
 export interface LiveSession {
   role: Role;
   status: UserStatus;
@@ -22,7 +22,7 @@ export interface LiveSession {
 export interface LockedSession {
   nonce: Buffer;
   generation: number;
-  /** Of the account. */
+  /** Status of the account. */
   status: UserStatus;
   /** Milliseconds since the last exchange; null before the first. */
   ageMs: number | null;
@@ -38,7 +38,7 @@ export interface NewSession extends SessionKey, Pick<Origin, 'ip' | 'userAgent'>
   days: number;
 }
 
-/** What the password was checked against, and what shall replace it. */
+/** The hash that the password was checked against, and the hash that replaces it, if any. */
 export interface CheckedPassword {
   hash: string;
   renewed: string | undefined;
@@ -54,7 +54,9 @@ const findLive = (env: Env): Statement => ({
     JOIN users u ON u.id = q.owner_id`,
 });
 
-/** Only if the password is still the one that was checked: a changed one ends all sessions, this one too. */
+/**
+ * Requires that the password is still the one that was checked: a changed password ends all sessions, so also this one.
+ */
 const START = `
   WITH account AS (
     UPDATE users SET last_login_at = now(), password_hash = coalesce($8, password_hash)
@@ -63,7 +65,7 @@ const START = `
   INSERT INTO sessions (owner_id, id, nonce, ip, user_agent, expires_at)
   SELECT id, $2, $3, $4, $5, now() + make_interval(days => $6) FROM account RETURNING id`;
 
-/** In small batches, and skipping what another node is at. */
+/** Deletes a small batch, and skips rows that another node has locked. */
 const DELETE_EXPIRED = {
   name: 'sessions-delete-expired',
   text: `
@@ -89,18 +91,20 @@ export class SessionsRepository {
     });
   }
 
-  /** A session that has neither ended nor expired, read together with its account for this very request. */
+  /**
+   * Returns a session that has neither ended nor expired, with its account, read from the database for this request.
+   */
   findLive(ownerId: string, id: string): Promise<LiveSession | null> {
     return this.live.add({ ownerId, id });
   }
 
-  /** @returns whether the account is still active and still has that password */
+  /** @returns false if the account is no longer active or its password has changed */
   async start(tx: Transaction, session: NewSession, { hash, renewed }: CheckedPassword): Promise<boolean> {
     const { ownerId, id, nonce, ip, userAgent, days } = session;
     return (await tx.query(START, [ownerId, id, nonce, ip, userAgent, days, hash, renewed ?? null])).length > 0;
   }
 
-  /** What a user left behind long ago: for when it comes back. */
+  /** Deletes expired sessions of a user. Called when the user signs in again. */
   async deleteExpired(ownerId: string): Promise<void> {
     await this.database.query(DELETE_EXPIRED, [ownerId]);
   }
@@ -134,7 +138,7 @@ export class SessionsRepository {
     await tx.query('DELETE FROM sessions WHERE owner_id = $1 AND id = $2', [ownerId, id]);
   }
 
-  /** Those that have not expired, newest first. @param before the id after which (in that order) the page begins */
+  /** Lists unexpired sessions, newest first. @param before id of the last session of the previous page */
   listOwned(ownerId: string, before: string | null, limit: number): Promise<Session[]> {
     return this.sessions.find({
       where: {

@@ -1,27 +1,27 @@
 import { Injectable } from '@nestjs/common';
 import { Database, type Transaction } from '../database/database.js';
 
-/** Whose attempt it is, and from where. */
+/** The account that an attempt is for, and the place that it comes from. */
 export interface Suspect {
-  /** A keyed hash. */
+  /** Keyed hash. */
   account: Buffer;
-  /** Null: there is no such account. */
+  /** Null if there is no such account. */
   ownerId: string | null;
   place: string;
 }
 
 export interface Verdict {
-  /** Null: not admitted. */
+  /** Null if the attempt is not admitted. */
   attempt: string | null;
-  /** Seconds; above 0: refused. */
+  /** In seconds. Above 0, the attempt is rejected. */
   retryAfter: number;
-  /** Whether it is refused depends on attempts that are under way. */
+  /** Whether the verdict depends on attempts that are still in flight. */
   mustWait: boolean;
-  /** Whether the account has signed in from there lately. */
+  /** Whether the account has recently signed in from this place. */
   isKnown: boolean;
 }
 
-/** How an attempt ended; `counted`: as a failure that makes no streak; `void`: as if it had not been. */
+/** How an attempt ended. `counted`: a failure that adds to no streak. `void`: as if the attempt had not happened. */
 export type Outcome = 'failed' | 'counted' | 'void' | 'passed';
 
 const JUDGE = {
@@ -36,7 +36,7 @@ const SETTLE = {
   text: 'SELECT settle_sign_in($1::uuid, $2::bytea, $3::uuid, $4::text, $5::text)',
 };
 
-/** What is of no account any more: attempts after the 15 minutes, a streak after a day's rest, places after 90 days. */
+/** Deletes expired rows: attempts after 15 minutes, streaks after one idle day, places after 90 days. */
 const SWEEP = {
   name: 'sign-in-sweep',
   text: `
@@ -57,10 +57,10 @@ const SWEEP = {
 export class SignInAttemptsRepository {
   constructor(private readonly database: Database) {}
 
-  /** @param reserve whether it counts from now on, if it is admitted */
+  /** @param reserve whether the attempt counts from now on, if it is admitted */
   async judge({ account, ownerId, place }: Suspect, reserve: boolean): Promise<Verdict> {
     const [verdict] = await this.database.query<Verdict>(JUDGE, [account, ownerId, place, reserve]);
-    if (!verdict) throw new Error('An attempt was not judged');
+    if (!verdict) throw new Error('judge_sign_in returned no row');
     return verdict;
   }
 
@@ -69,7 +69,7 @@ export class SignInAttemptsRepository {
     await (tx ? tx.query(SETTLE.text, values) : this.database.query(SETTLE, values));
   }
 
-  /** The only place from now on that an account is known to have signed in from. */
+  /** Makes `place` the only place that the account is known to have signed in from. */
   async replacePlaces(tx: Transaction, ownerId: string, place: string): Promise<void> {
     await tx.query('DELETE FROM sign_in_places WHERE owner_id = $1', [ownerId]);
     await tx.query('INSERT INTO sign_in_places (owner_id, place, at) VALUES ($1, $2, now())', [ownerId, place]);

@@ -10,27 +10,26 @@ import { Sweeper } from '../database/sweeper.js';
 import type { Turn } from '../users/hash-queue.js';
 import { SignInAttemptsRepository, type Outcome, type Suspect, type Verdict } from './sign-in-attempts.repository.js';
 
-/** An attempt that was admitted, and counts until it is settled. */
+/** An admitted attempt. It counts as failed until it is settled. */
 export interface Attempt extends Suspect {
   id: string;
 }
 
 const SWEEP_MS = 60_000;
 
-/** How often an attempt is judged again whose turn depends on others that are under way. */
+/** Maximum number of retries of an attempt whose verdict depends on attempts that are still in flight. */
 const PATIENCE = 40;
 
-/** Runs what it is given when its turn has come. */
+/** Runs `run` when its turn in the hash queue comes. */
 type InTurn = <T>(turn: Turn, run: () => Promise<T>) => Promise<T>;
 
-/** Thrown within a hash's turn to give the turn to others. */
+/** Thrown within a turn of the hash queue to give the turn to others. */
 class InFlight extends Error {}
 
 /**
- * Slows down whoever guesses passwords, the same on every node: it is judged in the database, before anything is hashed.
- * What the limits are stands where they are kept, at `judge_sign_in` (migration 0005). An attempt counts as failed from
- * the moment it is admitted until it is settled otherwise, so that many at once are not judged by what none of them has
- * done yet.
+ * Throttles repeated failed sign-ins, the same on every node: the database judges each attempt before a password is
+ * hashed. The limits are defined in `judge_sign_in` (migration 0005). An attempt counts as failed from its admission
+ * until it is settled. Otherwise many concurrent attempts could pass before the first failure is recorded.
  */
 @Injectable()
 export class SignInThrottle implements OnApplicationBootstrap, BeforeApplicationShutdown {
@@ -46,27 +45,31 @@ export class SignInThrottle implements OnApplicationBootstrap, BeforeApplication
   }
 
   /**
-   * Counts an attempt by the account, so that username and e-mail give no more tries than one of them; by the name where
-   * there is no such account. Both are kept as keyed hashes: people type passwords where names belong.
-   * @param ownerId of the account; null where there is none of that login
+   * Identifies an attempt by its account, so that username and e-mail share one limit, or by the login if no account
+   * has it. Both are stored as keyed hashes, because people sometimes type a password as their login.
+   * @param ownerId of the account; null if no account has this login
    */
   suspect(login: string, ownerId: string | null, ip: string | null): Suspect {
     const account = this.hash(ownerId === null ? `login:${loginKey(login) ?? login}` : `account:${ownerId}`);
     return { account, ownerId, place: placeOf(ip) };
   }
 
-  /** As `suspect`, of somebody signed in who is asked for the password again: by nothing that a stranger could type. */
+  /**
+   * Like `suspect`, for a signed-in user who must enter the password again. Uses nothing that a stranger could enter at
+   * sign-in.
+   */
   suspectOwner(ownerId: string, ip: string | null): Suspect {
     return { account: this.hash(`owner:${ownerId}`), ownerId, place: placeOf(ip) };
   }
 
   /**
-   * Admits an attempt, and then works on it; both in one turn of the queue of hashes, where few are at once.
-   * @param work what tells whether the attempt fails; it is settled by the caller, or as failed when this throws
+   * Admits an attempt and runs its work, both within one turn of the hash queue, so that few run at once.
+   * @param work whose result tells whether the attempt failed. The attempt must then be settled; if `work` throws, it
+   * counts as failed
    * @throws Problem too_many_attempts
    */
   async attempt<T>(suspect: Suspect, inTurn: InTurn, work: () => Promise<T>): Promise<{ attempt: Attempt; result: T }> {
-    // Whoever is refused anyway waits for no turn, and takes none from others.
+    // Judged before it is queued: a rejected attempt must not wait for a turn, nor take one from others.
     const { isKnown, ...verdict } = await this.attempts.judge(suspect, false);
     refuse(verdict);
     const turn = { place: suspect.place, isKnown };
@@ -85,7 +88,8 @@ export class SignInThrottle implements OnApplicationBootstrap, BeforeApplication
   }
 
   /**
-   * Counts what nobody does often from one address, and whose outcome nobody may learn: as a failure, whatever comes of it.
+   * Counts an action that is rare from one address and whose result must not be disclosed. It always counts as a
+   * failure.
    * @throws Problem too_many_attempts
    */
   async count(what: string, ip: string | null): Promise<void> {
@@ -94,7 +98,7 @@ export class SignInThrottle implements OnApplicationBootstrap, BeforeApplication
     await this.settle(await this.admitted({ account, ownerId: null, place }), 'counted');
   }
 
-  /** An attempt at what takes no hash. @throws Problem too_many_attempts */
+  /** Admits an attempt that needs no hash. @throws Problem too_many_attempts */
   async admitted(suspect: Suspect): Promise<Attempt> {
     const { attempt } = await this.attempt(
       suspect,
@@ -104,14 +108,16 @@ export class SignInThrottle implements OnApplicationBootstrap, BeforeApplication
     return attempt;
   }
 
-  /** Whoever recovers an account belongs where that is done, and whoever was there before may have been the thief. */
+  /**
+   * Makes the place of an account recovery the only known one, because an attacker may have used the earlier places.
+   */
   async settleOwner(tx: Transaction, ownerId: string, ip: string | null): Promise<void> {
     await this.attempts.replacePlaces(tx, ownerId, placeOf(ip));
   }
 
   /**
-   * Does what an attempt was admitted for, which settles it when it succeeds. When it fails, a wrong code counts as a wrong
-   * password does; what else was missing does not.
+   * Runs the work of an admitted attempt. If it succeeds, the work settles the attempt. If it fails, a wrong code
+   * counts like a wrong password; other failures do not count.
    */
   async settling<T>(attempt: Attempt, work: () => Promise<T>): Promise<T> {
     try {
@@ -123,7 +129,7 @@ export class SignInThrottle implements OnApplicationBootstrap, BeforeApplication
     }
   }
 
-  /** @param tx where it must not be forgotten, nor remembered, without what else is written */
+  /** @param tx set it if the outcome must commit together with other writes */
   async settle(attempt: Attempt, outcome: Outcome, tx?: Transaction): Promise<void> {
     await this.attempts.settle(attempt, outcome, tx);
   }

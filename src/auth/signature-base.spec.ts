@@ -40,14 +40,14 @@ function read(input: string, signature = BYTES, message: Partial<SignedMessage> 
   return readSignature({ ...REQUEST, ...message }, input, signature, isOurs);
 }
 
-/** The line of one component. */
+/** Returns the line of one component. */
 function lineOf(component: string, message: Partial<SignedMessage> = {}): string {
   const [line = ''] = read(`sig=("${component}")`, BYTES, message).base.toString('latin1').split('\n"@signature');
   return line;
 }
 
 describe('the signature base', () => {
-  test('is that of RFC 9421, appendix B.2.6, and its signature fits', () => {
+  test('equals the example of RFC 9421, appendix B.2.6, and its signature verifies', () => {
     const { base, signature, components, parameters } = read(INPUT, SIGNATURE);
     expect(base.toString()).toBe(
       `"date": Tue, 20 Apr 2021 02:07:55 GMT
@@ -69,7 +69,7 @@ describe('the signature base', () => {
     }
   });
 
-  // Section 2.2, as far as it speaks of requests.
+  // RFC 9421, section 2.2, for requests.
   test.each([
     ['@method', {}, 'POST'],
     ['@target-uri', {}, 'https://example.com/foo?param=Value&Pet=dog'],
@@ -92,7 +92,7 @@ describe('the signature base', () => {
     expect(lineOf(component, message)).toBe(`"${component}": ${value}`);
   });
 
-  test('of a target in absolute form takes everything from it, and nothing from Host', () => {
+  test('takes everything from a target in absolute form, and nothing from Host', () => {
     const message = { target: 'HTTP://Other.example:80/a/b?c', authority: 'example.com', scheme: 'https' };
     expect(lineOf('@authority', message)).toBe('"@authority": other.example');
     expect(lineOf('@scheme', message)).toBe('"@scheme": http');
@@ -103,8 +103,8 @@ describe('the signature base', () => {
     expect(lineOf('@path', { target: 'http://other.example' })).toBe('"@path": /');
   });
 
-  // Section 2.1.
-  test('joins the lines of a field in their order, without blanks around them, in the bytes that came', () => {
+  // RFC 9421, section 2.1.
+  test('joins the lines of a field in order, trimmed, with the bytes as received', () => {
     const rawHeaders = [
       'X-Dict',
       '  a=1,    b=2;x=1;y=2,   c=(a   b   c)\t',
@@ -118,12 +118,12 @@ describe('the signature base', () => {
     expect(read('sig=("x-dict")', BYTES, { rawHeaders }).base.includes(Buffer.from([0xe4, 0xa0]))).toBe(true);
   });
 
-  test('covers all parameters, known or not, in their order', () => {
+  test('covers all parameters in order, known or unknown', () => {
     const input = 'sig=();tag="a\\"b";created=1;x=?0;y=:AQ==:;nonce="n"';
     expect(read(input).base.toString()).toBe('"@signature-params": ();tag="a\\"b";created=1;x=?0;y=:AQ==:;nonce="n"');
   });
 
-  test('is of the one signature whose key is ours, whatever a proxy adds', () => {
+  test('uses the one signature with a key of this server if a proxy adds another', () => {
     const input = 'proxy=("@method");keyid="theirs", mine=("@path");keyid="ours"';
     const { components, signature } = read(input, 'mine=:AQ==:, proxy=:AA==:');
     expect(components).toEqual(['@path']);
@@ -156,16 +156,16 @@ describe('the signature base', () => {
     ['sig=("@method")', 'sig=:A*:'],
     ['a=("@method");keyid="x", b=("@method");keyid="y"', 'a=:AAAA:, b=:AAAA:'],
     ['a=("@method");keyid="ours", b=("@path");keyid="ours"', 'a=:AAAA:, b=:AAAA:'],
-  ])('is made of nothing else: %s, %s', (input, signature) => {
+  ])('throws BadSignature for malformed or ambiguous fields: %s, %s', (input, signature) => {
     expect(() => read(input, signature)).toThrow(expect.objectContaining({ name: 'BadSignature' }));
   });
 
-  test('is made of no address with a fragment, which a router might take for a query', () => {
+  test('rejects a target with a fragment, which a router could take for a query', () => {
     expect(() => read('sig=("@path")', BYTES, { target: '/a#b=c' })).toThrow(/fragment/);
   });
 });
 
-test('a dictionary is read by RFC 9651; what is none is null', () => {
+test('readDictionary: parses by RFC 9651 and returns null for malformed fields', () => {
   expect([...(readDictionary('a=1, b=2, a=3') ?? [])].map(([name, [value]]) => [name, value])).toEqual([
     ['a', 3],
     ['b', 2],

@@ -1,28 +1,28 @@
 import { isInnerList, parseDictionary, serializeInnerList, type InnerList } from 'structured-headers';
 
-/** A request as its signer saw it: the parts of its target as they were sent, its header lines as they came. */
+/** A request as its signer saw it: the parts of the target as they were sent, and the header lines as received. */
 export interface SignedMessage {
   method: string;
-  /** Of the request line. */
+  /** The target in the request line. */
   target: string;
   /** `http` or `https`, in lower case. */
   scheme: string;
-  /** Host and port as the client wrote them. */
+  /** Host and port as the client sent them. */
   authority: string;
-  /** Names and values in turn, as Node has them (`rawHeaders`). */
+  /** Alternating names and values, like `rawHeaders` of Node. */
   rawHeaders: readonly string[];
 }
 
-/** What a signature says it covers, and the parameters it came with. */
+/** The components that a signature covers, and its parameters. */
 export interface SignatureInput {
   components: readonly string[];
   parameters: ReadonlyMap<string, unknown>;
-  /** What was signed, byte for byte. */
+  /** The signed bytes. */
   base: Buffer;
   signature: Buffer;
 }
 
-/** Why a signature cannot be judged; a sentence for the client. */
+/** Says why a signature cannot be verified, in a sentence for the client. */
 export class BadSignature extends Error {
   override readonly name = 'BadSignature';
 }
@@ -33,8 +33,8 @@ const ABSOLUTE = /^([a-z][a-z0-9+.-]*):\/\/([^/?#]*)(.*)$/is;
 const DEFAULT_PORTS: Record<string, string> = { http: ':80', https: ':443' };
 
 /**
- * The members of a structured field that is a dictionary (RFC 9651); null where it is none. Of repeated keys the last
- * counts, as the RFC has it.
+ * Parses a structured field dictionary (RFC 9651). Returns null if it is malformed. If a key is repeated, its last
+ * value counts, as the RFC requires.
  */
 export function readDictionary(field: string): ReturnType<typeof parseDictionary> | null {
   try {
@@ -45,9 +45,9 @@ export function readDictionary(field: string): ReturnType<typeof parseDictionary
 }
 
 /**
- * Reads the one signature of a request that is meant for this server: the only one; or, since a proxy may have added its
- * own (RFC 9421, section 4.3), the only one whose key is `isOurs`.
- * @throws BadSignature for what is no signature, and where it is not clear which one counts
+ * Reads the signature of a request that is meant for this server: the only signature or, because a proxy may add its
+ * own (RFC 9421, section 4.3), the only one whose key `isOurs` accepts.
+ * @throws BadSignature if it is malformed, or if it is ambiguous which signature counts
  */
 export function readSignature(
   message: SignedMessage,
@@ -56,15 +56,16 @@ export function readSignature(
   isOurs: (keyId: unknown) => boolean,
 ): SignatureInput {
   const [inputs, signatures] = [readDictionary(inputField), readDictionary(signatureField)];
-  if (!inputs?.size) throw new BadSignature('Signature-Input is no dictionary of structured fields.');
-  if (!signatures?.size) throw new BadSignature('Signature is no dictionary of structured fields.');
+  if (!inputs?.size) throw new BadSignature('Signature-Input is not a structured field dictionary.');
+  if (!signatures?.size) throw new BadSignature('Signature is not a structured field dictionary.');
   const meant = [...inputs].filter(([, [, parameters]]) => inputs.size === 1 || isOurs(parameters.get('keyid')));
   const [first, ...more] = meant;
-  if (!first || more.length > 0) throw new BadSignature('Send one signature with a key of this server.');
+  if (!first || more.length > 0) throw new BadSignature('Send exactly one signature made with a key registered here.');
   const [label, input] = first;
-  if (!isInnerList(input)) throw new BadSignature('Signature-Input must list what is covered.');
+  if (!isInnerList(input)) throw new BadSignature('Signature-Input must list the covered components.');
   const [signature] = signatures.get(label) ?? [];
-  if (!(signature instanceof ArrayBuffer)) throw new BadSignature('Signature must have bytes under the same label.');
+  if (!(signature instanceof ArrayBuffer))
+    throw new BadSignature('Signature must have a byte sequence with the same label.');
   const components = componentsOf(input);
   return {
     components,
@@ -74,23 +75,26 @@ export function readSignature(
   };
 }
 
-/** RFC 9421, section 2: without parameters, none twice. */
+/** RFC 9421, section 2. Components with parameters and duplicates are rejected. */
 function componentsOf([items]: InnerList): string[] {
   const names = items.map(([name, parameters]) => {
-    if (typeof name !== 'string') throw new BadSignature('Signature-Input must name what is covered by strings.');
-    if (parameters.size > 0) throw new BadSignature('Covered components with parameters are not known here.');
+    if (typeof name !== 'string')
+      throw new BadSignature('Signature-Input must list the covered components as strings.');
+    if (parameters.size > 0) throw new BadSignature('Covered components with parameters are not supported.');
     return name;
   });
-  if (new Set(names).size < names.length) throw new BadSignature('Nothing may be covered twice.');
+  if (new Set(names).size < names.length) throw new BadSignature('No component may be covered twice.');
   return names;
 }
 
-/** RFC 9421, section 2.5. In the bytes that came: Node gives each byte of a header or target as one character. */
+/**
+ * RFC 9421, section 2.5. Encodes the bytes as received: Node gives each byte of a header or target as one character.
+ */
 function makeBase(message: SignedMessage, input: InnerList, components: readonly string[]): Buffer {
   const [derived, fields] = [deriveAll(message), readFields(message)];
   const lines = components.map((name) => {
     const value = derived.get(name) ?? fields.get(name);
-    if (value === undefined) throw new BadSignature('Something is covered that the request does not have.');
+    if (value === undefined) throw new BadSignature('The signature covers a component that the request does not have.');
     return `"${name}": ${value}`;
   });
   return Buffer.from([...lines, `"@signature-params": ${serializeInnerList(input)}`].join('\n'), 'latin1');
@@ -99,7 +103,7 @@ function makeBase(message: SignedMessage, input: InnerList, components: readonly
 /** RFC 9421, section 2.2. */
 function deriveAll(message: SignedMessage): Map<string, string> {
   const { method, target } = message;
-  // In absolute form the target says where it goes, and Host is ignored (RFC 9112, section 3.2.2).
+  // A target in absolute form contains the host, and the Host header is ignored (RFC 9112, section 3.2.2).
   const [, scheme = '', host = '', rest = ''] = ABSOLUTE.exec(target) ?? [
     '',
     message.scheme,
@@ -120,21 +124,21 @@ function deriveAll(message: SignedMessage): Map<string, string> {
   ]);
 }
 
-/** Path and query of a target, the query with its question mark; undefined where there is none. */
+/** Splits a target into path and query. The query includes its question mark, and is undefined if there is none. */
 export function splitTarget(target: string): [path: string, query: string | undefined] {
-  // A router ends the path, and begins the query, there as well: what stands behind it would be covered by nothing.
-  if (target.includes('#')) throw new BadSignature('The address of a signed request has no fragment.');
+  // A router may end the path, and begin the query, at `#` too. The text after it would then not be covered.
+  if (target.includes('#')) throw new BadSignature('The target of a signed request must not have a fragment.');
   const mark = target.indexOf('?');
   const path = mark === -1 ? target : target.slice(0, mark);
   return [path === '' ? '/' : path, mark === -1 ? undefined : target.slice(mark)];
 }
 
-/** Whether a request has a query that says anything. */
+/** Returns whether a request has a query that is not empty. */
 export function hasQuery({ target }: SignedMessage): boolean {
   return (splitTarget(target)[1]?.length ?? 0) > 1;
 }
 
-/** RFC 9421, section 2.2.3: in lower case, without the scheme's default port. */
+/** RFC 9421, section 2.2.3: lower case, without the default port of the scheme. */
 function normalizeAuthority(scheme: string, authority: string): string {
   const name = authority.toLowerCase();
   const port = DEFAULT_PORTS[scheme];
@@ -142,8 +146,8 @@ function normalizeAuthority(scheme: string, authority: string): string {
 }
 
 /**
- * RFC 9421, section 2.1: the lines of each field in their order, without white space around them. Read once: with a look
- * through all of them for each that is covered, the work would grow with the square of the head.
+ * RFC 9421, section 2.1: joins the lines of each field in order, without surrounding white space. Reads all fields in
+ * one pass: one scan per covered field would take quadratic time.
  */
 function readFields({ rawHeaders }: SignedMessage): Map<string, string> {
   const fields = new Map<string, string>();
@@ -155,7 +159,7 @@ function readFields({ rawHeaders }: SignedMessage): Map<string, string> {
   return fields;
 }
 
-/** Blanks and tabs only: to `trim`, U+00A0 is white space too, and there it is a byte of the value. */
+/** Trims spaces and tabs only. `String.trim` would also remove U+00A0, which is a byte of the value here. */
 function trim(value: string): string {
   const isBlank = (at: number): boolean => value[at] === ' ' || value[at] === '\t';
   let [start, end] = [0, value.length];

@@ -6,10 +6,10 @@ import { Database, type Statement } from '../database/database.js';
 import type { UserStatus } from '../users/user.entity.js';
 import { needsTotp } from './admin-totp.js';
 
-/** How far `created` of a signature may be from now, in seconds, either way. */
+/** Maximum difference between `created` of a signature and the current time, in seconds, in either direction. */
 export const MAX_AGE_SECONDS = 300;
 
-/** A key that was not revoked and its account, as they are now. */
+/** A key that is not revoked, and its account, as currently stored. */
 export interface LiveKey {
   ownerId: string;
   publicKey: Buffer;
@@ -21,7 +21,7 @@ export interface LiveKey {
   needsTotp: boolean;
 }
 
-/** A signature that fits, to be used up. */
+/** A verified signature whose nonce is to be taken. */
 export interface Use {
   keyId: string;
   /** SHA-256. */
@@ -32,10 +32,10 @@ export interface Use {
 }
 
 export interface Verdict extends LiveKey {
-  /** Whether it was made within `MAX_AGE_SECONDS` of the database's clock. */
+  /** Whether it was created within `MAX_AGE_SECONDS` of the database's clock. */
   isTimely: boolean;
   isExpired: boolean;
-  /** Whether its nonce was new, and from now on is not. Never where one of the others is amiss. */
+  /** Whether its nonce was new and is now taken. Always false if the time is wrong or the account is disabled. */
   isTaken: boolean;
 }
 
@@ -53,8 +53,8 @@ const findLive = (env: Env): Statement => ({
 });
 
 /**
- * One statement reads key and account, judges the time, and takes the nonce. In one order, so that two statements that
- * take the same nonces wait for each other and never in a circle; of one batch the first gets it.
+ * One statement reads key and account, checks the time, and takes the nonce. It inserts nonces in a fixed order, so
+ * that concurrent statements wait for each other but never deadlock. Of equal nonces in one batch, the first wins.
  */
 const use = (env: Env): Statement => ({
   name: 'signatures-use',
@@ -83,10 +83,13 @@ const use = (env: Env): Statement => ({
     FROM live l LEFT JOIN taken t ON t.key_id = l.key_id AND t.nonce_hash = l.nonce_hash`,
 });
 
-/** How many rows one sweep removes at most. */
+/** Maximum number of rows that one sweep deletes. */
 const SWEPT = 1_000;
 
-/** Twice as long as a signature can be good: the database's clock may be set, and another database may take over. */
+/**
+ * Keeps nonces twice as long as a signature can be valid: the database's clock may be changed, or differ after a
+ * failover.
+ */
 const DELETE_OLD = {
   name: 'signatures-delete-old',
   text: `
@@ -97,7 +100,7 @@ const DELETE_OLD = {
     RETURNING key_id`,
 };
 
-/** Keys as signatures name them, and the nonces that were used. */
+/** Signing keys by `keyid`, and the nonces that were used. */
 @Injectable()
 export class SignaturesRepository {
   private readonly live: Coalescer<string, LiveKey | null>;
@@ -117,17 +120,20 @@ export class SignaturesRepository {
     this.uses = new Coalescer((uses) => this.useAll(uses), { name: 'signatures' });
   }
 
-  /** A key that was not revoked, read together with its account for this very request. */
+  /** Returns a key that is not revoked, with its account, read from the database for this request. */
   findLive(keyId: string): Promise<LiveKey | null> {
     return this.live.add(keyId);
   }
 
-  /** Takes the nonce of a signature that fits, for ever and on every node. @returns null for a key that is not there */
+  /**
+   * Takes the nonce of a verified signature, permanently and for every node.
+   * @returns null if the key does not exist
+   */
   use(use: Use): Promise<Verdict | null> {
     return this.uses.add(use);
   }
 
-  /** Removes some of the nonces that nobody can use any more. @returns whether there may be more */
+  /** Deletes some of the nonces whose signatures have expired. @returns whether there may be more */
   async deleteOld(): Promise<boolean> {
     return (await this.database.query(DELETE_OLD, [])).length === SWEPT;
   }

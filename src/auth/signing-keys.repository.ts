@@ -4,7 +4,7 @@ import type { Repository } from 'typeorm';
 import { Database } from '../database/database.js';
 import { SigningKey } from './signing-key.entity.js';
 
-/** Any number, the same in every process: the key of the advisory lock on making the first signing key. */
+/** Key of the advisory lock for creating the first signing key. An arbitrary number, the same in every process. */
 const LOCK = 0x716d_6b79;
 
 @Injectable()
@@ -19,14 +19,14 @@ export class SigningKeysRepository {
     return newest ?? null;
   }
 
-  /** Keeps a key unless another process was first, and returns the one that is kept. */
+  /** Inserts a key unless another process was first. Returns the stored key. */
   async insertFirst(key: Pick<SigningKey, 'kid' | 'privateKeySealed'>): Promise<SigningKey> {
     return this.database.transaction(async (tx) => {
       await tx.query('SELECT pg_advisory_xact_lock($1)', [LOCK]);
       const keys = tx.manager.getRepository(SigningKey);
       if ((await keys.count()) === 0) await keys.insert(key);
       const [kept] = await keys.find({ order: { createdAt: 'DESC' }, take: 1 });
-      if (!kept) throw new Error('The signing key was not kept');
+      if (!kept) throw new Error('The signing key was not stored');
       return kept;
     });
   }

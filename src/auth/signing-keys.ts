@@ -13,7 +13,7 @@ import { Seal } from '../config/seal.js';
 import { Secrets } from '../config/secrets.js';
 import { SigningKeysRepository } from './signing-keys.repository.js';
 
-/** RFC 7517, with what a verifier of RS256 needs. */
+/** RFC 7517, with the members that a verifier of RS256 needs. */
 export interface PublicJwk extends JsonWebKey {
   kid: string;
   alg: 'RS256';
@@ -21,8 +21,9 @@ export interface PublicJwk extends JsonWebKey {
 }
 
 /**
- * The key pair of the access tokens: made at the first start, kept in the database under a seal of SECRET_KEY, the
- * same on every node. Parsed once: `jsonwebtoken` given a text parses it at every call, thirteen times slower.
+ * The key pair of the access tokens. It is created at the first start, stored in the database sealed with SECRET_KEY,
+ * and the same on every node. Parsed once: `jsonwebtoken` parses a key given as text at every call, thirteen times
+ * slower.
  */
 @Injectable()
 export class SigningKeys implements OnModuleInit {
@@ -52,7 +53,7 @@ export class SigningKeys implements OnModuleInit {
     return this.loaded.publicKey;
   }
 
-  /** The public keys, for whoever checks access tokens without asking here. */
+  /** Returns the public keys, for programs that verify access tokens themselves. */
   jwks(): { keys: PublicJwk[] } {
     return { keys: [{ ...this.publicKey.export({ format: 'jwk' }), kid: this.kid, alg: 'RS256', use: 'sig' }] };
   }

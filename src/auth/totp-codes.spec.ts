@@ -14,7 +14,7 @@ describe('codes of second factors', () => {
     jest.useRealTimers();
   });
 
-  // RFC 6238, appendix B (SHA-1), the last six of its eight digits.
+  // RFC 6238, appendix B (SHA-1): the last six of the eight digits.
   test.each([
     [59, '287082', 1],
     [1_111_111_109, '081804', 37_037_036],
@@ -22,11 +22,11 @@ describe('codes of second factors', () => {
     [1_234_567_890, '005924', 41_152_263],
     [2_000_000_000, '279037', 66_666_666],
     [20_000_000_000, '353130', 666_666_666],
-  ])('are those of RFC 6238 at %d', (seconds, code, step) => {
+  ])('stepOf: accepts the codes of RFC 6238 at %d', (seconds, code, step) => {
     jest.useFakeTimers({ now: seconds * 1_000 });
     const sealed = seal.seal('12345678901234567890', OWNER);
     expect(codes.stepOf(OWNER, sealed, code)).toBe(step);
-    // A step before and after, and no more: clocks differ.
+    // Clocks differ: one step before and after is accepted.
     for (const [shift, expected] of [
       [-60_000, undefined],
       [-30_000, step],
@@ -39,14 +39,14 @@ describe('codes of second factors', () => {
   });
 
   test.each(['', '28708', '2870822', ' 287082', '28708a', '２８７０８２', '-87082', '1e5000'])(
-    'are six digits, not "%s"',
+    'stepOf: rejects "%s", which is not the six digits',
     (code) => {
       jest.useFakeTimers({ now: 59_000 });
       expect(codes.stepOf(OWNER, seal.seal('12345678901234567890', OWNER), code)).toBeUndefined();
     },
   );
 
-  test('are of a secret that is sealed for its owner', () => {
+  test('makeSecret: seals the secret for its owner', () => {
     const { sealed, secret, uri } = codes.makeSecret(OWNER, 'ada');
     expect(secret).toMatch(/^[A-Z2-7]{32}$/);
     expect(sealed.toString('latin1')).not.toContain(secret);
@@ -55,7 +55,7 @@ describe('codes of second factors', () => {
     expect(() => codes.stepOf('019aa5d2-7c1e-7b1a-9d54-3f0f5a1f2b3d', sealed, '123456')).toThrow();
   });
 
-  test('for recovery are ten, each another, the same however they are typed', () => {
+  test('makeRecoveryCodes: makes ten different codes, whose hash ignores case and separators', () => {
     const made = codes.makeRecoveryCodes(OWNER);
     expect(new Set(made.codes).size).toBe(10);
     for (const [i, code] of made.codes.entries()) {

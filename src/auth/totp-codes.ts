@@ -4,21 +4,24 @@ import { Secret, TOTP } from 'otpauth';
 import { Seal } from '../config/seal.js';
 import { Secrets } from '../config/secrets.js';
 
-/** What every authenticator app takes: RFC 6238 with SHA-1, six digits, thirty seconds. */
+/** What every authenticator app supports: RFC 6238 with SHA-1, six digits, thirty seconds. */
 const SHAPE = { issuer: 'Quartermaster', algorithm: 'SHA1', digits: 6, period: 30 } as const;
 
 /** RFC 4226, section 4: 160 bits. */
 const SECRET_BYTES = 20;
 
-/** Steps before and after the present one whose codes are taken: clocks differ (RFC 6238, section 5.2). */
+/**
+ * Number of steps before and after the current one whose codes are accepted, because clocks differ (RFC 6238, section
+ * 5.2).
+ */
 const WINDOW = 1;
 
 const RECOVERY_CODES = 10;
 
-/** Without 0, 1, i, l, o, u: 30 letters and digits; ten of them are 49 bits. */
+/** 30 letters and digits, without 0, 1, i, l, o, u. Ten of them are 49 bits. */
 const ALPHABET = '23456789abcdefghjkmnpqrstvwxyz';
 
-/** Makes and checks the codes of second factors. */
+/** Creates and checks TOTP codes and recovery codes. */
 @Injectable()
 export class TotpCodes {
   private readonly seal: Seal;
@@ -29,14 +32,14 @@ export class TotpCodes {
     this.hashKey = secrets.derive('totp-recovery-code');
   }
 
-  /** A new secret: as the database keeps it, as people type it (base32), and as apps read it from a QR code. */
+  /** Creates a secret: sealed for the database, in base32 for manual entry, and as a URI for a QR code. */
   makeSecret(ownerId: string, label: string): { sealed: Buffer; secret: string; uri: string } {
     const secret = new Secret({ size: SECRET_BYTES });
     const uri = new TOTP({ ...SHAPE, secret, label }).toString();
     return { sealed: this.seal.seal(Buffer.from(secret.bytes), ownerId), secret: secret.base32, uri };
   }
 
-  /** The time step of a code; undefined for one that is wrong, or not of now. */
+  /** Returns the time step of a code, or undefined if the code is wrong or not valid now. */
   stepOf(ownerId: string, sealed: Buffer, code: string): number | undefined {
     if (!/^\d{6}$/.test(code)) return undefined;
     const bytes = this.seal.open(sealed, ownerId);
@@ -46,7 +49,7 @@ export class TotpCodes {
     return delta === null ? undefined : totp.counter({ timestamp }) + delta;
   }
 
-  /** Codes to be written down, and their hashes. */
+  /** Creates recovery codes and their hashes. */
   makeRecoveryCodes(ownerId: string): { codes: string[]; hashes: Buffer[] } {
     const codes = Array.from({ length: RECOVERY_CODES }, () => {
       const letters = Array.from({ length: 10 }, () => ALPHABET.charAt(randomInt(ALPHABET.length))).join('');
@@ -55,7 +58,7 @@ export class TotpCodes {
     return { codes, hashes: codes.map((code) => this.hashOf(ownerId, code)) };
   }
 
-  /** However it was typed. */
+  /** Hashes a recovery code. Ignores case, white space and hyphens. */
   hashOf(ownerId: string, recoveryCode: string): Buffer {
     const letters = recoveryCode.toLowerCase().replace(/[\s-]/g, '');
     return createHmac('sha256', this.hashKey).update(`${ownerId}:${letters}`).digest();

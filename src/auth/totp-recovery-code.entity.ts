@@ -1,7 +1,7 @@
 import { Entity, JoinColumn, ManyToOne, PrimaryColumn } from 'typeorm';
 import { User } from '../users/user.entity.js';
 
-/** A code that stands in for the authenticator once. Its row goes when it is used. */
+/** A code that replaces the authenticator code once. Its row is deleted when it is used. */
 @Entity('totp_recovery_codes')
 export class TotpRecoveryCode {
   @PrimaryColumn('uuid', { name: 'owner_id', primaryKeyConstraintName: 'totp_recovery_codes_pkey' })

@@ -1,7 +1,7 @@
 import { Column, Entity, JoinColumn, OneToOne, PrimaryColumn } from 'typeorm';
 import { User } from '../users/user.entity.js';
 
-/** What a user's authenticator shares with the platform. */
+/** The secret that a user's authenticator app shares with the platform. */
 @Entity('totp_secrets')
 export class TotpSecret {
   @PrimaryColumn('uuid', { name: 'owner_id', primaryKeyConstraintName: 'totp_secrets_pkey' })
@@ -15,11 +15,11 @@ export class TotpSecret {
   @Column({ type: 'bytea', name: 'secret_sealed' })
   secretSealed!: Buffer;
 
-  /** Null until the user has shown a code of it. */
+  /** Null until the user has entered a code of it. */
   @Column({ type: 'timestamptz', name: 'enabled_at', precision: 3, nullable: true })
   enabledAt!: Date | null;
 
-  /** The time step of the last code that was taken: none is good twice (RFC 6238, section 5.2). */
+  /** The time step of the last accepted code. No code is accepted twice (RFC 6238, section 5.2). */
   @Column({ type: 'bigint', name: 'last_step', default: 0 })
   lastStep!: string;
 

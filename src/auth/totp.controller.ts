@@ -21,7 +21,7 @@ export class TotpController {
     return this.totp.prepare(caller, password);
   }
 
-  /** Switch two-factor sign-in on with a first code: every other session ends */
+  /** Enable two-factor sign-in with a first code; ends your other sessions */
   @Post('auth/totp/confirm')
   @Owned('account')
   @HttpCode(200)
@@ -30,7 +30,7 @@ export class TotpController {
     return { recoveryCodes: await this.totp.enable(caller, code) };
   }
 
-  /** Switch two-factor sign-in off */
+  /** Disable two-factor sign-in */
   @Post('auth/totp/disable')
   @Owned('account')
   @HttpCode(204)
@@ -39,7 +39,7 @@ export class TotpController {
     await this.totp.disable(caller, password, code);
   }
 
-  /** Get new recovery codes; those of before are good no more */
+  /** Get new recovery codes; the previous ones become invalid */
   @Post('auth/totp/recovery-codes')
   @Owned('account')
   @HttpCode(200)
@@ -51,7 +51,7 @@ export class TotpController {
     return { recoveryCodes: await this.totp.renew(caller, password, code) };
   }
 
-  /** Take two-factor sign-in from a user who has lost authenticator and recovery codes */
+  /** Disable two-factor sign-in of a user who has lost the authenticator and the recovery codes */
   @Delete('users/:user/totp')
   @AdminOnly()
   @HttpCode(204)

@@ -3,7 +3,7 @@ import { ApiUri } from '../common/formats.js';
 
 export class PasswordDto {
   /**
-   * The current one
+   * The current password
    * @example Analytical-1843
    */
   @IsString()
@@ -13,7 +13,7 @@ export class PasswordDto {
 
 export class CodeDto {
   /**
-   * Six digits of the authenticator
+   * The six-digit code of the authenticator app
    * @example 755224
    */
   @IsString()
@@ -23,7 +23,7 @@ export class CodeDto {
 
 export class PasswordAndCodeDto extends PasswordDto {
   /**
-   * Six digits of the authenticator, or a recovery code
+   * The six-digit code of the authenticator app, or a recovery code
    * @example 755224
    */
   @IsString()
@@ -31,23 +31,23 @@ export class PasswordAndCodeDto extends PasswordDto {
   code!: string;
 }
 
-/** What an authenticator app needs. Shown this once. */
+/** The secret for an authenticator app. It is shown only once. */
 export class TotpSecretResponse {
   /**
-   * To be typed in: base32
+   * In base32, for manual entry
    * @example JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP
    */
   secret!: string;
 
   /**
-   * To be shown as a QR code
+   * For a QR code
    * @example otpauth://totp/Quartermaster:ada?issuer=Quartermaster&secret=JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP&algorithm=SHA1&digits=6&period=30
    */
   @ApiUri()
   uri!: string;
 }
 
-/** To be written down: each stands in for the authenticator once. Shown this once. */
+/** Recovery codes, each of which replaces the authenticator code once. They are shown only once, so write them down. */
 export class RecoveryCodesResponse {
   /** @example ["k7m2p-xw9ra","d3hq8-tz6cn"] */
   recoveryCodes!: string[];

@@ -4,7 +4,7 @@ import { Database, type Transaction } from '../database/database.js';
 export interface TotpState {
   secretSealed: Buffer;
   enabledAt: Date | null;
-  /** A bigint. */
+  /** A bigint, as text. */
   lastStep: string;
 }
 
@@ -21,7 +21,7 @@ export class TotpRepository {
     return (await this.database.query(IS_ENABLED, [ownerId])).length > 0;
   }
 
-  /** Locked until the transaction ends. */
+  /** Locks the row until the transaction ends. */
   async lock(tx: Transaction, ownerId: string): Promise<TotpState | null> {
     const rows = await tx.query<TotpState>(
       `SELECT secret_sealed AS "secretSealed", enabled_at AS "enabledAt", last_step AS "lastStep"
@@ -31,7 +31,7 @@ export class TotpRepository {
     return rows[0] ?? null;
   }
 
-  /** Keeps a secret that is not in use yet, in place of an earlier one. @returns false where one is in use */
+  /** Stores a secret that is not enabled yet, in place of an earlier one. @returns false if a secret is enabled */
   async prepare(tx: Transaction, ownerId: string, secretSealed: Buffer): Promise<boolean> {
     const rows = await tx.query(
       `INSERT INTO totp_secrets AS t (owner_id, secret_sealed) VALUES ($1, $2)
@@ -51,7 +51,7 @@ export class TotpRepository {
     await tx.query('UPDATE totp_secrets SET last_step = $2 WHERE owner_id = $1', [ownerId, step]);
   }
 
-  /** @returns whether there was such a code; it is gone now */
+  /** Deletes a recovery code. @returns whether it existed */
   async useRecoveryCode(tx: Transaction, ownerId: string, hash: Buffer): Promise<boolean> {
     const text = 'DELETE FROM totp_recovery_codes WHERE owner_id = $1 AND hash = $2 RETURNING owner_id';
     return (await tx.query(text, [ownerId, hash])).length > 0;
@@ -65,7 +65,7 @@ export class TotpRepository {
     ]);
   }
 
-  /** @returns whether there was a second factor, in use or not */
+  /** @returns whether there was a secret, enabled or not */
   async delete(tx: Transaction, ownerId: string): Promise<boolean> {
     await tx.query('DELETE FROM totp_recovery_codes WHERE owner_id = $1', [ownerId]);
     return (await tx.query('DELETE FROM totp_secrets WHERE owner_id = $1 RETURNING owner_id', [ownerId])).length > 0;

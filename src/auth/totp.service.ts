@@ -10,7 +10,7 @@ import { SignInThrottle, type Attempt } from './sign-in-throttle.js';
 import { TotpCodes } from './totp-codes.js';
 import { TotpRepository } from './totp.repository.js';
 
-/** Two-factor sign-in: codes of an authenticator app (TOTP, RFC 6238), and recovery codes for when it is lost. */
+/** Two-factor sign-in: codes of an authenticator app (TOTP, RFC 6238), and recovery codes in case it is lost. */
 @Injectable()
 export class TotpService {
   constructor(
@@ -25,7 +25,7 @@ export class TotpService {
   ) {}
 
   /**
-   * Gives a new secret, which is not in use before a code of it was shown.
+   * Creates a secret. It has no effect until a code of it is entered.
    * @throws Problem invalid_credentials, too_many_attempts, totp_enabled
    */
   async prepare(caller: Caller, password: string): Promise<{ secret: string; uri: string }> {
@@ -42,15 +42,16 @@ export class TotpService {
   }
 
   /**
-   * Switches it on: from now on sign-in asks for a code. Sessions that began without one end, but for the caller's.
+   * Enables two-factor sign-in: every sign-in then requires a code. Ends the user's other sessions, which began without
+   * a code.
    * @returns the recovery codes
    * @throws Problem invalid_totp, too_many_attempts; totp_enabled; not_found before `prepare`
    */
   async enable(caller: Caller, code: string): Promise<string[]> {
-    // A stolen session has not the secret, and must not guess a code of it.
+    // An attacker with a stolen session does not have the secret, and must not be able to guess a code.
     const attempt = await this.throttle.admitted(this.throttle.suspectOwner(caller.userId, caller.origin.ip));
     return this.settling(attempt, async (tx) => {
-      // A sign-in that is under way, and was asked for no code, is waited for and ends with the others.
+      // Waits for concurrent sign-ins that required no code, so that their sessions end as well.
       await this.accounts.lock(tx, caller.userId);
       const state = await this.totp.lock(tx, caller.userId);
       if (!state) throw new Problem('not_found');
@@ -65,7 +66,7 @@ export class TotpService {
     });
   }
 
-  /** @throws Problem invalid_credentials, invalid_totp, too_many_attempts; not_found where it is off */
+  /** @throws Problem invalid_credentials, invalid_totp, too_many_attempts; not_found if two-factor sign-in is off */
   async disable(caller: Caller, password: string, code: string): Promise<void> {
     await this.withBoth(caller, password, code, async (tx) => {
       await this.totp.delete(tx, caller.userId);
@@ -73,7 +74,7 @@ export class TotpService {
     });
   }
 
-  /** New recovery codes in place of all earlier ones. @throws Problem as `disable` */
+  /** Replaces all recovery codes. @throws Problem like `disable` */
   async renew(caller: Caller, password: string, code: string): Promise<string[]> {
     return this.withBoth(caller, password, code, async (tx) => {
       await this.audit.record(tx, caller, 'totp.renew', caller.userId, { recoveryCodes: {} });
@@ -82,12 +83,16 @@ export class TotpService {
   }
 
   /**
-   * Takes the second factor from somebody who has lost it. Not from oneself: that takes password and code.
+   * Disables two-factor sign-in of a user who has lost it. Rejects the caller's own account, which requires password
+   * and code.
    * @throws Problem not_found, forbidden
    */
   async remove(reference: string, caller: Caller): Promise<void> {
     const id = await this.users.idOf(reference, caller);
-    if (isSelf(id, caller)) throw new Problem('forbidden', { detail: 'Switch off your own with password and code.' });
+    if (isSelf(id, caller))
+      throw new Problem('forbidden', {
+        detail: 'To disable your own two-factor sign-in, send your password and a code to POST /v1/auth/totp/disable.',
+      });
     await this.database.transaction(async (tx) => {
       if (!(await this.totp.delete(tx, id))) throw new Problem('not_found');
       await this.audit.record(tx, caller, 'totp.disable', id);
@@ -95,8 +100,8 @@ export class TotpService {
   }
 
   /**
-   * Takes a code, which is good no more: of the authenticator, later than any that was taken, or a recovery code. Where
-   * two-factor sign-in is off, nothing is asked for.
+   * Uses up a code: a TOTP code that is later than the last accepted one, or a recovery code. Does nothing if
+   * two-factor sign-in is off.
    * @throws Problem totp_required, invalid_totp
    */
   async use(tx: Transaction, actor: Actor, ownerId: string, code: string | undefined): Promise<void> {
@@ -124,7 +129,7 @@ export class TotpService {
     if (!(await this.totp.isEnabled(caller.userId))) throw new Problem('not_found');
     const { attempt } = await this.passwords.confirm(caller, password);
     return this.settling(attempt, async (tx) => {
-      // Before the secret: whoever deletes the account comes to them in this order.
+      // Locks the account before the secret, in the lock order of account deletion, to avoid a deadlock.
       await this.accounts.lock(tx, caller.userId);
       await this.use(tx, caller, caller.userId, code);
       return work(tx);
