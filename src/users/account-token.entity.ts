@@ -1,10 +1,13 @@
 import { Check, Column, Entity, JoinColumn, ManyToOne, PrimaryColumn } from 'typeorm';
 import { User } from './user.entity.js';
 
-/** `reset`: sets a password, was sent by e-mail. `link`: as well, was given to an administrator. `confirm`: confirms the e-mail. */
+/**
+ * `reset`: sets a password, sent by e-mail. `link`: sets a password, given to an administrator. `confirm`: confirms the
+ * e-mail.
+ */
 export type TokenKind = 'reset' | 'link' | 'confirm';
 
-/** The last token of a kind that an account was given, and how many it was given lately. */
+/** The last token of each kind that an account got, and how many it got recently. */
 @Entity('account_tokens')
 @Check('account_tokens_kind_check', `kind IN ('reset', 'link', 'confirm')`)
 export class AccountToken {
@@ -18,7 +21,9 @@ export class AccountToken {
   @JoinColumn({ name: 'owner_id', foreignKeyConstraintName: 'account_tokens_owner_fkey' })
   owner?: User;
 
-  /** SHA-256; null once it was used or is void (see the triggers of migration 0007). The row stays, for what it counts. */
+  /**
+   * SHA-256; null once the token is used or void (see the triggers of migration 0007). The row stays for its counters.
+   */
   @Column({ type: 'bytea', name: 'token_hash', nullable: true })
   tokenHash!: Buffer | null;
 
@@ -28,7 +33,7 @@ export class AccountToken {
   @Column({ type: 'timestamptz', name: 'made_at', precision: 3, default: () => 'now()' })
   madeAt!: Date;
 
-  /** How many were made since `hourAt`, which is moved when it is an hour ago. */
+  /** Number of tokens made since `hourAt`, which is reset once it is an hour old. */
   @Column({ type: 'integer', default: 1 })
   made!: number;
 

@@ -4,11 +4,11 @@ import type { TokenKind } from './account-token.entity.js';
 import { makeToken, type TokenClaims } from './account-tokens.js';
 import type { UserStatus } from './user.entity.js';
 
-/** How long a token is good, and how many an account is given. */
+/** The lifetime and the rate limit of a kind of token. */
 export interface TokenRule {
-  /** Seconds. */
+  /** In seconds. */
   lifetime: number;
-  /** Seconds after one in which there is no other. */
+  /** Minimum number of seconds between two tokens. */
   pause: number;
   perHour: number;
 }
@@ -18,13 +18,13 @@ export interface NewToken {
   expiresAt: Date;
 }
 
-/** A good token: of what kind, and of whom. */
+/** The kind of a valid token, and the status of its account. */
 export interface KnownToken {
   kind: TokenKind;
   status: UserStatus;
 }
 
-/** What mails need to know of an account. */
+/** The data of an account that mails need. */
 export interface MailAccount {
   id: string;
   username: string | null;
@@ -32,7 +32,10 @@ export interface MailAccount {
   isConfirmed: boolean;
 }
 
-/** In the place of the last one, which is void; or nothing, and the last one stays good, when there were enough of them. */
+/**
+ * Replaces the last token, which becomes void. If the rule allows no new token, writes nothing, and the last one stays
+ * valid.
+ */
 const RENEW = `
   INSERT INTO account_tokens AS t (owner_id, kind, token_hash, expires_at)
   VALUES ($1, $2, $3, now() + make_interval(secs => $4))
@@ -60,12 +63,12 @@ const FIND: Statement = {
 const FIND_ACCOUNT = `
   SELECT id, username, email, email_confirmed_at IS NOT NULL AS "isConfirmed" FROM users`;
 
-/** Tokens of accounts: single use, one of a kind. Whoever makes or uses one has locked the account first. */
+/** Single-use tokens of accounts, one of each kind. Lock the account before you make or use a token. */
 @Injectable()
 export class AccountTokensRepository {
   constructor(private readonly database: Database) {}
 
-  /** A new token in the place of the last of its kind; null when the rule has no room for one. */
+  /** Makes a token that replaces the last one of its kind. Returns null if the rule allows no new token. */
   async renew(tx: Transaction, ownerId: string, kind: TokenKind, rule: TokenRule): Promise<NewToken | null> {
     const { token, hash } = makeToken(ownerId);
     const values = [ownerId, kind, hash, rule.lifetime, rule.pause, rule.perHour];
@@ -73,18 +76,18 @@ export class AccountTokensRepository {
     return row ? { token, expiresAt: row.expiresAt } : null;
   }
 
-  /** Seconds until `renew` has room again. */
+  /** Returns the seconds until `renew` allows a new token. */
   async wait(tx: Transaction, ownerId: string, kind: TokenKind, rule: TokenRule): Promise<number> {
     const [row] = await tx.query<{ seconds: number }>(WAIT, [ownerId, kind, rule.pause, rule.perHour]);
     return row?.seconds ?? 0;
   }
 
-  /** A token that is good now; it may have been used by the time this resolves. */
+  /** Returns a token that is valid now. Another request may use it before this resolves. */
   async find({ ownerId, hash }: TokenClaims, kinds: readonly TokenKind[]): Promise<KnownToken | null> {
     return (await this.database.query<KnownToken>(FIND, [ownerId, hash, kinds]))[0] ?? null;
   }
 
-  /** Uses a token up: of all who try, one gets its kind. */
+  /** Uses up a token. Of concurrent attempts, one gets its kind, and the others get null. */
   async use(tx: Transaction, { ownerId, hash }: TokenClaims, kinds: readonly TokenKind[]): Promise<TokenKind | null> {
     const [row] = await tx.query<{ kind: TokenKind }>(
       `UPDATE account_tokens SET token_hash = NULL
@@ -101,12 +104,12 @@ export class AccountTokensRepository {
     );
   }
 
-  /** Locks an account against being deleted or changed until the transaction ends, and reads it. */
+  /** Reads an account, and locks it against deletion and changes until the transaction ends. */
   async lockAccount(tx: Transaction, id: string): Promise<MailAccount | null> {
     return (await tx.query<MailAccount>(`${FIND_ACCOUNT} WHERE id = $1 FOR NO KEY UPDATE`, [id]))[0] ?? null;
   }
 
-  /** As `lockAccount`, of a username or e-mail, if it may sign in and has an e-mail. @param key of `loginKey` */
+  /** Like `lockAccount`, for the login of an active account that has an e-mail. @param key from `loginKey` */
   async lockByLogin(tx: Transaction, key: string): Promise<(MailAccount & { email: string }) | null> {
     const [row] = await tx.query<MailAccount & { email: string }>(
       `${FIND_ACCOUNT} WHERE (username_key = $1 OR email_key = $1) AND status = 'active' AND email IS NOT NULL

@@ -3,15 +3,15 @@ import { makeToken, readToken } from './account-tokens.js';
 
 const OWNER = '019aa5d2-7c1e-7b1a-9d54-3f0f5a1f2b3c';
 
-describe('a token of an account', () => {
-  test('names its account, and is kept as a hash', () => {
+describe('tokens of accounts', () => {
+  test('makeToken: names the account, and returns the hash to store', () => {
     const { token, hash } = makeToken(OWNER);
     expect(token).toMatch(/^qmt_[\w-]{64}$/);
     expect(hash).toEqual(createHash('sha256').update(token).digest());
     expect(readToken(token)).toEqual({ ownerId: OWNER, hash });
   });
 
-  test('is another each time, in 32 bytes', () => {
+  test('makeToken: uses 32 new random bytes each time', () => {
     const [one, other] = [makeToken(OWNER), makeToken(OWNER)].map(({ token }) =>
       Buffer.from(token.slice(4), 'base64url').subarray(16),
     );
@@ -19,7 +19,7 @@ describe('a token of an account', () => {
     expect(one).not.toEqual(other);
   });
 
-  test('has one spelling', () => {
+  test('readToken: rejects any other spelling', () => {
     const { token } = makeToken(OWNER);
     const spellings = [
       token.slice(0, -1),

@@ -13,10 +13,10 @@ import { Passwords } from './passwords.js';
 import { randomPassword } from './random-password.js';
 import { UsersRepository } from './users.repository.js';
 
-/** Any number, the same in every process: the key of the advisory lock on making the first administrator. */
+/** Key of the advisory lock for creating the first administrator. An arbitrary number, the same in every process. */
 const LOCK = 0x716d_6164;
 
-/** Makes the first administrator. */
+/** Creates the first administrator. */
 @Injectable()
 export class FirstAdmin {
   constructor(
@@ -29,8 +29,9 @@ export class FirstAdmin {
   ) {}
 
   /**
-   * Makes the administrator `admin` where there is no administrator; of several processes that start, one does.
-   * @returns the random password it was given, if one was made up: nobody can read it again; or what was the case
+   * Creates the administrator `admin` if there is no administrator. Of several processes that start at once, one does.
+   * @returns the random password, if one was generated, which cannot be read again; otherwise whether an administrator
+   * was made or existed already
    * @throws ConfigError when ADMIN_EMAIL or ADMIN_PASSWORD cannot be used
    */
   async ensure(): Promise<{ username: string; password: string } | 'made' | 'was there'> {
@@ -64,7 +65,7 @@ export class FirstAdmin {
 
 /**
  * Hashes a password that the operator has given.
- * @param name what the message calls it
+ * @param name how an error message names the password
  * @throws ConfigError naming everything that the password lacks
  */
 export async function hashForOperator(passwords: Passwords, name: string, password: string): Promise<string> {

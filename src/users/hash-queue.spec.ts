@@ -1,7 +1,7 @@
 import { Problem } from '../common/problem.js';
 import { HashQueue } from './hash-queue.js';
 
-/** Work that ends when it is told to. */
+/** Runs work that ends on request. */
 class Bench {
   readonly started: string[] = [];
   readonly refused: string[] = [];
@@ -24,7 +24,7 @@ class Bench {
       });
   }
 
-  /** Lets the oldest that works end. */
+  /** Ends the oldest running work. */
   async end(times = 1): Promise<void> {
     for (let i = 0; i < times; i++) {
       this.ends.shift()?.();
@@ -38,7 +38,7 @@ const ask = (bench: Bench, place: string, count: number): void => {
 };
 
 describe('the queue of hashes', () => {
-  test('works on as many at once as it has lanes, in the order of arrival at one place', async () => {
+  test('runs as many at once as it has lanes, in order of arrival at one place', async () => {
     const bench = new Bench(new HashQueue(2, 10));
     ask(bench, 'a', 6);
     expect(bench.started).toEqual(['a1', 'a2']);
@@ -52,7 +52,7 @@ describe('the queue of hashes', () => {
     expect(bench.started.at(-1)).toBe('a7');
   });
 
-  test('takes places in turn, however many wait at one of them', async () => {
+  test('takes places in turn, even if many wait at one of them', async () => {
     const bench = new Bench(new HashQueue(1, 100));
     ask(bench, 'flood', 20);
     ask(bench, 'a', 2);
@@ -61,7 +61,7 @@ describe('the queue of hashes', () => {
     expect(bench.started).toEqual(['flood1', 'flood2', 'a1', 'b1', 'flood3', 'a2', 'flood4']);
   });
 
-  test('takes those who are known first', async () => {
+  test('runs known places first', async () => {
     const bench = new Bench(new HashQueue(1, 100));
     ask(bench, 'x', 1);
     ask(bench, 'y', 1);
@@ -70,7 +70,7 @@ describe('the queue of hashes', () => {
     expect(bench.started).toEqual(['x1', 'owner', 'y1']);
   });
 
-  test('gives every third turn to strangers, however many are known', async () => {
+  test('gives every third turn to strangers, even if many known places wait', async () => {
     const bench = new Bench(new HashQueue(1, 100));
     for (let i = 1; i <= 9; i++) bench.ask(`owner${i}`, 'home', true);
     ask(bench, 'x', 2);
@@ -78,7 +78,7 @@ describe('the queue of hashes', () => {
     expect(bench.started).toEqual(['owner1', 'owner2', 'owner3', 'x1', 'owner4', 'owner5', 'x2']);
   });
 
-  test('refuses those of the place that waits most, when it is full', async () => {
+  test('rejects waiters of the place with the most waiters when it is full', async () => {
     const bench = new Bench(new HashQueue(1, 4));
     ask(bench, 'flood', 7);
     expect(bench.refused).toEqual([]);
@@ -88,7 +88,7 @@ describe('the queue of hashes', () => {
     expect(bench.refused).toEqual(['flood6', 'flood7']);
     bench.ask('a1');
     bench.ask('a2');
-    // Now each of them has as much as it may have.
+    // Now each place has its full share.
     bench.ask('a3');
     bench.ask('flood8');
     await new Promise((resolve) => setImmediate(resolve));
@@ -97,21 +97,21 @@ describe('the queue of hashes', () => {
     expect(bench.started).toEqual(['flood1', 'flood2', 'a1', 'flood3', 'a2']);
   });
 
-  test('has room for those who are known among any number of strangers', async () => {
+  test('makes room for a known place among any number of strangers', async () => {
     const bench = new Bench(new HashQueue(1, 4));
     for (const place of ['a', 'b', 'c', 'd', 'e', 'f']) ask(bench, place, 1);
     bench.ask('owner', 'home', true);
     await bench.end(1);
     expect(bench.refused).toHaveLength(2);
     expect(bench.started).toEqual(['a1', 'owner']);
-    // Among themselves they are as fair.
+    // Known places share fairly among themselves, too.
     for (let i = 0; i < 6; i++) bench.ask(`greedy${i}`, 'greedy', true);
     bench.ask('other', 'elsewhere', true);
     await bench.end(2);
     expect(bench.started).toEqual(['a1', 'owner', 'greedy0', 'other']);
   });
 
-  test('goes on when work fails', async () => {
+  test('continues when work fails', async () => {
     const queue = new HashQueue(1, 4);
     const turn = { place: 'a', isKnown: false };
     const failing = queue.run(turn, () => Promise.reject(new Error('no')));

@@ -2,15 +2,15 @@ import type { Origin } from '../common/caller.js';
 import { placeOf } from '../common/place.js';
 import { Problem } from '../common/problem.js';
 
-/** For whom a hash is made. */
+/** Whom a hash is made for. */
 export interface Turn {
-  /** Where the request comes from, as it counts: see `placeOf`. */
+  /** The place that the request comes from, see `placeOf`. */
   place: string;
-  /** Whether that is known to belong to whom the hash is for: those come first. */
+  /** Whether the place is known to belong to the account. Known places come first. */
   isKnown: boolean;
 }
 
-/** @param isKnown whether somebody has signed in, or has a token */
+/** @param isKnown whether the client is signed in or has a token */
 export function turnOf(origin: Pick<Origin, 'ip'> | null, isKnown: boolean): Turn {
   return { place: placeOf(origin?.ip ?? null), isKnown };
 }
@@ -20,17 +20,17 @@ interface Waiter {
   refuse: (problem: Problem) => void;
 }
 
-/** Every so many turns one is a stranger's, if one waits. */
+/** One of so many turns goes to a stranger, if one waits. */
 const STRANGERS_TURN = 3;
 
-/** Those who wait at each place; the first place is the next. */
+/** The waiters of each place. The first place is next. */
 type Ring = Map<string, Waiter[]>;
 
 /**
- * The queue of hashes, which is short and dear: some milliseconds of a core each. Fair among places (one may wait for
- * itself, not stand before others: deficit round robin with equal costs, Shreedhar and Varghese, 1995). Those who are known
- * to belong where they are have two turns of three before all others, so that many strangers do not keep them out; and
- * not all, since whoever has an account is known somewhere.
+ * The queue of password hashes, each of which takes some milliseconds of a core. It is fair among places: a place with
+ * many requests delays only itself (deficit round robin with equal costs, Shreedhar and Varghese, 1995). Known places
+ * get two of three turns before strangers, so that a flood of strangers does not lock them out. They do not get all
+ * turns, because every account is known somewhere.
  */
 export class HashQueue {
   private readonly known: Ring = new Map();
@@ -40,15 +40,15 @@ export class HashQueue {
   private turns = 0;
 
   /**
-   * @param lanes how many work at once
-   * @param most how many wait
+   * @param lanes maximum number of hashes that run at once
+   * @param most maximum number of waiters
    */
   constructor(
     private readonly lanes: number,
     private readonly most: number,
   ) {}
 
-  /** Works when it is its turn. @throws Problem overloaded when too many wait, of whom none is to give way */
+  /** Runs work when its turn comes. @throws Problem overloaded when too many wait and none of them has to give way */
   async run<T>(turn: Turn, work: () => Promise<T>): Promise<T> {
     if (this.running >= this.lanes) await this.wait(turn);
     else this.running++;
@@ -72,7 +72,11 @@ export class HashQueue {
     });
   }
 
-  /** The last of the place that waits most gives way to one of a place that waits less; strangers to those who are known. */
+  /**
+   * Rejects the last waiter of the place with the most waiters, if it has to give way to a place with fewer, or as a
+   * stranger to a known place.
+   * @returns whether a waiter was rejected
+   */
   private makeRoom(ring: Ring, place: string): boolean {
     const giving = ring === this.known && this.strangers.size > 0 ? this.strangers : ring;
     let longest: [place: string, queue: Waiter[]] | undefined;
@@ -93,7 +97,7 @@ export class HashQueue {
       if (!next) continue;
       const [place, queue] = next;
       const waiter = queue.shift();
-      // To the end of the ring, if more wait there.
+      // If more wait at this place, it moves to the end of the ring.
       ring.delete(place);
       if (queue.length > 0) ring.set(place, queue);
       this.waiting--;

@@ -4,20 +4,20 @@ import type { Transaction } from '../database/database.js';
 import { Outbox } from '../mail/outbox.js';
 import { AccountTokensRepository, type MailAccount, type TokenRule } from './account-tokens.repository.js';
 
-/** Seconds in which a notice may still be of use. */
+/** Seconds for which a notice is still useful. */
 const NOTICE_LIFETIME = 86_400;
 
-/** Of an address that somebody asks for again. */
+/** The rule for a confirmation that the user requests again. */
 const CONFIRMATION: TokenRule = { lifetime: 86_400, pause: 60, perHour: 5 };
 
-/** Of an address that was just given: it may be the corrected one. */
+/** The rule for an address that was just set. No pause, because it may correct a mistyped address. */
 const FIRST_CONFIRMATION: TokenRule = { ...CONFIRMATION, pause: 0 };
 
 type Account = Pick<MailAccount, 'id' | 'username' | 'email'>;
 
 /**
- * What accounts are told by e-mail of what happens to them, in its transaction; nothing where there is no mail server.
- * Its callers hold the account locked.
+ * Sends e-mails about changes of an account, in the transaction of the change. Does nothing without a mail server.
+ * Callers must hold the lock on the account.
  */
 @Injectable()
 export class Notices {
@@ -31,36 +31,37 @@ export class Notices {
     if (account.email !== null) await this.invite(tx, account, FIRST_CONFIRMATION);
   }
 
-  /** Asks again to confirm the e-mail. @throws Problem nothing_to_confirm; too_many_attempts */
+  /** Asks an account again to confirm its e-mail. @throws Problem nothing_to_confirm; too_many_attempts */
   async confirmationAsked(tx: Transaction, id: string): Promise<void> {
     const account = await this.tokens.lockAccount(tx, id);
     if (!account?.email) {
-      throw new Problem('nothing_to_confirm', { detail: 'The account has no e-mail.' });
+      throw new Problem('nothing_to_confirm', { detail: 'The account has no e-mail address.' });
     }
-    if (account.isConfirmed) throw new Problem('nothing_to_confirm', { detail: 'The e-mail is confirmed already.' });
+    if (account.isConfirmed)
+      throw new Problem('nothing_to_confirm', { detail: 'The e-mail address is already confirmed.' });
     if (!this.outbox.isOn || (await this.invite(tx, account, CONFIRMATION))) return;
     throw new Problem('too_many_attempts', { retryAfter: await this.tokens.wait(tx, id, 'confirm', CONFIRMATION) });
   }
 
-  /** Tells an account that its password was changed, whoever changed it. */
+  /** Notifies an account that its password was changed, by the user or by someone else. */
   async passwordChanged(tx: Transaction, id: string): Promise<void> {
     if (!this.outbox.isOn) return;
     const account = await this.tokens.lockAccount(tx, id);
     if (account) await this.tellPassword(tx, account);
   }
 
-  /** An account as `updated` needs it, before it is changed. */
+  /** Reads an account before it is changed, for `updated`. */
   async beforeUpdate(tx: Transaction, id: string): Promise<MailAccount | null> {
     return this.outbox.isOn ? this.tokens.lockAccount(tx, id) : null;
   }
 
-  /** Tells an account, at the address that it had, what was changed of it. @param before of `beforeUpdate` */
+  /** Notifies an account, at its previous address, of what was changed. @param before from `beforeUpdate` */
   async updated(tx: Transaction, before: MailAccount | null, after: Account, hasNewPassword: boolean): Promise<void> {
     if (!before) return;
     if (hasNewPassword) await this.tellPassword(tx, before);
     if (keyOf(before) === keyOf(after)) return;
-    // Counted also when the e-mail was only removed. Beyond the bound no address hears of it that is not known to be the
-    // account's: nobody is to have strangers mailed from here by changing to their addresses and away again.
+    // Counted even if the e-mail was only removed. Beyond the limit, only an address that the account confirmed gets a
+    // notice. Otherwise anyone could send mail to strangers by changing to their addresses and away again.
     const isWithinBounds = await this.invite(tx, after, FIRST_CONFIRMATION);
     if (before.email === null || !(before.isConfirmed || isWithinBounds)) return;
     await this.outbox.add(tx, {
@@ -69,7 +70,7 @@ export class Notices {
     });
   }
 
-  /** @returns whether there may be one more */
+  /** @returns whether the rule allowed one more */
   private async invite(tx: Transaction, account: Account, rule: TokenRule): Promise<boolean> {
     if (!this.outbox.isOn) return false;
     const made = await this.tokens.renew(tx, account.id, 'confirm', rule);
@@ -91,7 +92,7 @@ export class Notices {
   }
 }
 
-/** What tells mailboxes apart: not `loginKey`, by which addresses are one that only look the same. */
+/** Distinguishes mailboxes. Not by `loginKey`, which also treats addresses as equal that only look the same. */
 function keyOf({ email }: Account): string | null {
   return email === null ? null : email.toLowerCase();
 }

@@ -9,7 +9,7 @@ const CLASSES: [RegExp, string][] = [
 ];
 
 /**
- * What a new password breaks of the policy, all that it lacks in one sentence; undefined if it is good.
+ * Returns what a new password lacks, in one sentence, or undefined if it satisfies the policy.
  * @param password in NFC; a character is a code point
  */
 export async function faultOfPassword(password: string, policy: Env['passwordPolicy']): Promise<string | undefined> {
@@ -26,9 +26,9 @@ const LIST = new Intl.ListFormat('en-GB', { type: 'conjunction' });
 
 let common: Promise<Set<string>> | undefined;
 
-/** Whether a password is one of the 49,000 most common ones, in any case and whatever punctuation trails it. */
+/** Returns whether a password is one of the 49,000 most common ones, ignoring case and trailing punctuation. */
 async function isCommon(password: string): Promise<boolean> {
-  // Loaded at the first new password: the list takes some megabytes that a start does not need.
+  // Loaded on first use: the list takes some megabytes that a start does not need.
   const list = await (common ??= import('@zxcvbn-ts/language-common').then(
     ({ dictionary }) => new Set(dictionary['passwords-common'].map(String)),
   ));

@@ -6,16 +6,17 @@ import { Env } from '../config/env.js';
 import { HashQueue, type Turn } from './hash-queue.js';
 import { faultOfPassword } from './password-policy.js';
 
-/** Hashes that may wait for each that runs; beyond it sign-in answers 503 instead of piling up. */
+/** Hashes that may wait per running hash. Beyond it, sign-in responds with 503 instead of building up a backlog. */
 const WAITING_PER_LANE = 128;
 
-/** How a password fits a hash. `outdated`: it is right, and the hash should be made anew. */
+/** How a password matches a hash. `outdated`: the password is right, but the hash should be renewed. */
 export type Fit = 'wrong' | 'right' | 'outdated';
 
 /**
- * Password hashes: of the password in Unicode's form NFC (as NIST SP 800-63B advises), since keyboards compose
- * accents differently; argon2id (the library's default), by default as the OWASP Password Storage Cheat Sheet has it: 19 MiB,
- * two passes, one lane. As many at once as there are cores, shared out among the worker processes.
+ * Hashes passwords with argon2id (the library's default). The default parameters follow the OWASP Password Storage
+ * Cheat Sheet: 19 MiB, two passes, one lane. Passwords are normalized to Unicode NFC (as NIST SP 800-63B advises),
+ * because keyboards compose accents differently. As many hashes run at once as there are cores, divided among the
+ * worker processes.
  */
 @Injectable()
 export class Passwords {
@@ -31,8 +32,8 @@ export class Passwords {
 
   /**
    * Checks a new password against the policy and hashes it.
-   * @param pointer the member of the body that a refusal names
-   * @throws Problem validation_failed with all that it lacks; overloaded when too many hashes wait
+   * @param pointer the member of the body that an error names
+   * @throws Problem validation_failed with everything that the password lacks; overloaded when too many hashes wait
    */
   async hashNew(password: string, pointer: string, turn: Turn): Promise<string> {
     const fault = await faultOfPassword(password.normalize('NFC'), this.env.passwordPolicy);
@@ -40,15 +41,15 @@ export class Passwords {
     return this.hash(password, turn);
   }
 
-  /** Hashes a password that is known to be good. @throws Problem overloaded when too many hashes wait */
+  /** Hashes a password without checking the policy. @throws Problem overloaded when too many hashes wait */
   hash(password: string, turn: Turn): Promise<string> {
     return this.queue.run(turn, () => hash(password.normalize('NFC'), this.options));
   }
 
   /**
-   * How a password fits a hash, which may have been made of another Unicode form of it. Without a hash (unknown login) the
-   * same work is done for nothing, so that the time of an answer does not tell whether an account exists. For callers that
-   * have a turn.
+   * Returns how a password matches a hash, which may have been made of another Unicode form of it. Without a hash
+   * (unknown login), does the same work on a decoy, so that the response time does not reveal whether the account
+   * exists. Call it within a turn of the queue.
    */
   async fitOf(password: string, passwordHash: string | undefined): Promise<Fit> {
     const decoy = await (this.decoy ??= hash('decoy', this.options));
@@ -60,12 +61,15 @@ export class Passwords {
     return 'wrong';
   }
 
-  /** Works when as few others do as there are cores. @throws Problem overloaded when too many wait */
+  /**
+   * Runs work in a turn of the queue, which bounds concurrent work by the number of cores.
+   * @throws Problem overloaded when too many wait
+   */
   inTurn<T>(turn: Turn, work: () => Promise<T>): Promise<T> {
     return this.queue.run(turn, work);
   }
 
-  /** Whether a hash was made with the parameters of now: it is in the PHC string format. */
+  /** Returns whether a hash was made with the current parameters. It is in the PHC string format. */
   private isCurrent(passwordHash: string): boolean {
     const { memoryCost = 0, timeCost = 0, parallelism = 0 } = this.options;
     return passwordHash.startsWith(`$argon2id$v=19$m=${memoryCost},t=${timeCost},p=${parallelism}$`);

@@ -3,7 +3,7 @@ import { randomInt } from 'node:crypto';
 /** Without 0/O, 1/l/I, which people confuse. */
 const LETTERS = ['abcdefghijkmnpqrstuvwxyz', 'ABCDEFGHJKLMNPQRSTUVWXYZ', '23456789', '-+=!'];
 
-/** 24 characters, some of every class: about 130 bits. */
+/** Returns 24 random characters, at least one of every class: about 130 bits. */
 export function randomPassword(): string {
   const all = LETTERS.join('');
   const pick = (from: string): string => from.charAt(randomInt(from.length));

@@ -13,10 +13,10 @@ import type { UserRow } from './users.repository.js';
 /** Letters of any script with the marks that belong to them, `-`, `'`, `’`, `.` and space; at least one letter. */
 const NAME = /^[\p{L}\p{M}'’. -]*\p{L}[\p{L}\p{M}'’. -]*$/u;
 
-/** Scripts in which one character is a name. */
+/** Scripts in which a single character can be a name. */
 const NAME_OF_ONE = /^[\p{Script=Han}\p{Script=Hangul}\p{Script=Hiragana}\p{Script=Katakana}]$/u;
 
-/** Characters are code points of the text in NFC, so that their number does not depend on how accents are composed. */
+/** Counts code points of the text in NFC, so that the length does not depend on how accents are composed. */
 function faultOfName(text: string): string | undefined {
   const name = text.normalize('NFC');
   const length = [...name].length;
@@ -51,11 +51,11 @@ const IsUsername = (): PropertyDecorator =>
     ),
   );
 
-/** What a new account may say of itself; at least one of `username` and `email`. */
+/** The data of a new account. At least one of `username` and `email` is required. */
 export class AccountDto {
   /**
-   * 2 to 64 letters and digits, unique without case, never `me`; with USERNAME_POLICY=extended also single `.`, `-` and `_`
-   * between them, but not the form of an id
+   * 2 to 64 letters and digits, unique regardless of case, never `me`. USERNAME_POLICY=extended also allows single `.`,
+   * `-` and `_` between them, but not the form of an id
    * @example ada
    */
   @NeededWithout('email')
@@ -63,7 +63,7 @@ export class AccountDto {
   username?: string;
 
   /**
-   * Unique without case, however its accents are composed and its domain is written
+   * Unique regardless of case, of how accents are composed, and of how the domain is written
    * @example ada@example.com
    */
   @MayBeMissing()
@@ -71,16 +71,16 @@ export class AccountDto {
   email?: string;
 
   /**
-   * 8 to 64 characters with lower case, upper case, digit and special, and not a common one (or what PASSWORD_POLICY says).
-   * Compared in Unicode's form NFC
+   * 8 to 64 characters with lower case, upper case, a digit and a special character, and not a common password.
+   * PASSWORD_POLICY can set other rules. Compared in Unicode NFC
    * @example Analytical-1843
    */
   @IsString()
   password!: string;
 
   /**
-   * 2 to 32 characters (code points), of Han, Hangul and Kana also 1: letters and marks of any script, `-`, `'`, `’`, `.`,
-   * space, and at least one letter; spaces at the ends are cut off
+   * 2 to 32 characters (code points), or 1 of Han, Hangul or Kana. Allowed are letters and marks of any script, `-`,
+   * `'`, `’`, `.` and space, with at least one letter. Spaces at the ends are removed
    * @example Ada
    */
   @MayBeMissing()
@@ -88,7 +88,7 @@ export class AccountDto {
   firstName?: string;
 
   /**
-   * As `firstName`
+   * The same rules as for `firstName`
    * @example Lovelace
    */
   @MayBeMissing()
@@ -96,10 +96,10 @@ export class AccountDto {
   lastName?: string;
 }
 
-/** An account as an administrator makes it. */
+/** The data of an account that an administrator creates. */
 export class CreateUserDto extends AccountDto {
   /**
-   * `user` where it is missing
+   * Default: `user`
    * @example user
    */
   @MayBeMissing()
@@ -115,7 +115,7 @@ export class CreateUserDto extends AccountDto {
   plan?: string | null;
 
   /**
-   * Tasks the user may have at once; `null` or missing: unlimited
+   * Number of tasks the user may have at once; `null` or missing: unlimited
    * @example 10
    */
   @ApiPropertyOptional({ type: 'integer' })
@@ -126,10 +126,13 @@ export class CreateUserDto extends AccountDto {
   credits?: number | null;
 }
 
-/** Changes to an account; what is missing stays, `null` clears. From `role` on for administrators only. */
+/**
+ * Changes to an account. A missing field stays unchanged; `null` clears a field. Only administrators can set `role`,
+ * `plan`, `credits`, `status` and `password`.
+ */
 export class UpdateUserDto extends OmitType(CreateUserDto, ['username', 'email', 'firstName', 'lastName', 'password']) {
   /**
-   * As at registration; `null` clears it, if there is an `email`
+   * The same rules as at registration. `null` clears it, which requires an `email`
    * @example ada
    */
   @MayBeNull()
@@ -137,7 +140,7 @@ export class UpdateUserDto extends OmitType(CreateUserDto, ['username', 'email',
   username?: string | null;
 
   /**
-   * As at registration; `null` clears it, if there is a `username`
+   * The same rules as at registration. `null` clears it, which requires a `username`
    * @example ada@example.com
    */
   @MayBeNull()
@@ -145,7 +148,7 @@ export class UpdateUserDto extends OmitType(CreateUserDto, ['username', 'email',
   email?: string | null;
 
   /**
-   * As at registration; `null` clears it
+   * The same rules as at registration. `null` clears it
    * @example Ada
    */
   @MayBeNull()
@@ -153,7 +156,7 @@ export class UpdateUserDto extends OmitType(CreateUserDto, ['username', 'email',
   firstName?: string | null;
 
   /**
-   * As at registration; `null` clears it
+   * The same rules as at registration. `null` clears it
    * @example King
    */
   @MayBeNull()
@@ -161,7 +164,7 @@ export class UpdateUserDto extends OmitType(CreateUserDto, ['username', 'email',
   lastName?: string | null;
 
   /**
-   * Administrators only. A disabled account is refused from its next request on
+   * Administrators only. A disabled account is rejected from its next request on
    * @example active
    */
   @MayBeMissing()
@@ -179,7 +182,8 @@ export class UpdateUserDto extends OmitType(CreateUserDto, ['username', 'email',
 
 export class ListUsersQuery extends PageQuery {
   /**
-   * The start of a username or e-mail, in any spelling that also finds the account by its whole name
+   * The start of a username or e-mail. Spellings that find the account by its whole name, such as another case, also
+   * work here
    * @example ada
    */
   @MayBeMissing()
@@ -221,7 +225,7 @@ export class UserResponse {
   plan!: string | null;
 
   /**
-   * Tasks the user may have at once; null: unlimited
+   * Number of tasks the user may have at once; null: unlimited
    * @example 10
    */
   @ApiProperty({ type: 'integer', nullable: true })
@@ -251,7 +255,7 @@ export class UserPage {
   nextCursor!: string | null;
 }
 
-/** The whitelist of what leaves the server of an account. */
+/** Maps an account to the fields that may leave the server. */
 export function toUserResponse(user: UserRow): UserResponse {
   return {
     id: user.id,

@@ -4,7 +4,7 @@ import { Plan } from '../platform/plan.entity.js';
 
 export type UserStatus = 'active' | 'disabled';
 
-/** An account. `username` and `email` are kept as they were given; their keys (`loginKey`) make them unique. */
+/** An account. `username` and `email` are stored as given; their keys (`loginKey`) make them unique. */
 @Entity('users')
 @Unique('users_username_key_unique', ['usernameKey'])
 @Unique('users_email_key_unique', ['emailKey'])
@@ -28,7 +28,7 @@ export class User {
   @Column({ type: 'text', name: 'email_key', nullable: true, collation: 'C' })
   emailKey!: string | null;
 
-  /** When its holder proved to read it; a trigger forgets it when the e-mail changes. */
+  /** When the user proved to receive mail at the e-mail. A trigger clears it when the e-mail changes. */
   @Column({ type: 'timestamptz', name: 'email_confirmed_at', precision: 3, nullable: true })
   emailConfirmedAt!: Date | null;
 

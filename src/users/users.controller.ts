@@ -20,7 +20,7 @@ export class UsersController {
     private readonly idempotency: Idempotency,
   ) {}
 
-  /** Make an account */
+  /** Create an account */
   @Post()
   @AdminOnly()
   @Idempotent()

@@ -8,10 +8,10 @@ import { Database, OutOfDate, type Transaction } from '../database/database.js';
 import { objectsExceeded } from '../platform/objects.js';
 import { User, type UserStatus } from './user.entity.js';
 
-/** Any numbers, the same in every process: the keys of the advisory locks on one account, and on who is an administrator. */
+/** Keys of the advisory locks on one account and on the set of administrators. Arbitrary, the same in every process. */
 const [ACCOUNT_LOCK, ADMINS_LOCK] = [0x716d_7573, 0x716d_6170];
 
-/** An account as it is read: without its password. */
+/** An account as read, without its password hash. */
 export interface UserRow {
   id: string;
   username: string | null;
@@ -27,17 +27,17 @@ export interface UserRow {
   lastLoginAt: Date | null;
 }
 
-/** Which quotas whoever charges an owner locks: those of gauges, and that of all APIs for every one of its calls. */
+/** Quota rows that a charge locks: those of gauges and, for every API call, that of all APIs. */
 const IS_LOCK = `(key_id = '00000000-0000-0000-0000-000000000000' AND (meter = 'api:*' OR meter NOT LIKE 'api:%'))`;
 
-/** What sign-in needs of an account. */
+/** The data of an account that sign-in needs. */
 export interface Credentials {
   id: string;
   passwordHash: string;
   status: UserStatus;
 }
 
-/** How many of each an account had. */
+/** How many of each a deleted account had. */
 export interface Ended {
   sessions: number;
   keys: number;
@@ -131,7 +131,7 @@ export class UsersRepository {
     return (await this.database.query<Credentials>(FIND_CREDENTIALS_BY_ID, [id]))[0] ?? null;
   }
 
-  /** Newest first. @param before the id after which (in that order) the page begins */
+  /** Lists accounts, newest first. @param before id of the last account of the previous page */
   async list(prefix: string | undefined, before: string | null, limit: number): Promise<UserRow[]> {
     if (prefix === undefined) return this.database.query<UserRow>(LIST, [before, limit]);
     const key = loginKeyPrefix(prefix);
@@ -145,7 +145,7 @@ export class UsersRepository {
     await refusing(() => tx.manager.getRepository(User).insert({ ...user, ...keysOf(user) }));
   }
 
-  /** @throws Problem as `insert` does, and validation_failed when neither username nor e-mail would be left */
+  /** @throws Problem like `insert`, and validation_failed when neither username nor e-mail would be left */
   async update(tx: Transaction, id: string, changes: UserChanges): Promise<void> {
     await refusing(() =>
       tx.manager.getRepository(User).update({ id }, { ...changes, ...keysOf(changes), updatedAt: () => 'now()' }),
@@ -153,8 +153,8 @@ export class UsersRepository {
   }
 
   /**
-   * Sets the limit on the gauge `tasks`. The table is quota's; this module, which quota is built on, writes this one
-   * row of it, because credits are part of an account's own answer and must change in its transaction.
+   * Sets the limit on the gauge `tasks`. The table belongs to the quota module, which depends on this module. This one
+   * row is written here, because credits are part of the account and must change in its transaction.
    */
   async setCredits(tx: Transaction, id: string, credits: number | null): Promise<void> {
     await tx.query(
@@ -165,7 +165,8 @@ export class UsersRepository {
   }
 
   /**
-   * Ends the sessions of a user, but for one. Their table is auth's; they end in the transaction that sets a password.
+   * Ends the sessions of a user, except one. The table belongs to the auth module; the sessions end in the transaction
+   * that sets a password.
    * @returns how many
    */
   async endSessions(tx: Transaction, id: string, but: string | null): Promise<number> {
@@ -173,7 +174,7 @@ export class UsersRepository {
     return (await tx.query(text, [id, but])).length;
   }
 
-  /** Sets a password if it still is what it was when the old one was checked. */
+  /** Sets a password if the hash is still the one that the old password was checked against. */
   async replacePassword(tx: Transaction, id: string, from: string, to: string): Promise<boolean> {
     const rows = await tx.query(
       'UPDATE users SET password_hash = $3, updated_at = now() WHERE id = $1 AND password_hash = $2 RETURNING id',
@@ -182,7 +183,9 @@ export class UsersRepository {
     return rows.length > 0;
   }
 
-  /** Locks an account until the transaction ends, and reads it. Comes before all other locks on what is the account's. */
+  /**
+   * Locks an account until the transaction ends, and reads it. Take it before all other locks on data of the account.
+   */
   async lock(tx: Transaction, id: string): Promise<UserRow | null> {
     await takeTurn(tx, id);
     await tx.query('SELECT FROM users WHERE id = $1 FOR NO KEY UPDATE', [id]);
@@ -190,8 +193,9 @@ export class UsersRepository {
   }
 
   /**
-   * As `lock`, for who will `delete` it: whoever locks the account waits, but its row is left to those who only refer to
-   * it. To lock it now, and against those as well later, would close a circle with whoever waits for it meanwhile.
+   * Like `lock`, for a transaction that will `delete` the account. Others that lock the account wait, but foreign keys
+   * can still refer to the row. Locking the row now and upgrading the lock later would deadlock with a transaction that
+   * waits for it.
    */
   async lockForDeletion(tx: Transaction, id: string): Promise<UserRow | null> {
     await takeTurn(tx, id);
@@ -203,8 +207,8 @@ export class UsersRepository {
   }
 
   /**
-   * The administrators that can sign in. Whoever would be one no longer asks before, and no two at once, until the
-   * transaction ends. No row is locked: administrators would not get in while anyone leaves.
+   * Returns the administrators that can sign in. A transaction that removes an administrator calls this first; only one
+   * at a time proceeds until it ends. Locks no row, because that would block sign-ins of administrators.
    */
   async lockActiveAdmins(tx: Transaction): Promise<string[]> {
     await tx.query('SELECT pg_advisory_xact_lock($1)', [ADMINS_LOCK]);
@@ -213,16 +217,16 @@ export class UsersRepository {
   }
 
   /**
-   * Deletes an account with all it owns, after `lockForDeletion`. Its keys come first, as whoever changes one locks it
-   * before what it may use; not against those that only refer to them. Then come its quotas and then the account, as whoever
-   * charges locks the one, and its foreign key the other. The platform's come last: who is charged for the first time has
-   * the account, and no quota, when it asks for them.
-   * @returns what ended with it, by which somebody could act as this account; null where there is none
-   * @throws OutOfDate when the account was charged on a meter for the first time meanwhile
+   * Deletes an account and all it owns, after `lockForDeletion`. Lock order: first the API keys, because a change of a
+   * key locks it before the quotas it uses; foreign keys can still refer to the keys. Then the quotas and then the
+   * account, because a charge locks a quota, and its foreign key the account. The platform's quotas come last: the
+   * first charge on a meter holds the account, and no quota, when it locks them.
+   * @returns how many sessions and keys ended; null if there is no account
+   * @throws OutOfDate if the account was charged on a meter for the first time in the meantime
    */
   async delete(tx: Transaction, id: string): Promise<Ended | null> {
     await tx.query('SELECT FROM api_keys WHERE owner_id = $1 ORDER BY id FOR NO KEY UPDATE', [id]);
-    // In the order in which whoever charges locks them; the cascade would take them as they lie.
+    // Uses the lock order of a charge. The cascade would lock them in physical order.
     const locked = await tx.query<{ isLock: boolean }>(
       `SELECT ${IS_LOCK} AS "isLock" FROM quotas WHERE owner_id = $1 ORDER BY key_id, meter FOR UPDATE`,
       [id],
@@ -242,7 +246,7 @@ export class UsersRepository {
     return deleted.length > 0 ? (ended ?? null) : null;
   }
 
-  /** Up to so many administrators, the eldest first. */
+  /** Returns up to `limit` administrators, oldest first. */
   async listAdmins(tx: Transaction, limit: number): Promise<UserRow[]> {
     return tx.query<UserRow>(`SELECT ${COLUMNS} FROM users u WHERE u.role = 'admin' ORDER BY u.id LIMIT $1`, [limit]);
   }
@@ -254,7 +258,7 @@ export class UsersRepository {
   }
 }
 
-/** Has those who lock an account do so one after the other. Where two ids have one hash, the one only waits for the other. */
+/** Serializes transactions that lock an account. Two ids with the same hash only wait for each other. */
 async function takeTurn(tx: Transaction, id: string): Promise<void> {
   await tx.query('SELECT pg_advisory_xact_lock($1, hashtext($2::text))', [ACCOUNT_LOCK, id]);
 }
@@ -268,17 +272,17 @@ function keysOf({ username, email }: UserChanges | NewUser): Partial<Pick<User, 
 
 function keyOf(name: string | null): string | null {
   const key = name === null ? null : loginKey(name);
-  if (name !== null && key === null) throw new Error('A name that no rule allows reached the database');
+  if (name !== null && key === null) throw new Error('An invalid username or e-mail reached the database');
   return key;
 }
 
-/** What count_users says of the bound (see migration 0004): the limit, and what was used of it. */
+/** Reads the limit and the usage from the error of count_users (see migration 0004). */
 function objectsOf(error: unknown): Problem {
   const [limit = 0, used = 0] = (violationDetail(error) ?? '').split(':').map(Number);
   return objectsExceeded(limit, used);
 }
 
-/** Names the rule of the database that refused a write. */
+/** Turns the name of a violated constraint into a problem code. */
 async function refusing(write: () => Promise<unknown>): Promise<void> {
   try {
     await write();
@@ -293,7 +297,7 @@ async function refusing(write: () => Promise<unknown>): Promise<void> {
       case 'platform_objects':
         throw objectsOf(error);
       case 'users_login_check':
-        throw Problem.field('/username', 'must not be null where there is no email');
+        throw Problem.field('/username', 'must not be null if there is no email');
       default:
         throw error;
     }

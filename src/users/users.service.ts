@@ -22,13 +22,13 @@ import {
 } from './user.dto.js';
 import { UsersRepository, type UserChanges, type UserRow } from './users.repository.js';
 
-/** What of an account is told where it changes. */
+/** The fields of an account that the audit log records. */
 const FIELDS = [
   ...(['username', 'email', 'firstName', 'lastName'] as const),
   ...(['role', 'status', 'plan', 'credits'] as const),
 ] as const;
 
-/** Accounts. Each change happens in one transaction that also knows who makes it. */
+/** Manages accounts. Each change is one transaction, which also records who makes it. */
 @Injectable()
 export class UsersService {
   constructor(
@@ -44,7 +44,7 @@ export class UsersService {
   ) {}
 
   /**
-   * @throws Problem validation_failed, username_taken, email_taken; quota_exceeded where the platform has no room;
+   * @throws Problem validation_failed, username_taken, email_taken; quota_exceeded at the platform's limit of objects;
    * credits_overprovisioned
    */
   async create(dto: CreateUserDto, caller: Caller, transaction?: Transaction): Promise<UserRow> {
@@ -52,11 +52,11 @@ export class UsersService {
   }
 
   /**
-   * Makes the account of whoever asks for it.
-   * @throws Problem as `create`; forbidden when registration is closed
+   * Creates an account for a client that is not signed in.
+   * @throws Problem like `create`; forbidden when registration is closed
    */
   async register(dto: AccountDto, origin: Origin, transaction?: Transaction): Promise<UserRow> {
-    // Before the work of a hash; and again where it counts.
+    // Checked before the expensive hash, and again in the transaction.
     this.refuseClosed(await this.settings.find(transaction));
     return this.make(dto, { userId: null, origin }, true, transaction);
   }
@@ -69,8 +69,8 @@ export class UsersService {
   }
 
   /**
-   * The id that `{user}` or `owner` stands for.
-   * @throws Problem forbidden to whoever may not act for another, whether there is such a user or not; not_found
+   * Returns the id of the user that `{user}` or `owner` names.
+   * @throws Problem forbidden if the caller may not act for another user, whether or not that user exists; not_found
    */
   async idOf(reference: string, caller: Caller, tx?: Transaction): Promise<string> {
     if (isSelf(reference, caller)) return caller.userId;
@@ -78,12 +78,12 @@ export class UsersService {
     return required(await this.users.findByReference(reference, tx)).id;
   }
 
-  /** Has changes of an account happen one after the other until the transaction ends. @throws Problem not_found */
+  /** Serializes changes of an account until the transaction ends. @throws Problem not_found */
   async lock(tx: Transaction, id: string): Promise<void> {
     required(await this.users.lock(tx, id));
   }
 
-  /** Whose things `?owner=` lists; null for everyone's. @throws Problem as `idOf` */
+  /** Returns the owner that `?owner=` selects, or null for all owners. @throws Problem like `idOf` */
   async ownerOf(owner: string | undefined, caller: Caller): Promise<string | null> {
     if (owner === undefined) return caller.userId;
     if (owner !== '*') return this.idOf(owner, caller);
@@ -99,8 +99,8 @@ export class UsersService {
   }
 
   /**
-   * @throws Problem forbidden when a user sets what only administrators may; version_mismatch; last_admin; username_taken,
-   * email_taken; credits_overprovisioned
+   * @throws Problem forbidden when a user sets a field that only administrators may set; version_mismatch; last_admin;
+   * username_taken, email_taken; credits_overprovisioned
    */
   async update(reference: string, caller: Caller, dto: UpdateUserDto, preconditions: Preconditions): Promise<UserRow> {
     refuseReserved(dto, ['role', 'status', 'plan', 'credits', 'password'], caller);
@@ -158,7 +158,7 @@ export class UsersService {
     transaction?: Transaction,
   ): Promise<UserRow> {
     if (dto.username === undefined && dto.email === undefined) {
-      throw Problem.field('/username', 'is required where there is no email');
+      throw Problem.field('/username', 'is required if there is no email');
     }
     const { password, credits, ...account } = dto;
     const id = uuidv7();
@@ -172,7 +172,7 @@ export class UsersService {
         if (credits !== undefined) await this.users.setCredits(tx, id, credits);
         const user = required(await this.users.find(tx, id));
         if (isRegistration) await this.notices.registered(tx, user);
-        // Whoever registers is from then on that user.
+        // The new user is recorded as the actor of a registration.
         const by = { userId: actor.userId ?? id, origin: actor.origin };
         await this.audit.record(tx, by, 'user.create', id, changesOf(null, user, FIELDS));
         return user;
@@ -180,7 +180,7 @@ export class UsersService {
     );
   }
 
-  /** @param leaving locked: neither its role nor its status can change meanwhile */
+  /** @param leaving locked, so that neither its role nor its status can change in the meantime */
   private async refuseLastAdmin(tx: Transaction, leaving: UserRow): Promise<void> {
     if (leaving.role !== 'admin' || leaving.status !== 'active') return;
     const admins = await this.users.lockActiveAdmins(tx);
@@ -200,5 +200,5 @@ function required(user: UserRow | null): UserRow {
 function refuseReserved<T extends object>(dto: T, fields: (keyof T & string)[], caller: Caller): void {
   const reserved = fields.filter((field) => dto[field] !== undefined);
   if (caller.role === 'admin' || reserved.length === 0) return;
-  throw new Problem('forbidden', { detail: `Only administrators set ${reserved.join(', ')}.` });
+  throw new Problem('forbidden', { detail: `Only administrators can set ${reserved.join(', ')}.` });
 }
