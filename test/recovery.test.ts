@@ -155,7 +155,7 @@ describe('without a mail server that answers', () => {
       const refused = `SELECT FROM mail_outbox WHERE attempts > 0 AND next_at < now() + interval '30 seconds'`;
       await until(async () => (await query(own.url, refused)).length === 2);
       const [before, lines] = [await dump(own.url), server.output];
-      expect(lines).toMatch(/An e-mail \((reset|confirm)\) was not sent: E\w+\. Tried again in \d+ s\./);
+      expect(lines).toMatch(/An e-mail \((reset|confirm)\) was not sent: E\w+\. Next attempt in \d+ s\./);
 
       await post.open();
       await query(own.url, 'UPDATE mail_outbox SET next_at = now()');
@@ -774,7 +774,7 @@ describe('an e-mail', () => {
     await Promise.all([ask(busy.username), ask(gone.username)]);
     // Refused: while it is tried it is not due for a minute.
     await until(async () => (await waiting(busy)).some(({ attempts, later, soon }) => attempts > 0 && later && soon));
-    await until(() => servers.some(({ output }) => output.includes('given up: EENVELOPE 550')));
+    await until(() => servers.some(({ output }) => output.includes('discarded: EENVELOPE 550')));
     await until(async () => (await waiting(gone)).length === 0);
     expect(await waiting(busy, gone)).toHaveLength(1);
     for (const { email } of [busy, gone]) mailbox.refusals.delete(email);

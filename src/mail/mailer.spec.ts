@@ -6,14 +6,14 @@ import { Mailer, NotSent } from './mailer.js';
 
 const CONTENT = { subject: 'Hello', text: 'Hello.', html: '<p>Hello.</p>' };
 
-/** Tries to send one e-mail to a server. @returns what became of it, and who signed in */
+/** Tries to send one e-mail to a server. @returns the outcome, and who signed in */
 async function send(
   options: SMTPServerOptions,
   urlOf: (port: number) => string,
 ): Promise<{ outcome: string; isFinal?: boolean; signedIn: string[] }> {
   const signedIn: string[] = [];
   const server = new SMTPServer({
-    // It warns of its own certificate, which is the point here.
+    // The server warns about its self-signed certificate, which these tests need.
     logger: false,
     onAuth: ({ username, password }, _session, done) => {
       signedIn.push(`${username ?? ''}:${password ?? ''}`);
@@ -46,32 +46,32 @@ async function send(
 }
 
 describe('the mailer', () => {
-  test('is on where there is a mail server', () => {
+  test('is on if a mail server is configured', () => {
     expect(new Mailer(new Env({})).isOn).toBe(false);
     expect(new Mailer(new Env({ SMTP_URL: 'smtp://mail.example.com' })).isOn).toBe(true);
   });
 
-  test('signs in as the address says', async () => {
+  test('signs in with the user and password of SMTP_URL', async () => {
     const open = { disabledCommands: ['STARTTLS'], allowInsecureAuth: true };
     const result = await send(open, (port) => `smtp://a%40b:p%2Fw%C3%A4@127.0.0.1:${port}`);
     expect(result).toEqual({ outcome: 'sent', signedIn: ['a@b:p/wä'] });
   });
 
-  test('fails for a time when it may not sign in, and does not tell the password', async () => {
+  test('fails temporarily if the sign-in is rejected, and does not disclose the password', async () => {
     const open = { disabledCommands: ['STARTTLS'], allowInsecureAuth: true };
     const result = await send(open, (port) => `smtp://me:hunter2@127.0.0.1:${port}`);
     expect(result).toEqual({ outcome: 'EAUTH 535', isFinal: false, signedIn: ['me:hunter2'] });
   });
 
-  test('sends no password over the network in the clear', async () => {
+  test('sends no password over the network without TLS', async () => {
     const open = { disabledCommands: ['STARTTLS'], allowInsecureAuth: true };
-    // Leads here as well, but is no name of this machine.
+    // 0.0.0.0 also leads to this machine, but does not count as a name of it.
     const result = await send(open, (port) => `smtp://a%40b:hunter2@0.0.0.0:${port}`);
     expect(result).toMatchObject({ isFinal: false, signedIn: [] });
     expect(result.outcome).not.toContain('hunter2');
   });
 
-  test.each(['smtp', 'smtps'])('trusts no certificate that nobody vouches for: %s', async (scheme) => {
+  test.each(['smtp', 'smtps'])('rejects an untrusted certificate: %s', async (scheme) => {
     const server = { secure: scheme === 'smtps', authOptional: true };
     const result = await send(server, (port) => `${scheme}://a%40b:hunter2@127.0.0.1:${port}`);
     expect(result).toMatchObject({ isFinal: false, signedIn: [] });
@@ -80,7 +80,7 @@ describe('the mailer', () => {
   test.each([
     [450, false],
     [550, true],
-  ])('knows whether a mailbox will ever take it: %i', async (responseCode, isFinal) => {
+  ])('reports whether the error of a mailbox is final: %i', async (responseCode, isFinal) => {
     const refusing: SMTPServerOptions = {
       disabledCommands: ['STARTTLS', 'AUTH'],
       onRcptTo: (_address, _session, done) => {

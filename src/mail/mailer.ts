@@ -3,16 +3,18 @@ import { createTransport } from 'nodemailer';
 import { Env } from '../config/env.js';
 import type { MailContent } from './mails.js';
 
-/** Milliseconds that one e-mail may take in all, so that a stop waits no longer. */
+/** Maximum duration of sending one e-mail in milliseconds, so that a shutdown waits no longer. */
 const DEADLINE_MS = 20_000;
 
 const CONNECTIONS = 5;
 
-/** A mail server did not take an e-mail. Its message is for the log: no address, no text of the other side. */
+/**
+ * A mail server did not accept an e-mail. The message is for the log: it has no address and no text from the server.
+ */
 export class NotSent extends Error {
   override readonly name = 'NotSent';
 
-  /** @param isFinal whether it will never take it: there is no such mailbox */
+  /** @param isFinal whether no retry can succeed, because the mailbox does not exist */
   constructor(
     what: string,
     readonly isFinal: boolean,
@@ -21,7 +23,7 @@ export class NotSent extends Error {
   }
 }
 
-/** Hands e-mails to the mail server of SMTP_URL. */
+/** Sends e-mails through the mail server of SMTP_URL. */
 @Injectable()
 export class Mailer implements OnApplicationShutdown {
   private readonly transport: ReturnType<typeof createPool> | undefined;
@@ -32,14 +34,14 @@ export class Mailer implements OnApplicationShutdown {
     this.domain = new URL(env.publicUrl).hostname;
   }
 
-  /** Whether there is a mail server at all. */
+  /** Whether a mail server is configured. */
   get isOn(): boolean {
     return this.transport !== undefined;
   }
 
   /**
-   * Resolves once the mail server has taken it.
-   * @param id the same when it is sent again: whoever gets it twice can tell (RFC 5322, section 3.6.4)
+   * Resolves when the mail server has accepted the e-mail.
+   * @param id the same for a retry, so that the recipient can detect a duplicate (RFC 5322, section 3.6.4)
    * @throws NotSent
    */
   async send(id: string, to: string, content: MailContent): Promise<void> {
@@ -47,10 +49,10 @@ export class Mailer implements OnApplicationShutdown {
       await this.transport?.sendMail({
         ...content,
         from: this.env.mailFrom,
-        // Not parsed: an address never becomes two, nor a header.
+        // Not parsed, so that an address cannot become two addresses or a header.
         to: { name: '', address: to },
         messageId: `<${id}@${this.domain}>`,
-        // RFC 3834, section 5: nobody's absence is to be answered to us.
+        // RFC 3834, section 5: prevents automatic replies, such as out-of-office messages.
         headers: { 'Auto-Submitted': 'auto-generated' },
         signal: AbortSignal.timeout(DEADLINE_MS),
         disableFileAccess: true,
@@ -66,7 +68,7 @@ export class Mailer implements OnApplicationShutdown {
   }
 }
 
-/** Of 5xx codes only that of a mailbox is final: others are of a server that is set up wrongly, here or there. */
+/** Of the 5xx codes, only that of a mailbox is final. The others mean that a server is misconfigured, here or there. */
 function describe(error: unknown): NotSent {
   const { code, command, responseCode = 0 } = error as { code?: string; command?: string; responseCode?: number };
   const what = [code ?? 'unknown', ...(responseCode === 0 ? [] : [String(responseCode)])].join(' ');
@@ -81,11 +83,11 @@ function createPool(url: URL) {
     host: url.hostname.replace(/^\[|\]$/g, ''),
     port: Number(url.port === '' ? (secure ? 465 : 587) : url.port),
     secure,
-    // STARTTLS wherever it is offered; where there is a password to lose it must be, but on this machine.
+    // Uses STARTTLS if the server offers it. Required if there is a password, except on this machine.
     requireTLS: user !== '' && !/^(localhost|127\..*|\[::1\])$/.test(url.hostname),
     ...(user === '' ? {} : { auth: { user, pass: decodeURIComponent(url.password) } }),
     maxConnections: CONNECTIONS,
-    // The outbox tries again, and knows for how long.
+    // The outbox retries, and knows for how long.
     maxRequeues: 1,
     idleTimeout: 5_000,
     dnsTimeout: 5_000,

@@ -1,11 +1,11 @@
-/** The e-mails there are. */
+/** The kinds of e-mail. */
 export type MailKind = 'reset' | 'confirm' | 'password-changed' | 'email-changed';
 
-/** What an e-mail is made of; the rest are fixed texts. */
+/** The variable parts of an e-mail. The rest is fixed text. */
 export interface MailFacts {
-  /** The username, or else the address that the account had: whoever forgot the one may have forgotten the other. */
+  /** The username or, if there is none, the e-mail of the account at that time. Users may have forgotten it. */
   account: string;
-  /** Of those that hold a link. */
+  /** For the kinds that contain a link. */
   token?: string;
 }
 
@@ -15,56 +15,59 @@ export interface MailContent {
   html: string;
 }
 
-/** The page where a password is set, with the token behind `#`: browsers send that to no server, so no log has it. */
+/**
+ * Returns the link to the page that sets a password. The token is in the fragment, which browsers do not send, so no
+ * log contains it.
+ */
 export function resetLink(publicUrl: string, token: string): string {
   return `${publicUrl}/recovery#token=${token}`;
 }
 
-/** The page where an e-mail is confirmed; as `resetLink`. */
+/** Returns the link to the page that confirms an e-mail. See `resetLink`. */
 export function confirmationLink(publicUrl: string, token: string): string {
   return `${publicUrl}/email-confirmation#token=${token}`;
 }
 
-/** A paragraph, or a link that is a paragraph of its own. */
+/** A paragraph, or a link in a paragraph of its own. */
 type Part = string | { href: string; label: string };
 
-/** Subject and parts; text and HTML are both made of these, so that they say the same. */
+/** Returns the subject and the parts. Text and HTML are made of the same parts, so they have the same content. */
 function partsOf(kind: MailKind, { account, token = '' }: MailFacts, publicUrl: string): [string, ...Part[]] {
   switch (kind) {
     case 'reset':
       return [
         'Set a new password',
-        `Somebody, probably you, asked for a new password for the account ${account} at ${publicUrl}. To choose one, open:`,
+        `Someone, probably you, requested a new password for the account ${account} at ${publicUrl}. To choose one, open this link:`,
         { href: resetLink(publicUrl, token), label: 'Choose a new password' },
         'The link works once, for 30 minutes. Setting a password ends all sessions of the account.',
-        'If it was not you, do nothing: the password stays as it is.',
+        'If you did not request this, ignore this e-mail. The password does not change.',
       ];
     case 'confirm':
       return [
         'Confirm your e-mail address',
-        `This address was given for the account ${account} at ${publicUrl}. To confirm that it is yours, open:`,
+        `This address was entered for the account ${account} at ${publicUrl}. To confirm that it is yours, open this link:`,
         { href: confirmationLink(publicUrl, token), label: 'Confirm this address' },
         'The link works once, for 24 hours.',
-        'If you have no such account, do nothing: the address stays unconfirmed.',
+        'If you do not have this account, ignore this e-mail. The address stays unconfirmed.',
       ];
     case 'password-changed':
       return [
         'Your password was changed',
         `The password of the account ${account} at ${publicUrl} was changed.`,
-        'If it was you, there is nothing to do. If it was not, set a new one at once:',
+        'If you made this change, ignore this e-mail. If not, set a new password immediately:',
         { href: `${publicUrl}/recovery`, label: 'Set a new password' },
-        'And tell an administrator.',
+        'Then tell an administrator.',
       ];
     case 'email-changed':
       return [
         'Your e-mail address was changed',
         `The account ${account} at ${publicUrl} no longer has this e-mail address.`,
-        'If it was you, there is nothing to do. If it was not, tell an administrator at once: this address can no longer recover the account.',
+        'If you made this change, ignore this e-mail. If not, tell an administrator immediately: this address can no longer recover the account.',
       ];
   }
 }
 
-/** An e-mail in plain text and in HTML, which loads nothing from anywhere. */
+/** Returns an e-mail in plain text and in HTML that loads no external content. */
 export function composeMail(kind: MailKind, facts: MailFacts, publicUrl: string): MailContent {
   const [subject, ...parts] = partsOf(kind, facts, publicUrl);
   const text = parts.map((part) => (typeof part === 'string' ? part : part.href)).join('\n\n');
@@ -80,7 +83,7 @@ ${paragraphs.join('\n')}
   return { subject, text: `${text}\n`, html };
 }
 
-/** The address is shown too: a link that hides where it leads is what people are warned of. */
+/** Shows the address of the link too, because users are warned of links that hide their target. */
 function anchor({ href, label }: { href: string; label: string }): string {
   const address = escapeHtml(href);
   return `<a href="${address}">${escapeHtml(label)}</a><br>${address}`;
@@ -88,7 +91,7 @@ function anchor({ href, label }: { href: string; label: string }): string {
 
 const ENTITIES: Record<string, string> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;', "'": '&#39;' };
 
-/** For texts and for quoted attributes. */
+/** Escapes a text for HTML text and for quoted attributes. */
 export function escapeHtml(text: string): string {
   return text.replace(/[&<>"']/g, (character) => ENTITIES[character] ?? '');
 }

@@ -2,13 +2,13 @@ import { Injectable } from '@nestjs/common';
 import { Database, type Transaction } from '../database/database.js';
 import type { MailKind } from './mails.js';
 
-/** An e-mail as it waits. */
+/** A pending e-mail. */
 export interface WaitingMail {
   ownerId: string;
   id: string;
   kind: MailKind;
   payload: Buffer;
-  /** How often it was tried, this time included. */
+  /** Number of attempts, including the current one. */
   attempts: number;
   isExpired: boolean;
 }
@@ -16,8 +16,8 @@ export interface WaitingMail {
 export type NewOutboxMail = Pick<WaitingMail, 'ownerId' | 'id' | 'kind' | 'payload'> & { seconds: number };
 
 /**
- * Takes some that are due for whoever asks, for so many seconds: nobody else tries them meanwhile, and if it is never
- * heard of again, somebody does. No transaction stays open while a mail server is spoken to.
+ * Claims some due e-mails for a number of seconds. Other processes do not try them in that time; if this process
+ * crashes, they do so afterwards. No transaction stays open during the dialog with the mail server.
  */
 const CLAIM = {
   name: 'mail-claim',
@@ -47,7 +47,7 @@ export class OutboxRepository {
     );
   }
 
-  /** Removes what waits of a kind. */
+  /** Deletes the pending e-mails of a kind. */
   async deleteKind(tx: Transaction, ownerId: string, kind: MailKind): Promise<void> {
     await tx.query('DELETE FROM mail_outbox WHERE owner_id = $1 AND kind = $2', [ownerId, kind]);
   }

@@ -11,33 +11,33 @@ import { OutboxRepository, type WaitingMail } from './outbox.repository.js';
 
 const SWEEP_MS = 1_000;
 
-/** E-mails on their way at once, from one process. */
+/** Maximum number of e-mails that one process sends at once. */
 const BATCH = 5;
 
-/** Seconds for which an e-mail is one process's: more than it can take. */
+/** Seconds for which a process claims an e-mail: longer than sending can take. */
 const LEASE = 60;
 
-/** Seconds of the first pause after a failure; each is twice the one before, up to the longest. */
+/** Seconds before the first retry. Each later pause is twice the previous one, up to the longest. */
 const FIRST_PAUSE = 5;
 const LONGEST_PAUSE = 3_600;
 
-/** An e-mail to be. */
+/** An e-mail to send. */
 export interface NewMail extends MailFacts {
   ownerId: string;
   kind: MailKind;
   to: string;
-  /** Seconds after which it is given up. */
+  /** Seconds until it expires. */
   seconds: number;
-  /** Whether those of its kind that still wait are of no use any more. */
+  /** Whether it replaces pending e-mails of the same kind. */
   replaces?: boolean;
 }
 
 type Payload = MailFacts & { to: string };
 
 /**
- * E-mails on their way. Written in the transaction of what they tell of: none without its change, no change without its
- * e-mail, and no answer that depends on a mail server. Each node delivers what is due; after a crash another tries
- * again, so an e-mail may come twice, under the same Message-ID. Without SMTP_URL nothing is written.
+ * A transactional outbox for e-mails. An e-mail is written in the transaction of its change, so neither exists without
+ * the other, and no response depends on a mail server. Each node delivers due e-mails. After a crash another node
+ * retries, so an e-mail may arrive twice, with the same Message-ID. Without SMTP_URL nothing is written.
  */
 @Injectable()
 export class Outbox implements OnApplicationBootstrap, BeforeApplicationShutdown {
@@ -54,7 +54,7 @@ export class Outbox implements OnApplicationBootstrap, BeforeApplicationShutdown
     this.seal = new Seal(secrets.derive('mail-outbox'));
   }
 
-  /** Whether e-mail is sent at all. */
+  /** Whether e-mails are sent. */
   get isOn(): boolean {
     return this.mailer.isOn;
   }
@@ -85,21 +85,21 @@ export class Outbox implements OnApplicationBootstrap, BeforeApplicationShutdown
 
   private async deliver(mail: WaitingMail): Promise<void> {
     const payload = this.open(mail);
-    if (!payload || mail.isExpired) return this.giveUp(mail, payload ? 'too late' : 'sealed under another SECRET_KEY');
+    if (!payload || mail.isExpired) return this.giveUp(mail, payload ? 'expired' : 'sealed with another SECRET_KEY');
     try {
       await this.mailer.send(mail.id, payload.to, composeMail(mail.kind, payload, this.env.publicUrl));
     } catch (error) {
       if (!(error instanceof NotSent)) throw error;
       if (error.isFinal) return this.giveUp(mail, error.message);
       const pause = pauseAfter(mail.attempts);
-      this.logger.warn(`An e-mail (${mail.kind}) was not sent: ${error.message}. Tried again in ${pause} s.`);
+      this.logger.warn(`An e-mail (${mail.kind}) was not sent: ${error.message}. Next attempt in ${pause} s.`);
       return this.mails.postpone(mail, pause);
     }
     await this.mails.delete(mail);
   }
 
   private async giveUp(mail: WaitingMail, why: string): Promise<void> {
-    this.logger.warn(`An e-mail (${mail.kind}) was given up: ${why}.`);
+    this.logger.warn(`An e-mail (${mail.kind}) was discarded: ${why}.`);
     await this.mails.delete(mail);
   }
 
@@ -112,7 +112,7 @@ export class Outbox implements OnApplicationBootstrap, BeforeApplicationShutdown
   }
 }
 
-/** Seconds until an e-mail is tried again that was tried so often. */
+/** Returns the seconds until the next attempt, after a number of attempts. */
 export function pauseAfter(attempts: number): number {
   return Math.min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (attempts - 1));
 }
