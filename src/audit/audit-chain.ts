@@ -6,21 +6,21 @@ import { Sweeper } from '../database/sweeper.js';
 import { AuditMac } from './audit-mac.js';
 import { AuditRepository, type LastLink, type SealedEntry } from './audit.repository.js';
 
-/** What is wrong with the chain: its first link that does not fit. */
+/** The first link of the chain that does not match. */
 export interface Fault {
-  /** The entry's id; null where nothing of it is left. */
+  /** The id of the entry; null if nothing of the entry is left. */
   id: string | null;
-  /** In the chain; null for one that is in none. */
+  /** The position in the chain; null for an entry that is not in it. */
   position: number | null;
   fault: 'altered' | 'removed';
 }
 
 export interface Verdict {
-  /** Entries in the chain. */
+  /** Number of entries in the chain. */
   sealed: number;
-  /** The last link's hash, in hex; null while there is none. */
+  /** Hash of the last link, in hex; null if there is none. */
   head: string | null;
-  /** Entries that are not in it yet: those of the last second. */
+  /** Number of entries that are not in the chain yet: those of the last second. */
   unsealed: number;
   first: Fault | null;
 }
@@ -32,21 +32,21 @@ interface Head {
 
 const SEAL_MS = 1_000;
 
-/** Entries sealed at once, and links read at once. */
+/** Maximum number of entries sealed at once, and of links read at once. */
 const BATCH = 500;
 
-/** Seconds after which an entry is sealed whoever holds the lock, and after which the log warns. */
+/** Seconds after which an entry is sealed even without the lock, and after which a warning is logged. */
 const LATE = 5;
 const TOO_LATE = 60;
 
 const BEGINNING: Head = { position: 0n, hash: Buffer.alloc(32) };
 
 /**
- * The chain over the audit log: each second one process seals what has been committed, each entry with the hash of the
- * one before (Haber and Stornetta, 1991). Entries and links are keyed with SECRET_KEY: who can write the tables but has
- * not the key can neither write an entry nor alter or remove a sealed one unseen. The last links can be cut off together
- * with their entries: whichever process saw them notices, and seals no more over the gap; and so does an operator who
- * noted the head elsewhere.
+ * A hash chain over the audit log. Each second one process seals the committed entries, each with the hash of the one
+ * before (Haber and Stornetta, 1991). Entries and links are keyed with SECRET_KEY. Without the key, an attacker who can
+ * write to the tables can neither write an entry, nor alter or remove a sealed entry, without being detected. The last
+ * links can be cut off together with their entries. A process that has seen them detects this, and seals nothing after
+ * the gap. An operator who noted the head elsewhere can detect it, too.
  */
 @Injectable()
 export class AuditChain implements OnApplicationBootstrap, BeforeApplicationShutdown {
@@ -55,7 +55,7 @@ export class AuditChain implements OnApplicationBootstrap, BeforeApplicationShut
   private seen = BEGINNING;
   private readonly logger = new Logger('Audit');
   private readonly walks: SharedRun;
-  /** Of the last walk. */
+  /** The result of the last walk. */
   private verdict: Verdict | undefined;
   private warned = '';
   private waiting = 0;
@@ -71,52 +71,52 @@ export class AuditChain implements OnApplicationBootstrap, BeforeApplicationShut
     });
   }
 
-  /** Seconds for which the oldest entry that is not sealed has waited; 0 where there is none. */
+  /** Age of the oldest unsealed entry in seconds; 0 if there is none. */
   get unsealedSeconds(): number {
     return this.waiting;
   }
 
   /**
-   * Seals what is committed, of so many entries at most; nothing where links are gone that were seen, or behind a link
-   * that nobody with the key has made.
+   * Seals up to `BATCH` committed entries. Seals nothing if links that this process has seen are missing, or if the
+   * last link was not made with the key.
    * @returns whether there is more to do
    */
   async seal(): Promise<boolean> {
     const { waiting, position, asked } = await this.entries.glance(this.seen.position.toString());
     this.waiting = waiting ?? 0;
     if (this.seen !== BEGINNING && !(asked && isEqual(asked, this.seen.hash))) {
-      return this.warn('Links of the audit chain are gone that were there: nothing is sealed');
+      return this.warn('Links of the audit chain were removed: sealing is stopped');
     }
     if (waiting === null) {
-      // What others have sealed meanwhile is to be missed when it is gone.
+      // Learns the links of other processes, so that their removal is detected.
       if (position !== null && BigInt(position) > this.seen.position) await this.learn(await this.entries.lastLink());
       return false;
     }
     const isLate = waiting > LATE;
     const sealed = await this.database.transaction((tx) => this.sealSome(tx, isLate));
     if (!sealed) {
-      return this.warn('The last link of the audit chain was not made by this server: nothing is sealed behind it');
+      return this.warn('The last link of the audit chain was not made with this SECRET_KEY: sealing is stopped');
     }
     this.note(sealed.head);
-    if (waiting > TOO_LATE) this.warn('Entries of the audit log have waited for a minute to be sealed');
+    if (waiting > TOO_LATE) this.warn('Entries of the audit log are unsealed for more than a minute');
     else this.warned = '';
     return sealed.count === BATCH;
   }
 
   /**
-   * Walks the whole chain, once at a time however many ask: it takes a connection for as long as it lasts.
-   * @param known a head that was noted earlier, which must be in it
+   * Walks the whole chain. Concurrent calls share a walk, because it holds a connection until it ends.
+   * @param known a head that was noted earlier, which must be in the chain
    */
   async verify(known?: Buffer): Promise<Verdict> {
     await this.walks.run();
     const { verdict } = this;
-    if (!verdict) throw new Error('A walk came to no end');
+    if (!verdict) throw new Error('A walk of the audit chain did not finish');
     if (verdict.first || !known || (await this.entries.hasHash(known))) return verdict;
     return { ...verdict, first: { id: null, position: verdict.sealed + 1, fault: 'removed' } };
   }
 
   private async walk(): Promise<Verdict> {
-    // What this process has seen by now must be there.
+    // The links that this process has seen until now must exist.
     const { seen } = this;
     let last = BEGINNING;
     let first: Fault | null = null;
@@ -143,7 +143,7 @@ export class AuditChain implements OnApplicationBootstrap, BeforeApplicationShut
     return this.sweeper.stop();
   }
 
-  /** What is wrong with a link that comes after `last`. */
+  /** Returns what is wrong with a link that follows `last`, or null. */
   private async faultOf(link: SealedEntry, last: Head, seen: Head): Promise<Fault | null> {
     const expected = last.position + 1n;
     const position = BigInt(link.position);
@@ -161,14 +161,14 @@ export class AuditChain implements OnApplicationBootstrap, BeforeApplicationShut
     return isSame ? null : { ...at, fault: 'altered' };
   }
 
-  /** What is missing behind the last link. */
+  /** Returns the first missing link after the last one, or null. */
   private async faultAtEnd(last: Head, seen: Head): Promise<Fault | null> {
     if (last.position >= seen.position) return null;
     const position = last.position + 1n;
     return { id: await this.entries.findAt(position.toString()), position: Number(position), fault: 'removed' };
   }
 
-  /** What is in no chain though it says so, or was not written by the server. */
+  /** Returns an entry that claims a position but has no link, or that the server did not write, or null. */
   private async faultBeside(): Promise<Fault | null> {
     for await (const some of this.entries.loose(BATCH)) {
       for (const entry of some) {
@@ -180,9 +180,10 @@ export class AuditChain implements OnApplicationBootstrap, BeforeApplicationShut
   }
 
   /**
-   * The lock only spares several processes the same work: of two that seal at once, the second finds its places taken. So
-   * whoever holds it for long, and every login of the database can, keeps nothing from being sealed.
-   * @returns how many, and the last link; undefined where that is not one to go on from
+   * Seals entries in a transaction. The lock only avoids duplicate work: if two processes seal at once, the positions
+   * of the second are already taken. So nobody can prevent sealing by holding the lock for long, which any login of the
+   * database can do.
+   * @returns how many, and the last link; undefined if the last link cannot be continued
    */
   private async sealSome(tx: Transaction, isLate: boolean): Promise<{ head: Head; count: number } | undefined> {
     if (!(await this.entries.lock(tx)) && !isLate) return { head: BEGINNING, count: 0 };
@@ -200,10 +201,10 @@ export class AuditChain implements OnApplicationBootstrap, BeforeApplicationShut
   }
 
   /**
-   * Takes the last link for one that has been seen, if it was made with the key, or was seen already. At its first look a
-   * process also takes one whose entry was altered, where no place is missing before it: else nothing would ever be sealed
-   * behind that.
-   * @returns whether it did
+   * Records the last link as seen if it was made with the key, or was seen before. On its first look, a process also
+   * accepts a last link whose entry was altered, if no position before it is missing: otherwise nothing would ever be
+   * sealed after it.
+   * @returns whether the link was recorded
    */
   private async learn(last: LastLink | null): Promise<boolean> {
     if (!last) return false;
@@ -220,7 +221,7 @@ export class AuditChain implements OnApplicationBootstrap, BeforeApplicationShut
     return isOurs;
   }
 
-  /** Once for each state, until it is over. @returns that there is nothing more to do now */
+  /** Logs a state once, until it is over. @returns false: there is nothing more to do now */
   private warn(what: string): false {
     if (this.warned !== what) this.logger.warn(`${what}. See GET /v1/audit/verify.`);
     this.warned = what;

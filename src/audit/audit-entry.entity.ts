@@ -1,7 +1,10 @@
 import { Column, Entity, Index, PrimaryColumn } from 'typeorm';
 import type { Changes } from './changes.js';
 
-/** Who changed what. Written in the transaction of the change, never changed, and kept when its user or target is gone. */
+/**
+ * An entry of the audit log: who changed what. It is written in the transaction of the change, never changed, and kept
+ * when its user or target is deleted.
+ */
 @Entity('audit_entries')
 @Index('audit_entries_actor_idx', ['actorId', 'id'])
 @Index('audit_entries_action_idx', ['action', 'id'])
@@ -15,7 +18,7 @@ export class AuditEntry {
   @Column({ type: 'timestamptz', precision: 3 })
   at!: Date;
 
-  /** A user's id; null: the server itself. */
+  /** The id of a user; null for the server itself. */
   @Column({ type: 'uuid', name: 'actor_id', nullable: true })
   actorId!: string | null;
 
@@ -26,7 +29,7 @@ export class AuditEntry {
   @Column({ type: 'text', collation: 'C' })
   target!: string;
 
-  /** As text, which the seal is over: `json` keeps it, `jsonb` would not. */
+  /** The seal covers the text of this value, which `json` preserves and `jsonb` does not. */
   @Column('json')
   changes!: Changes;
 
@@ -36,11 +39,11 @@ export class AuditEntry {
   @Column({ type: 'text', nullable: true })
   ip!: string | null;
 
-  /** Over all above, keyed with SECRET_KEY: that the server wrote it so. */
+  /** MAC of all fields above, keyed with SECRET_KEY: proves that the server wrote exactly these. */
   @Column('bytea')
   mac!: Buffer;
 
-  /** In the chain; null until it is sealed. */
+  /** Position in the chain; null until the entry is sealed. */
   @Column({ type: 'bigint', nullable: true })
   position!: string | null;
 }

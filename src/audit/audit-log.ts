@@ -8,7 +8,7 @@ import { AuditMac } from './audit-mac.js';
 import { AuditRepository } from './audit.repository.js';
 import type { Changes } from './changes.js';
 
-/** What can be done to what, as `GET /v1/audit?action=` names it. */
+/** The actions, as `GET /v1/audit?action=` names them. */
 export type Action =
   | `user.${'create' | 'update' | 'delete'}`
   | `password.${'change' | 'reset' | 'link'}`
@@ -23,10 +23,10 @@ export type Action =
   | `api.${'create' | 'update' | 'delete'}`
   | 'platform.update';
 
-/** The target that is no id. */
+/** The target of a change to the platform settings. */
 export const PLATFORM = 'platform';
 
-/** Writes down who changed what. */
+/** Records who changed what. */
 @Injectable()
 export class AuditLog {
   constructor(
@@ -51,16 +51,16 @@ export class AuditLog {
       throw new Error('An entry of the audit log was not inserted');
     } catch (error) {
       if (isDatabaseUnavailable(error) || isOverload(error)) throw error;
-      // No right to write, no table: nothing that the request could mend, and nothing that may pass unseen.
+      // A missing privilege or table: the client cannot fix it, and the change must not go unrecorded.
       throw new Problem('database_unavailable', {
-        detail: 'The audit log cannot be written: nothing was changed.',
+        detail: 'The audit log cannot be written, so nothing was changed.',
         retryAfter: 30,
         cause: error,
       });
     }
   }
 
-  /** As `record`, but for what turned out to change nothing. */
+  /** Like `record`, but does nothing if there are no changes. */
   async recordIfChanged(
     tx: Transaction,
     actor: Actor,

@@ -4,10 +4,13 @@ import { isEqual } from '../common/bytes.js';
 import { Secrets } from '../config/secrets.js';
 import type { SealableEntry } from './audit.repository.js';
 
-/** An entry without what is made of it. */
+/** An entry without the fields that are derived from it. */
 export type BareEntry = Omit<SealableEntry, 'mac' | 'position'>;
 
-/** Keyed hashes over entries, and over the chain of them: of SECRET_KEY, which the database does not know. */
+/**
+ * Computes keyed hashes of entries and of their chain. The keys are derived from SECRET_KEY, which the database does
+ * not have.
+ */
 @Injectable()
 export class AuditMac {
   private readonly entryKey: Buffer;
@@ -18,7 +21,7 @@ export class AuditMac {
     this.chainKey = secrets.derive('audit-chain');
   }
 
-  /** That the server wrote an entry, and wrote it so. */
+  /** Returns the MAC which proves that the server wrote an entry with exactly this content. */
   of(entry: BareEntry): Buffer {
     return createHmac('sha256', this.entryKey).update(textOf(entry)).digest();
   }
@@ -27,7 +30,7 @@ export class AuditMac {
     return isEqual(this.of(entry), entry.mac);
   }
 
-  /** A link of the chain: over the one before, the place, and the whole entry. */
+  /** Returns a link of the chain: a MAC of the previous link, the position, and the whole entry. */
   link(previous: Buffer, position: bigint, entry: SealableEntry): Buffer {
     return createHmac('sha256', this.chainKey)
       .update(previous)

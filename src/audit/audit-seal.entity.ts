@@ -1,6 +1,6 @@
 import { Check, Column, Entity, PrimaryColumn } from 'typeorm';
 
-/** A link of the chain over the audit log. In a table of its own: an entry that was removed is still named here. */
+/** A link of the chain over the audit log. It has its own table, so that it still names an entry that was removed. */
 @Entity('audit_seals')
 @Check('audit_seals_position_check', 'position >= 1')
 export class AuditSeal {
@@ -11,7 +11,7 @@ export class AuditSeal {
   @Column('uuid', { name: 'entry_id' })
   entryId!: string;
 
-  /** Over the hash before it and the whole entry, keyed with SECRET_KEY. */
+  /** MAC of the previous hash and the whole entry, keyed with SECRET_KEY. */
   @Column('bytea')
   hash!: Buffer;
 }

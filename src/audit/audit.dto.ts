@@ -9,18 +9,18 @@ import type { AuditRow } from './audit.repository.js';
 import type { Changes } from './changes.js';
 
 export class ListAuditQuery extends PageQuery {
-  @IsUserReference('Who did it: id, username or e-mail, or `me`')
+  @IsUserReference('The user who made the change: id, username, e-mail or `me`')
   actor?: string;
 
-  /** What was done: `user.update`, or a start that ends in `*`, like `user.*` */
+  /** The action, such as `user.update`, or a prefix that ends in `*`, such as `user.*` */
   @ApiPropertyOptional({ example: 'user.*', maxLength: 64, pattern: '^[a-z_]*(\\.[a-z_]*)?\\*?$' })
   @MayBeMissing()
   @IsString()
   @Length(1, 64)
-  @Matches(/^[a-z_]*(\.[a-z_]*)?\*?$/, { message: 'must be an action like user.update, or a start like user.*' })
+  @Matches(/^[a-z_]*(\.[a-z_]*)?\*?$/, { message: 'must be an action like user.update, or a prefix like user.*' })
   action?: string;
 
-  /** To what: an id or a slug, a user also by username or e-mail, or `platform` */
+  /** What was changed: an id or a slug, the username or e-mail of a user, or `platform` */
   @ApiPropertyOptional({ example: 'ada', minLength: 1, maxLength: 254 })
   @MayBeMissing()
   @IsString()
@@ -30,14 +30,14 @@ export class ListAuditQuery extends PageQuery {
 }
 
 export class VerifyAuditQuery {
-  /** A `head` that was noted earlier: it must still be in the chain */
+  /** A `head` that was noted earlier, which must still be in the chain */
   @ApiPropertyOptional({ pattern: '^[0-9a-f]{64}$' })
   @MayBeMissing()
   @Matches(/^[0-9a-f]{64}$/, { message: 'must be a head: 64 hexadecimal digits' })
   head?: string;
 }
 
-/** Who changed what. */
+/** An entry of the audit log: who changed what. */
 export class AuditEntryResponse {
   /** @example 019aa5d2-7c1e-7b1a-9d54-3f0f5a1f2b3c */
   @ApiId()
@@ -48,7 +48,7 @@ export class AuditEntryResponse {
   at!: string;
 
   /**
-   * The user's id; null: the server itself
+   * The id of the user; null for the server itself
    * @example 019aa5d2-7c1e-7b1a-9d54-3f0f5a1f2b3c
    */
   @ApiId()
@@ -66,7 +66,7 @@ export class AuditEntryResponse {
   @ApiProperty({
     type: 'object',
     additionalProperties: { type: 'object', properties: { from: {}, to: {} } },
-    description: 'The changed fields, as they were and as they are; of a secret neither',
+    description: 'The changed fields with their old and new values; a secret has neither',
     example: { role: { from: 'user', to: 'admin' }, password: {} },
   })
   changes!: Changes;
@@ -89,17 +89,17 @@ export class AuditPage {
   nextCursor!: string | null;
 }
 
-/** Where the chain breaks first. */
+/** The first fault in the chain. */
 export class AuditFaultResponse {
   /**
-   * The entry; null where nothing of it is left
+   * The id of the entry; null if nothing of the entry is left
    * @example 019aa5d2-7c1e-7b1a-9d54-3f0f5a1f2b3c
    */
   @ApiId()
   id!: string | null;
 
   /**
-   * Its place in the chain, from 1; null: in none, an entry that the server did not write
+   * The position in the chain, from 1; null for an entry that is not in the chain and that the server did not write
    * @example 17
    */
   @ApiProperty({ type: 'integer', nullable: true })
@@ -109,32 +109,33 @@ export class AuditFaultResponse {
   fault!: 'altered' | 'removed';
 }
 
-/** Whether the audit log is what it was when it was sealed. */
+/** Whether the audit log is the same as when it was sealed. */
 export class AuditVerdictResponse {
   /** @example true */
   ok!: boolean;
 
   /**
-   * Entries in the chain
+   * Number of entries in the chain
    * @example 4711
    */
   @ApiProperty({ type: 'integer' })
   sealed!: number;
 
   /**
-   * The last link of the chain: note it elsewhere, and ask for it later. null: nothing is sealed yet
+   * The hash of the last link; null if nothing is sealed yet. Note it elsewhere, and send it as `head` later to detect
+   * removed entries
    * @example 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
    */
   head!: string | null;
 
   /**
-   * Entries that are not in the chain yet: those of the last second
+   * Number of entries that are not in the chain yet: those of the last second
    * @example 0
    */
   @ApiProperty({ type: 'integer' })
   unsealed!: number;
 
-  /** Where `ok` is false: the first entry that was altered or removed */
+  /** The first entry that was altered or removed, if `ok` is false */
   @ApiPropertyOptional({ type: AuditFaultResponse })
   first?: AuditFaultResponse;
 }

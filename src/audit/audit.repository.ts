@@ -5,7 +5,7 @@ import type { AuditEntry } from './audit-entry.entity.js';
 
 export type AuditRow = Omit<AuditEntry, 'position' | 'mac'>;
 
-/** An entry as its seal sees it: texts, as PostgreSQL writes them. */
+/** An entry as the seal covers it: texts, as PostgreSQL writes them. */
 export interface SealableEntry {
   id: string;
   at: string;
@@ -16,43 +16,43 @@ export interface SealableEntry {
   requestId: string | null;
   ip: string | null;
   mac: Buffer;
-  /** Where it says that it stands. A text: a bigint. */
+  /** The position that the entry claims. A bigint, as text. */
   position: string | null;
 }
 
-/** What one look at the chain shows. */
+/** The state of the chain, read in one query. */
 export interface Glance {
-  /** Seconds for which the oldest entry that is not sealed has waited; null where there is none. */
+  /** Age of the oldest unsealed entry in seconds; null if there is none. */
   waiting: number | null;
-  /** The last link's place; null before the first. */
+  /** Position of the last link; null if there is none. */
   position: string | null;
-  /** Of the link that was asked for; null where it is gone. */
+  /** Hash of the requested link; null if the link is missing. */
   asked: Buffer | null;
 }
 
-/** A link of the chain. Positions are texts: a bigint. */
+/** A link of the chain. Its position is a bigint, as text. */
 export interface Seal {
   position: string;
   entryId: string;
   hash: Buffer;
 }
 
-/** A link, and the entry it seals; null: it is gone. */
+/** A link, and the entry that it seals; null if the entry is missing. */
 export type SealedEntry = Seal & { entry: SealableEntry | null };
 
-/** The last link, and the hash of the one before; null: that is gone, or there never was one. */
+/** The last link, and the hash of the previous one; null if that is missing or there never was one. */
 export type LastLink = SealedEntry & { previous: Buffer | null };
 
 export interface AuditFilter {
   actorId: string | null;
-  /** Exact, or a start that ends in `*`. */
+  /** An action, or a prefix that ends in `*`. */
   action: string | null;
   targets: readonly string[] | null;
 }
 
 type LinkRow = Omit<Seal, 'position'> & SealableEntry & { place: string; isThere: boolean };
 
-/** Any number, the same in every process: the key of the advisory lock on the chain. */
+/** Key of the advisory lock on the chain. An arbitrary number, the same in every process. */
 const LOCK = 0x716d_6175;
 
 const INSERT = `
@@ -61,13 +61,13 @@ const INSERT = `
 
 const COLUMNS = `id, at, actor_id AS "actorId", action, target, changes, request_id AS "requestId", ip`;
 
-// The era too: without it, a time has the text of the same one before Christ.
+// Includes the era: otherwise a time BC would have the same text as the time AD.
 const SEALABLE = `e.id::text,
   to_char(e.at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') || CASE WHEN e.at < '0001-01-01 00:00Z' THEN ' BC' ELSE '' END AS at,
   e.actor_id::text AS "actorId",
   e.action, e.target, e.changes::text AS changes, e.request_id AS "requestId", e.ip, e.mac, e.position::text`;
 
-// Ids are in the order of their making.
+// Ids are in order of creation.
 const GLANCE = {
   name: 'audit-glance',
   text: `
@@ -86,7 +86,7 @@ const COUNT_SEALS = { name: 'audit-count-seals', text: 'SELECT count(*)::text AS
 
 const LINK = `s.position::text AS place, s.entry_id AS "entryId", s.hash, to_jsonb(e) IS NOT NULL AS "isThere", ${SEALABLE}`;
 
-// By the column's own name: the answer's is a text, and '9' comes after '10'.
+// Sorts by the column, not by its text in the result: as text, '9' comes after '10'.
 const LAST_LINK = {
   name: 'audit-last-link',
   text: `
@@ -101,7 +101,7 @@ const USER_BY_LOGIN = {
 
 const HAS_HASH = { name: 'audit-has-hash', text: 'SELECT FROM audit_seals WHERE hash = $1' };
 
-/** Entries that no link seals where they say that they stand. */
+/** Entries that no link seals at the position they claim. */
 const LOOSE = `
   SELECT ${SEALABLE} FROM audit_entries e
   WHERE NOT EXISTS (SELECT FROM audit_seals s WHERE s.position = e.position AND s.entry_id = e.id)
@@ -113,13 +113,13 @@ const AT_POSITION = { name: 'audit-at-position', text: 'SELECT id FROM audit_ent
 export class AuditRepository {
   constructor(private readonly database: Database) {}
 
-  /** @returns whether it is there: a rule or trigger of the database may swallow it without a word */
+  /** @returns whether the row was inserted: a rule or trigger of the database can silently suppress it */
   async insert(tx: Transaction, entry: Omit<SealableEntry, 'position'>): Promise<boolean> {
     const { id, at, actorId, action, target, changes, requestId, ip, mac } = entry;
     return (await tx.query(INSERT, [id, at, actorId, action, target, changes, requestId, ip, mac])).length === 1;
   }
 
-  /** Newest first. @param before the id after which (in that order) the page begins */
+  /** Lists entries, newest first. @param before id of the last entry of the previous page */
   list({ actorId, action, targets }: AuditFilter, before: string | null, limit: number): Promise<AuditRow[]> {
     const isPrefix = action?.endsWith('*') === true;
     const conditions: [name: string, sql: string, value: unknown][] = [
@@ -140,7 +140,7 @@ export class AuditRepository {
     );
   }
 
-  /** The user's id that a reference means; null where there is no such user (any more). */
+  /** Returns the id of the user that a reference names; null if there is no such user (any more). */
   async userIdOf(reference: string): Promise<string | null> {
     if (isId(reference)) return reference.toLowerCase();
     const key = loginKey(reference);
@@ -148,10 +148,10 @@ export class AuditRepository {
     return (await this.database.query<{ id: string }>(USER_BY_LOGIN, [key]))[0]?.id ?? null;
   }
 
-  /** @param position of a link that was seen earlier */
+  /** @param position of a link that was seen before */
   async glance(position: string): Promise<Glance> {
     const [glance] = await this.database.query<Glance>(GLANCE, [position]);
-    if (!glance) throw new Error('The chain was not to be seen');
+    if (!glance) throw new Error('The query of the audit chain returned no row');
     return glance;
   }
 
@@ -159,13 +159,13 @@ export class AuditRepository {
     return (await this.database.query<{ count: number }>(COUNT_UNSEALED, []))[0]?.count ?? 0;
   }
 
-  /** Takes the chain for the rest of the transaction. @returns false while another process has it */
+  /** Locks the chain for the rest of the transaction. @returns false while another process holds the lock */
   async lock(tx: Transaction): Promise<boolean> {
     const [row] = await tx.query<{ locked: boolean }>('SELECT pg_try_advisory_xact_lock($1) AS locked', [LOCK]);
     return row?.locked ?? false;
   }
 
-  /** The last link; null before the first. */
+  /** Returns the last link; null if there is none. */
   async lastLink(tx?: Transaction): Promise<LastLink | null> {
     const [row] = await (tx
       ? tx.query<LinkRow & Pick<LastLink, 'previous'>>(LAST_LINK.text)
@@ -177,7 +177,10 @@ export class AuditRepository {
     return BigInt((await this.database.query<{ count: string }>(COUNT_SEALS, []))[0]?.count ?? 0);
   }
 
-  /** Committed entries that are in no chain yet. What commits later, with an earlier id, comes later. */
+  /**
+   * Returns committed entries that are not in the chain. An entry that commits later is sealed later, even if its id is
+   * earlier.
+   */
   unsealed(tx: Transaction, most: number): Promise<SealableEntry[]> {
     return tx.query<SealableEntry>(
       `SELECT ${SEALABLE} FROM audit_entries e WHERE position IS NULL ORDER BY id LIMIT $1`,
@@ -202,13 +205,16 @@ export class AuditRepository {
     );
   }
 
-  /** The whole chain from its beginning, as of one moment. */
+  /** Streams the whole chain from its beginning, as of one moment. */
   async *chain(linksATime: number): AsyncGenerator<SealedEntry[]> {
     const text = `SELECT ${LINK} FROM audit_seals s LEFT JOIN audit_entries e ON e.id = s.entry_id ORDER BY s.position`;
     for await (const some of this.database.stream<LinkRow>(text, [], linksATime)) yield some.map(toLink);
   }
 
-  /** Entries that no link seals where they say that they stand: first those that say so. Reads the whole log. */
+  /**
+   * Streams the entries that no link seals at the position they claim, those with a position first. Reads the whole
+   * log.
+   */
   loose(entriesATime: number): AsyncGenerator<SealableEntry[]> {
     return this.database.stream<SealableEntry>(LOOSE, [], entriesATime);
   }
@@ -217,7 +223,7 @@ export class AuditRepository {
     return (await this.database.query<{ id: string }>(AT_POSITION, [position]))[0]?.id ?? null;
   }
 
-  /** Whether a hash is, or was once, the head of the chain. */
+  /** Returns whether a hash is, or once was, the head of the chain. */
   async hasHash(hash: Buffer): Promise<boolean> {
     return (await this.database.query(HAS_HASH, [hash])).length > 0;
   }

@@ -5,7 +5,7 @@ import { AuditChain, type Verdict } from './audit-chain.js';
 import type { ListAuditQuery, VerifyAuditQuery } from './audit.dto.js';
 import { AuditRepository, type AuditRow } from './audit.repository.js';
 
-/** The audit log, as administrators read it. */
+/** Reads the audit log for administrators. */
 @Injectable()
 export class AuditService {
   constructor(
@@ -14,13 +14,13 @@ export class AuditService {
     private readonly cursors: Cursors,
   ) {}
 
-  /** Newest first. Of a user that is gone, what is known by its id. */
+  /** Lists entries, newest first. The entries of a deleted user are found only by the user's id. */
   async list(query: ListAuditQuery, caller: Caller): Promise<Page<AuditRow>> {
     const { actor, action, target, cursor, limit } = query;
     const list = `audit?${JSON.stringify([actor, action, target])}`;
     const before = cursor === undefined ? null : this.cursors.open(list, cursor);
     const [actorId, targetId] = await Promise.all([this.idOf(actor, caller), this.idOf(target, caller)]);
-    // Nobody of that name has done anything.
+    // No user has this name, so no entry matches.
     if (actor !== undefined && actorId === null) return { data: [], nextCursor: null };
     const targets = target === undefined ? null : [target, ...(targetId === null ? [] : [targetId])];
     const rows = await this.entries.list({ actorId, action: action ?? null, targets }, before, limit + 1);

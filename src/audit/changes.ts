@@ -1,9 +1,10 @@
-/** What a change did to the fields of its target. A secret's change is told, never its value: `{}`. */
+/** What a change did to the fields of its target. For a secret, only the fact of the change is recorded: `{}`. */
 export type Changes = Record<string, { from?: unknown; to?: unknown }>;
 
 /**
- * The fields that differ. Of what was made (`before` null) or deleted (`after` null), all that are not null.
- * @param fields those that may be told
+ * Returns the fields that differ. For a created (`before` null) or deleted (`after` null) target, returns all fields
+ * that are not null.
+ * @param fields the fields that may be recorded
  */
 export function changesOf<T extends object>(
   before: T | null,
@@ -21,7 +22,7 @@ export function changesOf<T extends object>(
 
 const MAX_LENGTH = 1_000;
 
-/** The log tells what was changed; it is no place to keep long texts in. */
+/** Shortens long texts: the log records what was changed, and does not archive long values. */
 function brief(value: unknown): unknown {
   return typeof value === 'string' && value.length > MAX_LENGTH
     ? `${value.slice(0, MAX_LENGTH).toWellFormed()}…`
