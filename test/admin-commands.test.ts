@@ -130,7 +130,7 @@ describe('on an external database', () => {
   test('a database without tables is refused', async () => {
     const empty = await createDatabase({ isEmpty: true });
     expect((await admin({ DATABASE_URL: empty.url }, ['reset-password'])).stderr).toBe(
-      'The database lacks tables of this version: start the server of this version first.\n',
+      'The database has no tables of this version. Start the server of this version first.\n',
     );
     await empty.drop();
   });
@@ -142,7 +142,7 @@ test('on the embedded database: with the server running and not', async () => {
   await chmod(folder, 0o755);
   const env = { DATA_DIR: folder, SECRET_KEY: '' };
   try {
-    expect((await admin(env, ['reset-password'])).stderr).toMatch(/^.+ nothing is in .+\n$/);
+    expect((await admin(env, ['reset-password'])).stderr).toMatch(/^.+ there is no .+ in .+\n$/);
     expect(await readdir(folder)).toEqual([]);
 
     let server = await TestServer.spawn(env);

@@ -1,4 +1,4 @@
-/** Commands for the owner of the machine: `npm run admin -- reset-password [login]`, `… disable-totp [login]`. */
+/** Commands for the operator of the machine: `npm run admin -- reset-password [login]`, `… disable-totp [login]`. */
 import { existsSync, fstatSync } from 'node:fs';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
@@ -23,13 +23,14 @@ const COMMANDS: Record<string, Command> = {
     const given = await pipedPassword();
     const password = given ?? randomPassword();
     const { name, endedSessions } = await rescue.resetPassword(login, password);
-    const shown = given === undefined ? `\n  username  ${name}\n  password  ${password}\n(It is shown this once.)` : '';
+    const shown =
+      given === undefined ? `\n  username  ${name}\n  password  ${password}\n(The password is shown only once.)` : '';
     return `The password of ${name} is set; sessions ended: ${endedSessions}.${shown}`;
   },
   'disable-totp': async (rescue, login) => `Two-factor sign-in of ${await rescue.disableTotp(login)} is off.`,
 };
 
-/** What is piped to standard input, or a file there; undefined for a terminal and for nothing. */
+/** Returns the text of a pipe or file at standard input; undefined for a terminal, and for an empty input. */
 async function pipedPassword(): Promise<string | undefined> {
   const input = fstatSync(0);
   if (!input.isFIFO() && !input.isFile() && !input.isSocket()) return undefined;
@@ -45,10 +46,10 @@ async function main([name = '', login, ...more]: string[]): Promise<void> {
   const hasDatabase = env.databaseUrl !== undefined || existsSync(join(env.dataDir, 'postgres'));
   if (!hasKey || !hasDatabase) {
     throw new ConfigError(
-      `${hasDatabase ? 'SECRET_KEY is not set and' : 'DATABASE_URL is not set and'} nothing is in ${env.dataDir}: run this with the variables of the server.`,
+      `${hasDatabase ? 'SECRET_KEY is not set, and there is no secret key' : 'DATABASE_URL is not set, and there is no database'} in ${env.dataDir}. Run this command with the environment variables of the server.`,
     );
   }
-  // The PostgreSQL of a server that runs is used, and stays its own; else it runs for as long as this takes.
+  // Uses the PostgreSQL of a running server and leaves it running. Otherwise starts one, and stops it at the end.
   const postgres =
     env.databaseUrl === undefined ? await EmbeddedPostgres.attachOrStart({ dataDir: env.dataDir }) : undefined;
   try {
@@ -67,12 +68,12 @@ async function main([name = '', login, ...more]: string[]): Promise<void> {
   }
 }
 
-/** Migrations are for the server to run: one of an older version may be running. */
+/** Does not run migrations: only the server does, and a server of an older version may be running. */
 async function requireTables(env: Env): Promise<void> {
   const dataSource = await connect(dataSourceOptions(env, env.databaseUrl ?? ''));
   try {
     if (await new Database(dataSource, env).isReady()) return;
-    throw new ConfigError('The database lacks tables of this version: start the server of this version first.');
+    throw new ConfigError('The database has no tables of this version. Start the server of this version first.');
   } finally {
     await dataSource.destroy();
   }
