@@ -88,8 +88,7 @@ export class AccessTokens {
 
   private makeStrategy(): Strategy {
     const options: StrategyOptionsWithoutRequest = {
-      // The types allow only strings and buffers, but a KeyObject is passed unchanged to jsonwebtoken, which accepts
-      // it.
+      // The types allow strings and buffers only; a KeyObject is passed unchanged to jsonwebtoken, which accepts it.
       secretOrKey: this.keys.publicKey as never,
       jwtFromRequest: ExtractJwt.fromAuthHeaderAsBearerToken(),
       algorithms: ['RS256'],

@@ -36,7 +36,7 @@ const SWEEP_MS = 60_000;
 /** Headers that are ambiguous if they occur twice. */
 const ONCE = ['signature-input', 'signature', 'content-digest', 'host'];
 
-/** Also the message for an unknown id, to prevent enumeration of key ids. */
+/** The message is the same for an unknown id, to prevent enumeration of key ids. */
 const UNFITTING = 'No key with this keyid verifies the signature over the covered components.';
 
 /** Verifies signed requests (RFC 9421): identifies the sender, and rejects forged, altered and replayed requests. */

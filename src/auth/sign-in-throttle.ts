@@ -64,7 +64,7 @@ export class SignInThrottle implements OnApplicationBootstrap, BeforeApplication
 
   /**
    * Admits an attempt and runs its work, both within one turn of the hash queue, so that few run at once.
-   * @param work whose result tells whether the attempt failed. The attempt must then be settled; if `work` throws, it
+   * @param work its result tells whether the attempt failed. The attempt must then be settled; if `work` throws, it
    * counts as failed
    * @throws Problem too_many_attempts
    */

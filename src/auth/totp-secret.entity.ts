@@ -15,7 +15,7 @@ export class TotpSecret {
   @Column({ type: 'bytea', name: 'secret_sealed' })
   secretSealed!: Buffer;
 
-  /** Null until the user has entered a code of it. */
+  /** Null until the user has entered a code from it. */
   @Column({ type: 'timestamptz', name: 'enabled_at', precision: 3, nullable: true })
   enabledAt!: Date | null;
 

@@ -25,7 +25,7 @@ export class TotpService {
   ) {}
 
   /**
-   * Creates a secret. It has no effect until a code of it is entered.
+   * Creates a secret. It has no effect until a code from it is entered.
    * @throws Problem invalid_credentials, too_many_attempts, totp_enabled
    */
   async prepare(caller: Caller, password: string): Promise<{ secret: string; uri: string }> {
@@ -83,8 +83,8 @@ export class TotpService {
   }
 
   /**
-   * Disables two-factor sign-in of a user who has lost it. Rejects the caller's own account, which requires password
-   * and code.
+   * Disables two-factor sign-in of a user who has lost the second factor. Rejects the caller's own account, which
+   * requires password and code.
    * @throws Problem not_found, forbidden
    */
   async remove(reference: string, caller: Caller): Promise<void> {

@@ -65,7 +65,7 @@ describe('the mailer', () => {
 
   test('sends no password over the network without TLS', async () => {
     const open = { disabledCommands: ['STARTTLS'], allowInsecureAuth: true };
-    // 0.0.0.0 also leads to this machine, but does not count as a name of it.
+    // 0.0.0.0 also leads to this machine, but is not recognized as local.
     const result = await send(open, (port) => `smtp://a%40b:hunter2@0.0.0.0:${port}`);
     expect(result).toMatchObject({ isFinal: false, signedIn: [] });
     expect(result.outcome).not.toContain('hunter2');

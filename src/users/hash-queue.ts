@@ -20,7 +20,7 @@ interface Waiter {
   refuse: (problem: Problem) => void;
 }
 
-/** One of so many turns goes to a stranger, if one waits. */
+/** A stranger gets one of this many turns, if one waits. */
 const STRANGERS_TURN = 3;
 
 /** The waiters of each place. The first place is next. */

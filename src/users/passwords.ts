@@ -69,7 +69,7 @@ export class Passwords {
     return this.queue.run(turn, work);
   }
 
-  /** Returns whether a hash was made with the current parameters. It is in the PHC string format. */
+  /** Returns whether a hash, which is in PHC string format, was made with the current parameters. */
   private isCurrent(passwordHash: string): boolean {
     const { memoryCost = 0, timeCost = 0, parallelism = 0 } = this.options;
     return passwordHash.startsWith(`$argon2id$v=19$m=${memoryCost},t=${timeCost},p=${parallelism}$`);

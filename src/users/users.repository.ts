@@ -184,7 +184,7 @@ export class UsersRepository {
   }
 
   /**
-   * Locks an account until the transaction ends, and reads it. Take it before all other locks on data of the account.
+   * Locks an account until the transaction ends, and reads it. Take this lock before any other on data of the account.
    */
   async lock(tx: Transaction, id: string): Promise<UserRow | null> {
     await takeTurn(tx, id);
