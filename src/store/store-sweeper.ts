@@ -8,8 +8,8 @@ const SWEEP_MS = 1_000;
 const BATCH = 500;
 
 /**
- * Deletes expired entries. They are already invisible and use no quota, so sweeping only frees space. One node sweeps at
- * a time.
+ * Deletes expired entries. They are already invisible and use no quota, so sweeping only frees space. One node sweeps
+ * at a time.
  */
 @Injectable()
 export class StoreSweeper implements OnApplicationBootstrap, BeforeApplicationShutdown {

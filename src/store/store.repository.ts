@@ -110,8 +110,8 @@ const FIND = {
 
 /**
  * Returns one row per request with all its entries in one text. An entry has four fields: key, value, version, and
- * expiry (ms since 1970). Each field is one line: values contain no line breaks because whitespace was removed, and keys
- * are escaped (see toLine). One row per entry would take twice as long to read. One index scan reads many keys.
+ * expiry (ms since 1970). Each field is one line: values contain no line breaks because whitespace was removed, and
+ * keys are escaped (see toLine). One row per entry would take twice as long to read. One index scan reads many keys.
  */
 const findAll = (isBounded: boolean): Statement => ({
   name: isBounded ? 'store-find-all-bounded' : 'store-find-all',

@@ -117,7 +117,10 @@ export class StoreService {
     return { deleted: keys.length - missing.length, missing };
   }
 
-  /** Lists keys in order, for all owners owner by owner. @throws Problem validation_failed for a cursor of another list */
+  /**
+   * Lists keys in order, for all owners owner by owner.
+   * @throws Problem validation_failed for a cursor of another list
+   */
   async list(query: ListStoreQuery, caller: Caller): Promise<StoreListing> {
     const ownerId = await this.users.ownerOf(query.owner, caller);
     const prefix = query.prefix ?? '';
@@ -146,8 +149,8 @@ export class StoreService {
   }
 
   /**
-   * Runs `attempt` only if the conditions hold. Conditions that the statement cannot judge are judged before it, against
-   * the version read; the statement then requires that version.
+   * Runs `attempt` only if the conditions hold. Conditions that the statement cannot judge are judged before it,
+   * against the version read; the statement then requires that version.
    * @param attempt returns null if the stored version differs
    * @param ifNone the result if the entry does not exist, whatever the conditions are
    */
