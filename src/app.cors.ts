@@ -3,21 +3,21 @@ import { addVary } from './common/vary.js';
 
 const METHODS = 'GET, HEAD, POST, PUT, PATCH, DELETE';
 
-/** Headers of answers that a script of another origin may read. */
+/** Response headers that a script of another origin may read. */
 const EXPOSED_HEADERS = [
   ...['ETag', 'Link', 'Location', 'Retry-After', 'X-Request-Id', 'RateLimit', 'RateLimit-Policy'],
   'Idempotency-Replayed',
 ].join(', ');
 
-/** Seconds that a browser may remember the answer to a preflight. */
+/** Seconds for which a browser may cache the response to a preflight. */
 const MAX_AGE = '600';
 
-/** Adds the CORS headers to an answer. */
+/** Adds the CORS headers to a response. */
 export type AddCorsHeaders = (request: FastifyRequest, reply: FastifyReply) => void;
 
 /**
- * Builds the CORS headers for the origins of CORS_ORIGINS (Fetch standard, section 3.2). They are added last, to an answer
- * that is complete otherwise: an API's upstream cannot replace them.
+ * Returns a function that adds the CORS headers for CORS_ORIGINS (Fetch standard, section 3.2). It runs last, so that
+ * the upstream of an API cannot replace them.
  */
 export function corsHeadersFor(origins: readonly string[]): AddCorsHeaders {
   if (origins.length === 0) return () => undefined;
@@ -44,7 +44,7 @@ export function corsHeadersFor(origins: readonly string[]): AddCorsHeaders {
   };
 }
 
-/** Answers preflights, and adds the CORS headers to every answer. Does nothing where no origin is allowed. */
+/** Answers preflights, and adds the CORS headers to every response. Does nothing if no origin is allowed. */
 export function allowOrigins(server: FastifyInstance, origins: readonly string[], addHeaders: AddCorsHeaders): void {
   if (origins.length === 0) return;
   server.addHook('onRequest', (request, reply, done) => {
@@ -57,7 +57,7 @@ export function allowOrigins(server: FastifyInstance, origins: readonly string[]
   });
 }
 
-/** Whether a browser asks if it may send a request. Other OPTIONS requests are answered as without CORS. */
+/** Whether a request is a CORS preflight. Other OPTIONS requests are processed as without CORS. */
 function isPreflight({ method, headers }: FastifyRequest): boolean {
   return method === 'OPTIONS' && headers.origin !== undefined && headers['access-control-request-method'] !== undefined;
 }

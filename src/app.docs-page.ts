@@ -2,15 +2,15 @@ import type { OpenAPIObject } from '@nestjs/swagger';
 import { operationsOf, type Operation } from './common/api-headers.js';
 import { PROBLEMS, type ProblemCode } from './common/problem.js';
 
-const TRY_IT = `**To try it here**: run \`POST /v1/auth/login\` below. This page then signs its requests with the token it got.
-Programs read the whole document: [/openapi.json](/openapi.json).`;
+const TRY_IT = `**To try it here**: run \`POST /v1/auth/login\` below. This page then sends the access token with its requests.
+The complete document, for programs: [/openapi.json](/openapi.json).`;
 
 /**
- * The document as Swagger UI shows it to people, which makes the page small and fast:
- * - `/call` is there once, not with every method.
+ * Returns the document for Swagger UI, reduced to make the page small and fast:
+ * - `/call` appears once, not with every method.
  * - Each operation has one kind of credential, so that the page never sends two. A browser cannot sign requests.
- * - Optional parameters start empty: a default is told, not prefilled.
- * - An answer comes first. All errors are folded into one line below it.
+ * - Optional parameters start empty: a default is described, not prefilled.
+ * - The success response comes first. All errors are folded into one line below it.
  */
 export function pageDocument(document: OpenAPIObject): OpenAPIObject {
   const page = structuredClone(document);
@@ -20,7 +20,7 @@ export function pageDocument(document: OpenAPIObject): OpenAPIObject {
     Reflect.deleteProperty(page.paths['/call/{slug}'] ?? {}, method);
   }
   Reflect.deleteProperty(page.components?.securitySchemes ?? {}, 'signature');
-  // There is one, where the page comes from.
+  // The only server is the one that serves the page.
   Reflect.deleteProperty(page, 'servers');
   for (const path of Object.values(page.paths)) {
     for (const [, operation] of operationsOf(path)) {
@@ -43,7 +43,7 @@ function emptyOptional({ parameters = [] }: Operation): void {
   }
 }
 
-/** Replaces the errors of an operation by one answer whose description is a folded list of them. */
+/** Replaces the error responses of an operation by one response whose description is a folded list of them. */
 function foldErrors({ responses }: Operation): void {
   const errors = Object.entries(responses).filter(([status]) => /^[45]/.test(status));
   const lines = errors.flatMap(([status, response]) => {
@@ -61,14 +61,14 @@ function foldErrors({ responses }: Operation): void {
   };
 }
 
-/** The header that every answer has tells nothing about any. */
+/** Removes the header that every response has. */
 function leaveOutRequestIds({ responses }: Operation): void {
   for (const response of Object.values(responses)) {
     if (response && 'headers' in response) Reflect.deleteProperty(response.headers ?? {}, 'X-Request-Id');
   }
 }
 
-/** The page. Its script and styles are files, so that its policy needs to allow no inline script. */
+/** The page. Its script and styles are files, so that its content security policy need not allow inline scripts. */
 export const PAGE = `<!doctype html>
 <html lang="en">
 <head>
@@ -89,7 +89,7 @@ export const PAGE = `<!doctype html>
 
 export const STYLE = `body { margin: 0; }
 .swagger-ui .info { margin: 1.5rem 0; }
-/* The address of the document for this page: programs need the whole one. */
+/* The link to the reduced document of this page: programs need the complete one. */
 .swagger-ui .info hgroup.main a { display: none; }
 /* No operation has links. */
 .swagger-ui .response-col_links { display: none; }

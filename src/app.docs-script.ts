@@ -1,4 +1,4 @@
-/** An immutable list or map of Swagger UI, as far as the page uses it. */
+/** The part of Swagger UI's immutable list or map that the page uses. */
 interface Collection<T> {
   get(name: string): unknown;
   getIn(path: string[]): unknown;
@@ -8,7 +8,7 @@ interface Collection<T> {
   size: number;
 }
 
-/** Swagger UI as its plugins see it. */
+/** The Swagger UI system that plugins receive. */
 interface System {
   React: {
     createElement(tag: unknown, properties: object, ...children: unknown[]): unknown;
@@ -40,8 +40,8 @@ interface Answer {
 }
 
 /**
- * Runs in the browser, which gets the text of this function: it must use nothing from outside of itself. Starts Swagger UI,
- * has a sign-in on the page sign the page in, and has the filter look at paths and summaries, not at tags alone.
+ * Runs in the browser, from the text of this function: it must not use anything outside itself. Starts Swagger UI, uses
+ * the token of a sign-in on the page, and makes the filter search paths and summaries, not only tags.
  */
 function startPage(): void {
   const browser = globalThis as unknown as { SwaggerUIBundle: (options: object) => SwaggerUi };
@@ -78,8 +78,8 @@ function startPage(): void {
     };
 
   /**
-   * The editor of a body tells the page what is typed when its writer pauses or leaves it: each time, the page renders all
-   * operations anew.
+   * Debounces the body editor: reports the text when the user pauses or leaves the editor, because each report makes
+   * the page render all operations again.
    */
   const RequestBodyEditor =
     (Original: unknown, { React }: System) =>

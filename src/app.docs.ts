@@ -13,10 +13,10 @@ import { openApiDocument } from './app.openapi.js';
 import { matchesTag } from './common/etag.js';
 import { addVary } from './common/vary.js';
 
-/** What Swagger UI needs of its package. */
+/** The files of swagger-ui-dist that the page needs. */
 const FILES = /^\/(swagger-ui\.css|swagger-ui-bundle\.js|favicon-32x32\.png)$/;
 
-/** Serves the document at /openapi.json, and Swagger UI at /docs with a document of its own. */
+/** Serves the document at /openapi.json, and Swagger UI at /docs with its own reduced document. */
 export async function serveDocs(app: NestFastifyApplication, server: FastifyInstance): Promise<void> {
   const document = (): OpenAPIObject => openApiDocument(app);
   serveDocument(server, '/openapi.json', document);
@@ -47,17 +47,17 @@ function serveDocument(server: FastifyInstance, path: string, make: () => OpenAP
     addVary(reply, 'accept-encoding');
     reply.headers({ etag, 'cache-control': 'no-cache' }).type('application/json; charset=utf-8');
     if (matchesTag(request.headers['if-none-match'] ?? '', etag)) return reply.code(304).send();
-    // A client that refuses every coding gets the text as it is.
+    // A client that accepts no coding gets the plain text.
     const coding = new Negotiator(request).encoding([...codings.keys()]) ?? 'identity';
     if (coding !== 'identity') reply.header('content-encoding', coding);
     return reply.send(codings.get(coding));
   });
 }
 
-/** The document as it is sent: half a megabyte that anyone may ask for, so it is written and packed once. */
+/** The serialized document: half a megabyte that anyone can request, so it is serialized and compressed only once. */
 interface PackedDocument {
   etag: string;
-  /** By the name of the coding, the best first. */
+  /** Bodies by content coding, best first. */
   codings: Map<string, Buffer>;
 }
 

@@ -7,46 +7,49 @@ import { refuse } from './common/problem.filter.js';
 import type { Env } from './config/env.js';
 import type { HttpSocket } from './connections.js';
 
-/** Bytes of a request's line and headers together. Beyond it: 431. */
+/** Maximum size of request line and headers together, in bytes. Beyond it: 431. */
 const MAX_HEADER_BYTES = 16_384;
 
-/** Headers of a request. Node would drop those beyond its own bound unseen. */
+/** Maximum number of headers of a request. Node would silently drop headers beyond its own limit. */
 const MAX_HEADERS = 100;
 
-/** Requests of one connection that may wait for their answers (pipelining, RFC 9112, section 9.3.2). */
+/** Maximum number of pending requests on one connection (pipelining, RFC 9112, section 9.3.2). */
 const MAX_UNDER_WAY = 100;
 
-/** Bytes of an answer that are not worth counting. */
+/** Responses up to this size, in bytes, are not counted in the budget. */
 const HELD_BYTES = 4_096;
 
-/** How long a refused connection stays, so that what its client still sends does not wipe out the refusal on its way. */
+/**
+ * How long a rejected connection stays open. Closing it at once, with unread data, would reset it and lose the
+ * response.
+ */
 const LINGER_MS = 1_000;
 
-/** Of Node's HTTP server: what it bears of a request before anything of ours sees it. */
+/** Options of Node's HTTP server: limits that apply before any hook runs. */
 export function httpOptions(env: Env): Record<string, number | boolean> {
   return {
     maxHeaderSize: MAX_HEADER_BYTES,
     headersTimeout: env.headersTimeout,
-    // Fastify sets it later; Node requires it to be no less than `headersTimeout` now.
+    // Fastify sets it later, but Node already requires it to be at least `headersTimeout`.
     requestTimeout: env.requestTimeout,
-    // How often Node looks whose time is over.
+    // How often Node checks these timeouts.
     connectionsCheckingInterval: 1_000,
-    // Asked for below: Node's own refusal has no body.
+    // faultOf checks it: Node's own error response has no body.
     requireHostHeader: false,
   };
 }
 
-/** The requests of one connection that came and were not answered yet. */
+/** The pending requests of one connection. */
 interface Line {
   count: number;
-  /** Those whose turn is still to come, in their order. */
+  /** Starts the queued requests, in order. */
   waiting: (() => void)[];
 }
 
 /**
- * Refuses what could be read in two ways, and too much at once, before anything else looks at a request. Requests of one
- * connection are worked on one after the other, the next once the client has taken the answer: answers that nobody reads
- * are held in memory, and whoever asks for hundreds of large ones in one packet would have them all.
+ * Rejects ambiguous requests, and too many pipelined ones, before anything else processes a request. Requests of one
+ * connection run one at a time; the next starts when the client has received the response. Unread responses are held in
+ * memory: otherwise a client could make the server hold hundreds of large ones with one packet.
  */
 export function limitRequests(server: FastifyInstance, headers: Record<string, string>): void {
   server.server.maxHeadersCount = 0;
@@ -58,7 +61,7 @@ export function limitRequests(server: FastifyInstance, headers: Record<string, s
     if (!line) lines.set(raw.socket, (line = { count: 0, waiting: [] }));
     line.count++;
     counted.set(raw, line);
-    // Those behind a refusal, which ends the connection, are not heard.
+    // Ignores requests after a rejected one, because the rejection closes the connection.
     if (line.count > MAX_UNDER_WAY + 1) {
       reply.hijack();
       return;
@@ -69,7 +72,7 @@ export function limitRequests(server: FastifyInstance, headers: Record<string, s
       else line.waiting.push(done);
       return;
     }
-    // What follows on the connection is not to be trusted. No other hook runs.
+    // Closes the connection, because later data on it cannot be trusted. No other hook runs, so sets the headers here.
     reply.headers({ ...headers, 'x-request-id': request.id, connection: 'close' });
     refuse(problem, problem, request, reply);
   });
@@ -77,8 +80,9 @@ export function limitRequests(server: FastifyInstance, headers: Record<string, s
     const line = counted.get(raw);
     if (line) {
       line.count--;
-      // Of a connection that is gone nothing more is worked on. Not at once: an answer that fits into the system's buffers is
-      // sent before this returns, and a hundred after each other would keep everybody else waiting.
+      // Drops the queue of a closed connection. Uses setImmediate, because a response that fits into the system's
+      // buffers
+      // is sent synchronously, and a hundred in a row would block all other connections.
       const next = raw.socket.destroyed ? undefined : line.waiting.shift();
       if (next) setImmediate(next);
     }
@@ -86,7 +90,7 @@ export function limitRequests(server: FastifyInstance, headers: Record<string, s
   });
 }
 
-/** Has answers of every route count in a budget until they have been sent. What finds no room is refused: 503. */
+/** Counts the responses of every route in a budget until they are sent. Beyond the budget: 503. */
 export function limitAnswers(server: FastifyInstance, budget: ByteBudget): void {
   server.addHook('onSend', (_request, reply, payload, done) => {
     try {
@@ -100,33 +104,39 @@ export function limitAnswers(server: FastifyInstance, budget: ByteBudget): void 
   });
 }
 
-/** A fault of the client's, though others may be told the same for ours: 503 would fill the log. */
+/** 429, not 503: the client is at fault, and a 503 would fill the log. */
 function tooMuchAtOnce(): Problem {
-  return new Problem('too_many_attempts', { retryAfter: 1, detail: 'Wait for answers before you send more.' });
+  return new Problem('too_many_attempts', {
+    retryAfter: 1,
+    detail: 'Wait for responses before you send more requests.',
+  });
 }
 
-/** What is wrong with a message's frame (RFC 9112); undefined where nothing is. */
+/** Validates the framing of a request (RFC 9112). @returns undefined if it is valid */
 function faultOf({ headers, rawHeaders, httpVersion }: IncomingMessage): Problem | undefined {
   if (rawHeaders.length > 2 * MAX_HEADERS) {
-    return new Problem('validation_failed', { status: 431, detail: `Send ${MAX_HEADERS} headers at most.` });
+    return new Problem('validation_failed', { status: 431, detail: `Send at most ${MAX_HEADERS} headers.` });
   }
-  // Section 3.2: exactly one, and one that is a host. Two may be read as the one or the other on the way here.
+  // Section 3.2: exactly one valid Host. A proxy may have used the other one of two.
   let hosts = 0;
   for (let i = 0; i < rawHeaders.length; i += 2) {
     const name = rawHeaders[i];
     if (name?.length === 4 && name.toLowerCase() === 'host') hosts++;
   }
   const isHost = hosts === 0 ? httpVersion === '1.0' : hosts === 1 && HOST.test(headers.host ?? '');
-  if (!isHost) return new Problem('validation_failed', { detail: 'Send one Host, of a name or address.' });
-  // Section 6.1: a coding that is not undone would be taken for the body.
+  if (!isHost)
+    return new Problem('validation_failed', {
+      detail: 'Send exactly one Host header with a host name or an IP address.',
+    });
+  // Section 6.1: the content of an unsupported transfer coding would be taken as the body.
   const coding = headers['transfer-encoding'];
   if (coding !== undefined && coding.toLowerCase() !== 'chunked') {
-    return new Problem('unsupported_media_type', { detail: 'Send the body in no coding but chunked.' });
+    return new Problem('unsupported_media_type', { detail: 'The only supported Transfer-Encoding is chunked.' });
   }
   return undefined;
 }
 
-/** RFC 3986, section 3.2.2, with a port; empty where the address has none. */
+/** RFC 3986, section 3.2.2, with an optional port. Empty if the target URI has no authority. */
 const HOST = /^(?:[\w.~!$&'()*+,;=%-]*|\[[\da-f:.]+\])(?::\d*)?$/i;
 
 const STATUS_OF: Record<string, string> = {
@@ -135,20 +145,20 @@ const STATUS_OF: Record<string, string> = {
 };
 
 /**
- * What is no HTTP that can be read, or does not arrive in time, has no request to answer: one line of the contract's form,
- * and the connection ends, whatever its client still sends.
+ * Handles data that is not valid HTTP, or does not arrive in time. There is no request to answer: sends a problem in
+ * the documented form and closes the connection, even if the client still sends data.
  */
 export function answerUnreadable(error: Error & { code?: string }, socket: HttpSocket): void {
-  // Gone, or told already: what else it sends is read and thrown away for as long as it stays.
+  // The connection is closed or already got a response. Further data is read and discarded until it closes.
   if (error.code === 'ECONNRESET' || !socket.writable) return;
   const answer = socket._httpMessage;
   if (answer?.req.complete) {
-    // An earlier request is being answered: what is said now would be taken for that answer.
+    // A response to an earlier request is in progress: the client would take this one for it.
     answer.shouldKeepAlive = false;
     answer.once('close', () => socket.destroySoon());
     return;
   }
-  // Half an answer, or a whole one to a request whose body nobody waits for.
+  // A response was sent in part, or was sent to a request whose body did not arrive.
   if (answer?.headersSent || (!answer && socket.bytesWritten > 0)) socket.destroy();
   else end(socket, refusalOf(STATUS_OF[error.code ?? ''] ?? '400 Bad Request'));
 }
@@ -158,7 +168,7 @@ function refusalOf(status: string): string {
     type: 'about:blank',
     title: status.slice(4),
     status: Number(status.slice(0, 3)),
-    detail: 'The request cannot be read.',
+    detail: 'The request is not valid HTTP or did not arrive in time.',
     code: 'validation_failed',
   });
   return (

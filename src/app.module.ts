@@ -20,7 +20,7 @@ import { StoreModule } from './store/store.module.js';
 import { TasksModule } from './tasks/tasks.module.js';
 import { UsersModule } from './users/users.module.js';
 
-/** All modules. Guards come with AuthModule; see the README for the way of a request. */
+/** All modules. AuthModule provides the guards. The README describes how a request is processed. */
 @Module({
   imports: [
     CommonModule,

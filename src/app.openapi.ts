@@ -12,13 +12,15 @@ import { VERSION } from './version.js';
 const DESCRIPTION = `Accounts and sign-in, exact quotas, metered APIs, tasks paid with credits, owned resources, a JSON store, and the
 metrics of all of it.
 
-Every refusal is \`application/problem+json\` (RFC 9457) with a stable \`code\`.`;
+Every error response is \`application/problem+json\` (RFC 9457) with a stable \`code\`.`;
 
-const SIGNATURE = `A signature by RFC 9421 in place of a token: \`Signature-Input\` and \`Signature\`, and \`Content-Digest\` (RFC 9530) where
-there is a body. It covers \`@method\`, \`@authority\`, \`@path\`, \`@query\` where there is one, and \`content-digest\` where there is
-a body, with the parameters \`created\`, \`nonce\` (used once), \`keyid\` (the id of a signing key) and \`alg="ed25519"\`.`;
+const SIGNATURE = `An RFC 9421 signature instead of a token: \`Signature-Input\` and \`Signature\`, and \`Content-Digest\` (RFC 9530) if the
+request has a body. The signature covers \`@method\`, \`@authority\`, \`@path\`, \`@query\` if there is a query, and \`content-digest\` if
+there is a body. Its parameters are \`created\`, \`nonce\` (used once), \`keyid\` (the id of a signing key) and \`alg="ed25519"\`.`;
 
-/** The OpenAPI document of the whole API. Takes tens of milliseconds: made when first asked for, not at the start. */
+/**
+ * Builds the OpenAPI document. This takes tens of milliseconds, so it happens at the first request, not at the start.
+ */
 export function openApiDocument(app: NestFastifyApplication): OpenAPIObject {
   const config = new DocumentBuilder()
     .setOpenAPIVersion('3.1.0')
@@ -26,24 +28,24 @@ export function openApiDocument(app: NestFastifyApplication): OpenAPIObject {
     .setDescription(DESCRIPTION)
     .setVersion(VERSION)
     .setLicense('MIT', 'https://opensource.org/license/mit')
-    .addServer('/', 'The server that this document comes from')
+    .addServer('/', 'The server that serves this document')
     .addTag('Sign-in', 'Registration, sign-in, sessions')
-    .addTag('Users', 'Accounts: one’s own, and all for administrators')
-    .addTag('Quotas', 'How much a user may use, and has used')
+    .addTag('Users', 'Accounts: your own, or all for administrators')
+    .addTag('Quotas', 'Limits and usage of a user')
     .addTag('Plans', 'Limits that users share')
     .addTag('Keys', 'API keys: scopes, limits, rotation')
     .addTag('APIs', 'The catalogue of metered APIs')
     .addTag('Calls', 'Metered calls with an API key')
-    .addTag('Tasks', 'Work that holds credits, and the credits')
-    .addTag('Resources', 'Texts that belong to users, as many as the quota allows')
+    .addTag('Tasks', 'Tasks, which hold credits, and bonus credits')
+    .addTag('Resources', 'Texts owned by users, limited by a quota')
     .addTag('Store', 'JSON values under keys, in batches and one by one')
-    .addTag('Platform', 'Settings and bounds of the whole platform')
-    .addTag('Metrics', 'What everyone used')
+    .addTag('Platform', 'Settings and limits of the whole platform')
+    .addTag('Metrics', 'Usage of users and of the platform')
     .addTag('Audit', 'Who changed what')
     .addTag('Health', 'For programs that monitor the server')
     .addBearerAuth({ type: 'http', scheme: 'bearer', bearerFormat: 'JWT', description: 'An access token' })
     .addSecurity('signature', {
-      // OpenAPI has no type for it; Swagger UI cannot sign.
+      // OpenAPI has no type for signatures, and Swagger UI cannot sign.
       ...{ type: 'apiKey', in: 'header', name: 'Signature' },
       description: SIGNATURE,
     })
@@ -56,7 +58,7 @@ export function openApiDocument(app: NestFastifyApplication): OpenAPIObject {
   const examples = {};
   document.components = { ...document.components, headers: { ...HEADERS }, examples };
   for (const { patch, put, delete: remove } of Object.values(document.paths)) {
-    // Also where an object has no `ETag`: then no tag matches.
+    // Applies also to objects without an `ETag`: no tag matches them.
     const changes = [patch, put, remove].filter((operation) => operation !== undefined);
     for (const operation of changes) Object.assign(operation, Object.fromEntries([markOf('version_mismatch')]));
   }
@@ -74,8 +76,8 @@ export function openApiDocument(app: NestFastifyApplication): OpenAPIObject {
 }
 
 /**
- * Gives the parameters of a path an example each that does no harm when it is sent. Optional parameters have none: Swagger
- * UI would send them.
+ * Gives each path parameter an example that is harmless when sent. Optional parameters have no example, because Swagger
+ * UI would send it.
  */
 function documentParameters(operation: Operation, path: string, method: string): void {
   for (const parameter of operation.parameters ?? []) {
@@ -87,7 +89,7 @@ function documentParameters(operation: Operation, path: string, method: string):
 
 type Described = NonNullable<Extract<NonNullable<Operation['parameters']>[number], { in: string }>>;
 
-/** By name. An administrator who sends a prefilled request must not change or delete their own account by it. */
+/** By name. A prefilled request must not change or delete the account of the administrator who sends it. */
 const PATH_PARAMETERS: Record<string, (path: string, method: string) => Partial<Described>> = {
   user: (path, method) => ({
     description: 'An id, a username, an e-mail, or `me`',
@@ -99,7 +101,7 @@ const PATH_PARAMETERS: Record<string, (path: string, method: string) => Partial<
     example: path.startsWith('/v1/users') ? 'resources' : path.startsWith('/v1/keys') ? 'api:api1' : 'api:maps',
   }),
   slug: (path, method) => ({
-    description: 'The name in addresses',
+    description: 'The name in URLs',
     example: path.startsWith('/v1/plans') ? 'free' : path.startsWith('/call') || method === 'get' ? 'api1' : 'maps',
   }),
   id: () => ({

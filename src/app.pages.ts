@@ -2,7 +2,7 @@ import type { FastifyInstance } from 'fastify';
 import { htmlPage, prefersHtml } from './common/html-page.js';
 import { VERSION } from './version.js';
 
-/** What programs find at `/`. */
+/** The response to programs at `/`. */
 const INDEX = {
   name: 'Quartermaster',
   version: VERSION,
@@ -20,7 +20,7 @@ const PAGE = htmlPage(
 </ul>`,
 );
 
-/** Serves `/`: a page that leads on for browsers, and the places of the server for programs. */
+/** Serves `/`: a page with links for browsers, and the paths of the server as JSON for programs. */
 export function serveIndex(server: FastifyInstance): void {
   server.get('/', (request, reply) =>
     prefersHtml(request, reply) ? reply.headers(PAGE.headers).send(PAGE.html) : reply.send(INDEX),

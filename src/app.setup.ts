@@ -43,24 +43,24 @@ import { CallRanks } from './quota/call-ranks.js';
 import { serveStore } from './store/store.route.js';
 import { StoreService } from './store/store.service.js';
 
-/** What routes ask for in their `config`. */
+/** Options of a route in its `config`. */
 interface RouteMarks {
-  /** An ETag of the object that is answered, and 304. */
+  /** Sets an ETag of the returned object, and supports 304. */
   tagged?: boolean;
-  /** 304: the route sets the ETag. */
+  /** Supports 304 with the ETag that the route sets. */
   versioned?: boolean;
   /** See `Created`. */
   location?: string;
-  /** A link to the next page. */
+  /** Adds a link to the next page. */
   paged?: boolean;
 }
 
-/** All answers, and all large bodies of the store, that are under way in this process. */
+/** Byte budget of this process for all responses and all large request bodies of the store. */
 const UNDER_WAY_BYTES = 268_435_456;
 
 /**
- * The log: pino's JSON lines. Refusals are `info`, faults `error`, everything else `debug`. No query, header or body
- * is ever in it, since any of them may hold a secret.
+ * Creates the logger (pino, JSON lines). Rejected requests are `info`, server errors `error`, everything else `debug`.
+ * Queries, headers and bodies are never logged, because they can contain secrets.
  * @param file path of the file to append to; default: standard output
  */
 export function createLogger(env: Env, file?: string): Logger {
@@ -73,7 +73,9 @@ export function createLogger(env: Env, file?: string): Logger {
   return pino(options, pino.destination({ dest: file ?? 1, sync: true }));
 }
 
-/** What is logged of an error. A database's own words may hold the values of a statement: its codes stand for them. */
+/**
+ * Serializes an error. Driver messages can contain parameter values, so only SQLSTATE and constraint name are logged.
+ */
 function describeError(error: unknown): Record<string, unknown> {
   if (!(error instanceof Error)) return { message: String(error) };
   const code = sqlState(error);
@@ -82,34 +84,35 @@ function describeError(error: unknown): Record<string, unknown> {
   return { type: error.name, code, constraint: violatedConstraint(error), message, stack: where?.join('\n') };
 }
 
-/** Builds the whole server, ready to listen. The same for `main` and for whoever writes the OpenAPI document. */
+/** Builds the whole server, ready to listen. */
 export async function createApp(env: Env, logger: Logger): Promise<NestFastifyApplication> {
   const addCorsHeaders = corsHeadersFor(env.corsOrigins);
   const adapter = new FastifyAdapter({
     loggerInstance: logger,
     logController: new LogController({ disableRequestLogging: true }),
     genReqId: requestIds(),
-    // A logger of its own for each request costs more than most requests log: what is logged names its request itself.
+    // No child logger per request: it costs more than most requests log. Log lines contain the request id instead.
     childLoggerFactory: (parent: FastifyBaseLogger) => parent,
     bodyLimit: env.bodyLimit,
     trustProxy: typeof env.trustProxy === 'string' ? isInNetworks(env.trustProxy) : env.trustProxy,
-    // Nest's middleware layer is not used and would cost every request; guards authorise, never middleware.
+    // Skips Nest's middleware layer, which is not used and would slow down every request. Guards authorise, not
+    // middleware.
     skipMiddie: true,
     multipart: false,
-    // What was accepted is served, also while the server stops.
+    // Serves accepted connections also while the server stops.
     return503OnClosing: false,
     keepAliveTimeout: 72_000,
     requestTimeout: env.requestTimeout,
-    // Of silence.
+    // Closes a connection after two minutes without data.
     connectionTimeout: 120_000,
     routerOptions: { maxParamLength: MAX_PARAM_LENGTH, ignoreTrailingSlash: false, caseSensitive: true },
     clientErrorHandler: answerUnreadable,
-    // A path that cannot be decoded, or is too long: the router gives up before any handler of ours.
+    // A path that cannot be decoded or is too long: the router rejects it before any hook or handler.
     frameworkErrors: (_error: Error, request: FastifyRequest, reply: FastifyReply) => {
-      // No hook has run.
+      // No hook has run, so sets the headers here.
       reply.headers({ ...DATA_HEADERS, 'x-request-id': request.id });
       addCorsHeaders(request, reply);
-      sendProblem(new Problem('validation_failed', { detail: 'The address cannot be read.' }), request, reply);
+      sendProblem(new Problem('validation_failed', { detail: 'The URL path is invalid or too long.' }), request, reply);
     },
     http: httpOptions(env),
   });
@@ -120,12 +123,12 @@ export async function createApp(env: Env, logger: Logger): Promise<NestFastifyAp
   const recorder = new RequestRecorder();
   const patterns: [method: string, pattern: string][] = [];
   server.addHook('onRoute', (route) => {
-    // Whatever is under /docs is a file, or is not there.
+    // Paths under /docs are static files.
     if (!route.url.startsWith('/docs/')) {
       for (const each of [route.method].flat()) patterns.push([each, route.url]);
     }
     if (env.requestStatistics === 'on') recorder.watch(route);
-    // Hooks of their own routes only, in place of Nest interceptors: those cost every route an Observable.
+    // Route hooks instead of Nest interceptors, which cost every route an Observable.
     const { tagged, versioned, location, paged } = (route.config ?? {}) as RouteMarks;
     route.preSerialization = [
       ...(tagged ? [tagBody] : []),
@@ -144,9 +147,9 @@ export async function createApp(env: Env, logger: Logger): Promise<NestFastifyAp
 
   acceptJsonBodies(server);
   await server.register(helmet, {
-    // Only pages need all of it, and it costs a fifth of a small answer: see protect().
+    // Only pages need all headers, which cost a fifth of the time of a small response: see protect().
     global: false,
-    // Swagger UI styles itself inline; everything else comes from here.
+    // Swagger UI uses inline styles. All other content comes from this server.
     contentSecurityPolicy: {
       directives: {
         scriptSrc: ["'self'"],
@@ -155,18 +158,18 @@ export async function createApp(env: Env, logger: Logger): Promise<NestFastifyAp
         upgradeInsecureRequests: null,
       },
     },
-    // To be decided by whoever terminates TLS.
+    // The proxy that terminates TLS decides this.
     strictTransportSecurity: false,
   });
   await server.register(compress, {
     encodings: ['br', 'gzip'],
     threshold: 1_024,
-    // What a compressed body unpacks to has no bound: none is accepted.
+    // Compressed request bodies are rejected, because their decompressed size has no limit.
     globalDecompression: false,
   });
   server.addHook('onRoute', (route) => {
     const { tagged, versioned } = (route.config ?? {}) as RouteMarks;
-    // Behind the hook that compresses.
+    // Must run after the compression hook.
     if (tagged || versioned) route.onSend = [route.onSend ?? [], tagCoding].flat();
   });
   protect(server);
@@ -174,10 +177,10 @@ export async function createApp(env: Env, logger: Logger): Promise<NestFastifyAp
   await serveDocs(app, server);
   serveRecoveryPages(server, env);
   observe(server, logger, env.requestStatistics === 'on' ? recorder : undefined);
-  // After the hooks whose headers an answer to a preflight needs too.
+  // After the hooks whose headers a preflight response needs too.
   allowOrigins(server, env.corsOrigins, addCorsHeaders);
   await serveCalls(server, app.get(CallsService, { strict: false }));
-  // After /call, whose bodies are not read here.
+  // After /call, because its bodies are not read.
   watchContentDigests(server);
   await serveStore(server, {
     store: app.get(StoreService, { strict: false }),
@@ -188,21 +191,21 @@ export async function createApp(env: Env, logger: Logger): Promise<NestFastifyAp
   });
   const [statistics, ranks] = [app.get(RequestStatistics, { strict: false }), app.get(CallRanks, { strict: false })];
   statistics.start(recorder);
-  // Once every request is answered, and before the pool closes.
+  // Runs after every request is answered, and before the connection pool closes.
   server.addHook('onClose', () => Promise.all([statistics.stop(), ranks.stop()]));
   await app.init();
   for (const [method, pattern] of patterns) routes.add(method, pattern);
   return app;
 }
 
-/** What an answer that is data, never a page, needs (OWASP REST Security Cheat Sheet). */
+/** Security headers of responses that are data, not pages (OWASP REST Security Cheat Sheet). */
 const DATA_HEADERS = {
   'content-security-policy': "default-src 'none'; frame-ancestors 'none'",
   'x-content-type-options': 'nosniff',
   'cache-control': 'no-store',
 };
 
-/** Security headers: helmet's on the pages, the few that matter on data. */
+/** Sets security headers: all of helmet on pages, DATA_HEADERS on data. */
 function protect(server: FastifyInstance): void {
   server.addHook('onRequest', (request, reply, done) => {
     if (request.url.startsWith('/docs')) reply.helmet();
@@ -211,7 +214,7 @@ function protect(server: FastifyInstance): void {
   });
 }
 
-/** Puts the request's id on every answer and one line on each into the log. */
+/** Adds the request id to every response and logs one line per request. */
 function observe(server: FastifyInstance, logger: Logger, recorder: RequestRecorder | undefined): void {
   server.addHook('onRequest', (request, reply, done) => {
     void reply.header('x-request-id', request.id);
@@ -219,7 +222,7 @@ function observe(server: FastifyInstance, logger: Logger, recorder: RequestRecor
   });
   server.addHook('onResponse', (request: AuthenticatedRequest, reply, done) => {
     const { refusal, spender } = request;
-    // A verdict that refuses a call is itself 200.
+    // A verification that denies a call is itself 200.
     const isRefusal =
       (reply.statusCode >= 400 && reply.statusCode < 500) ||
       reply.statusCode === 503 ||
@@ -248,25 +251,25 @@ function observe(server: FastifyInstance, logger: Logger, recorder: RequestRecor
   });
 }
 
-/** Ids that are unique among processes without a random number each; a client's own is kept where it is harmless. */
+/** Generates request ids: a random prefix per process and a counter. Keeps a client's id if it is harmless. */
 function requestIds(): (request: { headers: Record<string, string | string[] | undefined> }) => string {
   const process = randomBytes(4).toString('hex');
   let count = 0;
   return ({ headers }) => {
     const given = headers['x-request-id'];
-    // It is logged and on record in the audit: no place for a key.
+    // The id is logged and recorded in the audit log, so it must not contain a secret.
     if (typeof given === 'string' && /^[\w.-]{1,64}$/.test(given) && !hasSecret(given)) return given;
     return `${process}-${(count++).toString(36)}`;
   };
 }
 
-/** Nest's own messages: only what is wrong. */
+/** Maps Nest's log messages to lower levels, so that normally only warnings appear. */
 function nestLogger(logger: Logger): LoggerService {
   const at =
     (level: 'debug' | 'warn' | 'trace') =>
     (message: unknown, ...rest: unknown[]) => {
       logger[level]({ rest }, String(message));
     };
-  // Its errors at the start are thrown as well, and `main` explains them.
+  // Errors at the start are also thrown, and `main` explains them.
   return { log: at('trace'), error: at('debug'), warn: at('warn'), debug: at('trace'), verbose: at('trace') };
 }

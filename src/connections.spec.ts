@@ -4,14 +4,14 @@ import net, { type AddressInfo } from 'node:net';
 import { jest } from '@jest/globals';
 import { Connections, connectionsFor, type ConnectionLimits } from './connections.js';
 
-/** More than the buffers of a connection take in when nobody reads. */
+/** More than the buffers of a connection hold if the client does not read. */
 const LARGE = Buffer.alloc(64_000_000);
 
-describe('connections', () => {
+describe('Connections', () => {
   let http: Server;
   let port: number;
   let refused: number[];
-  /** Leaves connections that are still of use. */
+  /** Stops without closing connections that are still in use. */
   let stopSoftly: () => Promise<void>;
   let stop: () => Promise<void>;
 
@@ -39,7 +39,7 @@ describe('connections', () => {
     jest.useRealTimers();
   });
 
-  test('are cut off when an answer is not taken in its time', async () => {
+  test('client that does not read a response in time: disconnected', async () => {
     await start({ patience: 500, slowest: 1e12 });
     const client = net.connect(port, '127.0.0.1').pause();
     client.on('error', () => undefined);
@@ -50,8 +50,8 @@ describe('connections', () => {
     client.destroy();
   });
 
-  test('have longer for a larger answer, and as long as they need while they take it', async () => {
-    // Nothing in hand: the time is that of the bytes alone, and whoever reads has it.
+  test('client that keeps reading a large response: not disconnected', async () => {
+    // Without patience the deadline depends only on the pending bytes. A client that reads meets it.
     await start({ patience: 0, slowest: 1_000_000 });
     const [response] = (await once(get({ port, host: '127.0.0.1' }), 'response')) as [IncomingMessage];
     let bytes = 0;
@@ -59,7 +59,7 @@ describe('connections', () => {
     expect(bytes).toBe(LARGE.length);
   });
 
-  test('are not cut off by a stop while a client takes a large answer slowly', async () => {
+  test('stop while a client reads a large response slowly: not disconnected', async () => {
     await start({});
     const client = net.connect(port, '127.0.0.1').pause();
     let bytes = 0;
@@ -73,8 +73,8 @@ describe('connections', () => {
     expect(bytes).toBeGreaterThan(LARGE.length);
   });
 
-  test('beyond the most are reset at once, and counted', async () => {
-    // Only the intervals at which connections are looked at: they pass when all three are refused.
+  test('connections beyond the maximum: reset at once, and counted', async () => {
+    // Fakes only setInterval, which checks the connections, so that all three are refused before the first check.
     jest.useFakeTimers({ doNotFake: ['Date', 'nextTick', 'queueMicrotask', 'setImmediate', 'setTimeout'] });
     await start({ max: 2 });
     const closed = new Promise<void>((resolve) => {
@@ -84,14 +84,14 @@ describe('connections', () => {
     await Promise.all(open.map((socket) => once(socket, 'connect')));
     for (let i = 0; i < 3; i++) {
       const socket = net.connect(port, '127.0.0.1');
-      // Reset: an error for whoever already listens.
+      // A reset is an error event of the socket.
       const [error] = (await once(socket, 'error').catch((reason: unknown) => [reason])) as [NodeJS.ErrnoException];
       expect(error.code).toBe('ECONNRESET');
     }
     expect(refused).toEqual([]);
     jest.advanceTimersByTime(1_000);
     expect(refused).toEqual([3]);
-    // Who goes makes room.
+    // A closed connection frees its place.
     open[0]?.destroy();
     await closed;
     const [response] = (await once(get({ port, host: '127.0.0.1' }), 'response')) as [IncomingMessage];
@@ -101,7 +101,7 @@ describe('connections', () => {
   });
 });
 
-describe('as many connections', () => {
+describe('connectionsFor', () => {
   test.each([
     [10_000, 10, 1_000_000, 10_000],
     [10_000, 10, 20_000, 10_000],
@@ -109,7 +109,7 @@ describe('as many connections', () => {
     [10_000, 10, 256, 182],
     [10_000, 10, 64, 1],
     [10_000, 10, Infinity, 10_000],
-  ])('as are wished (%d), or as a pool of %d and %d open files leave: %d', (wished, pool, files, expected) => {
+  ])('%d configured, a pool of %d, %d open files: returns %d', (wished, pool, files, expected) => {
     expect(connectionsFor(wished, pool, files)).toBe(expected);
   });
 });

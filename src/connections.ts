@@ -4,70 +4,70 @@ import type { Socket } from 'node:net';
 import { setImmediate as turn } from 'node:timers/promises';
 import { BACKLOG_MS } from './signals.js';
 
-/** How long a connection may stay idle once the server stops. */
+/** How long a connection may stay idle after the server begins to stop. */
 const LAST_KEEP_ALIVE_MS = 100;
 
-/** How long a new connection may take to send its first byte once the server stops. */
+/** How long a new connection may take to send its first byte after the server begins to stop. */
 const FIRST_BYTE_MS = 1_000;
 
-/** How long a request that is half sent may take to arrive once the server stops. */
+/** How long an incomplete request may take to arrive after the server begins to stop. */
 const LAST_ARRIVAL_MS = 3_000;
 
-/** How often connections are looked at. */
+/** How often connections are checked. */
 const LOOK_MS = 1_000;
 
-/** Who takes an answer more slowly, bytes a second, is cut off in the end: it holds the answer's memory. */
+/** Minimum read speed of clients, in bytes per second. Slower clients are disconnected, because they hold memory. */
 const SLOWEST_READER = 65_536;
 
-/** Refused connections are logged at most so often, and counted meanwhile. */
+/** Minimum interval between log lines about refused connections, which are counted in between. */
 const REFUSALS_LOGGED_MS = 60_000;
 
-/** Open files that are for others: the database's connections, upstreams, what the program reads. */
+/** File descriptors reserved for database connections, upstreams and files. */
 const SPARE_FILES = 64;
 
-/** A connection with the answer that Node has for it now; internal, but the only way to know of it. */
+/** A socket with its current response. `_httpMessage` is internal to Node, but there is no public access. */
 export type HttpSocket = Socket & { _httpMessage?: (ServerResponse & { req: IncomingMessage }) | null };
 
-/** What is known of an open connection. */
+/** The state of an open connection. */
 interface Connection {
   /** When it was accepted (milliseconds since 1970). */
   since: number;
-  /** The answer to its newest request; undefined a second after it was sent, so that idle connections hold no answers. */
+  /** The response to the newest request. Cleared within a second after it was sent, to free its memory. */
   newest: ServerResponse | undefined;
-  /** Bytes that the client had taken when it was last seen to take any. */
+  /** Bytes that the client had read at the last check. */
   taken: number;
-  /** When it must have taken what waits for it (milliseconds since 1970); undefined while nothing does. */
+  /** The deadline to read some of the pending bytes (milliseconds since 1970); undefined if no bytes are pending. */
   due: number | undefined;
 }
 
 export interface ConnectionLimits {
-  /** Connections at once. */
+  /** Maximum number of open connections. */
   max: number;
-  /** Milliseconds that an answer may wait for its client, besides a second for each `slowest` bytes. */
+  /** Milliseconds that a response may wait for its client, plus one second for each `slowest` bytes. */
   patience: number;
-  /** Bytes a second. */
+  /** Bytes per second. */
   slowest?: number;
-  /** Hears of refused connections, at most once a minute. */
+  /** Called with the number of refused connections, at most once a minute. */
   onRefused: (refused: number) => void;
 }
 
 /**
- * Keeps account of a server's connections. One too many is reset before a byte of it is read, which costs the others
- * nothing; Node's own `maxConnections` would have workers that are full hand it round in circles. Who does not take its
- * answer is cut off.
+ * Tracks the connections of a server. Resets connections beyond the maximum before it reads a byte, so that they do not
+ * slow down the others. Does not use Node's `maxConnections`: full workers would pass a connection to each other in a
+ * circle. Disconnects clients that do not read their responses.
  */
 export class Connections {
   private readonly open = new Map<HttpSocket, Connection>();
   private readonly timer: NodeJS.Timeout;
   private isRetired = false;
-  /** New connections, not read yet, while the port is about to close. */
+  /** New connections that are not read until the port is closed. */
   private held: Socket[] | undefined;
   private count = 0;
   private refused = 0;
   private toldAt = -Infinity;
 
   constructor(
-    /** `pauseOnConnect` is an option of Node's `net.Server`, which its types do not show as a property. */
+    /** `pauseOnConnect` is an option of Node's `net.Server`. Its types lack the property. */
     private readonly http: Server & { pauseOnConnect?: boolean },
     private readonly limits: ConnectionLimits,
   ) {
@@ -86,7 +86,7 @@ export class Connections {
     }, LOOK_MS).unref();
   }
 
-  /** How many connections were accepted so far, refused ones included. */
+  /** The number of connections accepted so far, including refused ones. */
   get accepted(): number {
     return this.count;
   }
@@ -95,7 +95,7 @@ export class Connections {
     this.count++;
     if (this.open.size >= this.limits.max) {
       this.refused++;
-      // Whoever hears of the connection next must find it gone without a fault.
+      // Later listeners of this connection must not see an unhandled error.
       socket.on('error', () => undefined).resetAndDestroy();
       return;
     }
@@ -109,7 +109,7 @@ export class Connections {
     if (!connection) return;
     const { newest } = connection;
     if (this.isRetired) {
-      // With pipelining, the answer to the last request closes the connection, not the answers before it.
+      // With pipelining, only the response to the last request may close the connection.
       if (newest && !newest.headersSent) newest.shouldKeepAlive = true;
       response.shouldKeepAlive = false;
     }
@@ -117,8 +117,8 @@ export class Connections {
   }
 
   /**
-   * Closes idle connections, but none that still sends an answer: Node takes an answer for sent once it has been handed
-   * over whole, and would cut off clients that read slowly.
+   * Closes idle connections, except those that still send a response. Node considers a response finished as soon as it
+   * is buffered completely, and would disconnect slow readers.
    */
   private sparingAnswers(closeIdle: () => void): void {
     const sending: { finished: boolean }[] = [...this.open.keys()].flatMap(({ _httpMessage: answer }) =>
@@ -129,7 +129,7 @@ export class Connections {
     for (const answer of sending) answer.finished = true;
   }
 
-  /** Cuts off who has had its time to take an answer, and tells how many connections were refused. */
+  /** Disconnects clients that missed their read deadline, and reports refused connections. */
   private look(now: number): void {
     const { patience, slowest = SLOWEST_READER, onRefused } = this.limits;
     for (const [socket, connection] of this.open) {
@@ -149,15 +149,15 @@ export class Connections {
     }
   }
 
-  /** From now on each answer closes its connection and says so (`Connection: close`), also those under way. */
+  /** Makes every response close its connection (`Connection: close`), including responses in progress. */
   retire(): void {
     this.isRetired = true;
     for (const { newest } of this.open.values()) if (newest && !newest.headersSent) newest.shouldKeepAlive = false;
   }
 
   /**
-   * Accepts connections, but reads nothing of them until the port is closed. Clients that open a connection for each
-   * request wait for their answers meanwhile, so the backlog comes to an end.
+   * Accepts connections, but does not read from them until the port is closed. Clients that open one connection per
+   * request then wait for responses instead of opening new ones, so the backlog drains.
    */
   hold(): void {
     this.held ??= [];
@@ -165,10 +165,10 @@ export class Connections {
   }
 
   /**
-   * Closes the port, once the connections that the kernel has accepted are taken, and then the connections. Node closes
-   * idle ones at once but waits for others: for those whose answer is still to come, which is right; for those that never
-   * sent anything (browsers and load balancers open some in advance), and for requests that never arrive whole.
-   * @returns what ends it, once the server has stopped
+   * Accepts the connections in the kernel's backlog, closes the port, and then closes the connections. Node closes idle
+   * connections at once and waits for pending responses. But it also waits for connections that never sent anything
+   * (browsers and load balancers open some in advance) and for requests that never arrive completely. This ends both.
+   * @returns a function that stops the timers; call it after the server has stopped
    */
   async close(): Promise<() => void> {
     this.retire();
@@ -180,7 +180,7 @@ export class Connections {
     const closedAt = Date.now();
     this.http.keepAliveTimeout = LAST_KEEP_ALIVE_MS;
     const sweep = setInterval(() => {
-      // After the event loop has read what has arrived: a connection with unread bytes is reset.
+      // Runs after the event loop has read arrived data: closing a connection with unread bytes resets it.
       setImmediate(() => {
         this.endUnused(closedAt);
       });
@@ -192,12 +192,12 @@ export class Connections {
   }
 
   /**
-   * Accepts connections until a turn of the event loop, which accepts one, finds none. What the kernel still holds when the
-   * port closes is reset. Returns right after that turn has looked.
+   * Accepts connections until a turn of the event loop, which accepts one connection, finds none. Connections that are
+   * still in the kernel's backlog when the port closes are reset. Returns right after that turn.
    */
   private async takeBacklog(): Promise<void> {
     const deadline = Date.now() + BACKLOG_MS;
-    // The turn that is under way may have looked already.
+    // The current turn may already have checked for connections.
     await turn();
     let before: number;
     do {
@@ -211,7 +211,7 @@ export class Connections {
     this.http.closeIdleConnections();
     const isLate = now - closedAt > LAST_ARRIVAL_MS;
     for (const [socket, { since }] of this.open) {
-      // Not those whose request has arrived whole.
+      // Keeps connections whose request has arrived completely.
       if (socket._httpMessage?.req.complete) continue;
       if (isLate || (socket.bytesRead === 0 && now - since > FIRST_BYTE_MS)) socket.destroy();
     }
@@ -219,8 +219,8 @@ export class Connections {
 }
 
 /**
- * How many connections there may be: as many as are wished, or as the files allow that the process may have open (on
- * Linux, which tells), with some left for the database and for upstreams.
+ * Returns the maximum number of connections: the configured number, or fewer if the open-files limit of the process
+ * requires it (on Linux, which reports the limit). Reserves some files for the database and for upstreams.
  */
 export function connectionsFor(wished: number, databasePool: number, openFiles = openFilesLimit()): number {
   const spare = databasePool + Math.max(SPARE_FILES, Math.ceil(openFiles / 10));

@@ -3,13 +3,16 @@ import { once } from 'node:events';
 import { createServer } from 'node:net';
 import { ConfigError, type Env } from './config/env.js';
 
-/** Where to listen. One address: for `localhost` Fastify would open a second port, which nothing here counts, drains or closes. */
+/**
+ * Returns the single address to listen on. For `localhost` Fastify would open a second socket, which `Connections`
+ * would not count, drain or close.
+ */
 export async function addressOf({ host, port }: Env): Promise<{ host: string; port: number }> {
   const address = host === 'localhost' ? (await lookup(host, { order: 'ipv4first' })).address : host;
   return { host: address, port };
 }
 
-/** Listens for a moment. @throws ConfigError when HOST and PORT cannot be had */
+/** Listens for a moment, as a check. @throws ConfigError if HOST and PORT are not available */
 export async function tryListening(env: Env): Promise<void> {
   const server = createServer();
   try {
@@ -20,8 +23,8 @@ export async function tryListening(env: Env): Promise<void> {
   await once(server.close(), 'close');
 }
 
-/** @throws ConfigError for an error of `listen` */
+/** Converts an error of `listen`. @throws ConfigError always */
 export function explainListening({ code, message }: NodeJS.ErrnoException): never {
   if (code === 'EADDRINUSE') throw new ConfigError(`PORT is taken: ${message}.`);
-  throw new ConfigError(`HOST or PORT cannot be listened on: ${message}.`);
+  throw new ConfigError(`Cannot listen on HOST and PORT: ${message}.`);
 }

@@ -16,7 +16,7 @@ try {
     await runPrimary(env);
   }
 } catch (error) {
-  // A worker that could not start has said why.
+  // A worker that failed to start has already logged the reason.
   if (!(error instanceof WorkerFailed)) console.error(`Quartermaster did not start. ${explainStart(error)}`);
   process.exit(1);
 }

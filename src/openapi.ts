@@ -1,4 +1,6 @@
-/** Writes the OpenAPI document to docs/openapi.json: `npm run openapi`. Needs no database: nothing is instantiated. */
+/**
+ * Writes the OpenAPI document to docs/openapi.json: `npm run openapi`. Instantiates nothing, so it needs no database.
+ */
 import { writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { NestFactory } from '@nestjs/core';

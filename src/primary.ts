@@ -7,7 +7,7 @@ import { SAME_SIGNAL_MS, STOP_DEADLINE_MS, STOP_SIGNALS } from './signals.js';
 import { VERSION } from './version.js';
 import { startWorkers } from './workers.js';
 
-/** Connections of the embedded PostgreSQL beside the pools: migrations, the lock, psql, a backup. */
+/** Connections of the embedded PostgreSQL in addition to the pools: migrations, the lock, psql, a backup. */
 const SPARE_CONNECTIONS = 20;
 
 interface Stoppable {
@@ -15,7 +15,7 @@ interface Stoppable {
 }
 
 /**
- * The process that was started: it owns the embedded database and the migrations, and serves itself or through
+ * Runs the main process: it owns the embedded database and the migrations, and serves requests itself or through
  * workers. Resolves when everything runs.
  */
 export async function runPrimary(env: Env): Promise<void> {
@@ -26,9 +26,9 @@ export async function runPrimary(env: Env): Promise<void> {
 }
 
 class Primary {
-  /** What runs, in the order of the start; it stops in reverse. */
+  /** Running parts in start order. They stop in reverse order. */
   private readonly running: Stoppable[] = [];
-  /** Once it listens. */
+  /** Set when the server listens. */
   private server: RunningServer | undefined;
   private starting: Promise<unknown> = Promise.resolve();
   private stoppingSince: number | undefined;
@@ -43,13 +43,13 @@ class Primary {
       return await port;
     } catch (error) {
       await this.stopAll();
-      // Workers that are told to stop while they start fail the start: the stop ends the process.
+      // A stop during the start makes workers fail the start. Wait: the stop ends the process.
       if (this.stoppingSince !== undefined) await new Promise(() => undefined);
       throw error;
     }
   }
 
-  /** Stops on the signals of operators and terminals, and when the npm that started us was told to stop. */
+  /** Stops on signals of operators and terminals, and when the npm process that started this one ends. */
   stopWhenTold(): void {
     for (const signal of STOP_SIGNALS) {
       process.on(signal, () => {
@@ -57,7 +57,7 @@ class Primary {
         this.stop(0);
       });
     }
-    // npm passes SIGTERM to the shell between us, which dies of it and leaves us to nobody.
+    // npm sends SIGTERM only to the shell in between. The shell exits, and this process gets a new parent.
     if (process.env.npm_lifecycle_event === undefined) return;
     const parent = process.ppid;
     setInterval(() => {
@@ -66,8 +66,8 @@ class Primary {
   }
 
   /**
-   * Retires the server, and after SHUTDOWN_DELAY stops everything in reverse order and ends the process; at the deadline in
-   * any case. A start that is under way is waited for, and needs no delay: nobody was told to send requests yet.
+   * Retires the server, stops everything in reverse order after SHUTDOWN_DELAY, and ends the process, at the latest at
+   * the deadline. Waits for a start in progress, without the delay: no client sends requests yet.
    */
   private stop(code: number): void {
     if (this.stoppingSince !== undefined) return;
@@ -88,13 +88,13 @@ class Primary {
 
   private async startAll(): Promise<number> {
     const { env } = this;
-    // Nothing is made for a server that cannot listen.
+    // Checks the port first, so that a server that cannot listen creates no data.
     await tryListening(env);
-    // The program loads while PostgreSQL starts. Beside workers, the primary needs little of it.
+    // Loads the program while PostgreSQL starts. With workers, the primary does not need the server code.
     const loading = Promise.all([import('./database/migrate.js'), env.workers === 1 ? import('./server.js') : null]);
     const [[{ migrate }, program], url] = await Promise.all([loading, env.databaseUrl ?? this.startDatabase()]);
     await migrate(env, url);
-    // From here on the embedded database is one like any other, here and in the workers.
+    // From here on, this process and the workers use the embedded database like an external one.
     if (env.databaseUrl === undefined) process.env.DATABASE_URL = url;
     const server = await (program ? program.startServer(new Env()) : startWorkers(env.workers));
     this.running.push(server);
@@ -118,7 +118,7 @@ class Primary {
     return postgres.url;
   }
 
-  /** A failed start and a signal may ask for it at once. */
+  /** Stops all parts once, even if a failed start and a signal both call it. */
   private stopAll(): Promise<void> {
     this.stopped ??= (async () => {
       for (const part of this.running.splice(0).reverse()) await part.stop();

@@ -11,34 +11,39 @@ import { SAME_SIGNAL_MS, STOP_DEADLINE_MS, STOP_SIGNALS } from './signals.js';
 import { FirstAdmin } from './users/first-admin.js';
 import { joinMetrics } from './worker-metrics.js';
 
-/** What a worker tells the primary: that it listens, or how many connections it has accepted so far. */
+/** A message from a worker to the primary: it listens, or the number of connections accepted so far. */
 export interface Report {
   ready?: { port: number };
   accepted?: number;
 }
 
-/** What the primary tells a worker when it stops: to retire; to hold new connections and report how many it has accepted; to stop. */
+/**
+ * A message from the primary to a worker during shutdown: retire; hold new connections and report the number of
+ * accepted ones; stop.
+ */
 export interface Order {
   order: 'retire' | 'hold' | 'stop';
 }
 
-/** A server, of one process or of several. */
+/** A running server of one or more processes. */
 export interface RunningServer {
   port: number;
-  /** Goes on serving, but `/readyz` is 503 and each answer closes its connection, so that clients go to another server. */
+  /**
+   * Keeps serving, but `/readyz` returns 503 and responses close connections, so that clients move to another server.
+   */
   retire(): void;
-  /** Closes the port once nothing that the kernel has accepted waits, and resolves when all of it is answered. */
+  /** Accepts the kernel's backlog, closes the port, and resolves when all requests are answered. */
   stop(): Promise<void>;
 }
 
 /** A server that listens in this process. */
 export interface ProcessServer extends RunningServer {
-  /** Its numbers, for Prometheus. */
+  /** The Prometheus metrics of this process. */
   metrics: Prometheus;
   connections: Connections;
 }
 
-/** Builds the server and listens. @throws when the port is taken, the database cannot be used, a variable is wrong */
+/** Builds the server and listens. @throws if the port is taken, the database is unusable or a variable is invalid */
 export async function startServer(env: Env, logger = createLogger(env)): Promise<ProcessServer> {
   const app = await createApp(env, logger);
   const http = app.getHttpServer();
@@ -47,7 +52,7 @@ export async function startServer(env: Env, logger = createLogger(env)): Promise
     max,
     patience: env.requestTimeout,
     onRefused: (refused) => {
-      logger.warn({ refused, max }, 'connections refused: there are as many as there may be');
+      logger.warn({ refused, max }, 'connections refused: the maximum number of connections is reached');
     },
   });
   try {
@@ -74,7 +79,7 @@ export async function startServer(env: Env, logger = createLogger(env)): Promise
   };
 }
 
-/** The life of a worker: listens, tells the primary, and stops when told or when the primary is gone. */
+/** Runs a worker: listens, reports to the primary, and stops on its order or when the primary exits. */
 export async function runWorker(env: Env): Promise<void> {
   const server = await startServer(env);
   let isRetired = false;
@@ -91,7 +96,7 @@ export async function runWorker(env: Env): Promise<void> {
   const { metrics } = server;
   metrics.gather = joinMetrics(() => metrics.collect());
   const report = (message: Report): void => {
-    // Without a callback, a failed send ends the process: the primary may be gone.
+    // The callback ignores errors, because the primary may have exited. Without it a failed send ends the process.
     if (process.connected) process.send?.(message, () => undefined);
   };
   process.on('message', (message: Partial<Order>) => {
@@ -105,7 +110,7 @@ export async function runWorker(env: Env): Promise<void> {
       stop();
     }
   });
-  // A signal to the whole process group reaches the primary as well, which then stops its workers in order.
+  // A signal to the process group also reaches the primary, which then stops its workers in the right order.
   for (const signal of STOP_SIGNALS) {
     process.on(signal, () => {
       setTimeout(() => {
@@ -121,12 +126,12 @@ async function makeFirstAdmin(app: NestFastifyApplication, env: Env, logger: Log
   const made = await app.get(FirstAdmin, { strict: false }).ensure();
   if (made === 'was there' && env.adminPassword !== undefined) {
     logger.info(
-      'ADMIN_PASSWORD is not used: there is an administrator already; `npm run admin -- reset-password` sets a password',
+      'ADMIN_PASSWORD is ignored: an administrator already exists. To set a password, run `npm run admin -- reset-password`',
     );
   }
   if (typeof made !== 'object') return;
-  // At once, not with the rest of the start's lines: nobody can read it again.
+  // Printed at once, because the password cannot be read again.
   console.log(
-    `\nAdministrator made (the password is shown this once):\n  username  ${made.username}\n  password  ${made.password}\n`,
+    `\nAdministrator created (the password is shown only once):\n  username  ${made.username}\n  password  ${made.password}\n`,
   );
 }

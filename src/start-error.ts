@@ -2,26 +2,28 @@ import { isDatabaseUnavailable, sqlState } from './common/database-error.js';
 import { ConfigError } from './config/env.js';
 import { EmbeddedPostgresError, errorLine } from './database/embedded-postgres-error.js';
 
-/** Describes in one line why a program did not start; an unexpected error with its stack where LOG_LEVEL asks for it. */
+/**
+ * Describes in one line why the program did not start. With LOG_LEVEL=debug or trace: the stack of unexpected errors.
+ */
 export function explainStart(error: unknown): string {
   if (error instanceof ConfigError || error instanceof EmbeddedPostgresError) return error.message;
   const { code, stack } = error as NodeJS.ErrnoException;
   const line = errorLine(error);
   if (line.includes('does not support SSL')) {
-    return `The database of DATABASE_URL cannot be reached: ${line}: set sslmode to disable, or turn TLS on there.`;
+    return `The database of DATABASE_URL cannot be reached: ${line}: set sslmode to disable, or enable TLS on the database server.`;
   }
   if (isTlsError(code)) {
-    return `The database of DATABASE_URL cannot be reached: ${line}: set sslmode to require (encrypts, does not check the certificate) or disable, or name the authority of the certificate as sslrootcert.`;
+    return `The database of DATABASE_URL cannot be reached: ${line}: set sslmode to require (encrypts, does not check the certificate) or disable, or set sslrootcert to the certificate authority.`;
   }
   // 28: wrong user or password; 3D000: no such database; 42501: no right to connect.
   if (isDatabaseUnavailable(error) || /^(28|3D000|42501)/.test(sqlState(error) ?? '')) {
     return `The database of DATABASE_URL cannot be reached: ${line || (code ?? 'no answer')}.`;
   }
   const isTalkative = ['debug', 'trace'].includes(process.env.LOG_LEVEL?.trim() ?? '');
-  return isTalkative && stack !== undefined ? stack : `${line} (LOG_LEVEL=debug tells where.)`;
+  return isTalkative && stack !== undefined ? stack : `${line} (Set LOG_LEVEL=debug to see the stack.)`;
 }
 
-/** Whether the certificate of the database was refused, or TLS to it failed otherwise. */
+/** Whether TLS to the database failed, for instance because its certificate was rejected. */
 function isTlsError(code = ''): boolean {
   return /CERT|^ERR_TLS|^ERR_SSL|^UNABLE_TO_/.test(code);
 }

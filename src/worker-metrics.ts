@@ -3,13 +3,13 @@ import { AggregatorRegistry } from 'prom-client';
 import { Problem } from './common/problem.js';
 import type { ProcessMetrics } from './metrics/prometheus.js';
 
-/** How long the primary waits for what a worker says of itself. */
+/** How long the primary waits for the metrics of a worker. */
 const PATIENCE_MS = 2_000;
 
-/** What sums are told to: millionths. */
+/** Sums are rounded to millionths. */
 const PRECISION = 1e6;
 
-/** What a worker asks for, and is asked; `ask` tells questions apart. */
+/** Messages between workers and the primary; `ask` identifies a request. */
 type Message =
   | { metrics: 'joined' }
   | { metrics: 'all'; ask: number }
@@ -18,7 +18,7 @@ type Message =
   | { metrics: 'said'; ask: number; said: ProcessMetrics };
 
 function ignore(): void {
-  // Whoever it was for is gone.
+  // The receiver has exited.
 }
 
 function tell(worker: Worker, message: Message): void {
@@ -30,14 +30,14 @@ function isOurs(message: unknown): message is Message {
 }
 
 /**
- * In a worker: tells the primary what it asks for, and returns how to get the numbers of all workers. They share a port,
- * so whoever asks for metrics reaches one of them, and a different one each time.
+ * In a worker: sends its metrics to the primary on request, and returns a function that fetches the metrics of all
+ * workers. Workers share a port, so each scrape reaches a different worker.
  */
 export function joinMetrics(collect: () => Promise<ProcessMetrics>): () => Promise<string> {
   const waiting = new Map<number, (text: string) => void>();
   let asked = 0;
   const send = (message: Message): void => {
-    // Unheard, the failure of a send ends the process: the other end may be gone in this very moment.
+    // The callback ignores errors, because the primary may have exited. Without it a failed send ends the process.
     if (process.connected) process.send?.(message, ignore);
   };
   process.on('message', (message: unknown) => {
@@ -69,11 +69,11 @@ export function joinMetrics(collect: () => Promise<ProcessMetrics>): () => Promi
 }
 
 /**
- * In the primary: adds up what the workers say. What one that has died had counted stays in the sums: they would fall, and
- * be taken for the counts of a new start.
+ * In the primary: sums the metrics of the workers. The sums include the counters of exited workers: otherwise they
+ * would fall, which Prometheus takes for a restart.
  */
 export class WorkerMetrics {
-  /** Those that are up: one that is still starting would keep everybody waiting. */
+  /** Workers that have started. A worker that is still starting would delay every response. */
   private readonly joined = new Set<Worker>();
   private readonly latest = new Map<number, ProcessMetrics>();
   private retired: ProcessMetrics = [];
@@ -86,7 +86,7 @@ export class WorkerMetrics {
       if (message.metrics === 'joined') {
         this.joined.add(worker);
       } else if (message.metrics === 'said') {
-        // Its last words may come after it was counted among the dead.
+        // A worker's last message may arrive after its exit event.
         if (worker.isDead()) return;
         this.latest.set(worker.id, message.said);
         this.waiting.get(message.ask)?.(worker);
@@ -107,7 +107,7 @@ export class WorkerMetrics {
   private async text(): Promise<string> {
     const said = await this.askAll();
     const sums = AggregatorRegistry.aggregate([...said, this.retired]);
-    // Added up in another order, fractions differ in their last digit: a counter that falls by that is taken for a restart.
+    // Summed in another order, fractions differ in the last digit. Prometheus takes a counter that falls for a restart.
     for (const { values } of sums.getMetricsAsArray() as unknown as { values: { value: number }[] }[]) {
       for (const each of values) {
         if (!Number.isInteger(each.value)) each.value = Math.round(each.value * PRECISION) / PRECISION;
@@ -116,7 +116,7 @@ export class WorkerMetrics {
     return sums.metrics();
   }
 
-  /** What each worker that lives says now, or said when it was last asked. */
+  /** Returns the current metrics of each running worker, or its previous ones if it does not respond in time. */
   private async askAll(): Promise<ProcessMetrics[]> {
     const workers = [...this.joined].filter((worker) => worker.isConnected());
     if (workers.length === 0) return [...this.latest.values()];
@@ -138,7 +138,7 @@ export class WorkerMetrics {
 
   private retire(last: ProcessMetrics): void {
     const lasting = last.filter(({ type }) => String(type) === 'counter' || String(type) === 'histogram');
-    // Each of them has the values of what it was made of beside its methods.
+    // The returned metric objects also have the plain values, as ProcessMetrics requires.
     this.retired = AggregatorRegistry.aggregate([this.retired, lasting]).getMetricsAsArray();
   }
 }

@@ -5,21 +5,22 @@ import type { Order, Report, RunningServer } from './server.js';
 import { BACKLOG_MS } from './signals.js';
 import { WorkerMetrics } from './worker-metrics.js';
 
-/** A worker that dies this soon after its start is not replaced at once. */
+/** A worker that exits this soon after its start is restarted with a delay. */
 const SHORT_LIFE_MS = 5_000;
 const LONGEST_PAUSE_MS = 30_000;
 
-/** A worker could not start; it has said why on its own. */
+/** A worker could not start. It has already logged the reason. */
 export class WorkerFailed extends Error {
   override readonly name = 'WorkerFailed';
 }
 
 /**
- * Forks `count` workers on one port and replaces those that die. The first is waited for alone, so that a fault that
- * hits all of them is told once.
+ * Forks `count` workers on one port and restarts those that exit. Waits for the first worker before it forks the
+ * others, so that an error that affects all workers is reported once.
  */
 export async function startWorkers(count: number): Promise<RunningServer> {
-  // A larger young generation: what 256 requests at once allocate dies young, and collecting it took a third of the time.
+  // A larger young generation: the objects of 256 concurrent requests are short-lived, and collecting them took a third
+  // of the time.
   cluster.setupPrimary({
     exec: fileURLToPath(new URL('./main.js', import.meta.url)),
     execArgv: [...new Set([...process.execArgv, '--max-semi-space-size=32'])],
@@ -39,11 +40,11 @@ export async function startWorkers(count: number): Promise<RunningServer> {
 }
 
 function tell(worker: Worker, order: Order['order']): void {
-  // Without a callback, a failed send ends the process: the worker may have died.
+  // The callback ignores errors, because the worker may have exited. Without it a failed send ends the process.
   if (worker.isConnected()) worker.send({ order } satisfies Order, () => undefined);
 }
 
-/** @returns how many connections a worker has accepted so far; 0 when it is gone */
+/** @returns the number of connections that a worker has accepted so far; 0 if it has exited */
 function acceptedBy(worker: Worker): Promise<number> {
   return new Promise((resolve) => {
     const done = (accepted: number): void => {
@@ -64,7 +65,7 @@ function acceptedBy(worker: Worker): Promise<number> {
 
 class WorkerPool {
   private readonly workers = new Set<Worker>();
-  /** Those of them that listen. */
+  /** The workers that listen. */
   private readonly listening = new Set<Worker>();
   private isRetired = false;
   private pause = 0;
@@ -113,14 +114,14 @@ class WorkerPool {
           });
         }),
     );
-    // At the deadline, or at a second signal, this process exits before they do.
+    // At the deadline or a second signal this process exits before its workers: kills them.
     process.once('exit', () => {
       for (const worker of this.workers) worker.process.kill('SIGKILL');
     });
     await this.takeBacklog();
     for (const worker of this.workers) {
-      // Takes the worker's part of the port away at once; the last one closes it. What was sent to a worker before still
-      // reaches it.
+      // Removes the worker from the shared port at once; the last one closes the port. Messages sent before still
+      // arrive.
       if (this.listening.has(worker)) worker.disconnect();
       else worker.process.kill('SIGTERM');
     }
@@ -129,10 +130,10 @@ class WorkerPool {
   }
 
   /**
-   * Resolves when every connection that the kernel has accepted is with a worker. Node's cluster does not show its queue,
-   * but hands a worker the next connection only after the worker has confirmed the one before. A worker reads connections
-   * and questions in the order in which they were sent. So if no worker got a connection between two questions, the queue
-   * was empty.
+   * Resolves when a worker has every connection that the kernel has accepted. Node's cluster does not expose its queue,
+   * but passes a worker the next connection only after the worker has confirmed the previous one. A worker reads
+   * connections and messages in the order in which they were sent. So if no worker got a connection between two counts,
+   * the queue was empty.
    */
   private async takeBacklog(): Promise<void> {
     const late = sleep(BACKLOG_MS, undefined, { ref: false });
@@ -140,7 +141,7 @@ class WorkerPool {
     let now = -1;
     do {
       before = now;
-      // The event loop of this process accepts one connection a turn; the turn that is under way may have looked already.
+      // The event loop of this process accepts one connection per turn. The current turn may already have checked.
       await turn();
       await turn();
       const counts = await Promise.race([Promise.all([...this.listening].map(acceptedBy)), late]);
@@ -154,9 +155,11 @@ class WorkerPool {
     worker.once('exit', (code, signal) => {
       if (this.isRetired) return;
       this.pause = Date.now() - since < SHORT_LIFE_MS ? Math.min(LONGEST_PAUSE_MS, Math.max(250, this.pause * 2)) : 0;
-      console.error(`Worker ${String(worker.process.pid)} died (code ${String(code)}, signal ${signal}): replaced.`);
+      console.error(
+        `Worker ${String(worker.process.pid)} died (code ${String(code)}, signal ${signal}). Restarting it.`,
+      );
       setTimeout(() => {
-        // A failed replacement exits as well, which brings the next one.
+        // A replacement that fails to start also exits, which triggers the next one.
         if (!this.isRetired) this.start().catch(() => undefined);
       }, this.pause);
     });

@@ -489,7 +489,7 @@ describe('bodies', () => {
       { pointer: '/scopes/1', detail: 'must be a string' },
       { pointer: '/limits/1', detail: 'must be an object' },
       { pointer: '/limits/0/window', detail: `must be a string, one of: ${windows}` },
-      { pointer: '/scopes/0', detail: 'must be slugs, the start of slugs with * behind it, or *' },
+      { pointer: '/scopes/0', detail: 'must be slugs, prefixes followed by *, or *' },
       { pointer: '/expiresAt', detail: 'must be a date and time with an offset, like 2030-01-31T12:00:00Z' },
       { pointer: '/limits/0/meter', detail: expect.stringMatching(/^must be a meter: /) },
       { pointer: '/limits/2/limit', detail: 'must be at least 0' },

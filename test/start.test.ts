@@ -100,14 +100,14 @@ describe('a start on a fresh DATA_DIR', () => {
 
       expect(await server.stop()).toBe(0);
       server = await start(dataDir);
-      expect(server.output).not.toMatch(/password|Administrator made/i);
+      expect(server.output).not.toMatch(/password|Administrator created/i);
       api = new Api(server.url);
       const second = (await api.as(user).post('/v1/resources', { value: 'second' })).body;
       expect((await api.as(user).get('/v1/resources')).body.data).toEqual([second, first]);
 
       await server.kill();
       server = await start(dataDir);
-      expect(server.output).not.toMatch(/password|Administrator made/i);
+      expect(server.output).not.toMatch(/password|Administrator created/i);
       expect(await readFile(join(dataDir, 'secret-key'), 'utf8')).toBe(secretKey);
       api = new Api(server.url);
       expect((await api.as(user).get('/v1/users/me')).body).toMatchObject({ id: made.body.id, username });
@@ -290,7 +290,9 @@ describe('a start that cannot be is one line on stderr and exit code 1:', () => 
         `CREATE FUNCTION stop() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no more tables'; END $$`,
       );
       await query(database.url, 'CREATE EVENT TRIGGER stop ON ddl_command_start EXECUTE FUNCTION stop()');
-      expect(await refusal({ DATABASE_URL: database.url })).toContain('no more tables (LOG_LEVEL=debug tells where.)');
+      expect(await refusal({ DATABASE_URL: database.url })).toContain(
+        'no more tables (Set LOG_LEVEL=debug to see the stack.)',
+      );
       const { code, stderr } = await run({ DATABASE_URL: database.url, LOG_LEVEL: 'debug' });
       expect(code).toBe(1);
       expect(stderr).toMatch(/no more tables\n +at /);

@@ -5,7 +5,7 @@ import { IsMatch, IsStorable, MayBeNull, isStorable } from '../common/text.js';
 import { IsSlug } from '../quota/quota.dto.js';
 import type { Api } from './api.entity.js';
 
-/** An address that calls can be passed on to. */
+/** Whether a text is a URL that calls can be forwarded to. */
 function isUpstream(text: string): boolean {
   const url = URL.canParse(text) ? new URL(text) : undefined;
   return (
@@ -19,20 +19,20 @@ function isUpstream(text: string): boolean {
 
 export class CreateApiDto {
   /**
-   * Lower-case letters, digits, and hyphens between them. Stays what it is: meters are named by it
+   * Lower-case letters, digits, and hyphens between them. Cannot be changed, because meters contain it
    * @example maps
    */
   @IsSlug()
   slug!: string;
 
-  /** For people */
+  /** The display name */
   @ApiProperty({ example: 'Maps', minLength: 1, maxLength: 100 })
   @IsString()
   @Length(1, 100)
   @IsStorable()
   name!: string;
 
-  /** A fixed text that calls are answered with */
+  /** A fixed text to return for calls */
   @ApiPropertyOptional({ type: String, nullable: true, example: 'MAPS', maxLength: 65_536 })
   @MayBeNull()
   @IsString()
@@ -40,14 +40,14 @@ export class CreateApiDto {
   @IsStorable()
   answer?: string | null;
 
-  /** The address that calls are passed on to, instead of an answer */
+  /** The URL to forward calls to, instead of an answer */
   @ApiPropertyOptional({ type: String, format: 'uri', nullable: true, example: 'http://127.0.0.1:8080/maps' })
   @MayBeNull()
-  @IsMatch('isUpstream', isUpstream, 'be an http or https address without user, query and fragment')
+  @IsMatch('isUpstream', isUpstream, 'be an http or https URL without user, query and fragment')
   upstream?: string | null;
 }
 
-/** Changes to an API; what is missing stays, `null` clears. */
+/** Changes to an API. Missing members stay unchanged; `null` clears a value. */
 export class UpdateApiDto extends PartialType(OmitType(CreateApiDto, ['slug']), {
   skipNullProperties: false,
 }) {}
@@ -61,12 +61,12 @@ export class ApiResponse {
   name!: string;
 
   /**
-   * What calls are answered with
+   * The fixed text returned for calls
    * @example MAPS
    */
   answer!: string | null;
 
-  /** Where calls are passed on to; shown to administrators only */
+  /** The URL that calls are forwarded to; visible to administrators only */
   @ApiPropertyOptional({ type: String, format: 'uri', nullable: true, example: 'http://127.0.0.1:8080/maps' })
   upstream?: string | null;
 
@@ -90,7 +90,7 @@ export class ApiPage {
   nextCursor!: string | null;
 }
 
-/** @param isAdmin whether to show what lies behind */
+/** @param isAdmin whether to include the upstream */
 export function toApiResponse(api: Api, isAdmin: boolean): ApiResponse {
   return {
     slug: api.slug,

@@ -1,6 +1,6 @@
 import { Check, Column, Entity, PrimaryColumn } from 'typeorm';
 
-/** An entry of the catalogue: what calls of it are answered with. */
+/** A metered API of the catalogue. Its calls return a fixed text or are forwarded to an upstream. */
 @Entity('apis')
 @Check('apis_answer_check', `answer IS NULL OR upstream IS NULL`)
 export class Api {
@@ -10,11 +10,11 @@ export class Api {
   @Column('text')
   name!: string;
 
-  /** A fixed text. */
+  /** The fixed text to return. */
   @Column({ type: 'text', nullable: true })
   answer!: string | null;
 
-  /** The base address that calls are passed on to. */
+  /** The base URL to forward calls to. */
   @Column({ type: 'text', nullable: true })
   upstream!: string | null;
 

@@ -37,9 +37,9 @@ export class ApisController {
   @ApiBody({
     type: CreateApiDto,
     examples: {
-      text: { summary: 'Answer a fixed text', value: { slug: 'maps', name: 'Maps', answer: 'MAPS' } },
+      text: { summary: 'Return a fixed text', value: { slug: 'maps', name: 'Maps', answer: 'MAPS' } },
       upstream: {
-        summary: 'Pass calls on',
+        summary: 'Forward calls',
         value: { slug: 'maps', name: 'Maps', upstream: 'http://127.0.0.1:8080/maps' },
       },
     },
@@ -78,7 +78,7 @@ export class ApisController {
     return toApiResponse(await this.apis.update(slug, dto, caller, preconditions), true);
   }
 
-  /** Take an API out of the catalogue */
+  /** Remove an API from the catalogue */
   @Delete(':slug')
   @AdminOnly()
   @HttpCode(204)

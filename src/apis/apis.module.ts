@@ -9,7 +9,7 @@ import { CallsService } from './calls.service.js';
 import { VerifyController } from './verify.controller.js';
 import { VerifyService } from './verify.service.js';
 
-/** The metered APIs: their catalogue, calls of them, and verdicts for programs that serve their own. */
+/** The metered APIs: the catalogue, calls, and verification for programs that serve their own APIs. */
 @Module({
   imports: [TypeOrmModule.forFeature([Api]), QuotaModule],
   controllers: [ApisController, VerifyController],

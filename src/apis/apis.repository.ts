@@ -8,7 +8,7 @@ export type NewApi = Pick<Api, 'slug' | 'name' | 'answer' | 'upstream'>;
 
 export type ApiChanges = Partial<Pick<Api, 'name' | 'answer' | 'upstream'>>;
 
-/** Where a page begins: after the API of that age and slug. */
+/** The position of a page: it begins after the API with these values. */
 export interface ApiPosition {
   createdAt: string;
   slug: string;
@@ -34,12 +34,12 @@ export class ApisRepository {
     return (await this.database.query<Api>(FIND, [slug]))[0] ?? null;
   }
 
-  /** As `find`, in a transaction, locked until it ends. */
+  /** Like `find`, but locks the row until the end of the transaction. */
   async lock(tx: Transaction, slug: string): Promise<Api | null> {
     return (await tx.query<Api>(`${FIND.text} FOR UPDATE`, [slug]))[0] ?? null;
   }
 
-  /** Newest first. */
+  /** Lists APIs, newest first. */
   list(after: ApiPosition | null, limit: number): Promise<Api[]> {
     return this.database.query<Api>(LIST, [after?.createdAt ?? null, after?.slug ?? null, limit]);
   }
@@ -55,14 +55,14 @@ export class ApisRepository {
     return tx.manager.getRepository(Api).findOneByOrFail({ slug: api.slug });
   }
 
-  /** @throws Problem validation_failed when there would be both an answer and an upstream */
+  /** @throws Problem validation_failed if the API would have both an answer and an upstream */
   async update(tx: Transaction, slug: string, changes: ApiChanges): Promise<Api | null> {
     const apis = tx.manager.getRepository(Api);
     try {
       await apis.update({ slug }, { ...changes, updatedAt: () => 'now()' });
     } catch (error) {
       if (violatedConstraint(error) === 'apis_answer_check') {
-        throw Problem.field('/upstream', 'cannot be beside an answer; clear one with null');
+        throw Problem.field('/upstream', 'cannot be set together with answer; clear one of them with null');
       }
       throw error;
     }

@@ -26,7 +26,7 @@ export class ApisService {
   /** @throws Problem slug_taken */
   async create(dto: CreateApiDto, caller: Caller, transaction?: Transaction): Promise<Api> {
     const { slug, name, answer = null, upstream = null } = dto;
-    if (answer !== null && upstream !== null) throw Problem.field('/upstream', 'cannot be beside an answer');
+    if (answer !== null && upstream !== null) throw Problem.field('/upstream', 'cannot be set together with answer');
     return this.database.within(transaction, async (tx) => {
       const api = await this.apis.insert(tx, { slug, name, answer, upstream });
       await this.audit.record(tx, caller, 'api.create', slug, changesOf(null, api, FIELDS));
@@ -46,7 +46,7 @@ export class ApisService {
     return required(isSlug(slug) ? await this.apis.find(slug) : null);
   }
 
-  /** @throws Problem not_found, version_mismatch; validation_failed when there would be both an answer and an upstream */
+  /** @throws Problem not_found, version_mismatch; validation_failed if the API would have both answer and upstream */
   async update(slug: string, dto: UpdateApiDto, caller: Caller, preconditions: Preconditions): Promise<Api> {
     await this.get(slug);
     return this.database.transaction(async (tx) => {
@@ -59,7 +59,8 @@ export class ApisService {
   }
 
   /**
-   * Takes an API out of the catalogue. What was called stays on record, and limits wait for one of the same slug.
+   * Removes an API from the catalogue. Recorded usage stays. Limits stay too, and apply again to a new API with this
+   * slug.
    * @throws Problem not_found, version_mismatch
    */
   async delete(slug: string, caller: Caller, preconditions: Preconditions): Promise<void> {

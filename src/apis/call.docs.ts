@@ -22,14 +22,14 @@ const REFUSALS: ProblemCode[] = [
   'database_unavailable',
 ];
 
-/** The operations of `/call`, which Nest does not know of (see call.route.ts). */
+/** The OpenAPI operations of `/call`. Its routes are outside Nest (see call.route.ts). */
 export function callPaths(): Paths {
   return {
     '/call/{slug}': pathOf('', []),
     '/call/{slug}/{path}': pathOf('_below', [
       {
         ...{ name: 'path', in: 'path', required: true, schema: { type: 'string' } },
-        description: 'Whatever stands below: passed on to the upstream of the API, if it has one',
+        description: 'The rest of the path: forwarded to the upstream of the API, if it has one',
         example: 'search',
       },
     ]),
@@ -47,9 +47,9 @@ function operationOf(
 ): Operation {
   return {
     operationId: `Calls_${method}${suffix}`,
-    summary: 'Call a metered API: spends a unit, and answers with its text or what its upstream answers',
+    summary: 'Call a metered API: spends one unit and returns its fixed text or the response of its upstream',
     description:
-      'Any other method works as well. What an upstream answers is passed on with its status, headers and body.',
+      'Any other method works as well. The response of an upstream is returned with its status, headers and body.',
     tags: ['Calls'],
     security: [{ key: [] }],
     [ACCESS_MARK]: { kind: 'key' },
@@ -62,18 +62,18 @@ function operationOf(
     ...(['post', 'put', 'patch'].includes(method) ? { requestBody: BODY } : {}),
     responses: {
       200: {
-        description: 'The text of the API, or what its upstream answers',
+        description: 'The fixed text of the API, or the response of its upstream',
         headers: headers('RateLimit-Policy', 'RateLimit'),
         content: { 'text/plain': { schema: { type: 'string' }, example: 'API1' }, '*/*': { schema: {} } },
       },
-      default: { description: 'What the upstream answers', content: { '*/*': { schema: {} } } },
+      default: { description: 'The response of the upstream', content: { '*/*': { schema: {} } } },
     },
     ...Object.fromEntries(REFUSALS.map((code) => markOf(code))),
     ...Object.fromEntries([markOf('quota_exceeded', 429)]),
   };
 }
 
-/** Passed on to the upstream, and read by nobody before. */
+/** Forwarded to the upstream without being read. */
 const BODY: NonNullable<Operation['requestBody']> = {
   description: 'For the upstream of the API, if it has one: any media type',
   required: false,

@@ -7,22 +7,21 @@ import { headersFromUpstream, headersToUpstream } from './upstream-headers.js';
 
 const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'];
 
-/** How long an upstream may take for its answer's head, and between two parts of its body. */
+/** Upstream timeout: for the response headers, and between two parts of the body. */
 const UPSTREAM_MS = 30_000;
 
 type CallRequest = FastifyRequest<{ Params: { slug: string; '*'?: string } }>;
 
 /**
- * Serves `/call/{slug}` and below, any method. It is the hottest route and does without Nest's layers (guards,
- * interceptors, pipes): its one access rule, a key, is part of the spend itself. Bodies are for upstreams only and are
- * passed on unread.
+ * Serves `/call/{slug}` and below, any method. It is the hottest route, so it bypasses Nest's guards, interceptors and
+ * pipes. Its only access rule, a valid key, is checked by the spend itself. Bodies are forwarded to upstreams unread.
  */
 export async function serveCalls(server: FastifyInstance, calls: CallsService): Promise<void> {
   await server.register(async (scope) => {
     await scope.register(replyFrom, {
-      // It would log queries.
+      // Request logging would log queries, which can contain secrets.
       ...{ disableRequestLogging: true, disableCache: true },
-      // Without a bound: calls that an upstream leaves hanging must not stand before those of others.
+      // No connection limit: calls that hang at one upstream must not block the calls of other clients.
       undici: { connections: null, headersTimeout: UPSTREAM_MS, bodyTimeout: UPSTREAM_MS },
     });
     scope.removeAllContentTypeParsers();
@@ -42,7 +41,7 @@ export async function serveCalls(server: FastifyInstance, calls: CallsService): 
   });
 }
 
-/** Whether a path has a segment that leads out of what it stands in, however it is written. Told before anything is spent. */
+/** Whether a path contains a `..` segment, in any encoding. Checked before the spend. */
 function climbs(path: string): boolean {
   if (!path.includes('..') && !/%2e/i.test(path)) return false;
   const decoded = decodeURIComponent(path).replaceAll('\\', '/');
@@ -55,9 +54,9 @@ function answer(call: CallAnswer, request: CallRequest, reply: FastifyReply): Fa
   if (call.upstream === null) return reply.type('text/plain; charset=utf-8').send(call.answer);
   const upstream = { slug: request.params.slug, base: call.upstream, target: targetOf(call.upstream, request) };
   return reply.from(upstream.target, {
-    // As it was sent: the path alone is decoded and looked at.
+    // Forwarded exactly as sent. Only the path is decoded and checked.
     queryString: () => queryOf(request),
-    // One unit, one request: whether to try again is the caller's to say.
+    // No retries: one unit is one upstream request. The client decides whether to retry.
     retryDelay: () => null,
     rewriteRequestHeaders: (_request, headers) => headersToUpstream(headers, request, call),
     rewriteHeaders: (headers) => headersFromUpstream(headers, upstream, request),
@@ -67,7 +66,7 @@ function answer(call: CallAnswer, request: CallRequest, reply: FastifyReply): Fa
   });
 }
 
-/** Where a call is passed on to, without its query. */
+/** Returns the URL to forward a call to, without its query. */
 function targetOf(upstream: string, request: CallRequest): string {
   const base = new URL(upstream);
   return base.origin + base.pathname.replace(/\/$/, '') + pathOf(request).replace(/^\/[^/]*\/[^/]*/, '');

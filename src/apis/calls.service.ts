@@ -8,7 +8,7 @@ import { hashApiKey } from '../keys/api-key-format.js';
 import { isSlug } from '../quota/meters.js';
 import { Spender, type Spend } from '../quota/spender.js';
 
-/** What a call is answered with, or passed on to. */
+/** The response to a call, or the upstream to forward it to. */
 export interface CallAnswer {
   headers: Record<string, string>;
   answer: string;
@@ -18,7 +18,7 @@ export interface CallAnswer {
   isReplayed: boolean;
 }
 
-/** Calls of metered APIs: each is a unit, spent before it is answered. */
+/** Calls of metered APIs. Each call spends one unit before the response. */
 @Injectable()
 export class CallsService {
   constructor(
@@ -27,26 +27,26 @@ export class CallsService {
   ) {}
 
   /**
-   * Spends a unit with the key that a request brings.
+   * Spends one unit with the key of a request.
    * @throws Problem unauthenticated, invalid_api_key, account_disabled, not_found, scope_denied; quota_exceeded (429)
    */
   async call(request: AuthenticatedRequest, slug: string): Promise<CallAnswer> {
     const hash = keyHashOf(request);
     const call = { hash, slug: isSlug(slug) ? slug : '', cost: 1, dryRun: false };
     if (request.headers['idempotency-key'] === undefined) return answerOf(request, await this.spender.spend(call));
-    // A key that is not good any more gets no earlier answer either.
+    // An API key that is no longer valid must not get a stored response.
     const now = await this.spender.spend({ ...call, dryRun: true });
     if (!now.isUsable) return answerOf(request, now);
-    // Its body is not read here, and so does not tell requests apart.
+    // The body is not read here, so the fingerprint does not include it.
     const repeatable = { ...toRepeatable(request, NOBODY, hash), path: request.raw.url ?? '', body: null };
     noteOwner(request, now);
     let refused: Spend | undefined;
     const { body, isReplayed } = await this.idempotency.once(repeatable.key ?? '', repeatable, async (tx) => {
       const spend = await this.spender.spendIn(tx, call);
       refused = spend.isGranted ? undefined : spend;
-      // Thrown only after the commit: that it was refused is on record.
+      // The problem is thrown after the commit, so that the denial is recorded.
       const text = refused ? '' : JSON.stringify(toCallAnswer(spend));
-      // What an upstream answers is not kept here, so nobody gets to it again for nothing.
+      // Upstream responses are not stored, so a repetition reaches the upstream again and must spend again.
       return { body: text, isKept: spend.isGranted && spend.said.upstream === null };
     });
     if (refused) return toCallAnswer(refused);
@@ -54,7 +54,7 @@ export class CallsService {
   }
 }
 
-/** Notes whose key a request brings, whatever becomes of it. */
+/** Records the owner of the key in the request, whether the call is granted or not. */
 function noteOwner(request: AuthenticatedRequest, { said }: Spend): void {
   request.spender = said;
   if (said.ownerId !== null) request.keyOwnerId = said.ownerId;
@@ -66,8 +66,8 @@ function answerOf(request: AuthenticatedRequest, spend: Spend): CallAnswer {
 }
 
 /**
- * The hash of the key of a request: `Authorization: Bearer` or `X-API-Key`, never the query, which ends up in logs and
- * histories.
+ * Returns the hash of the API key of a request, from `Authorization: Bearer` or `X-API-Key`. Never reads the query,
+ * which ends up in logs and browser histories.
  */
 function keyHashOf(request: FastifyRequest): string {
   const { authorization, 'x-api-key': header } = request.headers;
@@ -75,7 +75,7 @@ function keyHashOf(request: FastifyRequest): string {
     throw new Problem('unauthenticated', { detail: 'Send an API key as Authorization: Bearer or X-API-Key.' });
   }
   const text = authorization === undefined ? String(header) : bearerOf(authorization);
-  // Clients that are generated send their one key in each header that the document names.
+  // Generated clients send the same key in both documented headers, so two equal keys are accepted.
   if (isRepeated(request, 'authorization') || (header !== undefined && text !== header)) {
     throw new Problem('invalid_api_key', { detail: 'Send one API key.' });
   }

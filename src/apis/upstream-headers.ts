@@ -2,7 +2,7 @@ import type { IncomingHttpHeaders } from 'node:http';
 import type { FastifyRequest } from 'fastify';
 import { addressOf } from '../common/address.js';
 
-/** What is said between two hops only (RFC 9110, section 7.6.1), besides what `Connection` names. */
+/** Hop-by-hop headers (RFC 9110, section 7.6.1), besides those that `Connection` names. */
 const HOP_BY_HOP = [
   ...[
     'connection',
@@ -17,13 +17,13 @@ const HOP_BY_HOP = [
   ...['proxy-authenticate', 'proxy-authorization', 'proxy-authentication-info'],
 ];
 
-/** Credentials, and what undici does not take. */
+/** Credentials, and headers that undici rejects. */
 const KEPT_BACK = ['authorization', 'x-api-key', 'expect'];
 
-/** What this server says of a request: a client's own word on it is not passed on. */
+/** Headers that this server sets. Values sent by the client are not forwarded. */
 const OWN = /^(?:x-quartermaster-.*|x-forwarded-.*|forwarded|x-real-ip|x-request-id)$/;
 
-/** What an upstream gets of the headers of a call, and what this server tells it of the call. */
+/** Returns the headers for the upstream: those of the call, and those that this server adds. */
 export function headersToUpstream(
   headers: IncomingHttpHeaders,
   request: FastifyRequest,
@@ -31,7 +31,7 @@ export function headersToUpstream(
 ): IncomingHttpHeaders {
   const passedOn = Object.fromEntries(
     Object.entries(endToEnd(headers)).filter(
-      // Some servers read `_` as `-`.
+      // Some servers treat `_` as `-`.
       ([name]) => !KEPT_BACK.includes(name) && !OWN.test(name.replaceAll('_', '-')),
     ),
   );
@@ -47,7 +47,7 @@ export function headersToUpstream(
   };
 }
 
-/** The client, and the proxies that TRUST_PROXY trusts, the last one last. */
+/** Returns the client address and the proxies that TRUST_PROXY trusts, nearest proxy last. */
 function addressesOf({ ips, ip }: FastifyRequest): string {
   return [...(ips ?? [ip])]
     .reverse()
@@ -55,16 +55,16 @@ function addressesOf({ ips, ip }: FastifyRequest): string {
     .join(', ');
 }
 
-/** An API that a call is passed on to. */
+/** The upstream of a forwarded call. */
 export interface Upstream {
   slug: string;
-  /** Its base. */
+  /** The base URL. */
   base: string;
-  /** Where this call went. */
+  /** The URL of this call. */
   target: string;
 }
 
-/** What a client gets of the headers of an upstream's answer. */
+/** Returns the headers of an upstream response to send to the client. */
 export function headersFromUpstream(
   headers: IncomingHttpHeaders,
   upstream: Upstream,
@@ -72,7 +72,7 @@ export function headersFromUpstream(
 ): IncomingHttpHeaders {
   const answered = Object.fromEntries(
     Object.entries(endToEnd(headers)).filter(
-      // Those of this server count.
+      // This server sets its own values for these headers.
       ([name]) => !['ratelimit', 'ratelimit-policy', 'x-request-id'].includes(name),
     ),
   );
@@ -83,12 +83,12 @@ export function headersFromUpstream(
   return answered;
 }
 
-/** An address below the base of an upstream as the one below `/call/{slug}`; any other as it is. */
+/** Rewrites a URL below the base of an upstream to the path below `/call/{slug}`. Returns any other URL unchanged. */
 function addressHere(address: string, { slug, base, target }: Upstream, host: string): string {
   const below = `/call/${slug}`;
   if (!URL.canParse(address, target)) return address;
   const [url, root] = [new URL(address, target), new URL(base)];
-  // Some upstreams write their addresses with X-Forwarded-Host.
+  // Some upstreams build their URLs from X-Forwarded-Host.
   const isOfThisServer = url.host === host;
   if (url.origin !== root.origin && !isOfThisServer) return address;
   if (isOfThisServer && isBelow(url.pathname, below)) return address;
@@ -101,7 +101,7 @@ function isBelow(path: string, base: string): boolean {
   return path === base || path.startsWith(`${base}/`);
 }
 
-/** Headers without those that end at a hop, in lower case. */
+/** Returns the headers without hop-by-hop headers, names in lower case. */
 function endToEnd(headers: IncomingHttpHeaders): IncomingHttpHeaders {
   const named = [headers.connection ?? []]
     .flat()

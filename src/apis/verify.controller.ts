@@ -12,7 +12,7 @@ import { VerifyService } from './verify.service.js';
 export class VerifyController {
   constructor(private readonly verify: VerifyService) {}
 
-  /** Meter a call of an API that you serve yourself: may it be answered? */
+  /** Meter a call of an API that you serve yourself: checks the key and spends units */
   @Post()
   @Public()
   @HttpCode(200)

@@ -9,7 +9,7 @@ import type { VerifyDto, VerifyResponse } from './verify.dto.js';
 
 const UNKNOWN: VerifyResponse = { allowed: false, code: 'invalid_api_key', keyId: null, owner: null, limits: [] };
 
-/** Spends for programs that serve their own APIs. Whoever holds the key may ask. */
+/** Spends units for programs that serve their own APIs. The key in the body is the only credential. */
 @Injectable()
 export class VerifyService {
   constructor(
@@ -17,7 +17,7 @@ export class VerifyService {
     private readonly idempotency: Idempotency,
   ) {}
 
-  /** @throws Problem not_found for an API that is not in the catalogue, to whoever has a key that is good */
+  /** @throws Problem not_found for an API that is not in the catalogue, if the key is valid */
   async verify(
     { key, api, cost = 1, dryRun = false }: VerifyDto,
     { request, reply }: Attempt,
@@ -35,7 +35,7 @@ export class VerifyService {
     };
     const call = { hash, slug: isSlug(api) ? api : '', cost, dryRun };
     if (request.key === undefined) return verdictOf(await this.spender.spend(call));
-    // A key that is not good any more gets no earlier verdict either.
+    // An API key that is no longer valid must not get a stored verdict.
     const now = await this.spender.spend({ ...call, dryRun: true });
     if (!now.isUsable) return verdictOf(now);
     const { body, isReplayed } = await this.idempotency.once(

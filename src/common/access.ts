@@ -3,7 +3,7 @@ import { ApiBearerAuth, ApiExtension, ApiSecurity } from '@nestjs/swagger';
 import { Fails } from './api-docs.js';
 import type { Operation } from './api-headers.js';
 
-/** Who may call a route. Every route declares exactly one rule; one that declares none answers nobody. */
+/** Who may call a route. Every route declares exactly one rule. A route without a rule rejects every request. */
 export type AccessRule =
   /** Anyone, signed in or not. */
   | { kind: 'public' }
@@ -11,27 +11,27 @@ export type AccessRule =
   | { kind: 'admin' }
   /** The user that the path parameter names, and administrators. */
   | { kind: 'self-or-admin'; parameter: string }
-  /** Any signed-in user; the service shows each only what `reach` says. */
+  /** Any signed-in user. The service limits access to what `reach` allows. */
   | { kind: 'owned'; reach: Reach };
 
-/** What a signed-in user reaches; see `REACHES`. */
+/** What a signed-in user may access; see `REACHES`. */
 type Reach = keyof typeof REACHES;
 
 const REACHES = {
-  objects: 'any signed-in user, on what belongs to that user. Administrators: on everything',
-  account: 'any signed-in user, on that user’s own account only',
+  objects: 'any signed-in user, for objects that the user owns. Administrators: for all objects',
+  account: 'any signed-in user, for the user’s own account only',
   catalogue: 'any signed-in user',
 };
 
 export const ACCESS_RULE = 'quartermaster:access';
 
-/** How an operation of the document names its rule while the document is made. */
+/** The extension that holds an operation's rule while the OpenAPI document is built. */
 export const ACCESS_MARK = 'x-access';
 
 const rule = (access: AccessRule): MethodDecorator =>
   applyDecorators(SetMetadata(ACCESS_RULE, access), ApiExtension(ACCESS_MARK, access));
 
-/** How every route refuses that is not public. */
+/** The problem codes of every route that is not public. */
 export const SIGNED_IN = [
   'unauthenticated',
   'invalid_token',
@@ -41,7 +41,7 @@ export const SIGNED_IN = [
   'database_unavailable',
 ] as const;
 
-/** In the document: the credentials of which any one will do. */
+/** OpenAPI security: any one of these credentials is sufficient. */
 export const CREDENTIALS = [{ bearer: [] }, { signature: [] }];
 
 const Credentials = () => applyDecorators(ApiBearerAuth(), ApiSecurity('signature'));
@@ -61,7 +61,7 @@ export const SelfOrAdmin = (parameter: string) =>
 export const Owned = (reach: Reach = 'objects') =>
   applyDecorators(rule({ kind: 'owned', reach }), Credentials(), Fails(...SIGNED_IN));
 
-/** Says in an operation of the document who may call it, and that a public one needs no credential. */
+/** Documents who may call an operation. A public operation gets an empty `security`. */
 export function documentAccess(operation: Operation): void {
   const access = operation[ACCESS_MARK] as AccessRule | { kind: 'key' } | undefined;
   if (!access) throw new Error(`${String(operation.operationId)} declares no access rule`);
@@ -81,6 +81,6 @@ function describe(access: AccessRule | { kind: 'key' }): string {
     case 'owned':
       return REACHES[access.reach];
     case 'key':
-      return 'an API key whose scopes cover the API. Access tokens are refused';
+      return 'an API key whose scopes cover the API. Access tokens are rejected';
   }
 }

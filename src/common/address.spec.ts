@@ -19,7 +19,7 @@ test.each([
   ['[fe80::1%25eth0]:443', 'fe80::1'],
   ['::1', '::1'],
   ['::', '::'],
-])('the address of %j is %s', (text, address) => {
+])('addressOf(%j) returns %s', (text, address) => {
   expect(addressOf(text)).toBe(address);
 });
 
@@ -39,12 +39,12 @@ test.each([
     '[]:1',
     '""',
   ],
-  // No form of an address that only C's inet_aton knows.
+  // Forms of an address that only inet_aton of C accepts.
   ...['1', '127.1', '0x7f.0.0.1', '0177.0.0.1', '2130706433', '010.0.0.1'],
   ...['256.0.0.1', '1.2.3', '1.2.3.4.5', '1.2.3.4:', '1.2.3.4:x', '1.2.3.4%eth0', '1.2.3.4/8', 'http://1.2.3.4'],
   ...['::1::', '2001:db8::g', '[2001:db8::7', '2001:db8::7]', '[2001:db8::7]:x', '[2001:db8::7]443', '%eth0'],
   ...['192.0.2.7, 192.0.2.8', '192.0.2.7 192.0.2.8', "192.0.2.7'--", '192.0.2.7\n'.repeat(2)],
-])('%j is no address', (text) => {
+])('addressOf(%j) returns undefined', (text) => {
   expect(addressOf(text)).toBeUndefined();
 });
 
@@ -59,7 +59,7 @@ test.each([
   ['2001:db8::/32', ['2001:db8:ffff::1'], ['2001:db9::1', '10.0.0.1']],
   ['0.0.0.0/0', ['1.2.3.4', '255.255.255.255'], ['2001:db8::1']],
   ['::/0', ['2001:db8::1', '1.2.3.4'], []],
-])('of the networks %s are %j, and not %j', (networks, inside, outside) => {
+])('isInNetworks(%s): true for %j, false for %j', (networks, inside, outside) => {
   const isInside = isInNetworks(networks);
   expect(inside.filter((address) => !isInside(address))).toEqual([]);
   expect([...outside, 'garbage', ''].filter(isInside)).toEqual([]);

@@ -4,22 +4,22 @@ import { ApiExtension, ApiExtraModels, ApiProperty, getSchemaPath } from '@nestj
 import { HEADERS, headers, type Operation, type Response } from './api-headers.js';
 import { PROBLEMS, type ProblemCode } from './problem.js';
 
-/** One wrong field. */
+/** One invalid field. */
 export class FieldErrorBody {
   @ApiProperty({ description: 'JSON pointer into the body, or the name of the parameter', example: '/password' })
   pointer!: string;
 
-  @ApiProperty({ description: 'What is wrong with it', example: 'must have an upper-case letter' })
+  @ApiProperty({ description: 'Why it is invalid', example: 'must have an upper-case letter' })
   detail!: string;
 }
 
-/** A list of what a module documents that is not to be imported here. */
+/** An array of a model of another module, by name: importing the module here would break the direction of imports. */
 const listOf = (model: string) =>
   ({ required: false, type: 'array', items: { $ref: `#/components/schemas/${model}` } }) as const;
 
-/** A refusal: RFC 9457, problem details. Branch on `code`, which is stable; the texts are for people. */
+/** An error response: RFC 9457, problem details. Branch on `code`, which is stable; the texts are for people. */
 export class ProblemBody {
-  @ApiProperty({ example: 'about:blank', description: 'Always `about:blank`: `code` tells the kind' })
+  @ApiProperty({ example: 'about:blank', description: 'Always `about:blank`; see `code` for the kind of problem' })
   type!: string;
 
   @ApiProperty({ example: 'The quota is used up' })
@@ -31,7 +31,7 @@ export class ProblemBody {
   @ApiProperty({ example: '50 of 50 resources are in use.' })
   detail!: string;
 
-  @ApiProperty({ example: '/v1/resources', description: 'The path that was asked for' })
+  @ApiProperty({ example: '/v1/resources', description: 'The path of the request' })
   instance!: string;
 
   @ApiProperty({ enum: Object.keys(PROBLEMS), example: 'quota_exceeded', description: 'Stable: branch on this' })
@@ -40,57 +40,59 @@ export class ProblemBody {
   @ApiProperty({ example: '7f3a90c1-2b', description: 'Also in `X-Request-Id` and in the log' })
   requestId!: string;
 
-  @ApiProperty({ type: [FieldErrorBody], required: false, description: 'With `validation_failed`: each wrong field' })
+  @ApiProperty({ type: [FieldErrorBody], required: false, description: 'With `validation_failed`: each invalid field' })
   errors?: FieldErrorBody[];
 
-  @ApiProperty({ ...listOf('LimitResponse'), description: 'With `quota_exceeded`: the limits that have no room' })
+  @ApiProperty({
+    ...listOf('LimitResponse'),
+    description: 'With `quota_exceeded`: the limits that the request would exceed',
+  })
   violated?: unknown[];
 
-  @ApiProperty({ ...listOf('LimitResponse'), description: 'With `quota_exceeded`: every limit that was judged' })
+  @ApiProperty({ ...listOf('LimitResponse'), description: 'With `quota_exceeded`: every limit that was checked' })
   limits?: unknown[];
 
-  @ApiProperty({ required: false, type: [String], description: 'With `keys_not_found`: these' })
+  @ApiProperty({ required: false, type: [String], description: 'With `keys_not_found`: the missing keys' })
   missing?: string[];
 
-  @ApiProperty({ ...listOf('EntryResult'), description: 'Of a batch that was refused: what became of each entry' })
+  @ApiProperty({ ...listOf('EntryResult'), description: 'For a rejected batch: the result of each entry' })
   results?: unknown[];
 
-  @ApiProperty({ required: false, type: 'integer', description: 'Of a batch that was refused: how many were written' })
+  @ApiProperty({ required: false, type: 'integer', description: 'For a rejected batch: the number of entries written' })
   written?: number;
 
   @ApiProperty({
     required: false,
     type: 'integer',
-    description: 'Of a batch that was refused: how many were there already',
+    description: 'For a rejected batch: the number of entries that already exist',
   })
   skipped?: number;
 
   @ApiProperty({
     required: false,
     type: [String],
-    description: 'Of a batch that was refused: the keys left as they were',
+    description: 'For a rejected batch: one sentence for each skipped entry',
   })
   warnings?: string[];
 }
 
-/** How the codes of an operation stand in the document while it is being made. */
+/** Prefix of the extensions that hold an operation's problem codes while the document is built. */
 const MARK = 'x-problem-' as const;
 
-/** Documents that a route can refuse with these codes. May be given several times on one route. */
+/** Documents that a route can return these problem codes. May be used several times on one route. */
 export function Fails(...codes: ProblemCode[]): MethodDecorator {
   return applyDecorators(ApiExtraModels(ProblemBody), ...codes.map((code) => ApiExtension(...markOf(code))));
 }
 
-/** What `Fails` leaves in an operation. @param status where it is not the code's usual one */
+/** The extension that `Fails` adds to an operation. @param status if it differs from the code's usual status */
 export function markOf(code: ProblemCode, status: number = PROBLEMS[code][0]): [`x-problem-${ProblemCode}`, number] {
   return [`${MARK}${code}`, status];
 }
 
 /**
- * Completes an operation of the document: every refusal as a response of its status, the codes of one status as its
- * examples. What every operation refuses need not be declared: unknown parameters, and a body that is broken, too
- * large, or of another type.
- * @param examples of the whole document, by name: those that are missing are added
+ * Adds a response for each problem status of an operation, with one example per code. The problems that every operation
+ * can return need no declaration: unknown parameters, and a body that is malformed, too large, or of another type.
+ * @param examples the examples of the whole document, by name; missing ones are added
  */
 export function documentProblems(operation: Operation, examples: Record<string, object>): void {
   const marks = Object.keys(operation).filter((key): key is `x-problem-${ProblemCode}` => key.startsWith(MARK));
@@ -127,7 +129,7 @@ function takesJson({ requestBody }: Operation): boolean {
   return requestBody !== undefined && 'content' in requestBody && 'application/json' in requestBody.content;
 }
 
-/** The headers that come with some refusals of a status. */
+/** The headers of the problem responses of a status. */
 function problemHeaders(status: number, codes: ProblemCode[]): NonNullable<Response['headers']> {
   return {
     ...(status === 401 ? headers('WWW-Authenticate') : {}),

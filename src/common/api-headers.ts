@@ -1,12 +1,12 @@
 import type { OpenAPIObject } from '@nestjs/swagger';
 
-/** An operation of the document. */
+/** An operation of the OpenAPI document. */
 export type Operation = NonNullable<OpenAPIObject['paths'][string]['get']> & Record<`x-${string}`, unknown>;
 
-/** An answer of an operation. */
+/** A response of an operation. */
 export type Response = Exclude<Operation['responses'][string], { $ref: string } | undefined>;
 
-/** The methods of a path with their operations. */
+/** Returns the methods of a path with their operations. */
 export function operationsOf(path: OpenAPIObject['paths'][string]): [method: string, operation: Operation][] {
   const { get, put, post, patch, delete: remove } = path;
   return Object.entries({ get, put, post, patch, delete: remove }).filter(
@@ -17,38 +17,42 @@ export function operationsOf(path: OpenAPIObject['paths'][string]): [method: str
 const header = (description: string, example: string, required = false) =>
   ({ description, required, schema: { type: 'string' }, example }) as const;
 
-/** Every header that an answer can have beside those of HTTP itself. */
+/** Every response header, except those of HTTP itself. */
 export const HEADERS = {
-  'X-Request-Id': header('The id of the request, also in the log: the client’s own, or a new one', '7f3a90c1-2b', true),
-  Link: header('Where the next page is (RFC 8288). Missing on the last page', '</v1/tasks?cursor=2Zk4>; rel="next"'),
+  'X-Request-Id': header(
+    'The id of the request, also in the log. Sent by the client or generated',
+    '7f3a90c1-2b',
+    true,
+  ),
+  Link: header('The next page (RFC 8288). Missing on the last page', '</v1/tasks?cursor=2Zk4>; rel="next"'),
   Location: header('The path of the new object', '/v1/tasks/019aa5d2-7c1e-7b1a-9d54-3f0f5a1f2b3c', true),
   ETag: header('The version of the object', '"42"'),
-  'Idempotency-Replayed': header('`true`: this is the stored answer of an earlier request', 'true'),
-  'RateLimit-Policy': header('Every limit that was judged: amount, and window in seconds', '"day";q=1000;w=86400'),
-  RateLimit: header('What is left of each limit, and the seconds until it resets', '"day";r=42;t=3600'),
+  'Idempotency-Replayed': header('`true`: this is the stored response to an earlier request', 'true'),
+  'RateLimit-Policy': header('Every limit that was checked: amount, and window in seconds', '"day";q=1000;w=86400'),
+  RateLimit: header('Units remaining of each limit, and the seconds until it resets', '"day";r=42;t=3600'),
   'Retry-After': header('Seconds after which a retry can succeed', '1'),
   'WWW-Authenticate': header('The challenge (RFC 6750)', 'Bearer realm="quartermaster"', true),
   'Accept-Signature': header('With `invalid_signature`: how to sign (RFC 9421)', 'sig=("@method" "@path");created'),
   'Content-Disposition': header('The name of the file', 'attachment; filename="usage.csv"', true),
 } as const;
 
-/** References to headers that the document describes once. */
+/** Returns references to the shared header definitions. */
 export function headers(...names: (keyof typeof HEADERS)[]): NonNullable<Response['headers']> {
   return Object.fromEntries(names.map((name) => [name, { $ref: `#/components/headers/${name}` }]));
 }
 
-/** Adds headers to the successful answers of an operation. */
+/** Adds headers to the responses of an operation whose status passes `isMeant`. */
 function addHeaders(operation: Operation, isMeant: (status: string) => boolean, added: Response['headers']): void {
   for (const [status, response] of Object.entries(operation.responses)) {
     if (response && !('$ref' in response) && isMeant(status)) response.headers = { ...response.headers, ...added };
   }
 }
 
-/** How an operation of the document says that it answers one page of a list, or repeats its answer. */
+/** Marks of an operation that returns one page of a list, or that supports Idempotency-Key. */
 export const PAGED_MARK = 'x-paged';
 export const REPEATABLE_MARK = 'x-repeatable';
 
-/** Documents the headers that many operations have in common. */
+/** Documents the headers that many operations share. */
 export function documentHeaders(operation: Operation): void {
   const isSuccess = (status: string): boolean => /^(2|default)/.test(status);
   if (operation[PAGED_MARK] === true) addHeaders(operation, isSuccess, headers('Link'));

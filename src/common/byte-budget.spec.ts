@@ -2,7 +2,7 @@ import { EventEmitter } from 'node:events';
 import type { ServerResponse } from 'node:http';
 import { ByteBudget } from './byte-budget.js';
 
-/** A response, as far as it matters here. */
+/** The part of a response that ByteBudget uses. */
 class Response extends EventEmitter {
   closed = false;
 
@@ -14,8 +14,8 @@ class Response extends EventEmitter {
 
 const as = (response: Response): ServerResponse => response as unknown as ServerResponse;
 
-describe('a byte budget', () => {
-  test('has room until it is used up, and again when a response is over', () => {
+describe('ByteBudget.hold', () => {
+  test('budget used up: overloaded; a closed response frees its bytes', () => {
     const budget = new ByteBudget(100);
     const first = new Response();
     budget.hold(60, as(first));
@@ -26,7 +26,7 @@ describe('a byte budget', () => {
     expect(() => budget.hold(1, as(new Response()))).toThrow(expect.objectContaining({ code: 'overloaded' }));
   });
 
-  test('lets one that is larger through alone', () => {
+  test('request larger than the budget: accepted if nothing else is held', () => {
     const budget = new ByteBudget(100);
     const large = new Response();
     budget.hold(1_000, as(large));
@@ -35,7 +35,7 @@ describe('a byte budget', () => {
     budget.hold(1, as(new Response()));
   });
 
-  test('holds several parts of one response until it is over, and nothing of one that is', () => {
+  test('several holds for one response: released together at its close; closed response: holds nothing', () => {
     const budget = new ByteBudget(100);
     const response = new Response();
     budget.hold(50, as(response));

@@ -1,6 +1,6 @@
 import { timingSafeEqual } from 'node:crypto';
 
-/** Whether two texts of bytes are the same, in a time that tells nothing of where they differ. Their lengths are no secret. */
+/** Compares two buffers in constant time. Their lengths are not secret. */
 export function isEqual(one: Buffer, other: Buffer): boolean {
   return one.length === other.length && timingSafeEqual(one, other);
 }

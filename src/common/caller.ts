@@ -6,44 +6,49 @@ import { concealSecrets } from './secret-shapes.js';
 
 export type Role = 'admin' | 'user';
 
-/** Who makes this request. Role and names were read from the database for this very request. */
+/** Who makes this request. Role and names are read from the database at each request. */
 export interface Caller {
   userId: string;
   role: Role;
-  /** Of `loginKey`, as `{user}` in a path is compared with them. */
+  /** In the form of `loginKey`, to compare with `{user}` in a path. */
   usernameKey: string | null;
   emailKey: string | null;
-  /** The session of the access token; a signed request has none. */
+  /** The session of the access token; null for a signed request. */
   sessionId: string | null;
-  /** An administrator who is none (`role` is `user`) until two-factor sign-in is set up: REQUIRE_ADMIN_TOTP. */
+  /** An administrator whose rights are suspended (`role` is `user`) until TOTP is enabled: REQUIRE_ADMIN_TOTP. */
   needsTotp: boolean;
   origin: Origin;
 }
 
-/** Who makes a change, and where it is asked for: a caller; whoever registers or signs in; null, the server itself. */
+/** Who makes a change, and from where: a caller, a user who registers or signs in, or the server (both null). */
 export interface Actor {
   userId: string | null;
   origin: Origin | null;
 }
 
-/** The server itself. */
 export const SERVER: Actor = { userId: null, origin: null };
 
-/** What a credential says of itself. Whether it is good, and for what, only the database knows. */
+/** The unverified content of a credential. Only the database can tell whether it is valid. */
 export interface Claims {
-  /** Whose it says it is; null where that is for the database to say, as of a signature. */
+  /** The user the credential claims; null if only the database knows the user, as for a signature. */
   userId: string | null;
 }
 
-/** Identifies callers. Routes outside Nest are given it; to the others the authentication guard gives the caller. */
+/** Identifies callers. Routes outside Nest call it; for the others the authentication guard does. */
 export interface Authentication {
-  /** Asks no database. @throws Problem unauthenticated, invalid_token, invalid_signature */
+  /**
+   * Reads the credential without a database query.
+   * @throws Problem unauthenticated, invalid_token, invalid_signature
+   */
   claimsOf(request: FastifyRequest): Claims;
-  /** Whose a credential is that is good, before a body is taken, which may yet turn out another. @throws Problem as `identify` */
+  /**
+   * Verifies a credential before the body is read, so a body digest is not checked yet.
+   * @throws Problem as `identify`
+   */
   admit(claims: Claims, request: FastifyRequest): Promise<Caller>;
   /**
-   * Reads session or key, and account, for this very request, whose body is there: to be asked once, since a signature is
-   * used up. @throws Problem invalid_token, invalid_signature, account_disabled
+   * Reads the session or key and the account of a request whose body was read. Call it once per request, because a
+   * signature is valid only once. @throws Problem invalid_token, invalid_signature, account_disabled
    */
   identify(claims: Claims, request: FastifyRequest): Promise<Caller>;
 }
@@ -51,21 +56,21 @@ export interface Authentication {
 /** A request after the authentication guard; `caller` is missing on public routes only. */
 export type AuthenticatedRequest = FastifyRequest & {
   caller?: Caller;
-  /** Whose API key it came with, where that is its credential. */
+  /** The owner of the API key, if the credential is an API key. */
   keyOwnerId?: string;
-  /** The API key that it asks units for. */
+  /** The API key for which the request spends units. */
   spender?: { keyId: string | null; ownerId: string | null };
   refusal?: Refusal;
 };
 
-/** Why a request, or the call that it asks about, was refused: for the log. */
+/** Why a request, or the call that it verifies, was denied. Logged. */
 export interface Refusal {
   code: string;
-  /** The limits that have no room, as the answer names them. */
+  /** The exceeded limits, as in the response. */
   violated?: unknown;
 }
 
-/** The user that a request counts for; undefined for nobody's. */
+/** Returns the user that a request is counted for; undefined for an anonymous request. */
 export function callerIdOf({ caller, keyOwnerId }: AuthenticatedRequest): string | undefined {
   return caller?.userId ?? keyOwnerId;
 }
@@ -73,28 +78,28 @@ export function callerIdOf({ caller, keyOwnerId }: AuthenticatedRequest): string
 /** Injects the caller of a route that is not public. */
 export const CurrentCaller = createParamDecorator((_data: unknown, context: ExecutionContext): Caller => {
   const { caller } = context.switchToHttp().getRequest<AuthenticatedRequest>();
-  if (!caller) throw new Error('A public route asked for its caller');
+  if (!caller) throw new Error('CurrentCaller was used on a public route');
   return caller;
 });
 
-/** Whose objects a caller reaches by id: its own, or everyone's (null). */
+/** Returns the owner whose objects a caller may access by id; null: all owners. */
 export function reach(caller: Caller): string | null {
   return caller.role === 'admin' ? null : caller.userId;
 }
 
-/** Where a request comes from, for sessions and audit. */
+/** Where a request comes from; recorded in sessions and in the audit log. */
 export interface Origin {
-  /** Null where there is none: a proxy may send what is no address. */
+  /** Null if a proxy sent text that is not an IP address. */
   readonly ip: string | null;
   readonly userAgent: string | null;
   readonly requestId: string;
 }
 
-/** The origin of a request. Few routes ask for it: nothing is read before. */
+/** The origin of a request. Lazy, because few routes need it. */
 export class RequestOrigin implements Origin {
   constructor(private readonly request: FastifyRequest) {}
 
-  /** Heeds X-Forwarded-For only as far as TRUST_PROXY says. */
+  /** Uses X-Forwarded-For only as far as TRUST_PROXY allows. */
   get ip(): string | null {
     return addressOf(this.request.ip) ?? null;
   }
@@ -109,15 +114,15 @@ export class RequestOrigin implements Origin {
   }
 }
 
-/** Injects the origin of a request, for public routes: elsewhere the caller has it. */
+/** Injects the origin of a request. For public routes; other routes read it from the caller. */
 export const CurrentOrigin = createParamDecorator(
   (_data: unknown, context: ExecutionContext): Origin =>
     new RequestOrigin(context.switchToHttp().getRequest<FastifyRequest>()),
 );
 
 /**
- * Whether a request has a header several times. Node keeps the first and drops the others unseen: of two credentials
- * nobody could say which one counts.
+ * Whether a request has a header more than once. Node silently drops all but the first, so with two credentials it
+ * would be ambiguous which one counts.
  */
 export function isRepeated({ raw }: FastifyRequest, header: string): boolean {
   const { rawHeaders } = raw;
@@ -129,7 +134,7 @@ export function isRepeated({ raw }: FastifyRequest, header: string): boolean {
   return times > 1;
 }
 
-/** Whether `{user}` (id, username, email or `me`) names the caller. Asks no database. */
+/** Whether `{user}` (id, username, email or `me`) names the caller. Needs no database query. */
 export function isSelf(reference: string, caller: Caller): boolean {
   if (/^me$/i.test(reference)) return true;
   if (isId(reference)) return reference.toLowerCase() === caller.userId;

@@ -2,7 +2,7 @@ import { Global, Module } from '@nestjs/common';
 import { Cursors } from './page.js';
 import { RouteTable } from './route-table.js';
 
-/** What every module needs and that has a state. */
+/** The stateful providers that every module needs. */
 @Global()
 @Module({ providers: [Cursors, RouteTable], exports: [Cursors, RouteTable] })
 export class CommonModule {}

@@ -1,6 +1,6 @@
 /**
- * What PostgreSQL and its driver say when a statement fails, read from SQLSTATE, constraint name and errno only:
- * message texts are translated and change between versions.
+ * An error of PostgreSQL or its driver. Classified by SQLSTATE, constraint name and errno only, because message texts
+ * are translated and change between versions.
  */
 interface DriverError {
   code?: unknown;
@@ -16,19 +16,19 @@ function driverError(error: unknown): DriverError | undefined {
   return typeof inner === 'object' && inner !== null ? inner : error;
 }
 
-/** The SQLSTATE (or the errno of a socket) of a failed statement. */
+/** Returns the SQLSTATE (or the socket errno) of a failed statement. */
 export function sqlState(error: unknown): string | undefined {
   const code = driverError(error)?.code;
   return typeof code === 'string' ? code : undefined;
 }
 
-/** The name of the constraint that refused a statement. */
+/** Returns the name of the constraint that a statement violated. */
 export function violatedConstraint(error: unknown): string | undefined {
   const constraint = driverError(error)?.constraint;
   return typeof constraint === 'string' ? constraint : undefined;
 }
 
-/** What a rule of ours says of its refusal. */
+/** Returns the DETAIL that a SQL function of this project raised. */
 export function violationDetail(error: unknown): string | undefined {
   const detail = driverError(error)?.detail;
   return typeof detail === 'string' ? detail : undefined;
@@ -46,7 +46,7 @@ const SOCKET_ERRORS = new Set([
   'ENETUNREACH',
 ]);
 
-/** What the driver says, without a code, when a connection is lost or none comes in time (pg 8, pg-pool 3). */
+/** Driver messages without a code for lost connections and connection timeouts (pg 8, pg-pool 3). */
 const DRIVER_MESSAGES = [
   'Connection terminated',
   'timeout exceeded when trying to connect',
@@ -56,9 +56,9 @@ const DRIVER_MESSAGES = [
 ];
 
 /**
- * Whether the failure means that there is no usable database now: connection lost or refused (08xxx), too many
- * connections (53300), none allowed (55000), shutting down or starting (57P01–57P03), or a connection that still points to
- * what was the primary before a switchover (25006). Such a connection must not go back into the pool.
+ * Whether the database is unavailable: connection lost or refused (08xxx), too many connections (53300), connections
+ * not allowed (55000), shutting down or starting (57P01–57P03), or a connection to a former primary after a switchover
+ * (25006). Do not return such a connection to the pool.
  */
 export function isDatabaseUnavailable(error: unknown): boolean {
   const code = sqlState(error);
@@ -79,15 +79,15 @@ export function isDatabaseUnavailable(error: unknown): boolean {
 }
 
 /**
- * Whether the database had no room or time for a statement, which may fare better later: cancelled by its time limit
- * (57014), a lock not to be had (55P03), out of resources (53xxx), or deadlocked again and again.
+ * Whether the database was too busy for a statement that may succeed later: statement timeout (57014), lock not
+ * available (55P03), out of resources (53xxx), or a deadlock after all retries.
  */
 export function isOverload(error: unknown): boolean {
   const code = sqlState(error);
   return code !== undefined && (code === '57014' || code === '55P03' || code.startsWith('53') || isRetryable(error));
 }
 
-/** Whether running the whole transaction again may succeed: deadlock (40P01) or serialization failure (40001). */
+/** Whether a retry of the whole transaction may succeed: deadlock (40P01) or serialization failure (40001). */
 export function isRetryable(error: unknown): boolean {
   const code = sqlState(error);
   return code === '40P01' || code === '40001';

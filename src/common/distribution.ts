@@ -1,6 +1,6 @@
-/** How many values fell where, as a Prometheus histogram has it. Counting one costs a few comparisons. */
+/** Counts values in buckets, like a Prometheus histogram. Adding a value takes a few comparisons. */
 export class Distribution {
-  /** By bound, not cumulative; the last one is of what is above all bounds. */
+  /** One count per bound, not cumulative. The last counts the values above all bounds. */
   readonly counts: number[];
   sum = 0;
 

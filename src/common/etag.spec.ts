@@ -20,6 +20,6 @@ test.each([
   ['"x", "y"', '"abc"', false],
   ['', '"abc"', false],
   [',', '"abc"', false],
-])('If-None-Match: %s names %s: %s', (header, tag, matches) => {
+])('matchesTag: If-None-Match: %s, tag %s: %s', (header, tag, matches) => {
   expect(matchesTag(header, tag)).toBe(matches);
 });

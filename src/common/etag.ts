@@ -9,11 +9,11 @@ import { readTags, type Tags } from './entity-tags.js';
 import { Problem } from './problem.js';
 import { addVary } from './vary.js';
 
-/** A route that answers with an `ETag` of its content and honours `If-None-Match`. */
+/** A route that returns an `ETag` of its content and supports `If-None-Match`. */
 export const Tagged = (): MethodDecorator =>
   applyDecorators(RouteConfig({ tagged: true }), ApiExtension(TAGGED, true), ApiHeader(IF_NONE_MATCH));
 
-/** A route that changes an object with an `ETag` and honours `If-Match`. Its service calls `requireVersion`. */
+/** A route that changes an object with an `ETag` and supports `If-Match`. Its service calls `requireVersion`. */
 export const Conditional = (): MethodDecorator =>
   applyDecorators(
     RouteConfig({ tagged: true }),
@@ -28,15 +28,15 @@ export const TAGGED = 'x-tagged';
 
 const IF_NONE_MATCH = {
   ...{ name: 'If-None-Match', required: false, schema: { type: 'string' } },
-  description: 'Answer 304 without the content if it still has this `ETag`',
+  description: 'Return 304 without the content if the object still has this `ETag`',
 };
 
 const IF_MATCH = {
   ...{ name: 'If-Match', required: false, schema: { type: 'string' } },
-  description: 'Change it only if it still has this `ETag`: 412 `version_mismatch` otherwise',
+  description: 'Change the object only if it still has this `ETag`; otherwise 412 `version_mismatch`',
 };
 
-/** Completes an operation of the document that is `Tagged` or `Conditional`, or makes an object that is. */
+/** Documents `ETag` for an operation that is `Tagged` or `Conditional`, or that creates a tagged object. */
 export function documentTag(operation: Operation, isRead: boolean): void {
   if (!Reflect.has(operation, TAGGED)) return;
   Reflect.deleteProperty(operation, TAGGED);
@@ -47,31 +47,34 @@ export function documentTag(operation: Operation, isRead: boolean): void {
   }
   if (isRead) {
     Object.assign(operation, Object.fromEntries([markOf('version_mismatch')]));
-    operation.responses[304] = { description: 'It still has the `ETag` of `If-None-Match`', headers: { ETag: etag } };
+    operation.responses[304] = {
+      description: 'The object still has the `ETag` of `If-None-Match`',
+      headers: { ETag: etag },
+    };
   }
 }
 
-/** What a request requires of the object that it changes. */
+/** The conditions of a request on the object that it changes. */
 export interface Preconditions {
   match: Tags | undefined;
   noneMatch: Tags | undefined;
 }
 
-/** Injects what `requireVersion` judges. */
+/** Injects the preconditions for `requireVersion`. */
 export const CurrentPreconditions = createParamDecorator((_data: unknown, context: ExecutionContext): Preconditions => {
   const { headers } = context.switchToHttp().getRequest<FastifyRequest>();
   return { match: readTags(headers, 'If-Match'), noneMatch: readTags(headers, 'If-None-Match') };
 });
 
-/** Whether a request requires anything: a service need not read a version for those that do not. */
+/** Whether a request has preconditions. Without them a service need not read the version. */
 export function isConditional({ match, noneMatch }: Preconditions): boolean {
   return match !== undefined || noneMatch !== undefined;
 }
 
 /**
- * Judges `If-Match` and `If-None-Match` of a change. Call it in the transaction of the change, with the object locked: of
- * two writers with the same tag the second one then sees what the first has written.
- * @param body the object as the API answers it
+ * Checks `If-Match` and `If-None-Match` of a change. Call it in the transaction of the change, with the object locked:
+ * of two writers with the same tag, the second then sees the first one's change.
+ * @param body the object as the API returns it
  * @throws Problem version_mismatch
  */
 export function requireVersion(preconditions: Preconditions, body: object): void {
@@ -82,7 +85,7 @@ export function requireVersion(preconditions: Preconditions, body: object): void
   if ((match && !names(match)) || (noneMatch && names(noneMatch))) throw new Problem('version_mismatch');
 }
 
-/** What use changes in an answer. It has no part in the version, or nobody could change a key while it is in use. */
+/** Fields that change through use. They are not part of the version: a key in use could never be changed otherwise. */
 const USE: ReadonlySet<string> = new Set(['lastLoginAt', 'lastUsedAt', 'used', 'remaining', 'resetsAt']);
 
 function versionOf(body: object): { version: string; use: unknown[] } {
@@ -95,7 +98,9 @@ function versionOf(body: object): { version: string; use: unknown[] } {
   return { version: hash(state), use };
 }
 
-/** The version, and behind a dot what use has changed: `If-Match` compares the former, `If-None-Match` of a GET both. */
+/**
+ * The tag: the version, then a dot and the hash of the USE fields. `If-Match` compares the version only, a GET both.
+ */
 function tagOf(body: object): string {
   const { version, use } = versionOf(body);
   return use.length === 0 ? `"${version}"` : `"${version}.${hash(JSON.stringify(use))}"`;
@@ -111,7 +116,7 @@ export function matchesTag(header: string, tag: string): boolean {
   return header.trim() === '*' || header.split(',').some((candidate) => opaque(candidate) === opaque(tag));
 }
 
-/** Tags an object that is answered. */
+/** Sets the `ETag` of a response. */
 export const tagBody: preSerializationHookHandler = (request, reply, payload, done) => {
   const body = payload as object;
   reply.header('etag', tagOf(body));
@@ -129,12 +134,12 @@ export const tagBody: preSerializationHookHandler = (request, reply, payload, do
   }
 };
 
-/** The codings that an answer may have, none included, as they stand in its tag. */
+/** The tag suffixes of the possible content codings; the empty one is for an uncompressed response. */
 const CODINGS = ['', '-br', '-gzip'];
 
 /**
- * Answers 304 without the content to a client that has it already. The content was read from the database all the same:
- * only its way to the client is saved.
+ * Returns 304 without the content if the client already has it. The content is still read from the database: this saves
+ * only its transfer.
  */
 export const answerKnown: onSendHookHandler = (request, reply, payload, done) => {
   const [known, etag] = [request.headers['if-none-match'], reply.getHeader('etag')];
@@ -151,7 +156,7 @@ export const answerKnown: onSendHookHandler = (request, reply, payload, done) =>
   done(null, null);
 };
 
-/** Gives a compressed answer a tag of its own (RFC 9110, section 8.8.3.3): a strong tag stands for the bytes. */
+/** Gives a compressed response a separate tag (RFC 9110, section 8.8.3.3): a strong tag identifies the exact bytes. */
 export const tagCoding: onSendHookHandler = (request, reply, payload, done) => {
   const [etag, coding] = [reply.getHeader('etag'), reply.getHeader('content-encoding')];
   if (isRead(request) && typeof etag === 'string' && etag.startsWith('"') && typeof coding === 'string') {

@@ -1,8 +1,8 @@
 import { SharedRun } from './shared-run.js';
 
 /**
- * Writes what gathers in memory: at intervals, when somebody wants it written now, and a last time. The work must not
- * fail: it keeps what it could not write.
+ * Writes data that is buffered in memory: at intervals, on demand, and once at shutdown. `write` must not reject: it
+ * keeps what it could not write.
  */
 export class Flusher {
   private readonly writing: SharedRun;
@@ -19,12 +19,12 @@ export class Flusher {
     this.timer = setInterval(() => void this.flush(), this.everyMs).unref();
   }
 
-  /** Resolves when all that was there before is written, or could not be. */
+  /** Resolves after an attempt to write everything buffered before this call. */
   flush(): Promise<void> {
     return this.writing.run();
   }
 
-  /** Once nothing gathers any more. */
+  /** Flushes a last time. Call it when no more data arrives. */
   async stop(): Promise<void> {
     clearInterval(this.timer);
     await this.flush();

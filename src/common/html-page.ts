@@ -3,7 +3,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import Negotiator from 'negotiator';
 import { addVary } from './vary.js';
 
-/** A page of one file, without anything from elsewhere, and the headers it is sent with. */
+/** A self-contained HTML page and its response headers. */
 export interface HtmlPage {
   html: string;
   headers: Record<string, string>;
@@ -27,7 +27,7 @@ const STYLE = `
   ul { margin: 0; padding-left: 1.2rem; }
 `;
 
-/** @param script the only one that the page may run; none where it is missing */
+/** @param script the only script that the page may run; undefined: none */
 export function htmlPage(title: string, body: string, script?: string): HtmlPage {
   const html = `<!doctype html>
 <html lang="en">
@@ -50,17 +50,17 @@ ${script === undefined ? '' : `<script>${script}</script>\n`}</body>
   const hashOf = (text: string): string => `'sha256-${createHash('sha256').update(text).digest('base64')}'`;
   return {
     html,
-    // Only the script and the style of the page, only requests to here, and nobody learns where a link led from.
+    // Allows only the page's own script and style, only requests to this server, and sends no referrer.
     headers: {
       'content-type': 'text/html; charset=utf-8',
       'content-security-policy': [
         `default-src 'none'`,
         ...(script === undefined ? [] : [`script-src ${hashOf(script)}`, `connect-src 'self'`]),
         `style-src ${hashOf(STYLE)}`,
-        // The empty icon, without which browsers ask for one.
+        // For the empty icon, without which browsers request one.
         `img-src data:`,
         `base-uri 'none'`,
-        // Were the script not to run, no form may put a password into an address.
+        // If the script does not run, a form must not put a password into the URL.
         `form-action 'none'`,
         `frame-ancestors 'none'`,
       ].join('; '),
@@ -69,12 +69,12 @@ ${script === undefined ? '' : `<script>${script}</script>\n`}</body>
     },
   };
 }
-/** What programs are answered with; the first is taken where a client likes both as well. */
+/** The media types offered. The first wins if the client accepts both equally. */
 const KINDS = ['application/json', 'text/html'];
 
 /**
- * Whether a client likes a page better than data (`Accept`): browsers do, programs that accept anything do not. The answer
- * says that it depends on that.
+ * Whether a client prefers a page over data (`Accept`): browsers do, programs that accept anything do not. Adds
+ * `Accept` to `Vary`.
  */
 export function prefersHtml(request: FastifyRequest, reply: FastifyReply): boolean {
   addVary(reply, 'accept');

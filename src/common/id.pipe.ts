@@ -2,7 +2,7 @@ import { Injectable, type PipeTransform } from '@nestjs/common';
 import { isId } from './names.js';
 import { Problem } from './problem.js';
 
-/** An id in a path. What is written as no id belongs to nothing: 404, like any other that does not exist. */
+/** Validates an id in a path. A text that is not an id gets 404, like an id that does not exist. */
 @Injectable()
 export class IdPipe implements PipeTransform<string, string> {
   transform(value: string): string {

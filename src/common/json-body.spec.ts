@@ -2,13 +2,13 @@ import fc from 'fast-check';
 import { nestsDeeperThan } from './json-body.js';
 import { PROPERTY } from '../../test/support/sizes.js';
 
-/** How deep a value nests, told from the value itself. */
+/** Computes the nesting depth of a parsed value. */
 function depthOf(value: unknown): number {
   if (typeof value !== 'object' || value === null) return 0;
   return 1 + Math.max(0, ...Object.values(value).map(depthOf));
 }
 
-/** Texts of what could be taken for structure. */
+/** Strings of characters that look like JSON structure. */
 const tricky = fc.string({ unit: fc.constantFrom(...'[]{}"\\:,', 'a', '\n', '\u2028', '💥') });
 
 const json = fc.letrec((tie) => ({
@@ -21,7 +21,7 @@ const json = fc.letrec((tie) => ({
 })).value;
 
 describe('nestsDeeperThan', () => {
-  test('agrees with the depth of the parsed value, for every bound and however it is spaced', () => {
+  test('any JSON, bound and whitespace: agrees with the depth of the parsed value', () => {
     fc.assert(
       fc.property(json, fc.constantFrom(undefined, 1, '\t'), (value, space) => {
         const text = JSON.stringify(value, null, space);
@@ -32,7 +32,7 @@ describe('nestsDeeperThan', () => {
     );
   });
 
-  test('takes any text, JSON or not', () => {
+  test('any text, JSON or not: does not throw', () => {
     fc.assert(
       fc.property(fc.oneof(fc.string({ unit: 'binary' }), tricky), fc.nat(5), (text, max) => {
         expect(typeof nestsDeeperThan(text, max)).toBe('boolean');
@@ -55,7 +55,7 @@ describe('nestsDeeperThan', () => {
     expect(nestsDeeperThan(text, max)).toBe(deeper);
   });
 
-  test('needs no stack', () => {
+  test('one million levels: no stack overflow', () => {
     expect(nestsDeeperThan('['.repeat(1_000_000), 999_999)).toBe(true);
     expect(nestsDeeperThan('['.repeat(1_000_000), 1_000_000)).toBe(false);
   });

@@ -3,12 +3,12 @@ import type { IncomingHttpHeaders } from 'node:http';
 import type { FastifyInstance } from 'fastify';
 import { Problem } from './problem.js';
 
-/** Deeper than any body of the contract, and shallow enough for every recursive function that meets it. */
+/** Deeper than any documented body, and shallow enough for every recursive function that processes it. */
 const MAX_DEPTH = 100;
 
 /**
- * Members and elements in one body, all levels together. Far above any body of the contract, and low enough for
- * class-transformer, whose time grows with the square of an object's members: 90,000 took it four seconds.
+ * Maximum number of members and elements in one body, over all levels. Far above any documented body, and low enough
+ * for class-transformer, whose time grows with the square of an object's members: 90,000 took four seconds.
  */
 const MAX_MEMBERS = 2_000;
 
@@ -18,8 +18,8 @@ const EXCESS = {
 };
 
 /**
- * What a text has too much of, told in one pass and without parsing: brackets that nest deeper than `maxDepth`, before
- * all else, or `maxMembers` commas. Inside strings neither counts.
+ * Checks in one pass, without parsing, whether brackets nest deeper than `maxDepth` (reported first) or the text has
+ * `maxMembers` commas. Ignores both inside strings.
  */
 function excessOf(json: string, maxDepth: number, maxMembers: number): 'depth' | 'members' | undefined {
   let depth = 0;
@@ -39,14 +39,14 @@ function excessOf(json: string, maxDepth: number, maxMembers: number): 'depth' |
   return commas >= maxMembers ? 'members' : undefined;
 }
 
-/** Whether brackets nest deeper than `max`, told without parsing. Brackets inside strings do not count. */
+/** Whether brackets nest deeper than `max`, without parsing. Brackets inside strings do not count. */
 export function nestsDeeperThan(json: string, max: number): boolean {
   return excessOf(json, max, Infinity) === 'depth';
 }
 
 /**
- * The refusal of a compressed body, for what it unpacks to has no bound, and of one that says that it is not UTF-8, which
- * JSON between systems is (RFC 8259, section 8.1). Undefined for any other.
+ * Rejects a compressed body, because its decompressed size has no limit, and a charset other than UTF-8, which JSON
+ * between systems requires (RFC 8259, section 8.1). Returns undefined for any other body.
  */
 export function refusalOfEncoding(headers: IncomingHttpHeaders): Problem | undefined {
   const { 'content-encoding': encoding = 'identity', 'content-type': type = '' } = headers;
@@ -59,8 +59,8 @@ export function refusalOfEncoding(headers: IncomingHttpHeaders): Problem | undef
 }
 
 /**
- * Makes JSON the only body the server reads. Other types get 415; a compressed body too, for what it unpacks to has
- * no bound. An empty body is no body, whatever its type says: clients set `Content-Type` on a bare POST or DELETE.
+ * Makes JSON the only body type that the server reads. Other types and compressed bodies get 415. An empty body counts
+ * as no body, whatever its type: clients set `Content-Type` on a POST or DELETE without a body.
  */
 export function acceptJsonBodies(server: FastifyInstance): void {
   server.removeAllContentTypeParsers();
@@ -72,7 +72,7 @@ export function acceptJsonBodies(server: FastifyInstance): void {
     } else if (refusal) {
       done(refusal);
     } else if (!isUtf8(bytes)) {
-      // Decoded all the same, passwords that differ in such bytes would be one.
+      // Lenient decoding would make passwords equal that differ only in invalid bytes.
       done(new Problem('malformed_json', { detail: 'The body is not UTF-8.' }));
     } else {
       const text = bytes.toString();
@@ -85,8 +85,8 @@ export function acceptJsonBodies(server: FastifyInstance): void {
 }
 
 /**
- * Parses with JSON.parse, which makes a member `__proto__` like any other. Fastify's parser calls it broken JSON; here the
- * validation pipe refuses it and says where it is.
+ * Parses with JSON.parse, which treats `__proto__` like any other member. Fastify's parser would report malformed JSON;
+ * here the validation pipe rejects the member with its pointer.
  */
 function finish(text: string, done: (error: Error | null, body?: unknown) => void): void {
   let body: unknown;
@@ -99,7 +99,7 @@ function finish(text: string, done: (error: Error | null, body?: unknown) => voi
   done(null, body);
 }
 
-/** Takes no body for none, whatever its type says: `curl -X POST -d ''` says application/x-www-form-urlencoded of it. */
+/** Accepts an empty body of any type: `curl -X POST -d ''` sends application/x-www-form-urlencoded. */
 export function acceptNoBody(server: FastifyInstance): void {
   server.addContentTypeParser('*', ({ headers }, _payload, done) => {
     const isEmpty = headers['transfer-encoding'] === undefined && Number(headers['content-length'] ?? 0) === 0;

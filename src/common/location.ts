@@ -5,9 +5,9 @@ import type { preSerializationHookHandler } from 'fastify';
 import { TAGGED } from './etag.js';
 
 /**
- * A route that answers 201 with a `Location`.
- * @param location a path in which `:name` stands for that member of the answer, or that parameter of the route
- * @param isTagged whether the answer is the object itself, as a GET of that path answers it, and has its `ETag`
+ * A route that returns 201 with a `Location`.
+ * @param location a path in which `:name` stands for that member of the response, or that parameter of the route
+ * @param isTagged whether the response is the object as GET of that path returns it, with its `ETag`
  */
 export const Created = (location: string, { isTagged = true } = {}): MethodDecorator =>
   applyDecorators(RouteConfig({ location, tagged: isTagged }), ...(isTagged ? [ApiExtension(TAGGED, true)] : []));

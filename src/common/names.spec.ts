@@ -1,6 +1,6 @@
 import { faultOfUsername, isEmailAddress, loginKey, loginKeyPrefix } from './names.js';
 
-/** Spellings of one name each. */
+/** Each line lists spellings of the same name. */
 const SAME: [what: string, ...spellings: string[]][] = [
   ['case', 'ada@example.com', 'ADA@EXAMPLE.COM', 'aDa@Example.cOm'],
   ['ß', 'straße@x.example', 'STRASSE@x.example', 'strasse@x.example', 'STRAẞE@x.example', 'straſſe@x.example'],
@@ -17,7 +17,7 @@ const SAME: [what: string, ...spellings: string[]][] = [
   ['extended usernames', 'John.Doe-x_y', 'john.doe-X_Y'],
 ];
 
-/** Names that are not the same, however close. */
+/** Similar names that differ. */
 const DIFFERENT: [what: string, one: string, other: string][] = [
   ['ı and i', 'ı@x.example', 'i@x.example'],
   ['ı and I', 'ı@x.example', 'I@x.example'],
@@ -32,7 +32,7 @@ const DIFFERENT: [what: string, one: string, other: string][] = [
   ['a tag', 'ada+x@x.example', 'ada@x.example'],
 ];
 
-/** Texts that can be no name. They find nobody. */
+/** Texts that cannot be a name. */
 const NO_NAMES: string[] = [
   ...[
     '',
@@ -102,26 +102,26 @@ const NO_NAMES: string[] = [
   `bob@${'x'.repeat(250)}.com`,
 ];
 
-describe('the key of a name', () => {
-  test.each(SAME)('is the same for spellings that differ in %s', (_what, ...spellings) => {
+describe('loginKey', () => {
+  test.each(SAME)('spellings that differ in %s: same key', (_what, ...spellings) => {
     const keys = new Set(spellings.map(loginKey));
     expect([...keys]).toEqual([expect.any(String)]);
     const [key] = [...keys] as string[];
     expect(loginKey(key!)).toBe(key);
   });
 
-  test.each(DIFFERENT)('differs for names that differ in %s', (_what, one, other) => {
+  test.each(DIFFERENT)('names that differ in %s: different keys', (_what, one, other) => {
     expect(loginKey(one)).toEqual(expect.any(String));
     expect(loginKey(other)).toEqual(expect.any(String));
     expect(loginKey(one)).not.toBe(loginKey(other));
   });
 
-  test('is null for a text that can be no name', () => {
+  test('text that cannot be a name: null', () => {
     expect(NO_NAMES.filter((text) => loginKey(text) !== null)).toEqual([]);
     expect(NO_NAMES.filter(isEmailAddress)).toEqual([]);
   });
 
-  test('is its own key, whatever the letter', () => {
+  test('key of a key: unchanged, for every letter', () => {
     const wrong: string[] = [];
     for (let code = 0x80; code < 0x1_0000; code++) {
       const key = loginKey(`${String.fromCodePoint(code)}@x.example`);
@@ -131,9 +131,10 @@ describe('the key of a name', () => {
   });
 });
 
-describe('the start of a key', () => {
-  test('is the start of the key of each name that begins with the text', () => {
-    // Of `xn--…` only whole labels have a meaning, and an accent that is cut off leaves another letter.
+describe('loginKeyPrefix', () => {
+  test('prefix of a name: returns a prefix of the key of the name', () => {
+    // Excludes `xn--…`, where only whole labels have a meaning, and ends before an accent, which would change the
+    // letter.
     const spellings = SAME.flatMap(([, ...names]) => names).filter((name) => !/xn--/i.test(name));
     for (const spelling of spellings) {
       const chars = [...spelling];
@@ -154,19 +155,19 @@ describe('the start of a key', () => {
     ['a@a-', 'a@a-'],
     ['@', '@'],
     ['a%_\\', 'a%_\\'],
-  ])('of %s is %s', (text, key) => {
+  ])('%s: returns %s', (text, key) => {
     expect(loginKeyPrefix(text)).toBe(key);
   });
 
   test.each(['a@b@', 'a\u00adb', 'a@exam\u00adple', 'a@a/b.c', 'a@a..b', 'a\0', '\ud800', 'a b', '"a'])(
-    'of %j does not exist',
+    '%j, which no name begins with: null',
     (text) => {
       expect(loginKeyPrefix(text)).toBeNull();
     },
   );
 });
 
-describe('a username', () => {
+describe('faultOfUsername', () => {
   test.each([
     ['strict', 'ada1843', undefined],
     ['strict', 'john.doe', 'must have 2 to 64 letters and digits (A–Z, a–z, 0–9)'],
@@ -180,7 +181,7 @@ describe('a username', () => {
       (name) =>
         ['extended', name, expect.stringMatching(/^must have 2 to 64 letters and digits .* between them$/)] as const,
     ),
-  ] as const)('under the policy "%s": %s', (policy, name, fault) => {
+  ] as const)('policy "%s", username %s', (policy, name, fault) => {
     expect(faultOfUsername(name, policy)).toEqual(fault);
   });
 });

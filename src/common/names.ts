@@ -4,7 +4,7 @@ import { isStorable } from './text.js';
 
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 
-/** Whether a text has the form of an id. No username and no e-mail has it, so that a reference has one meaning. */
+/** Whether a text has the form of an id. Usernames and e-mails never have it, so a user reference is unambiguous. */
 export function isId(text: string): boolean {
   return UUID.test(text);
 }
@@ -16,7 +16,7 @@ const USERNAMES = {
 
 export type UsernamePolicy = keyof typeof USERNAMES;
 
-/** What is wrong with a new username; completes "username …". */
+/** Validates a new username. @returns the error, which completes "username …"; undefined if it is valid */
 export function faultOfUsername(text: string, policy: UsernamePolicy): string | undefined {
   if (text.length < 2 || text.length > 64 || !USERNAMES[policy].test(text)) {
     return policy === 'strict'
@@ -31,8 +31,8 @@ export function faultOfUsername(text: string, policy: UsernamePolicy): string | 
 const MAX_EMAIL_LENGTH = 254;
 
 /**
- * Characters that no e-mail may have: what nobody sees (controls, blanks, format characters, fillers), what no version of
- * Unicode defines yet, and quotes, since mail programs rewrite quoted local parts.
+ * Characters that an e-mail must not have: invisible ones (controls, spaces, format characters, fillers), unassigned
+ * code points, and quotes, because mail programs rewrite quoted local parts.
  */
 const UNFIT = /["\p{C}\p{Z}\p{Default_Ignorable_Code_Point}]/u;
 
@@ -41,22 +41,23 @@ export function isEmailAddress(text: string): boolean {
 }
 
 /**
- * The form of a username or e-mail that makes it unique and that finds it. Two names are the same if they differ only in
- * case (Unicode full case folding), in how accents are composed (NFC), or in how the domain is written (`xn--…`, IDNA).
- * @returns null for a text that can be no name: it finds nobody
+ * Returns the normalized form of a username or e-mail, used for uniqueness and look-up. Two names are equal if they
+ * differ only in case (Unicode full case folding), composition of accents (NFC), or spelling of the domain (`xn--…`,
+ * IDNA).
+ * @returns null for a text that cannot be a name
  */
 export function loginKey(login: string): string | null {
   return faultOfUsername(login, 'extended') === undefined ? login.toLowerCase() : emailKey(login);
 }
 
-/** What the key of every name begins with that begins with this text; null where there can be no such name. */
+/** Returns the common prefix of the keys of all names that begin with this text; null if no name can. */
 export function loginKeyPrefix(text: string): string | null {
   if (!isStorable(text) || UNFIT.test(text)) return null;
   const [local = '', domain, ...more] = text.normalize('NFC').split('@');
   if (domain === undefined) return foldCase(local);
   if (more.length > 0) return null;
   const labels = domain.split('.');
-  // The last label may be cut anywhere, where it need not be a label that IDNA takes.
+  // The last label can be incomplete, and so not be valid IDNA.
   const last = labels.pop() ?? '';
   const folded = [...labels.map(foldLabel), foldLabel(last) ?? last.toLowerCase()];
   return folded.includes(null) ? null : `${foldCase(local)}@${folded.join('.')}`;
@@ -75,9 +76,10 @@ function emailKey(text: string): string | null {
 }
 
 /**
- * Unicode's canonical caseless form (D145): full case folding between NFD and NFC. JavaScript has no case folding, but each
- * character's lower case of its upper case is the same but for `ı`, which folds to itself; lower case comes first because
- * the upper case of `ẞ` is `ẞ`. By character, since the lower case of `Σ` depends on what stands around it.
+ * Unicode's canonical caseless form (D145): full case folding between NFD and NFC. JavaScript has no case folding. The
+ * lower case of a character's upper case is equal to it, except for `ı`, which folds to itself. Lower case is applied
+ * first because the upper case of `ẞ` is `ẞ`. Works by character, because the lower case of `Σ` depends on its
+ * neighbours.
  */
 function foldCase(text: string): string {
   return [...text.normalize('NFD')]
@@ -91,9 +93,8 @@ function lowerCase(text: string): string {
 }
 
 /**
- * A label of a domain as people write it, in the form to which IDNA (UTS 46) maps it. The functions of `node:url` read a
- * host, of which a label could be an IPv4 address or hold several labels, so the result must be one label, and the same
- * again when it is converted back.
+ * Maps a domain label to its IDNA form (UTS 46), in Unicode. The functions of `node:url` parse a host, for which a
+ * label could be an IPv4 address or several labels. So the result must be one label and survive conversion back.
  */
 function foldLabel(label: string): string | null {
   if (/^[a-z0-9-]+$/i.test(label) && !/^xn--/i.test(label)) return label.toLowerCase();

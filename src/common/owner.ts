@@ -4,7 +4,7 @@ import { IsString, Length } from 'class-validator';
 import { PageQuery } from './page.js';
 import { IsStorable, MayBeMissing } from './text.js';
 
-/** A user, by id, username or e-mail; may be missing. */
+/** Validates an optional user reference: id, username or e-mail. */
 export const IsUserReference = (description: string): PropertyDecorator =>
   applyDecorators(
     ApiPropertyOptional({ description, example: 'me', type: 'string', minLength: 1, maxLength: 254 }),
@@ -14,14 +14,14 @@ export const IsUserReference = (description: string): PropertyDecorator =>
     IsStorable(),
   );
 
-/** `?limit=`, `?cursor=` and `?owner=` of lists of what users own. */
+/** `?limit=`, `?cursor=` and `?owner=` of lists of owned objects. */
 export class OwnedPageQuery extends PageQuery {
-  @IsUserReference('Administrators only: whose (id, username or e-mail), or `*` for everyone’s')
+  @IsUserReference('Administrators only: the owner (id, username or e-mail), or `*` for all owners')
   owner?: string;
 }
 
-/** Whose a new object shall be. */
+/** The owner of a new object. */
 export class NewOwnedDto {
-  @IsUserReference('Administrators only: whose it shall be (id, username or e-mail); the caller’s where it is missing')
+  @IsUserReference('Administrators only: the owner of the new object (id, username or e-mail). Default: the caller')
   owner?: string;
 }

@@ -5,7 +5,7 @@ import type { preSerializationHookHandler } from 'fastify';
 import { PAGED_MARK } from './api-headers.js';
 import type { Page } from './page.js';
 
-/** A route that answers one page of a list. */
+/** A route that returns one page of a list. */
 export const Paged = (): MethodDecorator =>
   applyDecorators(RouteConfig({ paged: true }), ApiExtension(PAGED_MARK, true));
 
@@ -16,7 +16,7 @@ export const linkNextPage: preSerializationHookHandler = (request, reply, payloa
   done(null, payload);
 };
 
-/** The link from one page, at `path` with its query, to the next. */
+/** Returns the link to the next page. @param path the path of the current page, with its query */
 export function nextPageOf(path: string, nextCursor: string): string {
   const url = new URL(path, 'http://localhost');
   url.searchParams.set('cursor', nextCursor);

@@ -17,8 +17,8 @@ const refusal = (list: string, cursor: string): unknown => {
 
 const REFUSED = [{ pointer: '/cursor', detail: 'is not a cursor of this list' }];
 
-describe('cursors', () => {
-  test('give back what was sealed, whatever it was', () => {
+describe('Cursors.open', () => {
+  test('any sealed position: returned unchanged', () => {
     fc.assert(
       fc.property(fc.string({ unit: 'grapheme' }), fc.string(), (position, list) => {
         expect(cursors.open(list, cursors.seal(list, position))).toBe(position);
@@ -27,7 +27,7 @@ describe('cursors', () => {
     );
   });
 
-  test('are refused when any bit is flipped', () => {
+  test('any flipped bit: validation_failed', () => {
     const sealed = Buffer.from(cursors.seal(LIST, '019aa5d2-7c1e-7b1a-9d54-3f0f5a1f2b3c'), 'base64url');
     for (let bit = 0; bit < sealed.length * 8; bit++) {
       const forged = Buffer.from(sealed);
@@ -36,8 +36,8 @@ describe('cursors', () => {
     }
   });
 
-  test('are refused when they are written in any other way', () => {
-    // 8 bytes of seal and 2 of position: the last character has bits to spare.
+  test('any other encoding of a valid cursor: validation_failed', () => {
+    // 8 bytes of MAC and 2 of position: the last character has unused bits.
     const cursor = cursors.seal(LIST, 'ab');
     expect(cursors.open(LIST, cursor)).toBe('ab');
     const last = cursor.slice(0, -1);
@@ -57,33 +57,33 @@ describe('cursors', () => {
   });
 
   test.each(['', 'A', 'AAAAAAAAAA', 'AAAAAAAAAAA', 'not a cursor', '\0', '💥'])(
-    'are refused when made up: %j',
+    'text that is not a cursor: validation_failed: %j',
     (cursor) => {
       expect(refusal(LIST, cursor)).toEqual(REFUSED);
     },
   );
 
-  test('are refused by another list, and by one that is filtered otherwise', () => {
+  test('cursor of another list or filter: validation_failed', () => {
     const cursor = cursors.seal('resources?owner=1', 'x');
     for (const list of ['resources?owner=2', 'resources?owner=', 'users?query=', '']) {
       expect(refusal(list, cursor)).toEqual(REFUSED);
     }
   });
 
-  test('are refused by a platform with another secret', () => {
+  test('cursor of a platform with another secret: validation_failed', () => {
     const others = new Cursors(new Secrets('another secret of thirty-two letters'));
     expect(refusal(LIST, others.seal(LIST, 'x'))).toEqual(REFUSED);
   });
 
-  test('tell list and position apart wherever one ends', () => {
+  test('boundary between list and position moved: validation_failed', () => {
     expect(refusal('user', cursors.seal('users', 'x'))).toEqual(REFUSED);
     const moved = Buffer.from(cursors.seal('a', 'bc'), 'base64url').subarray(0, 8);
     expect(refusal('ab', Buffer.concat([moved, Buffer.from('c')]).toString('base64url'))).toEqual(REFUSED);
   });
 });
 
-describe('a page', () => {
-  test('has a cursor to the row after its last exactly when there is one', () => {
+describe('pages', () => {
+  test('Cursors.page: has a cursor only if there is a next row', () => {
     const page = cursors.page(LIST, ['c', 'b', 'a'], 2, (row) => row);
     expect(page.data).toEqual(['c', 'b']);
     expect(cursors.open(LIST, page.nextCursor ?? '')).toBe('b');
@@ -91,7 +91,7 @@ describe('a page', () => {
     expect(cursors.page(LIST, [], 2, String)).toEqual({ data: [], nextCursor: null });
   });
 
-  test('keeps its cursor when its items are mapped', () => {
+  test('mapPage: maps the items and keeps the cursor', () => {
     expect(mapPage({ data: [1, 2], nextCursor: 'x' }, String)).toEqual({ data: ['1', '2'], nextCursor: 'x' });
   });
 });

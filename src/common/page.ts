@@ -8,14 +8,14 @@ import { isEqual } from './bytes.js';
 import { Problem } from './problem.js';
 import { MayBeMissing } from './text.js';
 
-/** How many items of a list are wanted. */
+/** Validates the requested number of items. */
 export const IsLength = (byDefault: number): PropertyDecorator =>
   applyDecorators(
     ApiPropertyOptional({
-      ...{ description: 'How many at most', minimum: 1, maximum: 100 },
+      ...{ description: 'The maximum number of items', minimum: 1, maximum: 100 },
       ...{ default: byDefault, type: 'integer' },
     }),
-    // Number('') is 0 and Number('0x10') is 16: only decimal digits are a number here.
+    // Accepts decimal digits only: Number('') is 0 and Number('0x10') is 16.
     Transform(({ value }: { value: unknown }) =>
       typeof value === 'string' && /^\d{1,9}$/.test(value) ? +value : value,
     ),
@@ -29,7 +29,7 @@ export class PageQuery {
   @IsLength(50)
   limit = 50;
 
-  @ApiPropertyOptional({ description: '`nextCursor` of the page before' })
+  @ApiPropertyOptional({ description: '`nextCursor` of the previous page' })
   @MayBeMissing()
   @IsString()
   @MaxLength(1024)
@@ -43,9 +43,9 @@ export interface Page<T> {
 }
 
 /**
- * Cursors: where the next page begins, sealed so that only what this platform gave out for the same list is taken.
- * The seal keeps clients from building on the inside, which may then change; it guards nothing else, since every
- * query has the owner in its WHERE.
+ * Cursors hold the position where the next page begins, with a MAC: only a cursor that this platform issued for the
+ * same list is accepted. The MAC keeps clients from relying on the content, so that it can change. It is not an access
+ * check: every query has the owner in its WHERE.
  */
 @Injectable()
 export class Cursors {
@@ -55,13 +55,13 @@ export class Cursors {
     this.key = secrets.derive('cursor');
   }
 
-  /** @param list what is listed and how it is filtered: a cursor of one list is refused by every other. */
+  /** @param list the list and its filter; a cursor of one list is rejected by every other */
   seal(list: string, position: string): string {
     const body = Buffer.from(position);
     return Buffer.concat([this.mac(list, body), body]).toString('base64url');
   }
 
-  /** @throws Problem validation_failed when the cursor was not made by `seal` for this list. */
+  /** @throws Problem validation_failed if `seal` did not make the cursor for this list */
   open(list: string, cursor: string): string {
     const bytes = Buffer.from(cursor, 'base64url');
     const [mac, body] = [bytes.subarray(0, 8), bytes.subarray(8)];
@@ -72,7 +72,7 @@ export class Cursors {
   }
 
   /**
-   * Makes a page of rows that were read with one more than `limit`.
+   * Makes a page from up to `limit` + 1 rows. The extra row tells whether there is a next page.
    * @param position what identifies a row in the list's order
    */
   page<T>(list: string, rows: T[], limit: number, position: (row: T) => string): Page<T> {
@@ -86,7 +86,7 @@ export class Cursors {
   }
 }
 
-/** A page whose items are mapped. */
+/** Maps the items of a page. */
 export function mapPage<T, R>(page: Page<T>, map: (item: T) => R): Page<R> {
   return { data: page.data.map(map), nextCursor: page.nextCursor };
 }

@@ -1,6 +1,6 @@
 import { placeOf } from './place.js';
 
-describe('the place of an address', () => {
+describe('placeOf', () => {
   test.each([
     ['192.0.2.7', '192.0.2.7'],
     ['::ffff:192.0.2.7', '192.0.2.7'],
@@ -15,7 +15,7 @@ describe('the place of an address', () => {
     ['', 'unknown'],
     ['unix', 'unknown'],
     ['evil, 192.0.2.7', 'unknown'],
-  ])('%s is %s', (ip, place) => {
+  ])('%s: returns %s', (ip, place) => {
     expect(placeOf(ip)).toBe(place);
   });
 });

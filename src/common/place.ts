@@ -2,8 +2,8 @@ import ipaddr from 'ipaddr.js';
 import { addressOf } from './address.js';
 
 /**
- * Where an address counts: an IPv4 address, or the /64 of an IPv6 one, which is what one customer has at least (RFC 6177)
- * and can fill with addresses.
+ * Returns the key by which an address is throttled: the IPv4 address, or the /64 network of an IPv6 address. A customer
+ * has at least a /64 (RFC 6177) and can use any address in it.
  */
 export function placeOf(text: string | null): string {
   const address = addressOf(text ?? undefined);

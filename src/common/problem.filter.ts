@@ -8,7 +8,7 @@ import { PROBLEMS, Problem, type FieldError, type ProblemCode } from './problem.
 import { RouteTable } from './route-table.js';
 import { concealSecrets } from './secret-shapes.js';
 
-/** Turns whatever was thrown into one answer of the contract. Texts of foreign errors never leave the process. */
+/** Turns every thrown error into a documented response. Never returns the message of an error that is not a Problem. */
 @Catch()
 export class ProblemFilter implements ExceptionFilter {
   constructor(private readonly routes: RouteTable) {}
@@ -36,24 +36,21 @@ export class ProblemFilter implements ExceptionFilter {
   }
 }
 
-/** An address below that of an entry of the store: nothing is there, but keys often have a `/`. */
+/** A path below a store entry. No route matches it, but the client probably did not encode a `/` in the key. */
 const BELOW_A_KEY = /^\/v1\/store\/.*\//;
 
-const SLASH_IN_A_KEY = 'There is no such address. In the address of an entry a "/" of its key is written %2F.';
+const SLASH_IN_A_KEY = 'No route has this path. Write a "/" in a key as %2F.';
 
-/** What a person sees at an address that leads nowhere. */
-const NOT_FOUND = htmlPage(
-  'Page not found',
-  `<p>There is nothing at this address. <a href="/">Go to the start</a>.</p>`,
-);
+/** The page for a browser at an unknown path. */
+const NOT_FOUND = htmlPage('Page not found', `<p>This page does not exist. <a href="/">Go to the home page</a>.</p>`);
 
-/** What is answered to whatever was thrown; undefined where the route is unknown. */
+/** Returns the problem for a thrown error; undefined if the route is unknown. */
 export function toProblem(thrown: unknown): Problem | undefined {
   if (thrown instanceof Problem) return thrown;
   if (isDatabaseUnavailable(thrown)) return new Problem('database_unavailable', { retryAfter: 1 });
   if (isOverload(thrown)) return new Problem('overloaded', { retryAfter: 1 });
   const status = statusOf(thrown);
-  // 403: @fastify/static, of a path that leaves its folder.
+  // @fastify/static throws 403 for a path outside its folder.
   if (status === 404 || status === 403) return undefined;
   if (status === 413) return new Problem('body_too_large');
   if (status === 415) return new Problem('unsupported_media_type', { detail: 'Send application/json.' });
@@ -63,7 +60,7 @@ export function toProblem(thrown: unknown): Problem | undefined {
   return new Problem('internal_error');
 }
 
-/** So much of a body that is too large is read and thrown away before the answer. */
+/** At most this many bytes of an unread body are read and discarded before the response. */
 const MAX_DRAINED = 16_777_216;
 
 function drain(body: IncomingMessage, done: () => void): void {
@@ -79,7 +76,7 @@ function drain(body: IncomingMessage, done: () => void): void {
   body.on('data', count).once('end', finish).once('close', finish).resume();
 }
 
-/** Whether a request was refused before its body was read, or because of its size. */
+/** Whether a request was rejected before its body was read, or because of its size. */
 function hasUnreadBody({ raw, body }: FastifyRequest): boolean {
   const { headers } = raw;
   const isPassedOn = body !== undefined && body !== null;
@@ -87,11 +84,11 @@ function hasUnreadBody({ raw, body }: FastifyRequest): boolean {
   return hasBody && !isPassedOn && !raw.readableEnded && !raw.destroyed;
 }
 
-/** Answers with what became of something thrown, and logs it if it is a fault of ours. */
+/** Sends the problem for a thrown error, and logs a server error. */
 export function refuse(thrown: unknown, problem: Problem, request: FastifyRequest, reply: FastifyReply): void {
-  // Whoever went away in the middle of the request has no fault of ours to hear of.
+  // The client disconnected in the middle of the request.
   if (request.raw.destroyed && !request.raw.complete) return;
-  // What we refuse for want of room is no fault, and must not be a means to fill the log with.
+  // Overload is not a server error, and clients must not be able to flood the log with it.
   if (problem.status >= 500 && !(thrown instanceof Problem && problem.code === 'overloaded')) {
     const err = thrown instanceof Problem ? (thrown.extra.cause ?? thrown) : thrown;
     request.log.error({ reqId: request.id, err, code: problem.code }, 'request failed');
@@ -100,12 +97,12 @@ export function refuse(thrown: unknown, problem: Problem, request: FastifyReques
   const send = (): void => {
     sendProblem(problem, request, reply);
   };
-  // Closed with the body unread, the connection is reset, and the sender never sees why.
+  // Closing with the body unread resets the connection, and the client would not get the response.
   if (hasUnreadBody(request)) drain(request.raw, send);
   else send();
 }
 
-/** The HTTP status that Nest or Fastify gave an error of theirs. */
+/** Returns the HTTP status of an error of Nest or Fastify. */
 function statusOf(thrown: unknown): number | undefined {
   if (thrown instanceof HttpException) return thrown.getStatus();
   if (thrown instanceof Error && thrown.name === 'FastifyError') {
@@ -114,14 +111,14 @@ function statusOf(thrown: unknown): number | undefined {
   return undefined;
 }
 
-/** Fastify's parser errors, which Nest wraps in an HttpException; FST_ERR_BAD_URL and the like are no body errors. */
+/** Whether an error is a body parser error of Fastify, which Nest wraps in an HttpException. FST_ERR_BAD_URL is not. */
 function isBodyError(thrown: unknown): boolean {
   const cause = thrown instanceof HttpException ? thrown.cause : thrown;
   const code = (cause as { code?: unknown } | undefined)?.code;
   return cause instanceof SyntaxError || (typeof code === 'string' && code.startsWith('FST_ERR_CTP_'));
 }
 
-/** Answers with a problem. For the filter, and for what fails before Nest is asked. */
+/** Sends a problem. Used by the filter, and for errors outside Nest. */
 export function sendProblem(problem: Problem, request: AuthenticatedRequest, reply: FastifyReply): void {
   request.refusal = { code: problem.code, violated: problem.extra.members?.violated };
   void reply
@@ -143,18 +140,18 @@ function headersOf(problem: Problem): Record<string, string> {
   };
 }
 
-/** RFC 9421, section 5.1: how a request is to be signed. The query where there is one, the digest where there is a body. */
+/** RFC 9421, section 5.1: how to sign a request. `@query` if it has a query, `content-digest` if it has a body. */
 const WANTED_SIGNATURE =
   'sig=("@method" "@authority" "@path" "@query" "content-digest");created;nonce;keyid;alg="ed25519"';
 
-/** What is no refusal of a bearer token. */
+/** Codes with status 401 that do not concern a bearer token. */
 const WITHOUT_TOKEN: readonly ProblemCode[] = [
   ...(['unauthenticated', 'invalid_credentials', 'totp_required', 'invalid_totp', 'invalid_signature'] as const),
 ];
 
 /**
- * RFC 6750, section 3: `error` only where a token was given. Signatures are no authentication scheme of HTTP: RFC 9421 has
- * a field of its own for them.
+ * RFC 6750, section 3: `error` only if a token was sent. Signatures are not an HTTP authentication scheme: RFC 9421
+ * uses the field Accept-Signature.
  */
 function challengeOf(code: ProblemCode): string {
   return WITHOUT_TOKEN.includes(code)
@@ -177,7 +174,7 @@ function bodyOf(problem: Problem, request: FastifyRequest): Record<string, unkno
   };
 }
 
-/** Names of members and parameters are the sender's own. */
+/** Conceals secrets: names of members and parameters come from the client. */
 function shown({ pointer, detail }: FieldError): FieldError {
   return { pointer: concealSecrets(pointer), detail: concealSecrets(detail) };
 }
@@ -189,15 +186,15 @@ function defaultDetail(problem: Problem): string {
   return more.length > 0 ? `${field} ${first.detail} (and ${String(more.length)} more).` : `${field} ${first.detail}.`;
 }
 
-/** The path without its query: queries may hold what must not be repeated or logged. */
+/** Returns the path without its query, which may contain secrets. */
 export function pathOf(request: FastifyRequest): string {
-  // In absolute form (RFC 9112, section 3.2.2) it begins with an origin that the sender made up.
+  // In absolute form (RFC 9112, section 3.2.2) the target begins with an origin that the client chose.
   const url = (request.raw.url ?? '/').replace(/^[a-z][a-z0-9+.-]*:\/\/[^/?#]*/i, '') || '/';
   const end = url.search(/[?#]/);
   return end === -1 ? url : url.slice(0, end);
 }
 
-/** The path as it is logged and answered: some send a key or a token there. */
+/** Returns the path for logs and responses, with secrets concealed: some clients put a key or a token there. */
 export function shownPathOf(request: FastifyRequest): string {
   return concealSecrets(pathOf(request));
 }

@@ -1,18 +1,18 @@
 import { Injectable } from '@nestjs/common';
 import Router from 'find-my-way';
 
-/** Characters of a path parameter: the longest key of the store, every byte of it percent-encoded, has 1,536. */
+/** Maximum length of a path parameter. The longest store key, with every byte percent-encoded, has 1,536 characters. */
 export const MAX_PARAM_LENGTH = 2_048;
 
-/** All routes of the server, to answer 405 with `Allow` where the path exists and the method does not. */
+/** All routes of the server, for 405 with `Allow` if the path exists but not with this method. */
 @Injectable()
 export class RouteTable {
   private readonly paths = Router({ maxParamLength: MAX_PARAM_LENGTH });
-  /** Those with parameters once more, alone: `/store/write` is also a key of the store. */
+  /** Only the paths with parameters: `/store/write` also matches `/store/:key`. */
   private readonly patterns = Router({ maxParamLength: MAX_PARAM_LENGTH });
   private readonly methods = new Map<string, Set<string>>();
 
-  /** Learns a route as the web server registers it. */
+  /** Adds a route when the web server registers it. */
   add(method: string, pattern: string): void {
     const known = this.methods.get(pattern);
     if (known) {
@@ -25,7 +25,7 @@ export class RouteTable {
     if (/[:*]/.test(pattern)) this.patterns.on('GET', pattern, () => undefined, methods);
   }
 
-  /** The methods that a path answers to, sorted; none if there is no such path. */
+  /** Returns the methods of a path, sorted; empty if the path does not exist. */
   methodsOf(path: string): string[] {
     const methods = [this.paths, this.patterns].flatMap((router) => {
       const match = router.find('GET', path);
@@ -35,7 +35,7 @@ export class RouteTable {
     return [...new Set(methods)].sort();
   }
 
-  /** Every route, for tests that walk them all. */
+  /** Returns every route, for tests. */
   all(): { method: string; pattern: string }[] {
     return [...this.methods].flatMap(([pattern, methods]) => [...methods].map((method) => ({ method, pattern })));
   }

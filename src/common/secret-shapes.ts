@@ -1,12 +1,12 @@
 /**
- * What this platform's own secrets look like: API keys (`qm_`), refresh tokens (`qmr_`), tokens of e-mails and reset
- * links (`qmt_`), and JWTs. Whatever follows is taken along, so that a text is gone through once, however it is made.
+ * The format of this platform's secrets: API keys (`qm_`), refresh tokens (`qmr_`), tokens of e-mails and reset links
+ * (`qmt_`), and JWTs. Also matches the characters that follow, so that any input is scanned in linear time.
  */
 const SHAPES = /(qm[rt]?_|eyJ)[\w.-]{40,}/g;
 
 /**
- * A text that is to be logged, kept or repeated, with the secrets taken out that somebody sent in the wrong place: in a
- * path, a User-Agent, as a member's name. A password has no shape and stays.
+ * Removes secrets that a client sent in the wrong place (a path, a User-Agent, a member name) from a text to be logged,
+ * stored or returned. Cannot detect passwords, which have no fixed format.
  */
 export function concealSecrets(text: string): string {
   return text.replace(SHAPES, '$1*');

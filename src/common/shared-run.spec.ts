@@ -1,6 +1,6 @@
 import { SharedRun } from './shared-run.js';
 
-/** A run that ends when it is told to. */
+/** A SharedRun whose runs end only when the test ends them. */
 function heldRuns() {
   const ends: { resolve: () => void; reject: (error: Error) => void }[] = [];
   const shared = new SharedRun(
@@ -16,8 +16,8 @@ async function settle(): Promise<void> {
   await new Promise((resolve) => setImmediate(resolve));
 }
 
-describe('a shared run', () => {
-  test('begins at once, and again for whoever asks meanwhile, together', async () => {
+describe('SharedRun.run', () => {
+  test('first call: runs at once; calls during a run: share the next run', async () => {
     const { ends, shared } = heldRuns();
     const first = shared.run();
     const [second, third] = [shared.run(), shared.run()];
@@ -36,7 +36,7 @@ describe('a shared run', () => {
     await fourth;
   });
 
-  test('never runs twice at the same time, whoever asks in the very moment it ends', async () => {
+  test('call at the moment a run ends: no two runs at the same time', async () => {
     const { ends, shared } = heldRuns();
     const first = shared.run();
     const second = shared.run();
@@ -52,7 +52,7 @@ describe('a shared run', () => {
     await third;
   });
 
-  test('runs on after it has failed, and tells those whose run it was', async () => {
+  test('failed run: rejects its own callers only; the next run starts', async () => {
     const { ends, shared } = heldRuns();
     const first = shared.run();
     const second = shared.run();

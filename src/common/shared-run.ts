@@ -1,6 +1,6 @@
 /**
- * Work that runs once at a time, for whoever wants what was there before they asked to be done: who asks while it runs
- * shares the next run, since this one may have begun too early.
+ * Runs work one at a time. A call while the work runs joins the next run, because the current run may have started too
+ * early to include its data. All such calls share one run.
  */
 export class SharedRun {
   private running: Promise<void> | undefined;
@@ -8,7 +8,7 @@ export class SharedRun {
 
   constructor(private readonly work: () => Promise<void>) {}
 
-  /** Resolves, or rejects, as the run does. */
+  /** Resolves or rejects like the run. */
   run(): Promise<void> {
     if (this.running) {
       this.next ??= this.running.then(
@@ -23,7 +23,7 @@ export class SharedRun {
   private begin(): Promise<void> {
     this.next = undefined;
     const running = this.work().finally(() => {
-      // Until the next one has begun, nobody else begins one.
+      // If a next run is queued, `running` stays set until it begins, so that no call starts another run.
       if (!this.next) this.running = undefined;
     });
     this.running = running;

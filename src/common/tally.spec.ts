@@ -1,13 +1,13 @@
 import { Tally } from './tally.js';
 
-describe('a tally', () => {
-  test('tells of every kind, also of those of which there was nothing', () => {
+describe('Tally.spends', () => {
+  test('nothing counted: returns zeros for every kind', () => {
     const kinds = new Tally().spends();
     expect(kinds.map(({ kind }) => kind).sort()).toEqual(['calls', 'resources', 'store', 'tasks']);
     expect(kinds.every(({ granted, denied }) => granted === 0 && denied === 0)).toBe(true);
   });
 
-  test('adds up what was granted and what was refused, by kind', () => {
+  test('several counts: sums granted and denied spends by kind', () => {
     const tally = new Tally();
     tally.count('calls', 5, 0);
     tally.count('calls', 2, 3);

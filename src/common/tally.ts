@@ -1,15 +1,15 @@
-/** What a process has counted since it started, for Prometheus. Nobody's name is in it. */
+/** Counts of this process since its start, for Prometheus. Contains no user names. */
 export class Tally {
   private readonly granted = new Map<Spending, number>();
   private readonly denied = new Map<Spending, number>();
 
-  /** Counts spends that were granted or refused by a limit. */
+  /** Counts spends that were granted, or denied by a limit. */
   count(kind: Spending, granted: number, denied: number): void {
     if (granted > 0) this.granted.set(kind, (this.granted.get(kind) ?? 0) + granted);
     if (denied > 0) this.denied.set(kind, (this.denied.get(kind) ?? 0) + denied);
   }
 
-  /** @returns by kind, all of them */
+  /** @returns the counts of every kind, zeros included */
   spends(): { kind: Spending; granted: number; denied: number }[] {
     return SPENDINGS.map((kind) => ({
       kind,
@@ -19,10 +19,10 @@ export class Tally {
   }
 }
 
-/** What limits bear on. */
+/** Kinds of spends that limits apply to. */
 const SPENDINGS = ['calls', 'resources', 'tasks', 'store'] as const;
 
 export type Spending = (typeof SPENDINGS)[number];
 
-/** One a process. */
+/** One instance per process. */
 export const tally = new Tally();

@@ -1,7 +1,7 @@
 import { applyDecorators } from '@nestjs/common';
 import { IsString, ValidateBy, ValidateIf, type ValidationOptions } from 'class-validator';
 
-/** A text that a function judges. @param faultOf completes "the member …"; undefined where nothing is wrong */
+/** Validates a text with a function. @param faultOf returns an error that completes "the member …", or undefined */
 export function IsJudged(
   name: string,
   faultOf: (text: string) => string | undefined,
@@ -18,30 +18,30 @@ export function IsJudged(
   return applyDecorators(IsString(), ValidateBy(rule, options));
 }
 
-/** A text that passes a test; `rule` completes the sentence "must …". */
+/** Validates a text with a test. @param rule completes the sentence "must …" */
 export function IsMatch(name: string, test: (text: string) => boolean, rule: string): PropertyDecorator {
   return IsJudged(name, (text) => (test(text) ? undefined : `must ${rule}`));
 }
 
 /**
- * Whether PostgreSQL keeps a text as it is: it is without U+0000 (which `text` refuses) and without a lone surrogate
- * (which UTF-8 cannot say, and which would be replaced silently).
+ * Whether PostgreSQL can store a text unchanged: without U+0000 (which `text` rejects) and without lone surrogates
+ * (which UTF-8 cannot encode and which would be replaced silently).
  */
 export function isStorable(text: string): boolean {
   return !text.includes('\0') && text.isWellFormed();
 }
 
-/** A text that PostgreSQL keeps as it is. */
+/** Validates that PostgreSQL can store a text unchanged. */
 export function IsStorable(): PropertyDecorator {
   return IsMatch('isStorable', isStorable, 'not have U+0000 or lone surrogates');
 }
 
-/** The member may be missing; `null` is refused. (class-validator's IsOptional lets null through.) */
+/** The member may be missing, but not `null`. (IsOptional of class-validator accepts null.) */
 export function MayBeMissing(): PropertyDecorator {
   return ValidateIf((_object, value) => value !== undefined);
 }
 
-/** The member may be missing where another one is given; `null` is refused. */
+/** The member may be missing if another one is present, but not `null`. */
 export function NeededWithout(other: string): PropertyDecorator {
   return applyDecorators(
     ValidateIf((object: Record<string, unknown>, value) => value !== undefined || object[other] === undefined),
@@ -49,13 +49,13 @@ export function NeededWithout(other: string): PropertyDecorator {
       name: 'isNeeded',
       validator: {
         validate: (value) => value !== undefined,
-        defaultMessage: () => `is required where there is no ${other}`,
+        defaultMessage: () => `is required if ${other} is missing`,
       },
     }),
   );
 }
 
-/** The member may be missing, or `null`, which clears what was set. */
+/** The member may be missing, or `null`, which clears the value. */
 export function MayBeNull(): PropertyDecorator {
   return ValidateIf((_object, value) => value !== undefined && value !== null);
 }
@@ -69,7 +69,7 @@ const DAY = /^\d{4}-\d\d-\d\d$/;
 /** RFC 3339 has four digits for a year. */
 const YEAR_10000 = 253_402_300_800_000;
 
-/** A moment to come, with its offset from UTC. */
+/** Validates a future date and time with an offset. */
 export function IsFuture(): PropertyDecorator {
   const isMoment = (text: string): boolean => MOMENT.test(text) && isReal(text);
   return applyDecorators(
@@ -82,7 +82,7 @@ export function IsFuture(): PropertyDecorator {
   );
 }
 
-/** A day (UTC), or a moment with its offset, from the year 1970 on. */
+/** Validates a day (UTC), or a date and time with an offset, from the year 1970 on. */
 export function IsMoment(): PropertyDecorator {
   return IsMatch(
     'isMoment',
@@ -95,7 +95,7 @@ export function IsMoment(): PropertyDecorator {
   );
 }
 
-/** Whether a date exists: JavaScript takes February 30 for March 2. */
+/** Whether a date exists: JavaScript parses February 30 as March 2. */
 function isReal(moment: string): boolean {
   const [year = 0, month = 0, day = 0] = moment.slice(0, 10).split('-').map(Number);
   return month >= 1 && month <= 12 && day >= 1 && day <= new Date(Date.UTC(year, month, 0)).getUTCDate();

@@ -3,7 +3,7 @@ import { getMetadataStorage, type ValidationArguments, type ValidationError } fr
 import { Env } from '../config/env.js';
 import { Problem, notAllowed, type FaultKind, type FieldError } from './problem.js';
 
-/** Checks bodies and queries against their DTO: unknown members are refused and nothing is converted silently. */
+/** Validates bodies and queries against their DTO. Rejects unknown members and converts nothing implicitly. */
 @Injectable()
 export class RequestValidationPipe extends ValidationPipe {
   constructor(env: Env) {
@@ -14,7 +14,7 @@ export class RequestValidationPipe extends ValidationPipe {
       transform: true,
       transformOptions: { enableImplicitConversion: false, exposeUnsetFields: false },
       stopAtFirstError: false,
-      // Rules without a group hold always, those of usernames under their policy.
+      // Rules without a group always apply; username rules apply under their policy.
       groups: [env.usernamePolicy],
       always: true,
       validationError: { target: true, value: true },
@@ -26,7 +26,7 @@ export class RequestValidationPipe extends ValidationPipe {
     if (metadata.type === 'body') {
       if (value === undefined && mayBeMissing(metadata)) return super.transform({}, metadata) as Promise<unknown>;
       if (value === undefined) throw Problem.field('', 'is required');
-      // class-validator checks an array element by element and lets it through in place of the object the DTO describes.
+      // class-validator validates an array element by element and would accept it in place of the DTO's object.
       if (typeof value !== 'object' || value === null || Array.isArray(value)) {
         throw Problem.field('', 'must be a JSON object');
       }
@@ -39,7 +39,7 @@ export class RequestValidationPipe extends ValidationPipe {
     throw Problem.fields([...faults, ...(await this.faultsOf(value, metadata))]);
   }
 
-  /** What else is wrong. */
+  /** The other validation errors. */
   private async faultsOf(value: unknown, metadata: ArgumentMetadata): Promise<FieldError[]> {
     try {
       await super.transform(value, metadata);
@@ -51,12 +51,12 @@ export class RequestValidationPipe extends ValidationPipe {
   }
 }
 
-/** Whether a route does as well without a body: its DTO says so by a static member `mayBeMissing`. */
+/** Whether the body of a route is optional: its DTO has a static member `mayBeMissing`. */
 function mayBeMissing({ metatype }: ArgumentMetadata): boolean {
   return metatype !== undefined && 'mayBeMissing' in metatype;
 }
 
-/** A parameter that is given twice is an array, which no rule of its DTO expects. */
+/** Rejects repeated parameters: they are parsed as an array, which no DTO rule expects. */
 function repeatedParameters(query: unknown): FieldError[] {
   return Object.entries(query as object).flatMap(([name, value]) =>
     Array.isArray(value) ? [{ pointer: `/${escaped(name)}`, detail: 'must be given once', kind: 'type' as const }] : [],
@@ -64,8 +64,8 @@ function repeatedParameters(query: unknown): FieldError[] {
 }
 
 /**
- * Members with names that every object has: class-transformer drops them, at any depth, before the whitelist can refuse
- * them.
+ * Rejects members with names of inherited properties, at any depth: class-transformer drops them before the whitelist
+ * can reject them.
  */
 function inheritedNames(value: unknown, pointer: string): FieldError[] {
   if (typeof value !== 'object' || value === null) return [];
@@ -77,7 +77,7 @@ function inheritedNames(value: unknown, pointer: string): FieldError[] {
 
 type Words = readonly unknown[];
 
-/** The rules of class-validator that the DTOs use, by how basic a fault it is to break one, and what is said of it. */
+/** The class-validator rules that the DTOs use, each with the kind and the text of its error. */
 const RULES: Record<string, (constraints: Words, value: unknown) => [FaultKind, string]> = {
   isString: () => ['type', 'must be a string'],
   isInt: () => ['type', 'must be an integer'],
@@ -96,22 +96,22 @@ const RULES: Record<string, (constraints: Words, value: unknown) => [FaultKind, 
   min: ([min]) => ['range', `must be at least ${String(min)}`],
   max: ([max]) => ['range', `must be at most ${String(max)}`],
   arrayMaxSize: ([max]) => ['range', `must have at most ${String(max)} elements`],
-  arrayUnique: () => ['range', 'must not have the same element twice'],
+  arrayUnique: () => ['range', 'must not contain duplicates'],
 };
 
-/** Kinds of our own rules, which say themselves what is wrong, where it is not the form. */
+/** Error kinds of the project's own rules, which have their own texts. Default: `form`. */
 const KINDS: Record<string, FaultKind> = { isNeeded: 'missing', isTextOrObject: 'type', isFuture: 'range' };
 
-/** One entry for each field that is wrong, with a JSON pointer (RFC 6901). */
+/** Returns one entry for each validation error, with a JSON pointer (RFC 6901). */
 function fieldErrors(errors: readonly ValidationError[], parent = ''): FieldError[] {
   return errors.flatMap((error) => {
     const pointer = `${parent}/${escaped(error.property)}`;
     if (error.constraints && 'whitelistValidation' in error.constraints) return [notAllowed(pointer)];
     const own = ownErrors(error, pointer);
-    // What is of another type has no parts that could be named.
+    // A value of the wrong type has no valid children to report.
     if (own.some(({ kind }) => kind === 'type')) return own;
     const elements = elementErrors(error, pointer);
-    // Of an element that is no object its parts need no naming.
+    // Omits the children of elements that already have an error.
     const children = (error.children ?? []).filter(
       ({ property }) => !elements.some((each) => each.pointer === `${pointer}/${property}`),
     );
@@ -123,7 +123,7 @@ function ownErrors(error: ValidationError, pointer: string): FieldError[] {
   const rules = rulesOf(error);
   const faults = Object.entries(error.constraints ?? {}).flatMap(([name, text]): FieldError[] => {
     const rule = rules.find((each) => each.name === name);
-    // Of elements; what is no array has none.
+    // elementErrors reports the rules for elements.
     if (rule?.each) return [];
     return [faultOf(name, text, rule?.constraints ?? [], error.value, pointer)];
   });
@@ -132,7 +132,7 @@ function ownErrors(error: ValidationError, pointer: string): FieldError[] {
   return [said ?? { pointer, detail: 'is required', kind: 'missing' }];
 }
 
-/** The faults of the elements of an array, of which class-validator names none: it says that there are some. */
+/** Returns the errors of array elements. class-validator reports only that some element is invalid, not which one. */
 function elementErrors(error: ValidationError, pointer: string): FieldError[] {
   const { constraints = {} } = error;
   const elements: unknown = error.value;
@@ -160,7 +160,7 @@ interface Rule {
   allows: (element: unknown) => boolean;
 }
 
-/** The rules of the property that an error is about, as its DTO declares them. */
+/** Returns the DTO rules of the property that an error is about. */
 function rulesOf({ target, property, value }: { target?: object; property: string; value?: unknown }): Rule[] {
   if (!target || Array.isArray(target)) return [];
   const storage = getMetadataStorage();
@@ -169,7 +169,7 @@ function rulesOf({ target, property, value }: { target?: object; property: strin
     .filter(({ propertyName }) => propertyName === property)
     .flatMap((metadata) =>
       storage.getTargetValidatorConstraints(metadata.constraintCls).map((constraint) => {
-        // Missing for rules without arguments, whatever its type says.
+        // Undefined for rules without arguments, contrary to its type.
         const constraints = (metadata.constraints as Words | undefined) ?? [];
         const given: ValidationArguments = {
           ...{ value, property, object: target, targetName: target.constructor.name },
@@ -185,7 +185,7 @@ function rulesOf({ target, property, value }: { target?: object; property: strin
     );
 }
 
-/** A name as a part of a JSON pointer. */
+/** Escapes a name for a JSON pointer. */
 function escaped(name: string): string {
   return name.replaceAll('~', '~0').replaceAll('/', '~1');
 }

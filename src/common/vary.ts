@@ -1,6 +1,6 @@
 import type { FastifyReply } from 'fastify';
 
-/** Adds a field to `Vary` and keeps what is there: other parts of the server, and upstreams of APIs, set it too. */
+/** Adds a field to `Vary`. Keeps existing fields: other parts of the server, and upstreams of APIs, set it too. */
 export function addVary(reply: FastifyReply, field: string): void {
   const known = [reply.getHeader('vary') ?? []].flat().join(', ');
   const fields = known.split(',').map((each) => each.trim().toLowerCase());

@@ -1,6 +1,6 @@
 import { Column, Entity, Index, PrimaryColumn } from 'typeorm';
 
-/** The first answer to a request that was sent with an Idempotency-Key. */
+/** The stored first response to a request with an Idempotency-Key. */
 @Entity('idempotency_keys')
 export class IdempotencyKey {
   @PrimaryColumn('uuid', { name: 'owner_id', primaryKeyConstraintName: 'idempotency_keys_pkey' })
@@ -9,11 +9,11 @@ export class IdempotencyKey {
   @PrimaryColumn('bytea', { name: 'key_hash', primaryKeyConstraintName: 'idempotency_keys_pkey' })
   keyHash!: Buffer;
 
-  /** What tells requests apart. */
+  /** A keyed hash of the request, which identifies repetitions. */
   @Column('bytea')
   fingerprint!: Buffer;
 
-  /** Sealed: it may hold what is shown only once. */
+  /** Encrypted, because it can contain a secret that is shown only once. */
   @Column('bytea')
   answer!: Buffer;
 

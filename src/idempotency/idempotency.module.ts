@@ -4,7 +4,7 @@ import { IdempotencyKey } from './idempotency-key.entity.js';
 import { IdempotencyRepository } from './idempotency.repository.js';
 import { Idempotency } from './idempotency.js';
 
-/** Requests that may be sent again. */
+/** Idempotent requests: `Idempotency-Key`. */
 @Global()
 @Module({
   imports: [TypeOrmModule.forFeature([IdempotencyKey])],

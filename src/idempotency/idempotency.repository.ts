@@ -1,7 +1,7 @@
 import { Injectable } from '@nestjs/common';
 import { Database, type Transaction } from '../database/database.js';
 
-/** How long an answer is kept: RFC draft "Idempotency-Key", section 2.3, leaves it to the server. */
+/** How long a response is stored. RFC draft "Idempotency-Key", section 2.3, leaves this to the server. */
 const HOURS = 24;
 
 export interface StoredAnswer {
@@ -22,11 +22,11 @@ const DELETE_EXPIRED = {
 export class IdempotencyRepository {
   constructor(private readonly database: Database) {}
 
-  /** Takes a key for the rest of the transaction. @returns false when another request has it */
+  /** Locks a key until the end of the transaction. @returns false if another request holds it */
   async claim(tx: Transaction, ownerId: string, keyHash: Buffer): Promise<boolean> {
     const [row] = await tx.query<{ claimed: boolean }>(
       'SELECT pg_try_advisory_xact_lock($1::bigint) AS claimed',
-      // The hash is as good as any number; of two keys with the same 64 bits one would have to be repeated.
+      // 64 bits of the hash as the lock id. On a collision one of the two requests gets idempotency_in_progress.
       [Buffer.from(ownerId.replaceAll('-', ''), 'hex').readBigInt64BE(8) ^ keyHash.readBigInt64BE(0)],
     );
     return row?.claimed ?? false;
@@ -50,7 +50,7 @@ export class IdempotencyRepository {
     );
   }
 
-  /** Removes some of what has expired; what another node is at is left to it. @returns how many */
+  /** Deletes up to 1,000 expired rows; skips rows that another node has locked. @returns the number deleted */
   async deleteExpired(): Promise<number> {
     return (await this.database.query(DELETE_EXPIRED, [])).length;
   }

@@ -8,19 +8,19 @@ import { Database, type Transaction } from '../database/database.js';
 import { Sweeper } from '../database/sweeper.js';
 import { IdempotencyRepository } from './idempotency.repository.js';
 
-/** What is answered to a request, and to its repetitions. */
+/** The response to a request and to its repetitions. */
 export interface Answer {
-  /** As it is sent. */
+  /** The body as sent. */
   body: string;
-  /** False: it changed nothing, and a repetition is to be judged anew. */
+  /** False: the request changed nothing; do not store the response, and process a repetition again. */
   isKept?: boolean;
 }
 
-/** A request that may be sent again. */
+/** A request that a client may repeat. */
 export interface Repeatable {
-  /** Of the header; undefined where there is none. */
+  /** The value of the header; undefined if it is missing. */
   key: string | undefined;
-  /** Whose keys it is one of: a user's id, and of what credential. */
+  /** The scope of the key: a user id and a credential. */
   ownerId: string;
   credential: string;
   method: string;
@@ -28,21 +28,22 @@ export interface Repeatable {
   body: unknown;
 }
 
-/** What `respond` needs of a request. */
+/** The input of `respond`. */
 export interface Attempt {
   request: Repeatable;
   reply: FastifyReply;
 }
 
-/** Says of an answer that it is that of an earlier request. */
+/** The header that marks a stored response to an earlier request. */
 export const REPLAYED = 'idempotency-replayed';
 
 const SWEEP_MS = 60_000;
 
 /**
- * `Idempotency-Key`: the first answer is stored in the transaction of the work, and a repetition gets it again for 24
- * hours. Answers are sealed, since some hold what is shown only once, and requests are told apart by a keyed hash, since
- * some hold passwords. Refusals are not kept: they changed nothing, and a repetition is judged anew.
+ * `Idempotency-Key`: stores the first response in the transaction of the work, and replays it for 24 hours. Responses
+ * are encrypted, because some contain secrets that are shown only once. Requests are compared by a keyed hash, because
+ * some contain passwords. Error responses are not stored: the request changed nothing, and a repetition is processed
+ * again.
  */
 @Injectable()
 export class Idempotency implements OnApplicationBootstrap, BeforeApplicationShutdown {
@@ -64,10 +65,10 @@ export class Idempotency implements OnApplicationBootstrap, BeforeApplicationShu
   }
 
   /**
-   * Does the work of a request once, however often it is sent.
+   * Runs the work of a request once, however often the request is sent.
    * @param header its Idempotency-Key
-   * @param work gets the transaction that it must write in
-   * @throws Problem idempotency_in_progress while the first is running; idempotency_key_reused for another request
+   * @param work receives the transaction in which it must write
+   * @throws Problem idempotency_in_progress while the first request runs; idempotency_key_reused for another request
    */
   async once(
     header: string,
@@ -75,7 +76,7 @@ export class Idempotency implements OnApplicationBootstrap, BeforeApplicationShu
     work: (tx: Transaction) => Promise<Answer>,
   ): Promise<Answer & { isReplayed: boolean }> {
     const keyHash = this.hash(request.credential, parseKey(header));
-    // Whoever writes the table cannot have somebody else's answer opened as the own.
+    // Binds the encrypted response to its owner and key, so that a copied row cannot be opened for another user.
     const context = `${request.ownerId}:${keyHash.toString('hex')}`;
     const fingerprint = this.hash(
       request.method,
@@ -104,12 +105,12 @@ export class Idempotency implements OnApplicationBootstrap, BeforeApplicationShu
     try {
       return JSON.parse(this.seal.open(sealed, context).toString()) as Answer;
     } catch {
-      // Kept before an upgrade, when answers were sealed for no request of their own: a day later there are none.
+      // Responses stored by an older version were encrypted without a context. They expire 24 hours after the upgrade.
       return JSON.parse(this.seal.open(sealed).toString()) as Answer;
     }
   }
 
-  /** `once` for a route whose answer is the JSON of what `work` resolves with. */
+  /** Like `once`, for a route whose response is the JSON of the result of `work`. Without a key it only runs `work`. */
   async respond<T extends object>({ request, reply }: Attempt, work: (tx?: Transaction) => Promise<T>): Promise<T> {
     if (request.key === undefined) return work();
     const { body, isReplayed } = await this.once(request.key, request, async (tx) => ({
@@ -135,7 +136,7 @@ export class Idempotency implements OnApplicationBootstrap, BeforeApplicationShu
 }
 
 /**
- * The key of a header: up to 255 printable characters, quoted (a structured field's string) or not.
+ * Reads the key from the header: up to 255 printable characters, quoted (a structured field string) or not.
  * @throws Problem validation_failed
  */
 export function parseKey(header: string): string {

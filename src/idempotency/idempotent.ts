@@ -7,16 +7,17 @@ import type { AuthenticatedRequest } from '../common/caller.js';
 import { pathOf } from '../common/problem.filter.js';
 import type { Attempt, Repeatable } from './idempotency.js';
 
-/** Stands for whoever has not signed in. */
+/** The owner id of anonymous requests. */
 export const NOBODY = '00000000-0000-0000-0000-000000000000';
 
 export const IDEMPOTENCY_KEY = {
   name: 'Idempotency-Key',
   required: false,
-  description: 'Up to 255 characters. Sent again with the same key within 24 hours, the request gets its first answer',
+  description:
+    'Up to 255 characters. A request repeated with the same key within 24 hours gets the first response again',
 };
 
-/** Documents that a route heeds `Idempotency-Key`. */
+/** Documents that a route supports `Idempotency-Key`. */
 export const Idempotent = () =>
   applyDecorators(
     ApiHeader({ ...IDEMPOTENCY_KEY, schema: { type: 'string', maxLength: 255 } }),
@@ -24,7 +25,7 @@ export const Idempotent = () =>
     Fails('idempotency_in_progress', 'idempotency_key_reused'),
   );
 
-/** Injects what `Idempotency.respond` needs of the request. */
+/** Injects the input of `Idempotency.respond`. */
 export const CurrentAttempt = createParamDecorator((_data: unknown, context: ExecutionContext): Attempt => {
   const http = context.switchToHttp();
   const request = http.getRequest<AuthenticatedRequest>();
@@ -34,7 +35,7 @@ export const CurrentAttempt = createParamDecorator((_data: unknown, context: Exe
   };
 });
 
-/** @param credential keeps the keys of one client apart from those of another of the same owner */
+/** @param credential separates the keys of different clients of the same owner */
 export function toRepeatable(request: FastifyRequest, ownerId: string, credential: string): Repeatable {
   const header = request.headers['idempotency-key'];
   return {

@@ -10,16 +10,16 @@ const CHECKSUM_LENGTH = 6;
 
 const FORMAT = new RegExp(`^${PREFIX}[0-9A-Za-z]{${SECRET_LENGTH + CHECKSUM_LENGTH}}$`);
 
-/** So much of a key is kept to be shown: a sixteenth of its random characters. */
+/** Length of the stored hint: `qm_` and 4 of the 43 random characters. */
 const HINT_LENGTH = PREFIX.length + 4;
 
-/** A new key: `qm_`, 256 random bits, and the CRC-32 of what goes before, by which a typo is told without a look-up. */
+/** Makes a key: `qm_`, 256 random bits, and their CRC-32, which detects typos without a look-up. */
 export function makeApiKey(): string {
   const secret = base62(BigInt(`0x${randomBytes(32).toString('hex')}`), SECRET_LENGTH);
   return PREFIX + secret + checksumOf(secret);
 }
 
-/** SHA-256 of a key, hexadecimal; undefined for what is no key: another prefix, a wrong character or checksum. */
+/** Returns the SHA-256 of a key, hexadecimal; undefined if prefix, characters or checksum are wrong. */
 export function hashApiKey(text: string): string | undefined {
   if (!FORMAT.test(text)) return undefined;
   const end = PREFIX.length + SECRET_LENGTH;
@@ -27,7 +27,7 @@ export function hashApiKey(text: string): string | undefined {
   return hash('sha256', text);
 }
 
-/** How a key begins, for people to tell theirs apart. */
+/** Returns the first characters of a key, which help users to identify it. */
 export function hintOf(key: string): string {
   return key.slice(0, HINT_LENGTH);
 }

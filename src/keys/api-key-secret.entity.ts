@@ -2,8 +2,8 @@ import { Check, Column, Entity, Index, JoinColumn, ManyToOne, PrimaryColumn } fr
 import { ApiKey } from './api-key.entity.js';
 
 /**
- * A secret of a key, by its hash: the current one, and those that are in their grace period. With it goes what a call
- * needs to know of the key, to be had with one look; whoever changes a key changes both.
+ * A secret of a key, stored as its hash: the current one, or one in its grace period. Duplicates the columns of the key
+ * that a call needs, so that one look-up is sufficient. Every change of a key must update both tables.
  */
 @Entity('api_key_secrets')
 @Check('api_key_secrets_hash_check', `octet_length(hash) = 32`)
@@ -32,7 +32,7 @@ export class ApiKeySecret {
   @Column({ type: 'timestamptz', name: 'expires_at', precision: 3, nullable: true })
   expiresAt!: Date | null;
 
-  /** When its grace period ends; null: it is the current one. */
+  /** The end of the grace period; null: this is the current secret. */
   @Column({ type: 'timestamptz', name: 'retires_at', precision: 3, nullable: true })
   retiresAt!: Date | null;
 }

@@ -1,7 +1,7 @@
 import { Column, Entity, Index, JoinColumn, ManyToOne, PrimaryColumn } from 'typeorm';
 import { User } from '../users/user.entity.js';
 
-/** A key to the metered APIs. It keeps its id when its secret is rotated, and with it its limits and counts. */
+/** A key to the metered APIs. Rotation changes its secret, but keeps its id, limits and counts. */
 @Entity('api_keys')
 @Index('api_keys_owner_idx', ['ownerId', 'id'])
 export class ApiKey {
@@ -18,7 +18,7 @@ export class ApiKey {
   @Column('text')
   name!: string;
 
-  /** The first characters of its secret, for people to tell keys apart. */
+  /** The first characters of the secret, which help users to identify the key. */
   @Column('text')
   hint!: string;
 

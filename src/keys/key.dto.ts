@@ -17,40 +17,40 @@ import { IsFuture, IsStorable, MayBeMissing, MayBeNull } from '../common/text.js
 import { AreLimits, LimitDto, QuotaResponse } from '../quota/quota.dto.js';
 import type { KeyState } from './keys.service.js';
 
-/** A slug, the start of slugs followed by `*`, or `*`. */
+/** A slug, a prefix of slugs followed by `*`, or `*`. */
 const SCOPE = /^(\*|[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?|[a-z0-9][a-z0-9-]{0,62}\*)$/;
 
 const MAX_SCOPES = 100;
 
 export class CreateKeyDto {
-  /** For people */
+  /** The display name */
   @ApiProperty({ example: 'my server', minLength: 1, maxLength: 100 })
   @IsString()
   @Length(1, 100)
   @IsStorable()
   name!: string;
 
-  /** The APIs it is good for: slugs, the start of slugs with `*` behind it, or `*` for all. None means none */
+  /** The APIs that the key may call: slugs, prefixes followed by `*`, or `*` for all. An empty list allows none */
   @ApiProperty({ type: [String], example: ['api1'] })
   @IsArray()
   @ArrayMaxSize(MAX_SCOPES)
   @ArrayUnique()
   @IsString({ each: true })
-  @Matches(SCOPE, { each: true, message: 'must be slugs, the start of slugs with * behind it, or *' })
+  @Matches(SCOPE, { each: true, message: 'must be slugs, prefixes followed by *, or *' })
   scopes!: string[];
 
-  /** Until when it is good; missing or `null`: until it is revoked */
+  /** When the key expires; missing or `null`: never */
   @ApiPropertyOptional({ type: String, format: 'date-time', nullable: true, example: '2030-01-01T00:00:00Z' })
   @MayBeNull()
   @IsFuture()
   expiresAt?: string | null;
 
-  /** What the key may use of the calls of its owner */
+  /** Limits of the key, in addition to those of its owner */
   @AreLimits({ meter: 'api:api1', window: 'minute', limit: 100 })
   limits?: LimitDto[];
 
   /**
-   * Administrators only: whose it shall be (id, username or e-mail); the caller's where it is missing
+   * Administrators only: the owner of the new key (id, username or e-mail). Default: the caller
    * @example me
    */
   @MayBeMissing()
@@ -60,12 +60,12 @@ export class CreateKeyDto {
   owner?: string;
 }
 
-/** Changes to a key; what is missing stays, `scopes` replaces the whole list, `null` clears `expiresAt`. */
+/** Changes to a key. Missing members stay unchanged, `scopes` replaces the whole list, `null` clears `expiresAt`. */
 export class UpdateKeyDto extends PartialType(PickType(CreateKeyDto, ['name', 'scopes', 'expiresAt']), {
   skipNullProperties: false,
 }) {
   /**
-   * A disabled key is refused from its next request on
+   * A disabled key is rejected from its next request on
    * @example true
    */
   @MayBeMissing()
@@ -73,13 +73,13 @@ export class UpdateKeyDto extends PartialType(PickType(CreateKeyDto, ['name', 's
   disabled?: boolean;
 }
 
-/** A month. */
+/** 31 days. */
 const MAX_GRACE = 2_678_400;
 
 export class RotateKeyDto {
   static readonly mayBeMissing = true;
 
-  /** So long the old secret stays good, in seconds; 0, where it is missing, ends it at once */
+  /** Seconds for which the old secret stays valid. Default: 0, the old secret becomes invalid at once */
   @ApiPropertyOptional({ type: 'integer', minimum: 0, maximum: MAX_GRACE, default: 0, example: 3_600 })
   @MayBeMissing()
   @IsInt()
@@ -90,7 +90,7 @@ export class RotateKeyDto {
 
 export class ListKeysQuery extends PageQuery {
   /**
-   * Administrators only: whose (id, username or e-mail), or `*` for everyone's
+   * Administrators only: the owner (id, username or e-mail), or `*` for all owners
    * @example me
    */
   @MayBeMissing()
@@ -102,13 +102,13 @@ export class ListKeysQuery extends PageQuery {
 
 /** A key to the metered APIs, without its secret. */
 export class KeyResponse {
-  /** Stays when the key is rotated
+  /** Does not change when the key is rotated
    * @example 019aa5d2-7c1e-7b1a-9d54-3f0f5a1f2b3c */
   @ApiId()
   id!: string;
 
   /**
-   * The id of the user it belongs to
+   * The id of the user who owns the key
    * @example 019aa5d2-0000-7b1a-9d54-3f0f5a1f2b3c
    */
   @ApiId()
@@ -118,7 +118,7 @@ export class KeyResponse {
   name!: string;
 
   /**
-   * How the secret begins
+   * The first characters of the secret
    * @example qm_4fK9
    */
   hint!: string;
@@ -133,13 +133,13 @@ export class KeyResponse {
   expiresAt!: string | null;
 
   /**
-   * Its last call, granted or refused by a limit
+   * The time of the last call, granted or denied by a limit
    * @example 2026-11-21T08:00:00.000Z
    */
   @ApiTime()
   lastUsedAt!: string | null;
 
-  /** Its own limits and what it has used of them */
+  /** The limits of the key and their usage */
   limits!: QuotaResponse[];
 
   /** @example 2026-11-21T08:00:00.000Z */
@@ -151,7 +151,7 @@ export class KeyResponse {
   updatedAt!: string;
 }
 
-/** A key with its secret, which is shown this once. */
+/** A key with its secret, which is returned only this once. */
 export class IssuedKeyResponse extends KeyResponse {
   /** @example qm_0bX3q7VtGm9yK2aWc5dEfHjLnPrTvXzB1D3F5H7J9Lo0aBcD1 */
   key!: string;

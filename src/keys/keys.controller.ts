@@ -31,7 +31,7 @@ export class KeysController {
     private readonly idempotency: Idempotency,
   ) {}
 
-  /** Make an API key; it is shown this once */
+  /** Create an API key; its secret is returned only this once */
   @Post()
   @Owned()
   @Idempotent()
@@ -42,7 +42,7 @@ export class KeysController {
     examples: {
       key: { value: { name: 'my server', scopes: ['api1'] } },
       limited: {
-        summary: 'With a limit of its own',
+        summary: 'With its own limit',
         value: {
           ...{ name: 'my server', scopes: ['api1'] },
           limits: [{ meter: 'api:api1', window: 'minute', limit: 100 }],
@@ -69,7 +69,7 @@ export class KeysController {
     return mapPage(await this.keys.list(query, caller), toKeyResponse);
   }
 
-  /** Read an API key: its limits, what it has used, when it was last used */
+  /** Read an API key with its limits, usage and last use */
   @Get(':id')
   @Owned()
   @Tagged()
@@ -99,7 +99,7 @@ export class KeysController {
     return toKeyResponse(await this.keys.update(id, dto, caller, preconditions));
   }
 
-  /** Revoke an API key; what it has used stays on record */
+  /** Revoke an API key; its recorded usage stays */
   @Delete(':id')
   @Owned()
   @HttpCode(204)
@@ -131,7 +131,7 @@ export class KeysController {
     );
   }
 
-  /** Set a limit of an API key; its owner may only allow it less, administrators also more */
+  /** Set a limit of an API key; its owner may only lower a limit, administrators may also raise it */
   @Put(':id/quotas/:meter')
   @Owned()
   @Fails('forbidden', 'not_found')
@@ -145,7 +145,7 @@ export class KeysController {
     return this.keys.setQuota(id, meter, dto, caller);
   }
 
-  /** Remove a limit of an API key: administrators only, unless there is none */
+  /** Remove a limit of an API key: administrators only, unless the limit is not set */
   @Delete(':id/quotas/:meter')
   @Owned()
   @HttpCode(204)

@@ -10,7 +10,7 @@ export type NewKey = Pick<ApiKey, 'id' | 'ownerId' | 'name' | 'hint' | 'scopes'>
 
 export type KeyChanges = Partial<Pick<ApiKey, 'name' | 'scopes' | 'disabled'> & { expiresAt: string | null }>;
 
-/** `ownerId` null: whoever owns it (administrators). */
+/** `ownerId` null: any owner (for administrators). */
 export interface KeyReference {
   ownerId: string | null;
   id: string;
@@ -40,7 +40,7 @@ const LIST_ALL = {
 export class KeysRepository {
   constructor(private readonly database: Database) {}
 
-  /** @throws Problem not_found when the owner has gone meanwhile */
+  /** @throws Problem not_found if the owner was deleted meanwhile */
   async insert(tx: Transaction, key: NewKey, hash: string): Promise<void> {
     try {
       await tx.query(
@@ -58,19 +58,19 @@ export class KeysRepository {
     return (await this.database.query<KeyRow>(FIND, [ownerId, id]))[0] ?? null;
   }
 
-  /** As `find`, in a transaction, locked until it ends. */
+  /** Like `find`, but locks the row until the end of the transaction. */
   async lock(tx: Transaction, { ownerId, id }: KeyReference): Promise<KeyRow | null> {
     return (await tx.query<KeyRow>(`${FIND.text} FOR UPDATE`, [ownerId, id]))[0] ?? null;
   }
 
-  /** Newest first. @param ownerId null for everyone's @param before the id after which the page begins */
+  /** Lists keys, newest first. @param ownerId null: all owners @param before the id after which the page begins */
   list(ownerId: string | null, before: string | null, limit: number): Promise<KeyRow[]> {
     return ownerId === null
       ? this.database.query<KeyRow>(LIST_ALL, [before, limit])
       : this.database.query<KeyRow>(LIST_OWNED, [ownerId, before, limit]);
   }
 
-  /** Changes a key and what its secrets say of it. */
+  /** Changes a key and the copied columns of its secrets. */
   async update(tx: Transaction, id: string, changes: KeyChanges): Promise<void> {
     await tx.query(
       `UPDATE api_keys SET name = coalesce($2, name), scopes = coalesce($3, scopes), disabled = coalesce($4, disabled),
@@ -85,7 +85,7 @@ export class KeysRepository {
         changes.expiresAt ?? null,
       ],
     );
-    // A secret in its grace period is never good for longer than it was when it was replaced.
+    // An update must not extend the expiry of a secret in its grace period.
     await tx.query(
       `UPDATE api_key_secrets s SET scopes = k.scopes, disabled = k.disabled,
          expires_at = CASE WHEN s.retires_at IS NULL THEN k.expires_at ELSE least(s.expires_at, k.expires_at) END
@@ -94,7 +94,7 @@ export class KeysRepository {
     );
   }
 
-  /** Replaces the secret; the old one stays good for some seconds, and never beyond its own expiry. */
+  /** Replaces the secret. The old one stays valid for `graceSeconds`, but not beyond its expiry. */
   async rotate(tx: Transaction, id: string, hash: string, hint: string, graceSeconds: number): Promise<void> {
     await tx.query(
       `UPDATE api_key_secrets SET retires_at = now() + make_interval(secs => $2)

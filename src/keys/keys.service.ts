@@ -22,21 +22,21 @@ import {
 } from './key.dto.js';
 import { KeysRepository, type KeyReference, type KeyRow } from './keys.repository.js';
 
-/** A key, its own limits, and when it last made a call. */
+/** A key with its limits and the time of its last call. */
 export interface KeyState {
   key: KeyRow;
   limits: QuotaResponse[];
   lastUsedAt: Date | null;
 }
 
-/** A key with its secret, which is nowhere kept. */
+/** A key with its secret, which is not stored. */
 export interface IssuedKey extends KeyState {
   secret: string;
 }
 
 const FIELDS = ['ownerId', 'name', 'hint', 'scopes', 'disabled', 'expiresAt'] as const;
 
-/** API keys: made by users for themselves and by administrators for anyone. */
+/** API keys. Users create keys for themselves, administrators for any user. */
 @Injectable()
 export class KeysService {
   constructor(
@@ -49,7 +49,7 @@ export class KeysService {
     private readonly audit: AuditLog,
   ) {}
 
-  /** @throws Problem forbidden, not_found for an owner that may not be; validation_failed for limits that cannot be */
+  /** @throws Problem forbidden, not_found for a disallowed or unknown owner; validation_failed for invalid limits */
   async create(dto: CreateKeyDto, caller: Caller, transaction?: Transaction): Promise<IssuedKey> {
     const ownerId = dto.owner === undefined ? caller.userId : await this.users.idOf(dto.owner, caller, transaction);
     const limits = dto.limits ?? [];
@@ -58,7 +58,9 @@ export class KeysService {
     const { name, scopes } = dto;
     const key = { id: uuidv7(), ownerId, name, hint: hintOf(secret), scopes, expiresAt: inUtc(dto.expiresAt ?? null) };
     const made = await this.database.within(transaction, async (tx) => {
-      // Before the key, which refers to the account: whoever deletes it has its quotas when he comes to it.
+      // Lock order: quotas first, then the user row, which the foreign key of the new key locks. Deleting a user uses
+      // the
+      // same order.
       await this.quotas.openCalls(tx, ownerId);
       if (limits.length > 0) await this.quotas.lockCalls(tx, ownerId);
       await this.keys.insert(tx, key, hashOf(secret));
@@ -80,12 +82,12 @@ export class KeysService {
     return { ...page, data: await this.statesOf(page.data) };
   }
 
-  /** @throws Problem not_found, for another's as for none */
+  /** @throws Problem not_found, also for another user's key */
   async get(id: string, caller: Caller): Promise<KeyState> {
     return this.stateOf(required(await this.keys.find(reference(id, caller))));
   }
 
-  /** @throws Problem not_found, for another's as for none; version_mismatch */
+  /** @throws Problem not_found, also for another user's key; version_mismatch */
   async update(id: string, dto: UpdateKeyDto, caller: Caller, preconditions: Preconditions): Promise<KeyState> {
     return this.database.transaction(async (tx) => {
       const before = required(await this.keys.lock(tx, reference(id, caller)));
@@ -98,7 +100,7 @@ export class KeysService {
     });
   }
 
-  /** A new secret for the key, which keeps its id, its limits and its counts. @throws Problem not_found */
+  /** Replaces the secret of a key. The key keeps its id, limits and counts. @throws Problem not_found */
   async rotate(
     id: string,
     { graceSeconds = 0 }: RotateKeyDto,
@@ -115,7 +117,7 @@ export class KeysService {
     return { ...rotated, secret };
   }
 
-  /** @throws Problem not_found, for another's as for none; version_mismatch */
+  /** @throws Problem not_found, also for another user's key; version_mismatch */
   async delete(id: string, caller: Caller, preconditions: Preconditions): Promise<void> {
     await this.database.transaction(async (tx) => {
       const key = required(await this.keys.lock(tx, reference(id, caller)));
@@ -125,10 +127,10 @@ export class KeysService {
     });
   }
 
-  /** @throws Problem forbidden when an owner would allow the key more than it may now; not_found */
+  /** @throws Problem forbidden if an owner would raise the limit; not_found */
   async setQuota(id: string, meter: string, dto: SetQuotaDto, caller: Caller): Promise<QuotaResponse> {
     const window = await this.quota.check(meter, dto);
-    if (!isFlow(meter)) throw Problem.field('/meter', 'is no meter of calls');
+    if (!isFlow(meter)) throw Problem.field('/meter', 'must be a meter of calls');
     return this.database.transaction(async (tx) => {
       const key = required(await this.keys.lock(tx, reference(id, caller)));
       const holder = { ownerId: key.ownerId, keyId: key.id };
@@ -136,28 +138,28 @@ export class KeysService {
       if (caller.role !== 'admin') {
         const now = await this.quotas.limitOf(tx, holder, meter, window);
         const isWider = now !== null && now !== -1 && (dto.limit === null || dto.limit > now);
-        if (isWider) throw new Problem('forbidden', { detail: 'Only administrators allow a key more.' });
+        if (isWider) throw new Problem('forbidden', { detail: 'Only administrators can raise a limit of a key.' });
       }
       const before = await this.quotas.set(tx, holder, meter, window, dto.limit);
       await this.quota.recordLimit(tx, caller, id, { meter, window, before, after: dto.limit });
       const { limits } = await this.stateOf(key, tx);
       const quota = limits.find((each) => each.meter === meter && each.window === window);
-      if (!quota) throw new Error('A limit that was set is not there');
+      if (!quota) throw new Error('A limit was set but cannot be read back');
       return quota;
     });
   }
 
-  /** @throws Problem forbidden to an owner, to whom it would allow more; not_found */
+  /** @throws Problem forbidden if an owner would remove an existing limit; not_found */
   async unsetQuota(id: string, meter: string, query: WindowQuery, caller: Caller): Promise<void> {
     const window = windowOf(meter, query);
-    if (!isFlow(meter)) throw Problem.field('/meter', 'is no meter of calls');
+    if (!isFlow(meter)) throw Problem.field('/meter', 'must be a meter of calls');
     await this.database.transaction(async (tx) => {
       const key = required(await this.keys.lock(tx, reference(id, caller)));
       const holder = { ownerId: key.ownerId, keyId: key.id };
       await this.quotas.lockCalls(tx, key.ownerId);
       const now = await this.quotas.limitOf(tx, holder, meter, window);
       if (caller.role !== 'admin' && now !== null && now !== -1) {
-        throw new Problem('forbidden', { detail: 'Only administrators allow a key more.' });
+        throw new Problem('forbidden', { detail: 'Only administrators can remove a limit of a key.' });
       }
       const before = await this.quotas.unset(tx, holder, meter, window);
       await this.quota.recordLimit(tx, caller, id, { meter, window, before });
@@ -187,19 +189,19 @@ export class KeysService {
   }
 }
 
-/** The keys that a caller reaches by id: its own, or everyone's. */
+/** Returns the reference to a key that a caller may access: its own, or any key for an administrator. */
 function reference(id: string, caller: Caller): KeyReference {
   return { ownerId: reach(caller), id };
 }
 
-/** PostgreSQL takes fewer offsets than RFC 3339 has. */
+/** Converts to UTC: PostgreSQL accepts fewer offsets than RFC 3339 allows. */
 function inUtc(moment: string | null): string | null {
   return moment === null ? null : new Date(moment).toISOString();
 }
 
 function hashOf(secret: string): string {
   const hash = hashApiKey(secret);
-  if (hash === undefined) throw new Error('A key was made that is none');
+  if (hash === undefined) throw new Error('A generated API key has an invalid format');
   return hash;
 }
 

@@ -7,7 +7,7 @@ import type { ResourceRow } from './resources.repository.js';
 
 export class CreateResourceDto extends NewOwnedDto {
   /**
-   * 1 to 4,096 characters, kept as they are sent
+   * 1 to 4,096 characters, stored unchanged
    */
   @ApiProperty({ example: 'a text of mine' })
   @IsString()
@@ -25,7 +25,7 @@ export class ResourceResponse {
   id!: string;
 
   /**
-   * The id of the user it belongs to
+   * The id of the user who owns the resource
    * @example 019aa5d2-0000-7b1a-9d54-3f0f5a1f2b3c
    */
   @ApiId()

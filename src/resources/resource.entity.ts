@@ -7,7 +7,7 @@ export class Resource {
   @PrimaryColumn('uuid', { name: 'owner_id', primaryKeyConstraintName: 'resources_pkey' })
   ownerId!: string;
 
-  /** UUIDv7: the order of creation. Indexed alone for administrators, who read across owners. */
+  /** UUIDv7: the order of creation. Has its own index for administrators, who read across owners. */
   @Index('resources_id_idx')
   @PrimaryColumn('uuid', { primaryKeyConstraintName: 'resources_pkey' })
   id!: string;

@@ -27,7 +27,7 @@ export class ResourcesController {
     private readonly idempotency: Idempotency,
   ) {}
 
-  /** Create a resource; it is charged to its owner's quota */
+  /** Create a resource and charge its owner's quota */
   @Post()
   @Owned()
   @Idempotent()
@@ -62,7 +62,7 @@ export class ResourcesController {
     return toResourceResponse(await this.resources.get(id, caller));
   }
 
-  /** Delete a resource; its quota is given back */
+  /** Delete a resource and release its quota */
   @Delete(':id')
   @Owned()
   @HttpCode(204)

@@ -6,7 +6,7 @@ import { ResourcesController } from './resources.controller.js';
 import { ResourcesRepository } from './resources.repository.js';
 import { ResourcesService } from './resources.service.js';
 
-/** Resources: the smallest module; copy it to add the next. */
+/** Resources. This is the smallest module: copy it to add a new one. */
 @Module({
   imports: [TypeOrmModule.forFeature([Resource]), UsersModule],
   controllers: [ResourcesController],

@@ -19,7 +19,7 @@ export class ResourcesService {
     private readonly cursors: Cursors,
   ) {}
 
-  /** @throws Problem quota_exceeded, exactly at the limit; forbidden, not_found for an owner that may not be */
+  /** @throws Problem quota_exceeded exactly at the limit; forbidden, not_found for a disallowed or unknown owner */
   async create({ value, owner }: CreateResourceDto, caller: Caller, tx?: Transaction): Promise<ResourceRow> {
     const ownerId = owner === undefined ? caller.userId : await this.users.idOf(owner, caller, tx);
     const resource = { id: uuidv7(), ownerId, value };
@@ -36,14 +36,14 @@ export class ResourcesService {
     return this.cursors.page(list, rows, query.limit, (row) => row.id);
   }
 
-  /** @throws Problem not_found, for another's as for none */
+  /** @throws Problem not_found, also for another user's resource */
   async get(id: string, caller: Caller): Promise<ResourceRow> {
     const resource = await this.resources.find({ ownerId: reach(caller), id });
     if (!resource) throw new Problem('not_found');
     return resource;
   }
 
-  /** @throws Problem not_found, for another's as for none; version_mismatch */
+  /** @throws Problem not_found, also for another user's resource; version_mismatch */
   async delete(id: string, caller: Caller, preconditions: Preconditions): Promise<void> {
     const key = { ownerId: reach(caller), id };
     const isDeleted = isConditional(preconditions)

@@ -4,7 +4,7 @@ import { Random } from '../../test/support/random.js';
 import { PROPERTY, seeds, sizesOf } from '../../test/support/sizes.js';
 import { JsonText } from './json-text.js';
 
-/** What is kept of a text, as text. */
+/** Returns the text that JsonText keeps of a source. */
 function kept(source: string | Buffer, maxDepth = 1_000): string {
   const json = new JsonText(Buffer.from(source as string));
   const value = json.readValue(maxDepth, '/value');
@@ -12,7 +12,7 @@ function kept(source: string | Buffer, maxDepth = 1_000): string {
   return value.toString();
 }
 
-/** What is kept, or undefined for what is no JSON. Whatever else is thrown fails the test. */
+/** Returns the kept text; undefined if the source is not JSON. Any other error fails the test. */
 function keptIfAny(source: string | Buffer): string | undefined {
   try {
     return kept(source);
@@ -22,7 +22,7 @@ function keptIfAny(source: string | Buffer): string | undefined {
   }
 }
 
-/** What must be kept, told by others: by the platform's parser, and by an expression that knows nothing but strings. */
+/** The expected text, from an independent implementation: JSON.parse, and a regex that only recognises strings. */
 function expectedOf(bytes: Buffer): string | undefined {
   try {
     const text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
@@ -58,7 +58,7 @@ const PIECES = [
 
 const BLANKS = ['', '', '', ' ', '\n', '\t', '\r\n', '   ', ' \t\r\n '];
 
-/** Any JSON, as text, with blanks wherever they may be. */
+/** Generates random JSON text with whitespace wherever it is allowed. */
 class Writer {
   constructor(private readonly random: Random) {}
 
@@ -132,7 +132,7 @@ const SPLINTERS = [
   ],
 ];
 
-/** Something that is nearly JSON, or still is. */
+/** Damages a JSON text at random. The result can still be JSON. */
 function damaged(text: string, random: Random): Buffer {
   let bytes: Buffer = Buffer.from(text);
   for (let count = 1 + random.below(3); count > 0; count--) {
@@ -148,7 +148,7 @@ function damaged(text: string, random: Random): Buffer {
         [before, splinter, between, after],
         [before, splinter, after],
         [before, between, between, after],
-        // Some byte: seldom UTF-8.
+        // Any byte: rarely valid UTF-8.
         [before, Buffer.of(random.below(256)), after],
       ]),
     );
@@ -156,7 +156,7 @@ function damaged(text: string, random: Random): Buffer {
   return bytes;
 }
 
-/** Runs a case for each seed. @returns what is wrong with the first few that fail, by their seeds */
+/** Runs a case for each seed. @returns the first five failures, each with its seed */
 function faultsOf(list: number[], run: (random: Random) => string | undefined): string[] {
   return list
     .flatMap((seed) => {
@@ -166,7 +166,7 @@ function faultsOf(list: number[], run: (random: Random) => string | undefined): 
     .slice(0, 5);
 }
 
-/** How what is kept of a text differs from what must be; undefined where it does not. */
+/** The difference between the kept and the expected text; undefined if they are equal. */
 function differenceOf(bytes: Buffer): string | undefined {
   const [is, shouldBe] = [keptIfAny(bytes), expectedOf(bytes)];
   return is === shouldBe ? undefined : JSON.stringify({ source: bytes.toString(), is, shouldBe });
@@ -174,22 +174,22 @@ function differenceOf(bytes: Buffer): string | undefined {
 
 const SEEDS = seeds(sizesOf('jsonText').SEEDS);
 
-describe('a JSON text', () => {
-  test(`is kept, but for the blanks outside its strings`, () => {
+describe('JsonText.readValue', () => {
+  test(`random JSON: removes only the whitespace outside strings`, () => {
     const fault = (text: string): string | undefined =>
       keptIfAny(text) === undefined ? `refused: ${text}` : differenceOf(Buffer.from(text));
     expect(faultsOf(SEEDS, (random) => fault(new Writer(random).text()))).toEqual([]);
   });
 
-  test(`is taken exactly where JSON.parse takes it, however damaged`, () => {
+  test(`damaged JSON: accepts exactly what JSON.parse accepts`, () => {
     const make = (random: Random): Buffer => damaged(new Writer(random).text(4), random);
     expect(faultsOf(SEEDS, (random) => differenceOf(make(random)))).toEqual([]);
-    // Some of them are JSON still, and most are not.
+    // Some damaged texts are still JSON, but most must not be.
     const taken = seeds(200).filter((seed) => keptIfAny(make(new Random(seed))) !== undefined);
     expect(taken.length).toBeLessThan(150);
   });
 
-  test('is taken wherever JSON.stringify wrote it, and says the same afterwards', () => {
+  test('output of JSON.stringify with any indent: keeps the compact form', () => {
     fc.assert(
       fc.property(fc.json({ stringUnit: 'binary' }), fc.constantFrom(undefined, 1, '\t', '\n\r'), (text, space) => {
         const value: unknown = JSON.parse(text);
@@ -199,7 +199,7 @@ describe('a JSON text', () => {
     );
   });
 
-  test('may be of any kind, and is kept as it is', () => {
+  test('values of every type: keeps them unchanged', () => {
     for (const text of [
       ...[...NUMBERS, 'true', 'false', 'null', '""', '[]', '{}', '[[],{}]', '{"":{"":[]}}', '"\u007f\u2028\ufeff💥"'],
       ...['{"b":1,"a":2,"b":3}', '{"__proto__":1,"constructor":2}', '{"2":1,"1":2}', '"\\u0000\\ud800\\uDC00\\/"'],
@@ -263,12 +263,12 @@ describe('a JSON text', () => {
       '"\\u',
     ],
     ...['\ufeff{}', '\u00a01', '\v1', '\f1', '/**/1', '1//', '\0', '1\0', '[1,\0]', '\u20281'],
-  ])('is refused where it is none: %j', (text) => {
+  ])('invalid JSON: throws malformed_json: %j', (text) => {
     expect(refusalOf(() => kept(text))).toEqual(MALFORMED);
     expect(() => JSON.parse(text) as unknown).toThrow();
   });
 
-  test('is refused where anything stands behind it', () => {
+  test('trailing text after the value: throws malformed_json', () => {
     for (const text of ['1', '"a"', '[1]', '{"a":1}', 'null']) {
       for (const behind of ['1', ' "', '\n[', ' ]', ',', ' null', '\0', '\ufeff']) {
         if (text + behind === '11') continue;
@@ -290,12 +290,12 @@ describe('a JSON text', () => {
     ['Latin-1', [0x22, 0xfc, 0x22]],
     ['UTF-16', [0xff, 0xfe, 0x7b, 0x00, 0x7d, 0x00]],
     ['a BOM', [0xef, 0xbb, 0xbf, 0x7b, 0x7d]],
-    ['a byte of none behind it', [0x7b, 0x7d, 0xff]],
-  ])('is UTF-8 and nothing else: not with %s', (_name, bytes) => {
+    ['an invalid byte after the value', [0x7b, 0x7d, 0xff]],
+  ])('bytes that are not UTF-8: throws malformed_json: %s', (_name, bytes) => {
     expect(refusalOf(() => kept(Buffer.from(bytes)))).toEqual(MALFORMED);
   });
 
-  test('nests as deep as it may, and no deeper', () => {
+  test('nesting: accepts the maximum depth, rejects deeper values', () => {
     const nests = (depth: number): string[] => [
       '['.repeat(depth) + ']'.repeat(depth),
       `${'[ '.repeat(depth)}1${' ]'.repeat(depth)}`,
@@ -315,7 +315,7 @@ describe('a JSON text', () => {
     expect(refusalOf(() => kept('['.repeat(65) + ']'.repeat(65), 64))).toMatchObject({ code: 'validation_failed' });
   });
 
-  test('needs no stack, and is refused for its depth before its end is missed', () => {
+  test('very deep nesting: no stack overflow; the depth error comes before the missing end', () => {
     for (const open of ['[', '{"a":']) {
       expect(refusalOf(() => kept(open.repeat(100_000), 64))).toMatchObject({ code: 'validation_failed' });
       expect(refusalOf(() => kept(open.repeat(1_000_000), 2_000_000))).toEqual(MALFORMED);
@@ -325,8 +325,8 @@ describe('a JSON text', () => {
   });
 });
 
-describe('parts of a JSON text', () => {
-  test(`that are strings say what JSON.parse says`, () => {
+describe('JsonText', () => {
+  test(`readString: decodes strings like JSON.parse`, () => {
     const fault = (text: string): string | undefined => {
       const json = new JsonText(Buffer.from(` ${text} ,`));
       const said = json.readString();
@@ -340,7 +340,7 @@ describe('parts of a JSON text', () => {
     }
   });
 
-  test('are read one after the other, each where the one before ended', () => {
+  test('consecutive reads: each starts where the previous one ended', () => {
     const json = new JsonText(Buffer.from(' { "a" : [ 1 , 2 ] , "b":true}'));
     expect(json.take(0x7d)).toBe(false);
     expect(json.take(0x7b)).toBe(true);
@@ -359,7 +359,7 @@ describe('parts of a JSON text', () => {
     expect(refusalOf(() => json.expect(0x7d))).toEqual(MALFORMED);
   });
 
-  test('are made into values only while they are small', () => {
+  test('parseValue: parses small values only', () => {
     const parsed = (text: string): unknown => new JsonText(Buffer.from(text)).parseValue('/at');
     expect(parsed(' 1.0 ')).toBe(1);
     expect(parsed('[1, {"a": null}]')).toEqual([1, { a: null }]);

@@ -9,26 +9,26 @@ const [TAB, NEWLINE, RETURN, SPACE] = [0x09, 0x0a, 0x0d, 0x20];
 
 const [TRUE, FALSE, NULL] = [Buffer.from('true'), Buffer.from('false'), Buffer.from('null')];
 
-/** What may stand behind a backslash, but for `u`. */
+/** The characters allowed after a backslash, except `u`. */
 const ESCAPED = new Set(Buffer.from('"\\/bfnrt'));
 
-/** Of what is made of a text, not kept as one: flags and numbers. */
+/** Limits of values that are parsed, not kept as text: flags and numbers. */
 const MAX_PARSED_DEPTH = 8;
 const MAX_PARSED_BYTES = 1_024;
 
 /**
- * Reads JSON (RFC 8259) where it stands, as bytes of UTF-8. Values are checked and measured, never made: a number of
- * twenty digits, a name that comes twice, or an escaped lone surrogate is left as it is.
+ * Scans JSON (RFC 8259) in place, as bytes of UTF-8. Values are validated and measured, not parsed. Numbers of twenty
+ * digits, duplicate names and escaped lone surrogates stay unchanged.
  */
 export class JsonText {
   at = 0;
 
-  /** @throws Problem malformed_json for what is no UTF-8 */
+  /** @throws Problem malformed_json if the bytes are not UTF-8 */
   constructor(readonly bytes: Buffer) {
     if (!isUtf8(bytes)) throw malformed('is not UTF-8');
   }
 
-  /** Goes over blanks. @returns the byte behind them; undefined at the end */
+  /** Skips whitespace. @returns the next byte; undefined at the end */
   peek(): number | undefined {
     const { bytes } = this;
     let { at } = this;
@@ -37,24 +37,24 @@ export class JsonText {
     return bytes[at];
   }
 
-  /** Goes over one byte, if it is the next but for blanks. */
+  /** Skips whitespace, and then `byte` if it is next. @returns whether it was next */
   take(byte: number): boolean {
     if (this.peek() !== byte) return false;
     this.at++;
     return true;
   }
 
-  /** @throws Problem malformed_json if the next byte is another */
+  /** @throws Problem malformed_json if the next byte differs */
   expect(byte: number): void {
     if (!this.take(byte)) throw this.unexpected();
   }
 
-  /** @throws Problem malformed_json if anything but blanks follows */
+  /** @throws Problem malformed_json if anything except whitespace follows */
   expectEnd(): void {
     if (this.peek() !== undefined) throw this.unexpected();
   }
 
-  /** Goes over a string. @returns what it says */
+  /** Reads a string. @returns its decoded content */
   readString(): string {
     if (this.peek() !== QUOTE) throw this.unexpected();
     const start = this.at;
@@ -66,9 +66,9 @@ export class JsonText {
   }
 
   /**
-   * Goes over a value.
-   * @returns its text, without the blanks outside strings
-   * @throws Problem malformed_json; validation_failed where it nests deeper than `maxDepth` levels
+   * Reads a value.
+   * @returns its text, without whitespace outside strings
+   * @throws Problem malformed_json; validation_failed if it nests deeper than `maxDepth` levels
    */
   readValue(maxDepth: number, pointer: string): Buffer {
     this.peek();
@@ -78,22 +78,22 @@ export class JsonText {
     return hasBlanks ? withoutBlanks(text) : text;
   }
 
-  /** Goes over a value, and makes it; undefined if it is large. */
+  /** Reads and parses a value. @returns undefined if its text is too large */
   parseValue(pointer: string): unknown {
     const text = this.readValue(MAX_PARSED_DEPTH, pointer);
     return text.length > MAX_PARSED_BYTES ? undefined : (JSON.parse(text.toString()) as unknown);
   }
 
-  /** What is wrong at this place. */
+  /** The error at the current position. */
   unexpected(): Problem {
     return this.at >= this.bytes.length
-      ? malformed('ends too early')
-      : malformed(`cannot be read from byte ${this.at} on`);
+      ? malformed('ends before the JSON is complete')
+      : malformed(`is not valid JSON at byte ${this.at}`);
   }
 
-  /** Goes over the value that begins here, without recursion. @returns whether there were blanks within */
+  /** Skips the value that begins here, without recursion. @returns whether it contains whitespace outside strings */
   private skipValue(maxDepth: number, pointer: string): boolean {
-    /** By level, what closes it. */
+    /** The closing byte of each open level. */
     const closers: number[] = [];
     let blanks = 0;
     const next = (): number | undefined => {
@@ -120,7 +120,7 @@ export class JsonText {
       else if (byte === LOWER_F) this.skipWord(FALSE);
       else if (byte === LOWER_N) this.skipWord(NULL);
       else this.skipNumber();
-      // A value has ended, or an empty container is about to.
+      // A value has ended, or an empty container is about to end.
       for (;;) {
         const closer = closers.at(-1);
         if (closer === undefined) return blanks > 0;
@@ -145,7 +145,7 @@ export class JsonText {
     this.at++;
   }
 
-  /** Goes over the string that begins here. @returns whether it has escapes */
+  /** Skips the string that begins here. @returns whether it has escapes */
   private skipString(): boolean {
     const { bytes } = this;
     let hasEscapes = false;
@@ -215,7 +215,7 @@ function isHexDigit(byte: number | undefined): boolean {
   return isDigit(byte) || (lower >= 0x61 && lower <= 0x66);
 }
 
-/** Bytes of the escape that begins at a backslash; 0 if it is none. */
+/** Returns the length in bytes of the escape that begins at a backslash; 0 if it is invalid. */
 function lengthOfEscape(bytes: Buffer, at: number): number {
   const kind = bytes[at + 1] ?? 0;
   if (ESCAPED.has(kind)) return 2;
@@ -223,7 +223,7 @@ function lengthOfEscape(bytes: Buffer, at: number): number {
   return isUnicode ? 6 : 0;
 }
 
-/** A valid text without the blanks outside its strings. */
+/** Returns a valid text without whitespace outside its strings. */
 function withoutBlanks(text: Buffer): Buffer {
   const compact = Buffer.allocUnsafe(text.length);
   let length = 0;

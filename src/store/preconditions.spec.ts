@@ -10,7 +10,7 @@ function read(match?: string, noneMatch?: string) {
   });
 }
 
-/** Whether conditions hold where version 42, or none, is there. */
+/** Whether the conditions hold for stored version 42, and for a missing entry. */
 const verdicts = (match?: string, noneMatch?: string): boolean[] =>
   [42, 0].map((version) => holds(read(match, noneMatch), version));
 
@@ -33,7 +33,7 @@ describe('If-Match', () => {
     ['"41", "42"', true, false],
     ['"41","42","43"', true, false],
     ['"42" ,\t"41"', true, false],
-    // Proxies that compress make a tag weak, or append the coding.
+    // Compressing proxies make a tag weak or append the content coding.
     ['W/"42"', true, false],
     ['W/"41"', false, false],
     ['W/"42", "41"', true, false],
@@ -57,7 +57,7 @@ describe('If-Match', () => {
     ['"42,43"', false, false],
     ['"abc"', false, false],
     ['"99999999999999999999"', false, false],
-  ])('%j holds: %p where version 42 is there, %p where none is', (header, there, nothing) => {
+  ])('%j: holds for version 42: %p; for a missing entry: %p', (header, there, nothing) => {
     expect(verdicts(header)).toEqual([there, nothing]);
   });
 });
@@ -75,12 +75,12 @@ describe('If-None-Match', () => {
     ['"0"', true, true],
     ['"*"', true, true],
     ['"4,2"', true, true],
-  ])('%j holds: %p where version 42 is there, %p where none is', (header, there, nothing) => {
+  ])('%j: holds for version 42: %p; for a missing entry: %p', (header, there, nothing) => {
     expect(verdicts(undefined, header)).toEqual([there, nothing]);
   });
 });
 
-describe('both', () => {
+describe('If-Match with If-None-Match', () => {
   test.each([
     ['"42"', '"42"', false],
     ['"42"', '"41"', true],
@@ -88,7 +88,7 @@ describe('both', () => {
     ['"41"', '"41"', false],
     ['*', '*', false],
     ['"42"', '*', false],
-  ])('hold where each does: %s and %s: %p', (match, noneMatch, there) => {
+  ])('%s and %s: both conditions hold for version 42: %p', (match, noneMatch, there) => {
     expect(verdicts(match, noneMatch)).toEqual([there, false]);
   });
 });
@@ -108,20 +108,20 @@ test.each([
   'w/"42"',
   'W/42',
   'W/ "42"',
-])('what is no list of tags is refused, by the name of its header: %j', (header) => {
+])('header that is not a list of tags: validation_failed names the header: %j', (header) => {
   expect(refusalOf(() => read(header))).toEqual(['validation_failed', ['/If-Match']]);
   expect(refusalOf(() => read(undefined, header))).toEqual(['validation_failed', ['/If-None-Match']]);
 });
 
-test('tags may not have quotes, blanks or what is no text', () => {
+test('tags with quotes, whitespace or control characters: validation_failed', () => {
   for (const inside of ['4"2', '4 2', '4\t2', '\u0000', '\u007f']) {
     expect(refusalOf(() => read(`"${inside}"`))).toEqual(['validation_failed', ['/If-Match']]);
   }
-  // Headers come as Latin-1.
+  // Node decodes headers as Latin-1.
   expect(verdicts('"\u0080\u00ff!#~"')).toEqual([false, false]);
 });
 
-test('a list of many tags, or of nearly many, is read in no time to speak of', () => {
+test('very long valid and invalid tag lists: parsed without excessive backtracking', () => {
   const many = Array.from({ length: 2_000 }, (_, i) => `"${i}"`).join(' , ');
   expect(verdicts(many)).toEqual([true, false]);
   for (const header of [`${many} x`, `${' '.repeat(16_000)}x`, '"'.repeat(16_001), `"${'W/'.repeat(8_000)}`]) {
@@ -129,7 +129,7 @@ test('a list of many tags, or of nearly many, is read in no time to speak of', (
   }
 });
 
-test('a version is the tag of itself and of no other', () => {
+test('tagOf: the tag of a version matches only that version', () => {
   fc.assert(
     fc.property(fc.integer({ min: 1, max: Number.MAX_SAFE_INTEGER }), fc.integer({ min: 1 }), (one, other) => {
       expect(holds(read(tagOf(one)), one)).toBe(true);
@@ -140,7 +140,7 @@ test('a version is the tag of itself and of no other', () => {
   );
 });
 
-test('the one version that must be there says the same as the conditions', () => {
+test('versionFor: the required version is equivalent to the conditions', () => {
   const some = fc.oneof(fc.constant('*'), fc.array(fc.integer({ min: 1, max: 4 }), { maxLength: 3 }));
   const tags = fc.option(some, { nil: undefined });
   fc.assert(

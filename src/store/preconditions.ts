@@ -1,26 +1,26 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import { readTags } from '../common/entity-tags.js';
 
-/** `If-Match` and `If-None-Match` (RFC 9110, sections 13.1.1 and 13.1.2); undefined where there is none. */
+/** `If-Match` and `If-None-Match` (RFC 9110, sections 13.1.1 and 13.1.2); undefined if the header is missing. */
 export interface Preconditions {
   match: Versions | undefined;
   noneMatch: Versions | undefined;
 }
 
-/** Any, or the versions that were named. Tags that are of no version of ours are left out: they match nothing. */
+/** Any version, or the listed versions. Tags that cannot be a version are omitted: they match nothing. */
 type Versions = '*' | number[];
 
-/** The ETag of a version. */
+/** Returns the ETag of a version. */
 export function tagOf(version: number): string {
   return `"${version}"`;
 }
 
-/** @throws Problem validation_failed for what is no list of entity tags */
+/** @throws Problem validation_failed if a header is not a list of entity tags */
 export function readPreconditions(headers: IncomingHttpHeaders): Preconditions {
   return { match: readVersions(headers, 'If-Match'), noneMatch: readVersions(headers, 'If-None-Match') };
 }
 
-/** Whether the conditions hold for the version that is there; 0: none. */
+/** Whether the conditions hold for the stored version. Version 0: the entry does not exist. */
 export function holds({ match, noneMatch }: Preconditions, version: number): boolean {
   return (
     (match === undefined || includes(match, version)) && (noneMatch === undefined || !includes(noneMatch, version))
@@ -28,8 +28,8 @@ export function holds({ match, noneMatch }: Preconditions, version: number): boo
 }
 
 /**
- * The conditions as the one version that must be there: 0 none, −1 any, null whatever. Undefined where it takes more to
- * say them.
+ * Returns the conditions as one required version: 0: the key must not exist; −1: any version; null: no condition.
+ * Undefined if one version cannot express them.
  */
 export function versionFor({ match, noneMatch }: Preconditions): number | null | undefined {
   if (match === undefined) return noneMatch === undefined ? null : noneMatch === '*' ? 0 : undefined;

@@ -36,14 +36,14 @@ const write = (body: unknown) => readWriteBody(toBytes(body));
 const read = (body: unknown) => readReadBody(toBytes(body));
 const remove = (body: unknown) => readDeleteBody(toBytes(body));
 
-/** What is wrong with a body. */
+/** The problem code and error pointers of a body. */
 const wrongOf = {
   write: (body: unknown): Refusal => refusalOf(() => write(body)),
   read: (body: unknown): Refusal => refusalOf(() => read(body)),
   delete: (body: unknown): Refusal => refusalOf(() => remove(body)),
 };
 
-/** What is wrong with an entry, by members within it. */
+/** The problem code and error pointers of a write body with this one entry. */
 const wrongEntry = (entry: string): Refusal => wrongOf.write(`{"entries":[${entry}]}`);
 
 const invalid = (...pointers: string[]): Refusal => ['validation_failed', pointers];
@@ -62,8 +62,8 @@ const INHERITED = ['__proto__', 'constructor', 'prototype', 'toString', 'hasOwnP
 
 const pointerTo = (name: string): string => `/${name.replaceAll('~', '~0').replaceAll('/', '~1')}`;
 
-describe('a body to write', () => {
-  test('says what is to be written, and how', () => {
+describe('readWriteBody', () => {
+  test('valid body: returns the entries and options', () => {
     const body = `{"onConflict":"replace","entries":[
       {"key":"a","value":{"b": 1, "a" :[ 1e400 , "x y" ]}},
       {"ttlSeconds":60,"ifVersion":0,"value":null,"key":"\\u0062"},
@@ -79,7 +79,7 @@ describe('a body to write', () => {
     expect(write(`{${GOOD.write}}`)).toMatchObject({ onConflict: 'skip', atomic: false, owner: undefined });
   });
 
-  test('says the same in whatever order its members come', () => {
+  test('members in any order: same result', () => {
     const members = [GOOD.write, '"onConflict":"fail"', '"atomic":true', '"owner":"ada"'];
     const entry = ['"key":"a"', '"value":[1]', '"ttlSeconds":5', '"ifVersion":7'];
     fc.assert(
@@ -98,13 +98,13 @@ describe('a body to write', () => {
     );
   });
 
-  test('keeps entries in order, a thousand of them', () => {
+  test('1,000 entries: kept in order; 1,001: validation_failed', () => {
     const entries = Array.from({ length: MAX_ITEMS }, (_, i) => ({ key: `k${(i * 7_919) % 10_007}`, value: i }));
     expect(write({ entries }).entries.map(({ key, value }) => ({ key, value: Number(value) }))).toEqual(entries);
     expect(wrongOf.write({ entries: [...entries, { key: 'x', value: 1 }] })).toEqual(invalid('/entries'));
   });
 
-  test('has members of these kinds and no others', () => {
+  test('member of a wrong type: validation_failed', () => {
     for (const entries of ['null', '{}', '"x"', '1', '[]', '{"0":{"key":"a","value":1},"length":1}']) {
       expect(wrongOf.write(`{"entries":${entries}}`)).toEqual(invalid('/entries'));
     }
@@ -118,7 +118,7 @@ describe('a body to write', () => {
     expect(write(`{${GOOD.write},"onConflict":"\\u0073kip","atomic":false}`)).toMatchObject({ onConflict: 'skip' });
   });
 
-  test('has entries of these kinds and no others', () => {
+  test('entry with a missing member or a wrong type: validation_failed', () => {
     for (const entry of ['null', '[]', '"x"', '1', '[{"key":"a","value":1}]']) {
       expect(wrongEntry(entry)).toEqual(invalid('/entries/0'));
     }
@@ -144,7 +144,7 @@ describe('a body to write', () => {
     ]) {
       expect(wrongEntry(`{"key":"a","value":1,"ifVersion":${version}}`)).toEqual(invalid('/entries/0/ifVersion'));
     }
-    // Each is a whole number, however it is written.
+    // All of these are the integer 1.
     for (const one of ['1', '1.0', '1e0', '10e-1', '0.1E+1']) {
       expect(write(`{"entries":[{"key":"a","value":1,"ttlSeconds":${one},"ifVersion":${one}}]}`).entries).toMatchObject(
         [{ ttlSeconds: 1, ifVersion: 1 }],
@@ -152,7 +152,7 @@ describe('a body to write', () => {
     }
   });
 
-  test('has entries without members that are unknown, inherited, or there twice', () => {
+  test('unknown, inherited or duplicate member: validation_failed', () => {
     for (const name of ['ttl', 'version', ...UNKNOWN, ...INHERITED]) {
       for (const value of ['{"role":"admin"}', 'null', '1', '"]}"']) {
         const member = `${JSON.stringify(name)}:${value}`;
@@ -170,7 +170,7 @@ describe('a body to write', () => {
     );
   });
 
-  test('has values that are neither too large nor too deep, without the blanks between', () => {
+  test('value too large or too deep, not counting whitespace: validation_failed', () => {
     const fits = `"${'x'.repeat(MAX_VALUE_BYTES - 2)}"`;
     expect(write(`{"entries":[{"key":"a","value":  ${fits}\n}]}`).entries[0]?.value).toHaveLength(MAX_VALUE_BYTES);
     expect(wrongEntry(`{"key":"a","value":"x${fits.slice(1)}}`)).toEqual(invalid('/entries/0/value'));
@@ -180,15 +180,15 @@ describe('a body to write', () => {
     expect(write(`{"entries":[${nested(64)}]}`).entries).toHaveLength(1);
     expect(wrongEntry(nested(65))).toEqual(invalid('/entries/0/value'));
     expect(wrongEntry(`{"key":"a","value":${'['.repeat(100_000)}`)).toEqual(invalid('/entries/0/value'));
-    // UTF-8 is what counts.
+    // The size is counted in UTF-8 bytes.
     expect(wrongEntry(`{"key":"a","value":"${'ü'.repeat(MAX_VALUE_BYTES / 2 - 1)}x"}`)).toEqual(
       invalid('/entries/0/value'),
     );
   });
 });
 
-describe('a body to read, or to delete', () => {
-  test('says which keys, and what becomes of those that are missing', () => {
+describe('readReadBody and readDeleteBody', () => {
+  test('valid body: return the keys and options', () => {
     expect(read('{"keys":["b","\\u0061"," "]}')).toEqual({
       ...{ keys: ['b', 'a', ' '], onMissing: 'fail', owner: undefined },
     });
@@ -202,33 +202,36 @@ describe('a body to read, or to delete', () => {
     }
   });
 
-  test.each(['read', 'delete'] as const)('has a list of keys and nothing else: %s', (kind) => {
-    for (const keys of ['null', '{}', '"a"', '1', '[]', '{"0":"a"}']) {
-      expect(wrongOf[kind](`{"keys":${keys}}`)).toEqual(invalid('/keys'));
-    }
-    expect(wrongOf[kind]('{"keys":["a",1,null,["b"],{"key":"c"},true,"d"]}')).toEqual(
-      invalid('/keys/1', '/keys/2', '/keys/3', '/keys/4', '/keys/5'),
-    );
-    const keys = Array.from({ length: MAX_ITEMS }, (_, i) => String(i));
-    const body = toBytes({ keys });
-    expect((kind === 'read' ? readReadBody : readDeleteBody)(body).keys).toEqual(keys);
-    expect(wrongOf[kind]({ keys: [...keys, 'x'] })).toEqual(invalid('/keys'));
-  });
+  test.each(['read', 'delete'] as const)(
+    'keys that are not a list of 1 to 1,000 strings: validation_failed: %s',
+    (kind) => {
+      for (const keys of ['null', '{}', '"a"', '1', '[]', '{"0":"a"}']) {
+        expect(wrongOf[kind](`{"keys":${keys}}`)).toEqual(invalid('/keys'));
+      }
+      expect(wrongOf[kind]('{"keys":["a",1,null,["b"],{"key":"c"},true,"d"]}')).toEqual(
+        invalid('/keys/1', '/keys/2', '/keys/3', '/keys/4', '/keys/5'),
+      );
+      const keys = Array.from({ length: MAX_ITEMS }, (_, i) => String(i));
+      const body = toBytes({ keys });
+      expect((kind === 'read' ? readReadBody : readDeleteBody)(body).keys).toEqual(keys);
+      expect(wrongOf[kind]({ keys: [...keys, 'x'] })).toEqual(invalid('/keys'));
+    },
+  );
 });
 
-describe.each(KINDS)('any body: to %s', (kind) => {
+describe.each(KINDS)('every body: %s', (kind) => {
   const wrong = wrongOf[kind];
   const good = GOOD[kind];
   const list = kind === 'write' ? '/entries' : '/keys';
 
-  test('is an object with the one member it must have', () => {
+  test('not an object, or without its required member: validation_failed', () => {
     for (const body of ['null', '[]', '[{}]', '"text"', '1', 'true', ` [{${good}}] `])
       expect(wrong(body)).toEqual(invalid(''));
     expect(wrong('{}')).toEqual(invalid(list));
     expect(wrong('{"owner":"me"}')).toEqual(invalid(list));
   });
 
-  test('has no members that are unknown, and says which', () => {
+  test('unknown member: validation_failed with its pointer', () => {
     for (const name of ['key', ...UNKNOWN]) {
       const pointer = pointerTo(name);
       for (const value of ['1', 'null', '[[{"a":"}"}]]', '"]}"']) {
@@ -239,7 +242,7 @@ describe.each(KINDS)('any body: to %s', (kind) => {
     }
   });
 
-  test('has no members that every object inherits', () => {
+  test('member with the name of an inherited property: validation_failed', () => {
     for (const name of INHERITED) {
       for (const value of ['{"role":"admin"}', 'null', '1', '{"prototype":{"role":"admin"}}']) {
         expect(wrong(`{"${name}":${value},${good}}`)).toEqual(invalid(`/${name}`));
@@ -249,7 +252,7 @@ describe.each(KINDS)('any body: to %s', (kind) => {
     expect(({} as Record<string, unknown>).role).toBeUndefined();
   });
 
-  test('has no member twice, whatever it says', () => {
+  test('duplicate member: validation_failed', () => {
     expect(wrong(`{${good},${good}}`)).toEqual(invalid(list));
     expect(wrong(`{${good},"${list.slice(1, 3)}\\u00${list.charCodeAt(3).toString(16)}${list.slice(4)}":[]}`)).toEqual(
       invalid(list),
@@ -258,7 +261,7 @@ describe.each(KINDS)('any body: to %s', (kind) => {
     expect(wrong(`{"x":1,"x":2,${good}}`)).toEqual(invalid('/x'));
   });
 
-  test('names an owner that could be one', () => {
+  test('invalid owner: validation_failed', () => {
     for (const owner of [
       'null',
       '1',
@@ -274,7 +277,7 @@ describe.each(KINDS)('any body: to %s', (kind) => {
     expect(wrong(`{${good},"owner":${JSON.stringify('x'.repeat(254))}}`)).toEqual(['none']);
   });
 
-  test('is JSON to its end, before anything is said of what it says', () => {
+  test('invalid JSON: malformed_json, even if members are invalid too', () => {
     for (const body of [
       ...['', ' ', '{', '}', `{${good}`, `{${good}}}`, `{${good},}`, `{${good}} {}`, `{,${good}}`, `{${good} ${good}}`],
       ...['{"x":}', '{"x"}', '{"x":1,}', '{x:1}', '{"x":01}', '{"x":NaN}', '[1,]', 'undefined', '"\t"', '\ufeff{}'],
@@ -285,7 +288,7 @@ describe.each(KINDS)('any body: to %s', (kind) => {
     expect(wrong(`{${good}`.replace('[', '[[[,'))).toEqual(['malformed_json']);
   });
 
-  test('that nests too deep anywhere is refused, without a stack', () => {
+  test('too deep nesting anywhere: validation_failed, no stack overflow', () => {
     for (const body of [
       '['.repeat(100_000),
       '{"a":'.repeat(100_000),
@@ -298,7 +301,7 @@ describe.each(KINDS)('any body: to %s', (kind) => {
     }
   });
 
-  test('has keys of 1 to 512 bytes that are text, none twice', () => {
+  test('key that is not 1 to 512 bytes of text, or a duplicate: validation_failed', () => {
     const keysOf = (...keys: string[]): Refusal =>
       wrong(
         `{"${list.slice(1)}":[${keys.map((key) => (kind === 'write' ? `{"key":${key},"value":0}` : key)).join()}]}`,
@@ -353,11 +356,11 @@ describe.each(KINDS)('any body: to %s', (kind) => {
       [2, 4].map((i) => ({ pointer: at(i), detail: expect.stringContaining(`${list}/0`) })),
     );
     expect(keysOf('"__proto__"', '"__proto__"')).toEqual(invalid(at(1)));
-    // Composed and decomposed are two.
+    // The composed and the decomposed form are different keys.
     expect(keysOf('"\\u00e9"', '"e\\u0301"')).toEqual(['none']);
   });
 
-  test('with many faults is answered with a hundred of them, in order', () => {
+  test('many errors: reports the first 100, in order', () => {
     const items = Array.from({ length: MAX_ITEMS }, () => (kind === 'write' ? '{"key":1,"value":1}' : '1')).join();
     const [code, pointers] = wrong(`{"${list.slice(1)}":[${items}]}`);
     expect(code).toBe('validation_failed');
@@ -366,7 +369,7 @@ describe.each(KINDS)('any body: to %s', (kind) => {
     expect(wrong(`{${unknown},${good}}`)[1]).toEqual(Array.from({ length: 100 }, (_, i) => `/m${i}`));
   });
 
-  test('that has a long name is answered with its beginning only', () => {
+  test('unknown member with a long name: the pointer is truncated', () => {
     const { errors } = errorsOf(() => {
       const body = Buffer.from(
         `{"${'~/'.repeat(100_000)}":1,"${'💥'.repeat(1_000)}x":1,"a${'💥'.repeat(100)}":1,${good}}`,
@@ -381,8 +384,8 @@ describe.each(KINDS)('any body: to %s', (kind) => {
   });
 });
 
-describe('a value', () => {
-  test('is a body by itself', () => {
+describe('readValue', () => {
+  test('body that is one value: kept without whitespace; invalid JSON: malformed_json', () => {
     expect(readValue(Buffer.from(' {"b" : 1,\n"a": "x y"} ')).toString()).toBe('{"b":1,"a":"x y"}');
     for (const text of ['', ' ', '{', '1 2', 'x', '{}}', '\ufeff1']) {
       expect(refusalOf(() => readValue(Buffer.from(text)))).toEqual(['malformed_json']);
@@ -390,7 +393,7 @@ describe('a value', () => {
     expect(refusalOf(() => readValue(Buffer.of(0x22, 0xff, 0x22)))).toEqual(['malformed_json']);
   });
 
-  test('has 256 KiB and 64 levels at most', () => {
+  test('value larger than 256 KiB: body_too_large; deeper than 64 levels: validation_failed', () => {
     const text = (bytes: number): Buffer => Buffer.from(`"${'x'.repeat(bytes - 2)}"`);
     expect(readValue(text(MAX_VALUE_BYTES))).toHaveLength(MAX_VALUE_BYTES);
     expect(refusalOf(() => readValue(text(MAX_VALUE_BYTES + 1)))).toEqual(['body_too_large']);
@@ -403,7 +406,7 @@ describe('a value', () => {
   });
 });
 
-test('keys and times to live are judged alike wherever they come from', () => {
+test('faultOfKey and faultOfTtl: accept valid and reject invalid values', () => {
   for (const key of ['a', 'x'.repeat(512), '__proto__', '💥'.repeat(128)]) expect(faultOfKey(key)).toBeUndefined();
   for (const key of ['', 'x'.repeat(513), '\0', '\ud800', '💥'.repeat(129)])
     expect(faultOfKey(key)?.detail).toMatch(/^must /);

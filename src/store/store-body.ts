@@ -2,34 +2,34 @@ import { MAX_FIELD_ERRORS, Problem, notAllowed, type FieldError } from '../commo
 import { isStorable } from '../common/text.js';
 import { CLOSE_BRACE, CLOSE_BRACKET, COLON, COMMA, JsonText, OPEN_BRACE, OPEN_BRACKET, QUOTE } from './json-text.js';
 
-/** Entries or keys of one request. */
+/** Maximum number of entries or keys in one request. */
 export const MAX_ITEMS = 1_000;
 
-/** Bytes of UTF-8. */
+/** In bytes of UTF-8. */
 export const MAX_KEY_BYTES = 512;
 export const MAX_VALUE_BYTES = 262_144;
 
-/** Levels of a value: `[]` has one. */
+/** Maximum nesting depth of a value. `[]` has depth 1. */
 export const MAX_VALUE_DEPTH = 64;
 
-/** Of an id, a username or an e-mail. */
+/** An owner is given as an id, a username or an e-mail. */
 const MAX_OWNER_LENGTH = 254;
 
-/** A hundred years. */
+/** 100 years. */
 export const MAX_TTL_SECONDS = 3_155_760_000;
 
 export const ON_CONFLICT = ['skip', 'replace', 'fail'] as const;
 
 export type OnConflict = (typeof ON_CONFLICT)[number];
 
-/** An entry that is to be written. */
+/** An entry to write. */
 export interface NewEntry {
   key: string;
-  /** JSON text without blanks outside strings, in UTF-8. */
+  /** JSON text in UTF-8, without whitespace outside strings. */
   value: Buffer;
-  /** Null: it stays. */
+  /** Null: the entry never expires. */
   ttlSeconds: number | null;
-  /** The version that must be there: 0 none, −1 any. Null: whatever is there. */
+  /** The required stored version; 0: the key must not exist; −1: any version. Null: no condition. */
   ifVersion: number | null;
 }
 
@@ -49,12 +49,12 @@ export interface ReadBody extends KeysBody {
   onMissing: 'fail' | 'report';
 }
 
-/** What is wrong with a value; undefined where nothing is. */
+/** A validation error of a value; undefined if the value is valid. */
 type Fault = Omit<FieldError, 'pointer'> | undefined;
 
 const UNSTORABLE = { detail: 'must not have U+0000 or lone surrogates', kind: 'form' } as const;
 
-/** Of a key: its bytes are those of the stored form, UTF-8, escapes resolved. */
+/** Validates a key. Its size is that of the stored form: UTF-8, escapes resolved. */
 export function faultOfKey(key: string): Fault {
   if (!isStorable(key)) return UNSTORABLE;
   const bytes = Buffer.byteLength(key);
@@ -66,7 +66,7 @@ export function faultOfTtl(seconds: unknown): Fault {
   return faultOfInteger(seconds, 1, MAX_TTL_SECONDS);
 }
 
-/** Of a name for the owner of a store. */
+/** Validates the name of a store's owner. */
 export function faultOfOwner(owner: unknown): Fault {
   if (typeof owner !== 'string') return { detail: 'must be a string', kind: 'type' };
   if (!isStorable(owner)) return UNSTORABLE;
@@ -80,13 +80,13 @@ function faultOfInteger(value: unknown, min: number, max: number): Fault {
   return (value as number) > max ? { detail: `must be at most ${max}`, kind: 'range' } : undefined;
 }
 
-/** The value that is a body. @throws Problem malformed_json, validation_failed, body_too_large */
+/** Reads a body that is a value. @throws Problem malformed_json, validation_failed, body_too_large */
 export function readValue(body: Buffer): Buffer {
   const json = new JsonText(body);
   const value = json.readValue(MAX_VALUE_DEPTH, '');
   json.expectEnd();
   if (value.length > MAX_VALUE_BYTES) {
-    throw new Problem('body_too_large', { detail: `A value has ${MAX_VALUE_BYTES} bytes at most.` });
+    throw new Problem('body_too_large', { detail: `A value must have at most ${MAX_VALUE_BYTES} bytes.` });
   }
   return value;
 }
@@ -159,7 +159,7 @@ function readKeys(body: Buffer, result: KeysBody, more: (reader: BodyReader) => 
   });
 }
 
-/** Reads a body member by member, and gathers what is wrong with it. What is no JSON is thrown at once. */
+/** Reads a body member by member and collects validation errors. Throws at once for invalid JSON. */
 class BodyReader {
   readonly json: JsonText;
   private readonly faults: FieldError[] = [];
@@ -168,13 +168,13 @@ class BodyReader {
     this.json = new JsonText(body);
   }
 
-  /** @throws Problem validation_failed when there are too many already: the rest is not looked at */
+  /** Adds an error. @throws Problem validation_failed at the maximum number of errors, without reading the rest */
   fault(fault: FieldError): void {
     this.faults.push(fault);
     if (this.faults.length >= MAX_FIELD_ERRORS) this.throwFaults();
   }
 
-  /** Reads the whole body: an object with these members, the first of which must be there. */
+  /** Reads the whole body: an object with these members. The first member is required. */
   readBody(members: Members): void {
     const [required = ''] = Object.keys(members);
     const found = this.readObject('', members);
@@ -187,7 +187,7 @@ class BodyReader {
     if (this.faults.length > 0) throw Problem.fields(this.faults);
   }
 
-  /** @returns the names of the members that are there; undefined if it is no object */
+  /** @returns the names of the members that exist; undefined if the value is not an object */
   readObject(pointer: string, members: Members): Set<string> | undefined {
     const { json } = this;
     if (!json.take(OPEN_BRACE)) {
@@ -210,7 +210,7 @@ class BodyReader {
     return found;
   }
 
-  /** @throws Problem validation_failed as soon as there are too many */
+  /** @throws Problem validation_failed as soon as the array has too many items */
   readArray(pointer: string, what: string, readItem: (pointer: string, i: number) => void): void {
     const { json } = this;
     const wrongNumber = { pointer, detail: `must have 1 to ${MAX_ITEMS} ${what}`, kind: 'range' } as const;
@@ -258,13 +258,13 @@ class BodyReader {
     return key === undefined || value === undefined ? undefined : { key, value, ttlSeconds, ifVersion };
   }
 
-  /** Checks a key, and that no earlier one is the same. @param seen the places of the earlier ones */
+  /** Validates a key and rejects a duplicate. @param seen the indexes of the earlier keys */
   checkKey(pointer: string, key: string, place: number, seen: Map<string, number>, list: string): void {
     const fault = faultOfKey(key);
     const earlier = seen.get(key);
     if (fault) this.fault({ pointer, ...fault });
     else if (earlier !== undefined) {
-      this.fault({ pointer, detail: `is the same as that of ${list}/${earlier}`, kind: 'range' });
+      this.fault({ pointer, detail: `is the same key as in ${list}/${earlier}`, kind: 'range' });
     }
     seen.set(key, earlier ?? place);
   }
@@ -298,7 +298,7 @@ class BodyReader {
     return owner;
   }
 
-  /** Goes over a value that may not be here, which must be JSON all the same. */
+  /** Skips a value that is not allowed here and adds an error. The value must still be valid JSON. */
   private refuse(fault: FieldError): void {
     this.json.readValue(MAX_VALUE_DEPTH, fault.pointer);
     this.fault(fault);

@@ -1,7 +1,7 @@
 import { Check, Column, Entity, Index, JoinColumn, ManyToOne, PrimaryColumn } from 'typeorm';
 import { User } from '../users/user.entity.js';
 
-/** A JSON value of an owner's, under a key. */
+/** A JSON value that an owner stores under a key. */
 @Entity('store_entries')
 @Check('store_entries_key_check', `octet_length(key) BETWEEN 1 AND 512`)
 @Check('store_entries_value_check', `octet_length(value) BETWEEN 1 AND 262144`)
@@ -18,15 +18,15 @@ export class StoreEntry {
   @JoinColumn({ name: 'owner_id', foreignKeyConstraintName: 'store_entries_owner_fkey' })
   owner?: User;
 
-  /** JSON as it was sent, without blanks outside strings. */
+  /** JSON text as it was sent, without whitespace outside strings. */
   @Column('text')
   value!: string;
 
-  /** Of the revisions of its owner's store: rises with each write, also across deletion. */
+  /** From the revision counter of the owner's store. It rises with each write, also across deletion. */
   @Column('bigint')
   version!: number;
 
-  /** From then on it counts no more and nobody sees it, whether it was swept or not. Null: never. */
+  /** From this time on the entry is invisible and uses no quota, even before it is swept. Null: never. */
   @Index('store_entries_expires_idx', { where: 'expires_at IS NOT NULL' })
   @Column({ type: 'timestamptz', name: 'expires_at', precision: 3, nullable: true })
   expiresAt!: Date | null;

@@ -3,7 +3,7 @@ import { gaugeExceeded } from '../quota/quota.service.js';
 import type { EntryResult, WriteResponse } from './store.dto.js';
 import type { WriteVerdict } from './store.repository.js';
 
-/** What is answered of one entry of a batch. */
+/** Returns the response for one entry of a batch. */
 export function toResult(key: string, { verdicts, versions }: WriteVerdict, i: number): EntryResult {
   const version = versions[i] ?? undefined;
   switch (verdicts[i]) {
@@ -21,7 +21,7 @@ export function toResult(key: string, { verdicts, versions }: WriteVerdict, i: n
   }
 }
 
-/** Why nothing was written: what was wrong with the first entry that something was wrong with. */
+/** Returns the problem if nothing was written: that of the first failed entry. */
 export function refusalOf({ verdicts, denial }: WriteVerdict, answer?: WriteResponse): Problem {
   const members = { ...answer };
   if (!denial || verdicts.find((letter) => letter !== 'a') === 'm') return new Problem('version_mismatch', { members });

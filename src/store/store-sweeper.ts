@@ -4,12 +4,12 @@ import { StoreRepository } from './store.repository.js';
 
 const SWEEP_MS = 1_000;
 
-/** Entries of one transaction: who writes to the same store waits for it. */
+/** Entries deleted per transaction. It blocks other writers of the same store. */
 const BATCH = 500;
 
 /**
- * Removes what has expired. Nobody sees it and it counts no more, swept or not: this is housekeeping, done by one node at a
- * time.
+ * Deletes expired entries. They are already invisible and use no quota, so sweeping only frees space. One node sweeps
+ * at a time.
  */
 @Injectable()
 export class StoreSweeper implements OnApplicationBootstrap, BeforeApplicationShutdown {

@@ -23,20 +23,24 @@ type Model = Parameters<typeof getSchemaPath>[0];
 const parameter = (where: 'query' | 'header', name: string, description: string, schema: object = { type: 'string' }) =>
   ({ name, in: where, required: false, description, schema }) as Parameter;
 
-const OWNER = parameter('query', 'owner', 'Administrators only: whose store (id, username or e-mail)');
+const OWNER = parameter('query', 'owner', 'Administrators only: the owner of the store (id, username or e-mail)');
 const KEY: Parameter = {
   ...{ name: 'key', in: 'path', required: true, schema: { type: 'string' } },
-  description: '1 to 512 bytes of UTF-8. In an address a `/` of it is written `%2F`',
+  description: '1 to 512 bytes of UTF-8. Write a `/` of the key as `%2F` in the URL',
   example: 'carts/17',
 };
-const IF_MATCH = parameter('header', 'If-Match', 'Only if this version is there (its ETag), or any (`*`)');
+const IF_MATCH = parameter(
+  'header',
+  'If-Match',
+  'Proceed only if the stored version has this ETag; `*`: only if the entry exists',
+);
 const IF_NONE_MATCH = parameter(
   'header',
   'If-None-Match',
-  'Only if another version is there than this; `*`: only if none is',
+  'Proceed only if the stored version does not have this ETag; `*`: only if the entry does not exist',
 );
 const ETAG = {
-  ETag: { required: true, description: 'The version', schema: { type: 'string', example: '"42"' } },
+  ETag: { required: true, description: 'The version of the entry', schema: { type: 'string', example: '"42"' } },
 } as const;
 const VALUE = { schema: { description: 'Any JSON' }, example: { items: ['tea', 'sugar'], total: 12.5 } };
 
@@ -83,20 +87,25 @@ function batchOf(
   };
 }
 
-/** The operations of the store, which Nest does not know of (see store.route.ts). */
+/** The OpenAPI operations of the store. Its routes are outside Nest (see store.route.ts). */
 export function storePaths(): Paths {
   return {
     '/v1/store': {
-      get: operationOf('list', 'List keys in order, with their values if wanted', {
+      get: operationOf('list', 'List keys in order, optionally with their values', {
         [PAGED_MARK]: true,
         parameters: [
-          parameter('query', 'limit', 'How many at most', { type: 'integer', minimum: 1, maximum: 100, default: 50 }),
-          parameter('query', 'cursor', '`nextCursor` of the page before'),
-          parameter('query', 'prefix', 'What the keys begin with'),
-          parameter('query', 'values', 'Whether the values come along', { type: 'boolean', default: false }),
+          parameter('query', 'limit', 'The maximum number of items', {
+            type: 'integer',
+            minimum: 1,
+            maximum: 100,
+            default: 50,
+          }),
+          parameter('query', 'cursor', '`nextCursor` of the previous page'),
+          parameter('query', 'prefix', 'List only keys that begin with this text'),
+          parameter('query', 'values', 'Whether to include the values', { type: 'boolean', default: false }),
           {
             ...OWNER,
-            description: 'Administrators only: whose store (id, username or e-mail), or `*` for everyone’s',
+            description: 'Administrators only: the owner of the store (id, username or e-mail), or `*` for all stores',
           },
         ],
         responses: { 200: answer('One page', StorePage) },
@@ -105,7 +114,7 @@ export function storePaths(): Paths {
     },
     '/v1/store/write': batchOf(
       'write',
-      'Write up to 1,000 entries, and learn what became of each',
+      'Write up to 1,000 entries and return a result for each',
       WriteDto,
       WriteResponse,
       {
@@ -114,12 +123,12 @@ export function storePaths(): Paths {
         fails: ['version_mismatch', 'quota_exceeded', 'idempotency_in_progress', 'idempotency_key_reused'],
       },
     ),
-    '/v1/store/read': batchOf('read', 'Read up to 1,000 entries as of one moment', ReadDto, ReadResponse, {
+    '/v1/store/read': batchOf('read', 'Read up to 1,000 entries in one snapshot', ReadDto, ReadResponse, {
       fails: ['keys_not_found', 'body_too_large'],
     }),
     '/v1/store/delete': batchOf(
       'delete',
-      'Delete up to 1,000 entries; their quota is given back',
+      'Delete up to 1,000 entries and release their quota',
       DeleteDto,
       DeleteResponse,
       {
@@ -127,18 +136,18 @@ export function storePaths(): Paths {
       },
     ),
     '/v1/store/{key}': {
-      get: operationOf('get', 'Read a value as it was written', {
+      get: operationOf('get', 'Read a value exactly as it was written', {
         parameters: [KEY, OWNER, IF_MATCH, IF_NONE_MATCH],
         responses: {
           200: { description: 'The value', headers: ETAG, content: { 'application/json': VALUE } },
-          304: { description: 'It is the version that `If-None-Match` names', headers: ETAG },
+          304: { description: 'The stored version is one that `If-None-Match` names', headers: ETAG },
         },
         fails: ['forbidden', 'not_found', 'version_mismatch'],
       }),
-      put: operationOf('put', 'Write a value: the body', {
+      put: operationOf('put', 'Write the request body as the value', {
         parameters: [
           KEY,
-          parameter('query', 'ttl', 'Seconds it lives; without it, for ever', {
+          parameter('query', 'ttl', 'Seconds until the entry expires; without it, the entry never expires', {
             type: 'integer',
             minimum: 1,
             maximum: MAX_TTL_SECONDS,
@@ -152,7 +161,7 @@ export function storePaths(): Paths {
         },
         fails: ['forbidden', 'not_found', 'version_mismatch', 'quota_exceeded'],
       }),
-      delete: operationOf('delete_one', 'Delete an entry; its quota is given back', {
+      delete: operationOf('delete_one', 'Delete an entry and release its quota', {
         parameters: [KEY, OWNER, IF_MATCH, IF_NONE_MATCH],
         responses: { 204: { description: 'Deleted' } },
         fails: ['forbidden', 'not_found', 'version_mismatch'],

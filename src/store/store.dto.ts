@@ -5,7 +5,7 @@ import { PageQuery } from '../common/page.js';
 import { IsStorable, MayBeMissing } from '../common/text.js';
 import { MAX_ITEMS, MAX_KEY_BYTES, MAX_TTL_SECONDS, ON_CONFLICT, type OnConflict } from './store-body.js';
 
-// Bodies are read in store-body.ts, which keeps the text of values; these classes describe them.
+// These classes only document the bodies. store-body.ts reads them, because it keeps the text of values.
 
 const EXAMPLE_KEY = 'carts/17';
 const EXAMPLE_VALUE = { items: ['tea', 'sugar'], total: 12.5 };
@@ -29,7 +29,7 @@ const OWNER: ApiPropertyOptions = {
   type: 'string',
   maxLength: 254,
   example: 'me',
-  description: 'Administrators only: whose store (id, username or e-mail)',
+  description: 'Administrators only: the owner of the store (id, username or e-mail)',
 };
 
 export class WriteEntryDto {
@@ -38,7 +38,7 @@ export class WriteEntryDto {
 
   @ApiProperty({
     ...ANY,
-    description: 'Any JSON, up to 256 KiB and 64 levels; its text is kept, but for blanks outside strings',
+    description: 'Any JSON, up to 256 KiB and 64 levels; its text is kept, except whitespace outside strings',
   })
   value!: unknown;
 
@@ -46,14 +46,15 @@ export class WriteEntryDto {
     type: 'integer',
     minimum: 1,
     maximum: MAX_TTL_SECONDS,
-    description: 'Seconds it lives; without it, for ever',
+    description: 'Seconds until the entry expires; without it, the entry never expires',
   })
   ttlSeconds?: number;
 
   @ApiPropertyOptional({
     type: 'integer',
     minimum: 0,
-    description: 'Written only if this version is there; 0: if none is. Goes before `onConflict`',
+    description:
+      'Write only if the stored version is this one; 0: only if the key does not exist. Takes precedence over `onConflict`',
   })
   ifVersion?: number;
 }
@@ -71,7 +72,7 @@ export class WriteDto {
     default: 'skip',
     example: 'replace',
     description:
-      'What becomes of an entry whose key exists: `skip` leaves it and warns, `replace` writes over it, `fail` refuses the whole batch',
+      'How to handle an entry whose key exists: `skip` keeps the stored entry and warns, `replace` overwrites it, `fail` rejects the whole batch',
   })
   onConflict?: OnConflict;
 
@@ -79,7 +80,7 @@ export class WriteDto {
     type: 'boolean',
     default: false,
     example: false,
-    description: 'All or none: a conflict or a quota refuses the whole batch',
+    description: 'All or none: a conflict or an exceeded quota rejects the whole batch',
   })
   atomic?: boolean;
 
@@ -87,7 +88,7 @@ export class WriteDto {
   owner?: string;
 }
 
-/** What became of one entry. */
+/** The result of writing one entry. */
 export class EntryResult {
   @ApiProperty(KEY)
   key!: string;
@@ -95,11 +96,11 @@ export class EntryResult {
   @ApiProperty({
     enum: ['written', 'skipped', 'failed', 'aborted'],
     example: 'written',
-    description: '`failed` says why in `code`; `aborted` was not written because others of the batch failed',
+    description: '`failed`: see `code`; `aborted`: not written because another entry of the batch failed',
   })
   status!: 'written' | 'skipped' | 'failed' | 'aborted';
 
-  @ApiPropertyOptional({ ...VERSION, description: 'The version that is there now' })
+  @ApiPropertyOptional({ ...VERSION, description: 'The version now stored' })
   version?: number;
 
   @ApiPropertyOptional({ enum: ['version_mismatch', 'quota_exceeded'], example: 'version_mismatch' })
@@ -107,16 +108,20 @@ export class EntryResult {
 }
 
 export class WriteResponse {
-  @ApiProperty({ type: 'integer', example: 1, description: 'Entries that were written' })
+  @ApiProperty({ type: 'integer', example: 1, description: 'Number of entries written' })
   written!: number;
 
-  @ApiProperty({ type: 'integer', example: 0, description: 'Entries that exist and were left as they are' })
+  @ApiProperty({
+    type: 'integer',
+    example: 0,
+    description: 'Number of entries that already exist and were not changed',
+  })
   skipped!: number;
 
   @ApiProperty({ type: [EntryResult], description: 'In the order of the request' })
   results!: EntryResult[];
 
-  @ApiProperty({ type: [String], example: [], description: 'A sentence for each that was skipped' })
+  @ApiProperty({ type: [String], example: [], description: 'One sentence for each skipped entry' })
   warnings!: string[];
 }
 
@@ -130,7 +135,7 @@ export class ReadDto {
     default: 'fail',
     example: 'report',
     description:
-      'Where keys are missing: `fail` answers 404 and names them, `report` answers the others and names them',
+      'How to handle missing keys: `fail` returns 404 and lists them, `report` returns the other entries and lists the missing keys',
   })
   onMissing?: 'fail' | 'report';
 
@@ -158,7 +163,7 @@ export class EntryResponse {
   expiresAt!: string | null;
 }
 
-/** Entries, all as of one moment. */
+/** Entries, all from one snapshot. */
 export class ReadResponse {
   @ApiProperty({ type: [EntryResponse], description: 'In the order of the request' })
   entries!: EntryResponse[];
@@ -177,10 +182,10 @@ export class DeleteDto {
 }
 
 export class DeleteResponse {
-  @ApiProperty({ type: 'integer', example: 1, description: 'Entries that were deleted' })
+  @ApiProperty({ type: 'integer', example: 1, description: 'Number of entries deleted' })
   deleted!: number;
 
-  @ApiProperty({ type: [String], example: [], description: 'Keys under which there was none' })
+  @ApiProperty({ type: [String], example: [], description: 'Keys that do not exist' })
   missing!: string[];
 }
 
@@ -188,7 +193,7 @@ export class PutResponse {
   @ApiProperty(KEY)
   key!: string;
 
-  @ApiProperty({ ...VERSION, description: 'Higher than that of every earlier entry of the store; also in `ETag`' })
+  @ApiProperty({ ...VERSION, description: 'Higher than every earlier version in this store; also in `ETag`' })
   version!: number;
 }
 
@@ -215,12 +220,12 @@ export class StoreItem {
     type: 'string',
     format: 'uuid',
     example: '019aa5d2-0000-7b1a-9d54-3f0f5a1f2b3c',
-    description: 'The id of the user it belongs to',
+    description: 'The id of the user who owns the entry',
   })
   owner!: string;
 }
 
-/** One page of a store, by key (in the order of code points); of all stores, owner by owner. */
+/** One page of a store, ordered by key (code point order); for all stores, ordered by owner and key. */
 export class StorePage {
   @ApiProperty({ type: [StoreItem] })
   data!: StoreItem[];
@@ -230,21 +235,21 @@ export class StorePage {
 }
 
 export class ListStoreQuery extends PageQuery {
-  /** What the keys begin with */
+  /** List only keys that begin with this text */
   @MayBeMissing()
   @IsString()
   @MaxLength(MAX_KEY_BYTES)
   @IsStorable()
   prefix?: string;
 
-  /** Whether the values come along */
+  /** Whether to include the values */
   @MayBeMissing()
   @Transform(({ value }: { value: unknown }) => FLAGS.get(value) ?? value)
   @IsBoolean()
   values?: boolean;
 
   /**
-   * Administrators only: whose store (id, username or e-mail), or `*` for everyone's
+   * Administrators only: the owner of the store (id, username or e-mail), or `*` for all stores
    */
   @MayBeMissing()
   @IsString()
@@ -260,7 +265,7 @@ const FLAGS = new Map<unknown, boolean>([
   ['0', false],
 ]);
 
-/** All that the document knows by name. */
+/** The models that the OpenAPI document refers to by name. */
 export const STORE_MODELS = [
   WriteDto,
   WriteResponse,

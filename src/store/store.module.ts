@@ -6,7 +6,7 @@ import { StoreSweeper } from './store-sweeper.js';
 import { StoreRepository } from './store.repository.js';
 import { StoreService } from './store.service.js';
 
-/** The store: JSON under keys. Its routes are in store.route.ts. */
+/** The store: JSON values under keys. Its routes are in store.route.ts. */
 @Module({
   imports: [TypeOrmModule.forFeature([StoreEntry]), UsersModule],
   providers: [StoreService, StoreRepository, StoreSweeper],

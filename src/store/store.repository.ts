@@ -4,16 +4,16 @@ import { Coalescer, inPlace } from '../database/coalescer.js';
 import { Database, type Statement, type Transaction } from '../database/database.js';
 import { MAX_VALUE_BYTES, ON_CONFLICT, type NewEntry, type OnConflict } from './store-body.js';
 
-/** Values of one answer, if all are as large as they may be. */
+/** Number of values in one response if every value has the maximum size. */
 const FULL_VALUES = 128;
 
-/** Bytes of values that one answer carries at most. */
+/** Maximum total size of the values in one response, in bytes. */
 export const MAX_ANSWER_BYTES = FULL_VALUES * MAX_VALUE_BYTES;
 
-/** Above every key: one character more than fit, of the highest code point. */
+/** Sorts after every key: the highest code point, repeated once more than a key can hold. */
 export const AFTER_ALL_KEYS = '\u{10ffff}'.repeat(129);
 
-/** Whose entries, under which keys. */
+/** Keys of one owner. */
 interface Keys {
   ownerId: string;
   keys: string[];
@@ -25,16 +25,16 @@ interface EntryKey {
 }
 
 export interface Found {
-  /** JSON. */
+  /** JSON text. */
   value: string;
   version: number;
 }
 
 export interface FoundAll {
-  /** JSON objects with key, value, version and expiresAt, in the order of the request; null: too large together. */
+  /** JSON objects with key, value, version and expiresAt, in request order; null: the values are too large together. */
   entries: string[] | null;
   missing: string[];
-  /** Of all values together, where there may be too many. */
+  /** Total size of the values; 0 if the request is too small to exceed the limit. */
   bytes: number;
 }
 
@@ -46,25 +46,25 @@ export interface WriteRequest {
 }
 
 /**
- * What became of an entry: n(ew), w(ritten over another), s(kipped: there was one), m(ismatch of versions), q(uota:
- * refused), a(borted, with others of its request).
+ * The result of writing an entry: n(ew), w(ritten over an existing entry), s(kipped: the key exists), m(ismatch of
+ * versions), q(uota exceeded), a(borted, because another entry of the request failed).
  */
 export type Verdict = 'n' | 'w' | 's' | 'm' | 'q' | 'a';
 
 export interface WriteVerdict {
   verdicts: Verdict[];
-  /** As they are now, by entry; null where there is none. */
+  /** The current version of each entry; null if it does not exist. */
   versions: (number | null)[];
-  /** The first refusal by the quota: the limits that were judged, and what was asked of them. */
+  /** The first quota denial: the limits that were checked and the requested amounts. */
   denial: { entryLimits: string; byteLimits: string; entryCost: number; byteCost: number } | null;
 }
 
-/** Of a wave of requests (see write_entries). */
+/** The result of one wave of requests (see the SQL function write_entries). */
 interface WriteRow {
   wave: number;
   verdicts: string;
   versions: (number | null)[];
-  /** The requests that the quota refused, by their places, and what is said of each. */
+  /** The places of the requests that exceed a quota. The arrays below have one element for each. */
   denials: number[];
   entryLimits: string[];
   byteLimits: string[];
@@ -73,11 +73,11 @@ interface WriteRow {
 }
 
 export interface DeleteRequest extends Keys {
-  /** As in NewEntry, for all keys. */
+  /** As in NewEntry; applies to all keys. */
   ifVersion: number | null;
 }
 
-/** What became of a key: d(eleted), n(one was there), m(ismatch of versions). */
+/** The result of deleting a key: d(eleted), n(ot found), m(ismatch of versions). */
 export type Deletion = 'd' | 'n' | 'm';
 
 export interface ListedEntry {
@@ -85,13 +85,13 @@ export interface ListedEntry {
   key: string;
   version: number;
   expiresAt: Date | null;
-  /** JSON; null where it is not asked for. */
+  /** JSON text; null if values are not requested. */
   value: string | null;
 }
 
-/** Where a page begins and ends. */
+/** The range of keys of a page. */
 export interface Range {
-  /** The first key, and the key before which it ends. */
+  /** `from` is inclusive, `before` is exclusive. */
   from: string;
   before: string;
   limit: number;
@@ -109,9 +109,9 @@ const FIND = {
 };
 
 /**
- * One row a request, its entries in one text: of each the key, the value, the version, and when it expires (ms since 1970).
- * Fields are lines: values have no line breaks, having lost their blanks, and keys are escaped (see toLine).
- * Rows would cost twice as much to read here; and an index is gone through for many keys in one go.
+ * Returns one row per request with all its entries in one text. An entry has four fields: key, value, version, and
+ * expiry (ms since 1970). Each field is one line: values contain no line breaks because whitespace was removed, and
+ * keys are escaped (see toLine). One row per entry would take twice as long to read. One index scan reads many keys.
  */
 const findAll = (isBounded: boolean): Statement => ({
   name: isBounded ? 'store-find-all-bounded' : 'store-find-all',
@@ -157,7 +157,7 @@ const LIST_OWNED = {
     WHERE s.owner_id = $1 AND s.key >= $2 AND s.key < $3 AND ${LIVE} ORDER BY s.key LIMIT $4`,
 };
 
-/** Owner by owner: $1 is the one to go on with, $6 the first key of those behind it. */
+/** Lists owner by owner: $1 is the owner to continue with, $6 the first key of each later owner. */
 const LIST_ALL = {
   name: 'store-list-all',
   text: `
@@ -170,11 +170,11 @@ const LIST_ALL = {
     ORDER BY u.id, s.key LIMIT $4`,
 };
 
-/** A statement carries some two thousand small entries, or 1 MiB of large ones; 64 times as much may wait. */
+/** A statement carries about 2,000 small entries or 1 MiB of large ones. 64 times as much may wait. */
 const MAX_WRITTEN = 2_048;
 const BYTES_A_UNIT = 512;
 
-/** Keys of one statement: as many values of full size are 128 MiB. */
+/** Keys per statement. 512 values of maximum size are 128 MiB. */
 const MAX_READ = 512;
 
 const MAX_WAITING = 131_072;
@@ -218,15 +218,15 @@ export class StoreRepository {
     return this.found.add({ ownerId, key });
   }
 
-  /** All of them as of one moment. */
+  /** Reads all keys in one snapshot. */
   findAll(ownerId: string, keys: string[]): Promise<FoundAll> {
     return this.foundAll.add({ ownerId, keys });
   }
 
   /**
    * Writes entries and charges the gauges of their owner, in one transaction.
-   * @param tx a transaction of the caller's; without one, together with whoever else writes now
-   * @returns null when there is no such owner
+   * @param tx the caller's transaction; without one, the write is coalesced with concurrent writes
+   * @returns null if the owner does not exist
    */
   async write(request: WriteRequest, tx?: Transaction): Promise<WriteVerdict | null> {
     if (!tx) return this.written.add(request);
@@ -234,7 +234,7 @@ export class StoreRepository {
     return verdict ?? null;
   }
 
-  /** Deletes entries and gives back what they were charged. @returns by key, what became of it */
+  /** Deletes entries and releases their quota. @returns one result per key */
   delete(request: DeleteRequest): Promise<Deletion[]> {
     return this.deleted.add(request);
   }
@@ -243,12 +243,12 @@ export class StoreRepository {
     return this.database.query<ListedEntry>(LIST_OWNED, [ownerId, from, before, limit, withValues]);
   }
 
-  /** Of all owners, by their ids. @param prefix what the keys of the owners behind the first begin with */
+  /** Lists the entries of all owners, ordered by owner id. @param prefix where the keys of later owners start */
   listAll(firstOwner: string, prefix: string, { from, before, limit, withValues }: Range): Promise<ListedEntry[]> {
     return this.database.query<ListedEntry>(LIST_ALL, [firstOwner, from, before, limit, withValues, prefix]);
   }
 
-  /** Deletes what has expired, so many entries at most. @returns how many; 0 also while another node does it */
+  /** Deletes at most `most` expired entries. @returns the number deleted; 0 also while another node sweeps */
   async sweep(most: number): Promise<number> {
     const rows = await this.database.query<{ count: number }>(SWEEP, [most]);
     return rows[0]?.count ?? 0;
@@ -322,12 +322,12 @@ export class StoreRepository {
   }
 }
 
-/** A key without line breaks. */
+/** Escapes the line breaks of a key. */
 function toLine(key: string): string {
   return key.replaceAll('\\', '\\\\').replaceAll('\n', '\\n');
 }
 
-/** Puts what was found into the order of the request. @param fields see FIND_ALL */
+/** Sorts the found entries into request order. @param fields see FIND_ALL */
 function toFoundAll(keys: readonly string[], fields: string, bytes: number): FoundAll {
   if (bytes > MAX_ANSWER_BYTES) return { entries: null, missing: [], bytes };
   const lines = fields.split('\n');
@@ -348,7 +348,7 @@ function toFoundAll(keys: readonly string[], fields: string, bytes: number): Fou
   return { entries, missing, bytes };
 }
 
-/** Requests that write the same key of an owner come one after the other. */
+/** Assigns each request a wave number. Requests that write the same key of an owner get different, rising waves. */
 function wavesOf(batch: readonly WriteRequest[]): number[] {
   if (batch.length === 1) return [1];
   const latest = new Map<string, number>();
@@ -360,7 +360,7 @@ function wavesOf(batch: readonly WriteRequest[]): number[] {
   });
 }
 
-/** The verdicts of each request: those of a wave's requests stand one after the other. */
+/** Splits the verdicts by request. A wave's row holds the verdicts of its requests in order. */
 function toVerdicts(
   batch: readonly WriteRequest[],
   waves: readonly number[],

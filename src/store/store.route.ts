@@ -23,10 +23,10 @@ import {
 import { ListStoreQuery } from './store.dto.js';
 import type { StoreListing, StoreService } from './store.service.js';
 
-/** Of a batch: all that a thousand entries of usual size need. */
+/** Body limit of a batch: enough for 1,000 entries of usual size. */
 const BATCH_BYTES = 16_777_216;
 
-/** What is larger counts in the budget, and is not taken before the session is known to be good. */
+/** Larger bodies count against the byte budget and are read only after the session is verified. */
 const SMALL_BYTES = 65_536;
 
 const JSON_TYPE = 'application/json; charset=utf-8';
@@ -35,7 +35,7 @@ interface StoreParts {
   store: StoreService;
   authentication: Authentication;
   idempotency: Idempotency;
-  /** Of what is under way: large bodies count in it too, beside all answers. */
+  /** Limits the bytes in flight: all responses and large request bodies. */
   budget: ByteBudget;
   pipe: RequestValidationPipe;
 }
@@ -48,9 +48,9 @@ type StoreRequest = AuthenticatedRequest & { claims?: Claims | null };
 type KeyRequest = StoreRequest & FastifyRequest<KeyRoute>;
 
 /**
- * Serves `/v1/store`. Outside Nest, as `/call` is: values must reach the database as the bytes they came in, and its body
- * parser would make objects of them. Its one access rule is that of every route here: any signed-in user, on the user's
- * own store, and administrators on any.
+ * Serves `/v1/store`. The routes are outside Nest, like `/call`: values must reach the database as the received bytes,
+ * and Nest's body parser would turn them into objects. All routes have one access rule: any signed-in user may access
+ * the user's own store, and an administrator may access any store.
  */
 export async function serveStore(
   server: FastifyInstance,
@@ -64,7 +64,7 @@ export async function serveStore(
       refuse(error, toProblem(error) ?? new Problem('not_found'), request, reply);
     });
     scope.decorateRequest('claims', null);
-    // Before the body is read. The handler asks once more: a session may end while a large body is on its way.
+    // Runs before the body is read. The handler checks again, because a session can end while a large body arrives.
     scope.addHook('onRequest', (request: StoreRequest, reply, next) => {
       request.claims = authentication.claimsOf(request);
       const size = sizeOfBody(request);
@@ -164,7 +164,7 @@ export async function serveStore(
     return (request.caller = await authentication.identify(claimsOf(request), request));
   }
 
-  /** What a request says. Who may not ask at all learns nothing of what is wrong with it. */
+  /** Parses a request. If parsing fails, authenticates first, so that only valid callers get validation errors. */
   async function understood<T>(request: StoreRequest, read: () => T): Promise<T> {
     try {
       return read();
@@ -174,7 +174,7 @@ export async function serveStore(
     }
   }
 
-  /** Reads while session and account are being read, and says nothing before those are known to be good. */
+  /** Reads concurrently with the session and account check, and returns the result only if the check passes. */
   async function readingAs<T>(
     request: StoreRequest,
     owner: string | undefined,
@@ -183,14 +183,14 @@ export async function serveStore(
     const { userId } = claimsOf(request);
     if (owner !== undefined || userId === null) return read(await store.ownerOf(owner, await callerOf(request)));
     const reading = read(userId);
-    // Should it fail first, it is heard of below.
+    // Prevents an unhandled rejection if the read fails first; the error is thrown below.
     reading.catch(() => undefined);
     await callerOf(request);
     return reading;
   }
 }
 
-/** A body is taken as it comes; none is an empty one. */
+/** Keeps a body as bytes. A missing body is an empty one. */
 function readBytes(
   request: FastifyRequest,
   body: string | Buffer,
@@ -201,31 +201,31 @@ function readBytes(
   else done(null, body as Buffer);
 }
 
-/** Bytes that a body will have; as many as it may have, where it does not say. */
+/** The expected size of a body in bytes; the body limit if the headers do not state a size. */
 function sizeOfBody(request: FastifyRequest): number {
   const { 'content-length': length = 0, 'transfer-encoding': coding } = request.headers;
   const size = coding === undefined ? Number(length) : Infinity;
   return size <= SMALL_BYTES ? size : Math.min(size, request.routeOptions.bodyLimit);
 }
 
-/** The body of a batch. @throws Problem validation_failed where there is none, as any route without its body */
+/** Returns the body of a batch. @throws Problem validation_failed if it is missing, like every other route */
 function bodyOf({ body }: FastifyRequest): Buffer {
   if (Buffer.isBuffer(body) && body.length > 0) return body;
   throw Problem.field('', 'is required');
 }
 
-/** The body that is a value. @throws Problem malformed_json where there is none: no JSON is empty */
+/** Returns a body that is a value. @throws Problem malformed_json if it is missing: empty text is not JSON */
 function valueOf({ body }: FastifyRequest): Buffer {
   if (Buffer.isBuffer(body)) return body;
   throw new Problem('malformed_json', { detail: 'Send JSON as the body.' });
 }
 
 function claimsOf({ claims }: StoreRequest): Claims {
-  if (!claims) throw new Error('A request of nobody was let through');
+  if (!claims) throw new Error('A request without claims passed authentication');
   return claims;
 }
 
-/** @throws Problem validation_failed; not_found where there is none: `/v1/store/` is no address */
+/** @throws Problem validation_failed; not_found if the key is empty: `/v1/store/` is not a route */
 function keyOf({ params }: KeyRequest): string {
   if (params.key === '') throw new Problem('not_found');
   const fault = faultOfKey(params.key);
@@ -233,12 +233,12 @@ function keyOf({ params }: KeyRequest): string {
   return params.key;
 }
 
-/** Where an entry is. @param owner as it was asked for; missing: the caller */
+/** Returns the `Location` of an entry. @param owner as given in the request; undefined: the caller */
 function locationOf(key: string, owner: string | undefined): string {
   return `/v1/store/${encodeURIComponent(key)}${owner === undefined ? '' : `?owner=${encodeURIComponent(owner)}`}`;
 }
 
-/** The query of a route that knows these parameters. @throws Problem validation_failed */
+/** Reads the query of a route that accepts these parameters. @throws Problem validation_failed */
 function readQuery(
   { query }: FastifyRequest,
   known: readonly ('owner' | 'ttl')[],
@@ -259,7 +259,7 @@ function readQuery(
   return { owner: owner as string | undefined, ttl: seconds as number | undefined };
 }
 
-/** A page, with the values in their own words. */
+/** Serializes a page. Inserts values as their stored JSON text. */
 function toJson({ data, nextCursor }: StoreListing): string {
   const items = data.map(({ text, ...item }) => {
     const json = JSON.stringify(item);

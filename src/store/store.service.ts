@@ -19,16 +19,16 @@ import {
 } from './store.repository.js';
 import { refusalOf, toResult } from './store-results.js';
 
-/** One page of entries, whose values are JSON text. */
+/** A page of entries. Values are JSON text. */
 export interface StoreListing {
   data: (Omit<StoreItem, 'value'> & { text: string | null })[];
   nextCursor: string | null;
 }
 
-/** How often a conditional write is tried that a database cannot judge in one go, while others write the same entry. */
+/** Attempts of a conditional write that one statement cannot judge, while others write the same entry. */
 const ATTEMPTS = 10;
 
-/** JSON values under keys, in a store of each owner's own. */
+/** JSON values under keys. Each owner has a separate store. */
 @Injectable()
 export class StoreService {
   constructor(
@@ -37,7 +37,7 @@ export class StoreService {
     private readonly cursors: Cursors,
   ) {}
 
-  /** Whose store a request means. @throws Problem forbidden, not_found */
+  /** Returns the id of the owner whose store is requested. @throws Problem forbidden, not_found */
   async ownerOf(owner: string | undefined, caller: Caller, tx?: Transaction): Promise<string> {
     return owner === undefined ? caller.userId : this.users.idOf(owner, caller, tx);
   }
@@ -47,8 +47,8 @@ export class StoreService {
   }
 
   /**
-   * @returns a JSON text, `ReadResponse`
-   * @throws Problem keys_not_found with those that are missing; body_too_large for more than one answer holds
+   * @returns JSON text, a `ReadResponse`
+   * @throws Problem keys_not_found with the missing keys; body_too_large if the values exceed one response
    */
   async read(ownerId: string, { keys, onMissing }: Pick<ReadBody, 'keys' | 'onMissing'>): Promise<string> {
     const { entries, missing, bytes } = await this.store.findAll(ownerId, keys);
@@ -60,28 +60,28 @@ export class StoreService {
     }
     if (!entries) {
       throw new Problem('body_too_large', {
-        detail: `The values have ${bytes} bytes together, and an answer has room for ${MAX_ANSWER_BYTES}: ask for fewer.`,
+        detail: `The values have ${bytes} bytes in total; a response holds at most ${MAX_ANSWER_BYTES}. Read fewer keys.`,
       });
     }
     return `{"entries":[${entries.join(',')}],"missing":${JSON.stringify(missing)}}`;
   }
 
   /**
-   * Writes a batch: each entry by itself, or all or none where it is atomic.
-   * @throws Problem version_mismatch, quota_exceeded where nothing could be written; both tell the result of each entry
+   * Writes a batch: each entry independently, or all or none if it is atomic.
+   * @throws Problem version_mismatch, quota_exceeded if nothing was written; both contain the result of each entry
    */
   async write(ownerId: string, body: WriteBody, tx?: Transaction): Promise<WriteResponse> {
     const verdict = await this.writeAll({ ...body, ownerId }, tx);
     const results = body.entries.map(({ key }, i) => toResult(key, verdict, i));
     const written = results.filter(({ status }) => status === 'written').length;
     const skipped = results.filter(({ status }) => status === 'skipped');
-    const warnings = skipped.map(({ key }) => `${JSON.stringify(key)} exists already and was left as it is.`);
+    const warnings = skipped.map(({ key }) => `${JSON.stringify(key)} already exists and was not changed.`);
     const answer = { written, skipped: skipped.length, results, warnings };
     if (written === 0 && skipped.length === 0) throw refusalOf(verdict, answer);
     return answer;
   }
 
-  /** Writes one value. @throws Problem version_mismatch, overloaded, quota_exceeded, not_found for an owner that has gone */
+  /** Writes one value. @throws Problem version_mismatch, overloaded, quota_exceeded, not_found for a deleted owner */
   async put(
     ownerId: string,
     key: string,
@@ -106,7 +106,7 @@ export class StoreService {
       const [letter = 'n'] = await this.store.delete({ ownerId, keys: [key], ifVersion });
       return letter === 'm' ? null : letter;
     };
-    // What is not there is 404, whatever the conditions are.
+    // A missing entry is 404, whatever the conditions are.
     const deletion = await this.conditionally(ownerId, key, conditions, attempt, 'n');
     if (deletion === 'n') throw new Problem('not_found');
   }
@@ -117,15 +117,18 @@ export class StoreService {
     return { deleted: keys.length - missing.length, missing };
   }
 
-  /** Keys in order; for all owners owner by owner. @throws Problem validation_failed for a cursor that is not of this list */
+  /**
+   * Lists keys in order, for all owners owner by owner.
+   * @throws Problem validation_failed for a cursor of another list
+   */
   async list(query: ListStoreQuery, caller: Caller): Promise<StoreListing> {
     const ownerId = await this.users.ownerOf(query.owner, caller);
     const prefix = query.prefix ?? '';
     const list = `store?owner=${ownerId ?? '*'}&prefix=${prefix}`;
-    // The owner, a blank, and the key.
+    // The owner, a space, and the key.
     const last = query.cursor === undefined ? undefined : this.cursors.open(list, query.cursor);
     const range = {
-      // The next key there can be: none has U+0000.
+      // The next possible key: keys cannot contain U+0000.
       from: last === undefined ? prefix : `${last.slice(last.indexOf(' ') + 1)}\u0001`,
       before: endOfPrefix(prefix),
       limit: query.limit + 1,
@@ -146,10 +149,10 @@ export class StoreService {
   }
 
   /**
-   * Does what is to be done only where the conditions hold. What the statement itself cannot judge is judged before, and
-   * the statement then wants the version that was judged.
-   * @param attempt null: another version is there
-   * @param ifNone what comes of it where none is there, if that is for no condition to say
+   * Runs `attempt` only if the conditions hold. Conditions that the statement cannot judge are judged before it,
+   * against the version read; the statement then requires that version.
+   * @param attempt returns null if the stored version differs
+   * @param ifNone the result if the entry does not exist, whatever the conditions are
    */
   private async conditionally<T>(
     ownerId: string,
@@ -169,23 +172,23 @@ export class StoreService {
       const done = await attempt(wanted);
       if (done !== null) return done;
     }
-    // Of many writers this one was always late, though its conditions held.
+    // The conditions held, but a concurrent writer won every attempt.
     throw ifVersion === undefined ? new Problem('overloaded', { retryAfter: 1 }) : new Problem('version_mismatch');
   }
 }
 
-/** Before every id. */
+/** Sorts before every id. */
 const FIRST_OWNER = '00000000-0000-0000-0000-000000000000';
 
 const HIGHEST = 0x10ffff;
 
-/** The first text after all that begin with a prefix, in the order of code points, which is that of UTF-8. */
+/** The first text after all texts with this prefix, in code point order, which is the order of UTF-8 bytes. */
 function endOfPrefix(prefix: string): string {
   const points = Array.from(prefix, (each) => each.codePointAt(0) ?? 0);
   while (points.at(-1) === HIGHEST) points.pop();
   const last = points.pop();
   if (last === undefined) return AFTER_ALL_KEYS;
-  // Surrogates are no characters.
+  // Skips the surrogates, which are not characters.
   return String.fromCodePoint(...points, last === 0xd7ff ? 0xe000 : last + 1);
 }
 

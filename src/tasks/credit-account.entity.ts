@@ -1,7 +1,7 @@
 import { Column, Entity, JoinColumn, OneToOne, PrimaryColumn } from 'typeorm';
 import { User } from '../users/user.entity.js';
 
-/** What a user's credits are made of; kept by the database (recount_credits). Missing: unlimited, without grants. */
+/** The parts of a user's credits; maintained by the SQL function recount_credits. No row: unlimited, without grants. */
 @Entity('credit_accounts')
 export class CreditAccount {
   @PrimaryColumn('uuid', { name: 'owner_id', primaryKeyConstraintName: 'credit_accounts_pkey' })
@@ -15,7 +15,7 @@ export class CreditAccount {
   @Column({ type: 'text', nullable: true })
   basis!: string | null;
 
-  /** The user's own limit, on the basis `own`. */
+  /** The user's own limit, if the basis is `own`. */
   @Column('bigint', { default: 0 })
   own!: number;
 

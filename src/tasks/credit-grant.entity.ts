@@ -1,7 +1,7 @@
 import { Check, Column, Entity, Index, JoinColumn, ManyToOne, PrimaryColumn } from 'typeorm';
 import { User } from '../users/user.entity.js';
 
-/** Credits on top of a user's limit, for a time or for ever. */
+/** Bonus credits in addition to a user's limit, with or without an expiry. */
 @Entity('credit_grants')
 @Check('credit_grants_amount_check', 'amount BETWEEN 1 AND 9007199254740991')
 @Index('credit_grants_owner_expires_idx', ['ownerId', 'expiresAt'], { where: 'counted' })
@@ -27,7 +27,7 @@ export class CreditGrant {
   @Column({ type: 'timestamptz', name: 'expires_at', precision: 3, nullable: true })
   expiresAt!: Date | null;
 
-  /** Whether it is in its owner's account; one that has expired still is until it is swept. */
+  /** Whether the owner's credit account includes the grant. An expired grant stays included until it is swept. */
   @Column({ type: 'boolean', default: true })
   counted!: boolean;
 

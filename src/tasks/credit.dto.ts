@@ -4,10 +4,10 @@ import { ApiId, ApiTime } from '../common/formats.js';
 import { IsFuture, IsStorable, MayBeNull } from '../common/text.js';
 import type { GrantRow } from './credits.repository.js';
 
-/** Credits on top of a user's limit. */
+/** Bonus credits in addition to a user's limit. */
 export class GrantCreditsDto {
   /**
-   * How many: 1 or more
+   * The number of credits: 1 or more
    * @example 5
    */
   @ApiProperty({ type: 'integer', minimum: 1 })
@@ -16,7 +16,7 @@ export class GrantCreditsDto {
   @Max(Number.MAX_SAFE_INTEGER)
   amount!: number;
 
-  /** For people */
+  /** A note for people */
   @ApiPropertyOptional({
     type: 'string',
     nullable: true,
@@ -30,14 +30,14 @@ export class GrantCreditsDto {
   @IsStorable()
   reason?: string | null;
 
-  /** From then on they grant nothing more; what they paid for stays. `null` or missing: never */
+  /** When the credits expire. Tasks created with them stay. `null` or missing: never */
   @ApiPropertyOptional({ type: 'string', format: 'date-time', nullable: true, example: '2030-01-31T12:00:00Z' })
   @MayBeNull()
   @IsFuture()
   expiresAt?: string | null;
 }
 
-/** Credits that a user was given on top of its limit. */
+/** Bonus credits that a user was granted in addition to the limit. */
 export class CreditGrantResponse {
   /** @example 019aa5d2-7c1e-7b1a-9d54-3f0f5a1f2b3c */
   @ApiId()
@@ -51,7 +51,7 @@ export class CreditGrantResponse {
   reason!: string | null;
 
   /**
-   * null: never
+   * When the credits expire; null: never
    * @example 2030-01-31T12:00:00.000Z
    */
   @ApiTime()
@@ -62,7 +62,7 @@ export class CreditGrantResponse {
   createdAt!: string;
 }
 
-/** One page of grants, newest first; those that have expired are there as well. */
+/** One page of grants, newest first, including expired ones. */
 export class CreditGrantPage {
   data!: CreditGrantResponse[];
 

@@ -19,7 +19,7 @@ export class CreditsController {
     private readonly idempotency: Idempotency,
   ) {}
 
-  /** Grant bonus credits, on top of the user’s own and for a time or for ever */
+  /** Grant bonus credits in addition to the user’s limit, with or without an expiry */
   @Post()
   @AdminOnly()
   @Idempotent()
@@ -37,7 +37,7 @@ export class CreditsController {
     );
   }
 
-  /** List the bonus credits a user was granted, newest first */
+  /** List the bonus credits of a user, newest first */
   @Get()
   @SelfOrAdmin('user')
   @Paged()

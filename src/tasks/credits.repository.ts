@@ -23,7 +23,7 @@ const SWEEP = { name: 'credit-grants-sweep', text: 'SELECT sweep_grants($1) AS c
 export class CreditsRepository {
   constructor(private readonly database: Database) {}
 
-  /** @throws Problem not_found when the user has gone meanwhile */
+  /** @throws Problem not_found if the user was deleted meanwhile */
   async insert(tx: Transaction, { ownerId, id, amount, reason, expiresAt }: NewGrant): Promise<GrantRow> {
     try {
       const [row] = await tx.query<GrantRow>(
@@ -38,12 +38,12 @@ export class CreditsRepository {
     }
   }
 
-  /** Newest first. @param before the id after which the page begins */
+  /** Lists grants, newest first. @param before the id after which the page begins */
   list(ownerId: string, before: string | null, limit: number): Promise<GrantRow[]> {
     return this.database.query<GrantRow>(LIST, [ownerId, before, limit]);
   }
 
-  /** Takes grants that have expired out of the accounts, of so many at most. @returns how many; 0 while another node does it */
+  /** Removes at most `most` expired grants from the accounts. @returns the number; 0 also while another node sweeps */
   async sweep(most: number): Promise<number> {
     return (await this.database.query<{ count: number }>(SWEEP, [most]))[0]?.count ?? 0;
   }

@@ -15,8 +15,8 @@ const SWEEP_MS = 5_000;
 const BATCH = 500;
 
 /**
- * Bonus credits: on top of a user's limit until they expire. Those that have expired grant nothing more, swept or not;
- * tasks that they paid for stay.
+ * Bonus credits, in addition to a user's limit until they expire. Expired credits grant no tasks, even before they are
+ * swept. Tasks created with them stay.
  */
 @Injectable()
 export class CreditsService implements OnApplicationBootstrap, BeforeApplicationShutdown {
@@ -53,7 +53,7 @@ export class CreditsService implements OnApplicationBootstrap, BeforeApplication
     );
   }
 
-  /** Newest first, expired ones too. @throws Problem not_found */
+  /** Lists grants, newest first, including expired ones. @throws Problem not_found */
   async list(reference: string, { cursor, limit }: PageQuery, caller: Caller): Promise<Page<GrantRow>> {
     const ownerId = await this.users.idOf(reference, caller);
     const list = `credits/${ownerId}`;

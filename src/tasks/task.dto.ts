@@ -6,11 +6,11 @@ import { NewOwnedDto, OwnedPageQuery } from '../common/owner.js';
 import { IsStorable, MayBeMissing, MayBeNull } from '../common/text.js';
 import type { TaskRow } from './tasks.repository.js';
 
-/** A new task. All of it may be missing. */
+/** A new task. All members are optional. */
 export class CreateTaskDto extends NewOwnedDto {
   static readonly mayBeMissing = true;
 
-  /** For people */
+  /** The title */
   @ApiPropertyOptional({ type: 'string', nullable: true, minLength: 1, maxLength: 256, example: 'Count the blankets' })
   @MayBeNull()
   @IsString()
@@ -19,7 +19,7 @@ export class CreateTaskDto extends NewOwnedDto {
   title?: string | null;
 
   /**
-   * `false` where it is missing
+   * Whether the task is completed. Default: `false`
    * @example false
    */
   @MayBeMissing()
@@ -27,25 +27,25 @@ export class CreateTaskDto extends NewOwnedDto {
   completed?: boolean;
 }
 
-/** Changes to a task; what is missing stays. A completed task still holds its credit. */
+/** Changes to a task. Missing members stay unchanged. A completed task still holds its credit. */
 export class UpdateTaskDto extends PickType(CreateTaskDto, ['title', 'completed']) {}
 
 export class ListTasksQuery extends OwnedPageQuery {
-  @ApiPropertyOptional({ type: 'boolean', description: 'Only those that are, or are not, completed' })
+  @ApiPropertyOptional({ type: 'boolean', description: 'List only completed (`true`) or only open (`false`) tasks' })
   @MayBeMissing()
   @Transform(({ value }: { value: unknown }) => (value === 'true' || value === 'false' ? value === 'true' : value))
   @IsBoolean({ message: 'must be true or false' })
   completed?: boolean;
 }
 
-/** Work that holds a credit of its owner for as long as it exists. */
+/** A task. It holds one credit of its owner as long as it exists. */
 export class TaskResponse {
   /** @example 019aa5d2-7c1e-7b1a-9d54-3f0f5a1f2b3c */
   @ApiId()
   id!: string;
 
   /**
-   * The id of the user it belongs to
+   * The id of the user who owns the task
    * @example 019aa5d2-0000-7b1a-9d54-3f0f5a1f2b3c
    */
   @ApiId()

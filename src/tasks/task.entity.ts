@@ -1,7 +1,7 @@
 import { Column, Entity, Index, JoinColumn, ManyToOne, PrimaryColumn } from 'typeorm';
 import { User } from '../users/user.entity.js';
 
-/** Work that holds a credit of its owner for as long as it exists, completed or not. */
+/** A task. It holds one credit of its owner as long as it exists, completed or not. */
 @Entity('tasks')
 @Index('tasks_owner_completed_idx', ['ownerId', 'completed', 'id'])
 @Index('tasks_completed_idx', ['completed', 'id'])
@@ -9,7 +9,7 @@ export class Task {
   @PrimaryColumn('uuid', { name: 'owner_id', primaryKeyConstraintName: 'tasks_pkey' })
   ownerId!: string;
 
-  /** UUIDv7: the order of creation. Indexed alone for administrators, who read across owners. */
+  /** UUIDv7: the order of creation. Has its own index for administrators, who read across owners. */
   @Index('tasks_id_idx')
   @PrimaryColumn('uuid', { primaryKeyConstraintName: 'tasks_pkey' })
   id!: string;

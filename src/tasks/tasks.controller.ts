@@ -54,7 +54,7 @@ export class TasksController {
     return toTaskResponse(await this.tasks.get(id, caller));
   }
 
-  /** Change a task; completed, it still holds its credit */
+  /** Change a task; a completed task still holds its credit */
   @Patch(':id')
   @Owned()
   @Conditional()
@@ -69,7 +69,7 @@ export class TasksController {
     return toTaskResponse(await this.tasks.update(id, dto, caller, preconditions));
   }
 
-  /** Delete a task; its credit is given back */
+  /** Delete a task and release its credit */
   @Delete(':id')
   @Owned()
   @HttpCode(204)

@@ -32,7 +32,7 @@ export class TasksRepository extends ChargedTable<TaskRow, NewTask> {
     });
   }
 
-  /** @returns the task as it is now; null where there is none */
+  /** @returns the updated task; null if it does not exist */
   async update(
     { ownerId, id }: ObjectKey,
     { title, completed }: TaskChanges,

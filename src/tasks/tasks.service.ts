@@ -10,7 +10,7 @@ import { UsersService } from '../users/users.service.js';
 import { toTaskResponse, type CreateTaskDto, type ListTasksQuery, type UpdateTaskDto } from './task.dto.js';
 import { TasksRepository, type TaskRow } from './tasks.repository.js';
 
-/** Tasks: as many at once as their owner has credits. */
+/** Tasks. An owner can have as many at the same time as credits. */
 @Injectable()
 export class TasksService {
   constructor(
@@ -21,8 +21,8 @@ export class TasksService {
   ) {}
 
   /**
-   * @throws Problem credits_exhausted, exactly when no credit is left; quota_exceeded where the platform has no room;
-   * forbidden, not_found for an owner that may not be
+   * @throws Problem credits_exhausted exactly if no credit is left; quota_exceeded at the platform limit;
+   * forbidden, not_found for a disallowed or unknown owner
    */
   async create({ title, completed, owner }: CreateTaskDto, caller: Caller, tx?: Transaction): Promise<TaskRow> {
     const ownerId = owner === undefined ? caller.userId : await this.users.idOf(owner, caller, tx);
@@ -41,12 +41,12 @@ export class TasksService {
     return this.cursors.page(list, rows, limit, (row) => row.id);
   }
 
-  /** @throws Problem not_found, for another's as for none */
+  /** @throws Problem not_found, also for another user's task */
   async get(id: string, caller: Caller): Promise<TaskRow> {
     return required(await this.tasks.find({ ownerId: reach(caller), id }));
   }
 
-  /** @throws Problem not_found, for another's as for none; version_mismatch */
+  /** @throws Problem not_found, also for another user's task; version_mismatch */
   async update(id: string, dto: UpdateTaskDto, caller: Caller, preconditions: Preconditions): Promise<TaskRow> {
     const key = { ownerId: reach(caller), id };
     const isChange = dto.title !== undefined || dto.completed !== undefined;
@@ -60,7 +60,7 @@ export class TasksService {
     });
   }
 
-  /** @throws Problem not_found, for another's as for none; version_mismatch */
+  /** @throws Problem not_found, also for another user's task; version_mismatch */
   async delete(id: string, caller: Caller, preconditions: Preconditions): Promise<void> {
     const key = { ownerId: reach(caller), id };
     const isDeleted = isConditional(preconditions)
