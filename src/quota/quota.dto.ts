@@ -49,7 +49,7 @@ export class SetQuotaDto extends WindowQuery {
 /** A limit of a plan or a key. */
 export class LimitDto extends SetQuotaDto {
   /**
-   * What is counted: `resources`, `tasks`, `store.entries`, `store.bytes`, `api:<slug>`, or `api:*` for calls to all APIs
+   * The meter: `resources`, `tasks`, `store.entries`, `store.bytes`, `api:<slug>`, or `api:*` for calls to all APIs
    * @example api:api1
    */
   @IsMeter()

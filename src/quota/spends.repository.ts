@@ -17,7 +17,7 @@ const SPEND = {
 export class SpendsRepository {
   constructor(private readonly database: Database) {}
 
-  /** Judges and charges runs in one statement. Slugs must be lower case and hashes hexadecimal: they are not escaped. */
+  /** Judges and charges runs in one statement. Slugs must be lower case, hashes hexadecimal: neither is escaped. */
   async spend(runs: readonly Run[], tx?: Transaction): Promise<RunVerdict[]> {
     // Builds array literals itself: the driver's array serialization costs ten times as much.
     const values = [
