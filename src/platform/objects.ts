@@ -1,6 +1,6 @@
 import { Problem } from '../common/problem.js';
 
-/** The platform meter limited by `totalObjects`: users, tasks, resources and store entries together. Not a meter of users. */
+/** The platform-only meter that `totalObjects` limits: users, tasks, resources and store entries together. */
 export const ALL_OBJECTS = 'objects';
 
 /** Returns the Problem for an object beyond `totalObjects`. */
