@@ -108,9 +108,7 @@ export class PostgresLauncher {
     });
   }
 
-  /**
-   * Passes only the necessary variables: the environment holds secrets, and PG… variables change PostgreSQL's behavior.
-   */
+  /** Passes only needed variables: the environment holds secrets, and PG… variables change how PostgreSQL behaves. */
   private environment(): NodeJS.ProcessEnv {
     const kept = ['PATH', 'SystemRoot', 'SystemDrive', 'ComSpec', 'TEMP', 'TMP', 'USERPROFILE', 'APPDATA'];
     const env: NodeJS.ProcessEnv = { LC_ALL: 'C', TZ: 'UTC' };
