@@ -321,15 +321,15 @@ test.concurrent('says in one line why it cannot start', async () => {
   expect(await refusal(join(base, 'file'))).toContain('is not a folder');
   await mkdir(join(base, 'strange', 'postgres'), { recursive: true });
   await writeFile(join(base, 'strange', 'postgres', 'letter.txt'), 'mine');
-  expect(await refusal(join(base, 'strange'))).toContain('is no PostgreSQL cluster');
+  expect(await refusal(join(base, 'strange'))).toContain('is not a PostgreSQL cluster');
   expect(await readdir(join(base, 'strange', 'postgres'))).toEqual(['letter.txt']);
 
   const dataDir = await used();
   await writeFile(join(dataDir, 'postgres', 'PG_VERSION'), '17\n');
-  expect(await refusal(dataDir)).toContain('was made by PostgreSQL 17');
+  expect(await refusal(dataDir)).toContain('was created by PostgreSQL 17');
   await writeFile(join(dataDir, 'postgres', 'PG_VERSION'), '18\n');
   await writeFile(join(dataDir, 'postgres-password'), 'another\n');
-  expect(await refusal(dataDir)).toContain('is not that of its database');
+  expect(await refusal(dataDir)).toContain('does not match its database');
   await rm(join(dataDir, 'postgres-password'));
   expect(await refusal(dataDir)).toContain('postgres-password is missing');
   expect(existsSync(join(dataDir, 'postgres', 'postmaster.pid'))).toBe(false);

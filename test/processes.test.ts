@@ -708,7 +708,7 @@ describe('while the database is away', () => {
     expect(answers.filter(({ status, headers }) => status === 503 && !headers.has('retry-after'))).toEqual([]);
     expect(new Set(lives)).toEqual(new Set([200]));
     expect((await api.get('/readyz')).status).toBe(200);
-    expect(server.output).toMatch(/PostgreSQL is gone: starting it again\n[^]*PostgreSQL is back/);
+    expect(server.output).toMatch(/PostgreSQL stopped unexpectedly: restarting it\n[^]*PostgreSQL is back/);
 
     const ids = new Set<string>();
     for (let cursor: string | null = ''; cursor !== null;) {

@@ -2,7 +2,7 @@ import { Global, Module, type DynamicModule } from '@nestjs/common';
 import { Env } from './env.js';
 import { Secrets, secretKeyOf } from './secrets.js';
 
-/** The configuration and the keys derived from it, for every module. */
+/** Provides the configuration and its derived keys to every module. */
 @Global()
 @Module({})
 export class ConfigModule {

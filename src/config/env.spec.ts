@@ -10,7 +10,7 @@ function refusal(source: Record<string, string>): string {
   } catch (error) {
     if (error instanceof ConfigError) return error.message;
   }
-  throw new Error(`Taken: ${JSON.stringify(source)}`);
+  throw new Error(`Accepted: ${JSON.stringify(source)}`);
 }
 
 const DEFAULTS = {
@@ -50,24 +50,24 @@ const DEFAULTS = {
   logLevel: 'info',
 };
 
-/** `dataDir` → `DATA_DIR`; the few that are named otherwise. */
+/** `dataDir` → `DATA_DIR`, with one exception. */
 const VARIABLES = Object.keys(DEFAULTS).map((field) =>
   field === 'statementTimeout'
     ? 'DATABASE_STATEMENT_TIMEOUT'
     : field.replaceAll(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase(),
 );
 
-describe('the configuration', () => {
+describe('Env', () => {
   test('has defaults', () => {
     expect({ ...new Env({}) }).toEqual(DEFAULTS);
   });
 
-  test.each(['', ' ', '\t\n'])('takes a variable that is %j for unset', (empty) => {
+  test.each(['', ' ', '\t\n'])('treats a variable with the value %j as unset', (empty) => {
     const source = Object.fromEntries(VARIABLES.map((name) => [name, empty]));
     expect({ ...new Env(source) }).toEqual(DEFAULTS);
   });
 
-  test('is read from the variables', () => {
+  test('reads every variable', () => {
     const env = new Env({
       PORT: '0',
       HOST: '0.0.0.0',
@@ -148,26 +148,26 @@ describe('the configuration', () => {
     [{ HOST: '::1' }, 'http://[::1]:3000', 'localhost'],
     [{ HOST: 'qm.internal' }, 'http://qm.internal:3000', 'qm.internal'],
     [{ HOST: '0.0.0.0', PUBLIC_URL: 'https://QM.example.com' }, 'https://qm.example.com', 'qm.example.com'],
-  ])('of %j has links to %s and mails of %s', (source, publicUrl, domain) => {
+  ])('%j: publicUrl is %s and the domain of mailFrom is %s', (source, publicUrl, domain) => {
     expect(new Env(source)).toMatchObject({ publicUrl, mailFrom: `Quartermaster <no-reply@${domain}>` });
   });
 
   test.each(['ada@example.com', 'Ada <ada@mail>', '<ada@example.com>', 'Ädä, (x) <ada@[192.0.2.1]>'])(
-    'takes a sender: %s',
+    'accepts the sender %s',
     (sender) => {
       expect(new Env({ MAIL_FROM: sender }).mailFrom).toBe(sender);
     },
   );
 
-  test('knows as many workers as cores', () => {
+  test('WORKERS=auto: one worker per core', () => {
     expect(new Env({ WORKERS: 'auto' }).workers).toBe(availableParallelism());
   });
 
-  test('knows the networks that have a name', () => {
+  test('TRUST_PROXY accepts named networks', () => {
     expect(new Env({ TRUST_PROXY: 'loopback, 10.0.0.0/8' }).trustProxy).toBe('loopback, 10.0.0.0/8');
   });
 
-  test('counts hops from the server on: those before the given number are trusted', () => {
+  test('TRUST_PROXY with a number trusts that many hops, counted from the server', () => {
     const { trustProxy } = new Env({ TRUST_PROXY: '2' });
     if (typeof trustProxy !== 'function') throw new Error('No function');
     expect([0, 1, 2, 3].map((hop) => trustProxy('192.0.2.1', hop))).toEqual([true, true, false, false]);
@@ -269,13 +269,13 @@ describe('the configuration', () => {
     ['SHUTDOWN_DELAY', '5s'],
     ['LOG_LEVEL', 'loud'],
     ['LOG_LEVEL', 'INFO'],
-  ])('refuses %s=%s in one line that names the variable', (name, value) => {
+  ])('rejects %s=%s with one line that names the variable', (name, value) => {
     const message = refusal({ [name]: value });
     expect(message).toMatch(new RegExp(`^${name} (is|must) .+\\.$`));
     expect(message).not.toContain('\n');
   });
 
-  test('keeps a refusal short, and in one line, whatever the value', () => {
+  test('keeps an error message short and in one line for a long value', () => {
     const message = refusal({ LOG_LEVEL: `lo\nud${'!'.repeat(10_000)}` });
     expect(message.length).toBeLessThan(300);
     expect(message).not.toContain('\n');
@@ -287,7 +287,7 @@ describe('the configuration', () => {
     ['METRICS_TOKEN', 'hunter2'],
     ['SMTP_URL', 'smtp://me:hunter2@'],
     ['SMTP_URL', 'http://me:hunter2@mail.example.com'],
-  ])('does not repeat the secret of a refused %s', (name, value) => {
+  ])('does not repeat the secret in the error for an invalid %s', (name, value) => {
     expect(refusal({ [name]: value })).not.toContain('hunter2');
   });
 
@@ -297,7 +297,7 @@ describe('the configuration', () => {
     'postgresql://qm@/qm?host=/var/run/postgresql',
     'postgresql:///qm?host=%2Fvar%2Frun%2Fpostgresql&sslmode=disable',
     'postgresql://db',
-  ])('takes an address of a database: %s', (url) => {
+  ])('accepts the database URL %s', (url) => {
     expect(new Env({ DATABASE_URL: url }).databaseUrl).toBe(url);
   });
 
@@ -307,7 +307,7 @@ describe('the configuration', () => {
     '"Adm1n!Password"',
     `'Adm1n!Password'\r\n`,
     '\ufeffAdm1n!Password',
-  ])('removes what an env file leaves around a value: %j', (value) => {
+  ])('removes whitespace and quotes that an env file leaves around a value: %j', (value) => {
     expect(new Env({ ADMIN_PASSWORD: value }).adminPassword).toBe('Adm1n!Password');
     expect(new Env({ HOST: value.replace('Adm1n!Password', '::1') }).host).toBe('::1');
   });
@@ -318,12 +318,12 @@ describe('the configuration', () => {
     }
   });
 
-  test.each(VARIABLES)('refuses control characters inside %s', (name) => {
+  test.each(VARIABLES)('rejects control characters inside %s', (name) => {
     expect(refusal({ [name]: 'hunter2\nhunter2' })).toBe(`${name} must be one line, without control characters.`);
     expect(refusal({ [name]: 'hunter2\0hunter2' })).toBe(`${name} must be one line, without control characters.`);
   });
 
-  describe('of a secret in a file', () => {
+  describe('secrets in files', () => {
     const SECRETS = {
       ADMIN_PASSWORD: ['adminPassword', 'Analytical-1843'],
       DATABASE_URL: ['databaseUrl', 'postgresql://me:secret@db/x'],
@@ -335,18 +335,18 @@ describe('the configuration', () => {
     const file = join(folder, 'secret');
     afterAll(() => rmSync(folder, { recursive: true }));
 
-    test.each(Object.entries(SECRETS))('%s_FILE takes the contents, trimmed as a value is', (name, [field, value]) => {
+    test.each(Object.entries(SECRETS))('%s_FILE: reads the file and trims it like a value', (name, [field, value]) => {
       writeFileSync(file, `"${value!}"\r\n`);
       expect(new Env({ [`${name}_FILE`]: file, [name]: '' })).toMatchObject({ [field!]: value });
     });
 
     test.each(Object.entries(SECRETS))(
-      '%s beside %s_FILE, a missing, an empty and a bad file are refused',
+      '%s: rejects it together with its _FILE variable, and a missing, empty or invalid file',
       (name, [, value]) => {
         const variable = `${name}_FILE`;
         writeFileSync(file, value!);
         expect(refusal({ [variable]: file, [name]: value! })).toBe(
-          `${name} must not be set beside ${variable}: set one of them.`,
+          `${name} must not be set together with ${variable}: set only one of them.`,
         );
         expect(refusal({ [variable]: `${file}-missing` })).toMatch(
           new RegExp(`^${variable} is ".+", which cannot be read`),
@@ -359,7 +359,7 @@ describe('the configuration', () => {
     );
   });
 
-  test('knows the names of its variables', () => {
+  test('variables returns the names of all variables', () => {
     expect(variables()).toEqual(expect.arrayContaining([...VARIABLES, 'ADMIN_PASSWORD_FILE', 'SMTP_URL_FILE']));
   });
 
@@ -370,12 +370,12 @@ describe('the configuration', () => {
     ['WORKER', 'WORKERS'],
     ['DATABASE_ULR', 'DATABASE_URL'],
     ['CORS_ORIGIN', 'CORS_ORIGINS'],
-  ])('takes %s for a misspelt %s where that is not set', (name, meant) => {
+  ])('misspelt reports %s as a misspelling of %s if that is not set', (name, meant) => {
     expect(misspelt({ [name]: '1' })).toEqual([`${name} is set but not known; ${meant} is similar and not set.`]);
     expect(misspelt({ [name]: '1', [meant]: '1' })).toEqual([]);
   });
 
-  test('takes no usual variable for a misspelt one', () => {
+  test('misspelt does not report common variables', () => {
     const usual = [
       'HOME',
       'PATH',

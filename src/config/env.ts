@@ -3,21 +3,21 @@ import { isIP } from 'node:net';
 import { availableParallelism } from 'node:os';
 import { resolve } from 'node:path';
 
-/** A variable of the environment that cannot be used. Its message is one line for the operator. */
+/** Thrown for an invalid configuration. The message is one line for the operator. */
 export class ConfigError extends Error {
   override readonly name = 'ConfigError';
 }
 
-/** Networks that have a name (@fastify/proxy-addr). */
+/** Named networks (@fastify/proxy-addr). */
 const NETWORKS = ['loopback', 'linklocal', 'uniquelocal'];
 
-/** Whether the proxy so many hops away is trusted. */
+/** Returns whether the proxy at that number of hops is trusted. */
 type TrustHops = (address: string, hop: number) => boolean;
 
-/** `address`, or `Name <address>`. */
+/** Matches `address` or `Name <address>`. */
 const SENDER = /^(?:[^<>"@\p{C}]*<[^\s<>@,;:"\p{C}]+@[^\s<>@,;:"\p{C}]+>|[^\s<>@,;:"\p{C}]+@[^\s<>@,;:"\p{C}]+)$/u;
 
-/** Parameters of the driver that undo what the server needs of a connection. */
+/** Driver parameters that break settings which the server depends on. */
 const UNSAFE_PARAMETERS = ['query_timeout', 'client_encoding', 'replication', 'binary'];
 
 const SSL_MODES = ['disable', 'prefer', 'require', 'verify-ca', 'verify-full', 'no-verify'];
@@ -25,80 +25,98 @@ const SSL_MODES = ['disable', 'prefer', 'require', 'verify-ca', 'verify-full', '
 type Source = Readonly<Record<string, string | undefined>>;
 
 /**
- * The configuration: read from the environment once, checked whole, and frozen. One field a variable, named as it is
- * there; the README has the same table.
+ * The configuration. It is read from the environment once, validated as a whole, and frozen. Each field is one
+ * variable; the README has the same table.
  */
 export class Env {
-  /** PORT: TCP port to listen on; 0 picks a free one. */
+  /** PORT: TCP port to listen on. 0 picks a free port. */
   readonly port: number;
-  /** HOST: address to listen on. 127.0.0.1 keeps the server to this machine. */
+  /** HOST: address to listen on. With 127.0.0.1, only this machine can connect. */
   readonly host: string;
-  /** DATABASE_URL: PostgreSQL 15 to 18; unset: the embedded one in DATA_DIR. */
+  /** DATABASE_URL: PostgreSQL 15 to 18. If unset, the embedded PostgreSQL in DATA_DIR. */
   readonly databaseUrl: string | undefined;
-  /** DATABASE_SCHEMA: schema of the tables; made if it is missing. */
+  /** DATABASE_SCHEMA: schema of the tables. Created if missing. */
   readonly databaseSchema: string;
-  /** DATABASE_POOL: connections a process holds at most. */
+  /** DATABASE_POOL: maximum database connections of a process. */
   readonly databasePool: number;
-  /** DATABASE_STATEMENT_TIMEOUT: milliseconds the database works on one statement at most. */
+  /** DATABASE_STATEMENT_TIMEOUT: maximum duration of a statement, in milliseconds. */
   readonly statementTimeout: number;
-  /** PREPARED_STATEMENTS: `off` for a pooler that cannot keep them, as PgBouncer before 1.21 in transaction mode. */
+  /**
+   * PREPARED_STATEMENTS: `off` for a pooler without support for them, such as PgBouncer before 1.21 in transaction
+   * mode.
+   */
   readonly preparedStatements: boolean;
   /** DATA_DIR: folder of the embedded PostgreSQL and of the secret key. */
   readonly dataDir: string;
-  /** ADMIN_EMAIL: e-mail of the administrator that the first start makes. */
+  /** ADMIN_EMAIL: e-mail of the administrator that the first start creates. */
   readonly adminEmail: string | undefined;
-  /** ADMIN_PASSWORD: that administrator's password; unset: a random one, printed once. */
+  /** ADMIN_PASSWORD: password of that administrator. If unset, a random password, printed once. */
   readonly adminPassword: string | undefined;
-  /** SECRET_KEY: text of 32 characters or more that seals the signing key, refresh tokens and cursors. Unset: made in DATA_DIR. */
+  /**
+   * SECRET_KEY: text of 32 characters or more that encrypts the signing key, refresh tokens and cursors. If unset,
+   * created in DATA_DIR.
+   */
   readonly secretKey: string | undefined;
-  /** WORKERS: processes on the port; `auto`: one a core. */
+  /** WORKERS: number of processes that share the port. `auto` starts one per core. */
   readonly workers: number;
-  /** REGISTRATION: whether anyone may register (`open`) or administrators make the accounts (`closed`). */
+  /** REGISTRATION: `open` lets anyone register; with `closed`, only administrators create accounts. */
   readonly registration: 'open' | 'closed';
   /** USERNAME_POLICY: `strict` (letters and digits) or `extended` (also single `.`, `-` and `_` between them). */
   readonly usernamePolicy: 'strict' | 'extended';
-  /** PASSWORD_POLICY: `classes` (8 to 64 with lower and upper case, digit and special) or `length` (15 to 256, any characters). */
+  /**
+   * PASSWORD_POLICY: `classes` (8 to 64 with lower and upper case, digit and special) or `length` (15 to 256, any
+   * characters).
+   */
   readonly passwordPolicy: 'classes' | 'length';
-  /** ARGON2_MEMORY: KiB that the hash of a password takes. Hashes made with another are renewed at the next sign-in. */
+  /** ARGON2_MEMORY: KiB of memory per password hash. Hashes with another value are renewed at the next sign-in. */
   readonly argon2Memory: number;
   /** ARGON2_PASSES: passes over that memory. */
   readonly argon2Passes: number;
-  /** REQUIRE_ADMIN_TOTP: `on`: administrators have no more rights than users until two-factor sign-in is set up. */
+  /** REQUIRE_ADMIN_TOTP: with `on`, administrators have only the rights of users until they enable TOTP. */
   readonly requireAdminTotp: boolean;
-  /** SESSION_DAYS: days a session lasts without a refresh. */
+  /** SESSION_DAYS: days for which a session lasts without a refresh. */
   readonly sessionDays: number;
   /** ISSUER: `iss` of the access tokens. */
   readonly issuer: string;
-  /** PUBLIC_URL: origin under which users reach the server: links in e-mails begin with it. */
+  /** PUBLIC_URL: origin at which users reach the server. Links in e-mails start with it. */
   readonly publicUrl: string;
-  /** SMTP_URL: the mail server, smtp:// or smtps://, with user:password where it wants them. Unset: no e-mail is sent. */
+  /** SMTP_URL: mail server, smtp:// or smtps://, with user:password if required. If unset, no e-mail is sent. */
   readonly smtpUrl: string | undefined;
-  /** MAIL_FROM: sender of the e-mails, an address or `Name <address>`. */
+  /** MAIL_FROM: sender of e-mails, an address or `Name <address>`. */
   readonly mailFrom: string;
-  /** CORS_ORIGINS: origins that browsers may call from, separated by commas; `*` for any. Unset: none. */
+  /** CORS_ORIGINS: allowed origins for browsers, separated by commas, or `*` for any. If unset, none. */
   readonly corsOrigins: readonly string[];
-  /** TRUST_PROXY: whose X-Forwarded-For counts: addresses or networks separated by commas, or a number of hops. Unset: nobody's. */
+  /**
+   * TRUST_PROXY: proxies whose X-Forwarded-For is trusted: addresses or networks separated by commas, or a number of
+   * hops. If unset, none.
+   */
   readonly trustProxy: string | TrustHops | false;
-  /** USAGE_RETENTION_DAYS: how long the ledger keeps what was used by the hour. */
+  /** USAGE_RETENTION_DAYS: days for which the ledger keeps hourly usage. */
   readonly usageRetentionDays: number;
-  /** REQUEST_STATISTICS: `on`, or `off` to count no requests. */
+  /** REQUEST_STATISTICS: `on` counts requests, `off` does not. */
   readonly requestStatistics: 'on' | 'off';
-  /** METRICS_TOKEN: what Prometheus must send as its bearer token; unset: `/metrics` answers anyone. */
+  /** METRICS_TOKEN: bearer token that Prometheus must send. If unset, `/metrics` is public. */
   readonly metricsToken: string | undefined;
-  /** BODY_LIMIT: bytes a request's body may have. */
+  /** BODY_LIMIT: maximum size of a request body, in bytes. */
   readonly bodyLimit: number;
-  /** MAX_CONNECTIONS: connections of clients that a process holds at most; fewer where the system allows fewer open files. */
+  /** MAX_CONNECTIONS: maximum client connections of a process. Lower if the system allows fewer open files. */
   readonly maxConnections: number;
-  /** HEADERS_TIMEOUT: milliseconds that the headers of a request may take to arrive. */
+  /** HEADERS_TIMEOUT: milliseconds within which the headers of a request must arrive. */
   readonly headersTimeout: number;
-  /** REQUEST_TIMEOUT: milliseconds that a whole request may take to arrive, and an answer to be taken, besides a second for each 64 KiB of it. */
+  /**
+   * REQUEST_TIMEOUT: milliseconds within which a whole request must arrive, and within which the client must receive a
+   * response. A response gets one more second for each 64 KiB.
+   */
   readonly requestTimeout: number;
-  /** SHUTDOWN_DELAY: milliseconds for which a stopping server still accepts connections, while `/readyz` answers 503. */
+  /** SHUTDOWN_DELAY: milliseconds for which a stopping server still accepts connections while `/readyz` answers 503. */
   readonly shutdownDelay: number;
-  /** LOG_LEVEL: `fatal`, `error`, `warn`, `info` (refusals and faults), `debug` (every request), `trace` or `silent`. */
+  /**
+   * LOG_LEVEL: `fatal`, `error`, `warn`, `info` (denied requests and faults), `debug` (every request), `trace` or
+   * `silent`.
+   */
   readonly logLevel: string;
 
-  /** @throws ConfigError naming the variable and what it may be */
+  /** @throws ConfigError with the name of the variable and its allowed values */
   constructor(source: Source = process.env) {
     const read = new Reader(source);
     this.port = read.integer('PORT', 3000, 0, 65_535);
@@ -140,8 +158,8 @@ export class Env {
 }
 
 /**
- * Reads one variable each. Line ends and blanks around a value are removed, and one pair of quotes, which shells drop but
- * env files keep. An empty value counts as unset, as `docker compose` passes unset ones on.
+ * Reads variables. Removes whitespace around a value and one pair of quotes, which shells remove but env files keep. An
+ * empty value counts as unset, because `docker compose` passes unset variables as empty.
  */
 class Reader {
   constructor(private readonly source: Source) {}
@@ -152,12 +170,13 @@ class Reader {
     return value === '' ? undefined : value;
   }
 
-  /** A secret, which may also be in the file that `<name>_FILE` names. */
+  /** Reads a secret, from the variable or from the file named by `<name>_FILE`. */
   confidential(name: string): string | undefined {
     const variable = `${name}_FILE`;
     const [value, file] = [this.optional(name), this.optional(variable)];
     if (file === undefined) return value;
-    if (value !== undefined) throw new ConfigError(`${name} must not be set beside ${variable}: set one of them.`);
+    if (value !== undefined)
+      throw new ConfigError(`${name} must not be set together with ${variable}: set only one of them.`);
     const content = new Reader({ [name]: contentOf(variable, file) }).optional(name);
     if (content === undefined) throw new ConfigError(`${variable} is ${JSON.stringify(file)}, an empty file.`);
     return content;
@@ -177,7 +196,7 @@ class Reader {
     return number;
   }
 
-  /** One of some words; the first is the default. */
+  /** Reads one of the words. The first is the default. */
   choice<const T extends string>(name: string, words: readonly [T, ...T[]]): T {
     const value = this.optional(name) ?? words[0];
     const word = words.find((candidate) => candidate === value);
@@ -188,14 +207,14 @@ class Reader {
   identifier(name: string, fallback: string): string {
     const value = this.text(name, fallback);
     if (!/^(?!pg_)[a-z_][a-z0-9_]{0,62}$/.test(value)) {
-      throw this.bad(name, value, 'up to 63 of a-z, 0-9 and _, not beginning with a digit or pg_');
+      throw this.bad(name, value, 'up to 63 characters of a-z, 0-9 and _, not starting with a digit or pg_');
     }
     return value;
   }
 
   origins(name: string): string[] {
     const origins = this.list(name);
-    // `URL` takes `https://*.example.com`, which is no browser's origin.
+    // `URL` accepts `https://*.example.com`, but no browser sends such an origin.
     const isOrigin = (text: string): boolean =>
       text === '*' || (!text.includes('*') && URL.canParse(text) && new URL(text).origin === text);
     const wrong = origins.find((origin) => !isOrigin(origin));
@@ -222,7 +241,7 @@ class Reader {
     const value = this.confidential(name);
     const url = value !== undefined && URL.canParse(value) ? new URL(value) : undefined;
     const isGood = url && /^smtps?:$/.test(url.protocol) && url.hostname !== '' && /^\/?$/.test(url.pathname);
-    // The value may hold a password: it is not repeated.
+    // The message does not repeat the value, which may contain a password.
     if (value !== undefined && (!isGood || url.search !== '' || url.hash !== '' || !isDecodable(url))) {
       throw new ConfigError(
         `${name} must be smtp://host:port or smtps://host:port, with user:password@ before the host.`,
@@ -251,29 +270,29 @@ class Reader {
     return value;
   }
 
-  /** The value may hold a password: a refusal does not repeat it. */
+  /** Reads a database URL. Error messages do not repeat the value, which may contain a password. */
   databaseUrl(name: string): string | undefined {
     const value = this.confidential(name);
     if (value === undefined) return undefined;
     const refuse = (rule: string): never => {
       throw new ConfigError(`${name} ${rule}.`);
     };
-    if (!/^postgres(ql)?:\/\//.test(value)) refuse('must begin with postgres:// or postgresql://');
-    // A socket's address has no host, which URL takes for invalid beside a user.
+    if (!/^postgres(ql)?:\/\//.test(value)) refuse('must start with postgres:// or postgresql://');
+    // The address of a Unix socket has no host, and URL rejects a user without a host.
     const url = parsed(value) ?? parsed(value.replace('@/', '@socket/'));
     if (/^[^?]*,/.test(value.replace(/^.*@/, ''))) refuse('must name one host; see docs/databases.md for several');
-    // Behind # or / of a password that is not encoded, the host is taken for something else.
+    // If a password contains an unencoded # or /, URL parses the host as another part.
     if (url?.hash !== '' || (url.pathname + url.search).includes('@') || !isDecodable(url)) {
       throw new ConfigError(
-        `${name} must be postgresql://user:password@host:port/database; percent-encode special characters of the password, as %23 for #.`,
+        `${name} must be postgresql://user:password@host:port/database; percent-encode special characters in the password, for example # as %23.`,
       );
     }
     const unsafe = UNSAFE_PARAMETERS.find((parameter) => url.searchParams.has(parameter));
     if (unsafe !== undefined) refuse(`must not have the parameter ${unsafe}`);
     const sslmode = url.searchParams.get('sslmode');
-    if (sslmode !== null && !SSL_MODES.includes(sslmode)) refuse(`must have as sslmode one of ${SSL_MODES.join(', ')}`);
+    if (sslmode !== null && !SSL_MODES.includes(sslmode)) refuse(`must set sslmode to one of ${SSL_MODES.join(', ')}`);
     if (sslmode === 'verify-ca' && !url.searchParams.has('sslrootcert'))
-      refuse('must have sslrootcert beside verify-ca');
+      refuse('must set sslrootcert if sslmode is verify-ca');
     return value;
   }
 
@@ -290,7 +309,7 @@ class Reader {
       const [address = '', bits, ...more] = item.split('/');
       const most = { 4: 32, 6: 128 }[isIP(address)];
       if (most === undefined || more.length > 0) return false;
-      // Fastify knows no network /0; a number of hops trusts every address.
+      // Fastify does not support a network /0. To trust every address, use a number of hops.
       return bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) >= 1 && Number(bits) <= most);
     };
     if (!this.list(name).every(isNetwork)) {
@@ -304,15 +323,15 @@ class Reader {
   }
 
   private bad(name: string, value: string, allowed: string): ConfigError {
-    return new ConfigError(`${name} is ${JSON.stringify(value.slice(0, 80))}; it may be ${allowed}.`);
+    return new ConfigError(`${name} is ${JSON.stringify(value.slice(0, 80))}; allowed: ${allowed}.`);
   }
 }
 
-/** Under which a server that listens there can be reached from its own machine. */
+/** Returns the origin at which the server can be reached from its own machine. */
 function localOrigin(host: string, port: number): string {
   const name = host === '0.0.0.0' || host === '::' ? 'localhost' : isIP(host) === 6 ? `[${host}]` : host;
   const origin = `http://${name}:${port}`;
-  // What is no host is for listening to find out.
+  // An invalid host fails later, when the server starts to listen.
   return URL.canParse(origin) ? origin : `http://localhost:${port}`;
 }
 
@@ -321,7 +340,7 @@ function mailDomain(publicUrl: string): string {
   return isIP(hostname) === 0 && !hostname.startsWith('[') ? hostname : 'localhost';
 }
 
-/** Whether user and password, which are percent-encoded, can be read. */
+/** Whether the percent-encoded user and password can be decoded. */
 function isDecodable({ username, password }: URL): boolean {
   try {
     decodeURIComponent(username + password);
@@ -331,7 +350,7 @@ function isDecodable({ username, password }: URL): boolean {
   }
 }
 
-/** A value without the blanks, line ends and the one pair of quotes around it. */
+/** Removes whitespace and one pair of quotes around a value. */
 function bare(text: string): string {
   const value = text.trim();
   const quoted = /^(["'])(.*)\1$/su.exec(value);
@@ -351,7 +370,7 @@ function parsed(value: string): URL | undefined {
   return URL.canParse(value) ? new URL(value) : undefined;
 }
 
-/** Every variable that is read, by its name. */
+/** Returns the names of all variables that the configuration reads. */
 export function variables(): string[] {
   const names = new Set<string>();
   const record = (_target: object, name: string | symbol): undefined => void names.add(String(name));

@@ -1,8 +1,9 @@
 import { variables } from './env.js';
 
 /**
- * Names of the environment that are one letter away from a variable which is not set: `PROT` for `PORT`, `LOGLEVEL` for
- * `LOG_LEVEL`. @returns a line for each
+ * Finds names in the environment that are one edit away from a variable that is not set: `PROT` for `PORT`, `LOGLEVEL`
+ * for `LOG_LEVEL`.
+ * @returns a line for each name
  */
 export function misspelt(source: Readonly<Record<string, string | undefined>>): string[] {
   const known = variables();
@@ -13,7 +14,7 @@ export function misspelt(source: Readonly<Record<string, string | undefined>>): 
   });
 }
 
-/** Whether one letter is missing, added, other, or swapped with its neighbour. */
+/** Whether the names differ by one letter: missing, added, replaced, or swapped with the next. */
 function isOneEditAway(one: string, other: string): boolean {
   const [short, long] = one.length < other.length ? [one, other] : [other, one];
   let at = 0;

@@ -2,19 +2,20 @@ import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
 
 const CIPHER = 'aes-256-gcm';
 
-/** NIST SP 800-38D, section 8.2.2: random, of 96 bits. */
+/** Bytes of a random nonce: 96 bits (NIST SP 800-38D, section 8.2.2). */
 const NONCE = 12;
 const TAG = 16;
 
 /**
- * Keeps what the database must hold but whoever reads it must not know: AES-256-GCM (NIST SP 800-38D) under a key of
- * `Secrets.derive`. Sealed: 12 bytes nonce, 16 bytes tag, ciphertext. Nonces are random: one key seals at most 2^32 times.
+ * Encrypts secrets in the database, so that a reader of the database cannot read them: AES-256-GCM (NIST SP 800-38D)
+ * with a key of `Secrets.derive`. Format: 12 bytes nonce, 16 bytes tag, ciphertext. Nonces are random, so a key may
+ * seal at most 2^32 times.
  */
 export class Seal {
-  /** @param key 32 bytes, of this purpose only */
+  /** @param key 32 bytes, used for this purpose only */
   constructor(private readonly key: Buffer) {}
 
-  /** @param context what it belongs to, which is not kept with it: opens nowhere else */
+  /** @param context identifies where the value belongs. It is not stored, and `open` needs the same context */
   seal(plain: string | Buffer, context = ''): Buffer {
     const nonce = randomBytes(NONCE);
     const cipher = createCipheriv(CIPHER, this.key, nonce).setAAD(Buffer.from(context));
@@ -22,7 +23,7 @@ export class Seal {
     return Buffer.concat([nonce, cipher.getAuthTag(), ...sealed]);
   }
 
-  /** @throws when it was sealed under another key or for another context, or was altered since */
+  /** @throws if the value was sealed with another key or context, or was altered */
   open(sealed: Buffer, context = ''): Buffer {
     const decipher = createDecipheriv(CIPHER, this.key, sealed.subarray(0, NONCE), { authTagLength: TAG })
       .setAAD(Buffer.from(context))

@@ -3,19 +3,20 @@ import { linkSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:f
 import { join } from 'node:path';
 import { ConfigError, type Env } from './env.js';
 
-/** Keys derived from SECRET_KEY, one for each purpose (HKDF, RFC 5869), so that none can stand in for another. */
+/** Derives one key per purpose from SECRET_KEY (HKDF, RFC 5869), so that no key is used for two purposes. */
 export class Secrets {
   constructor(private readonly secretKey: string) {}
 
-  /** 32 bytes for one purpose; the same on every node that has the same SECRET_KEY. */
+  /** Returns 32 bytes for a purpose, the same on every node with the same SECRET_KEY. */
   derive(purpose: string): Buffer {
     return Buffer.from(hkdfSync('sha256', this.secretKey, 'quartermaster', purpose, 32));
   }
 }
 
 /**
- * The text of SECRET_KEY, or of the file `secret-key` in DATA_DIR, which is made at the first start (mode 0600).
- * @throws ConfigError when the file can be neither read nor made
+ * Returns SECRET_KEY, or else the text of the file `secret-key` in DATA_DIR. The first start creates the file (mode
+ * 0600).
+ * @throws ConfigError if the file can be neither read nor created
  */
 export function secretKeyOf(env: Env): string {
   if (env.secretKey !== undefined) return env.secretKey;
@@ -31,7 +32,7 @@ export function secretKeyOf(env: Env): string {
 function readSecret(file: string): string | undefined {
   try {
     const text = readFileSync(file, 'utf8').trim();
-    if (text.length < 32) throw new ConfigError(`${file} is damaged: put back the one of your backup.`);
+    if (text.length < 32) throw new ConfigError(`${file} is damaged: restore it from your backup.`);
     return text;
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
@@ -39,7 +40,7 @@ function readSecret(file: string): string | undefined {
   }
 }
 
-/** Writes aside and links into place: two first starts at once end up with one key, a crash with none or a whole one. */
+/** Writes a draft and links it into place: concurrent first starts share one key, and a crash leaves no partial key. */
 function makeSecret(file: string, dataDir: string): string {
   mkdirSync(dataDir, { recursive: true });
   const draft = `${file}.${String(process.pid)}`;

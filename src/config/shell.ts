@@ -1,6 +1,6 @@
 /**
- * Removes from the environment what changes how the database's driver and dates behave: variables of libpq (PGOPTIONS,
- * PGCLIENT_ENCODING, PGSSLMODE, …) and the time zone. The variables of the README alone configure the server.
+ * Removes libpq variables (PGOPTIONS, PGCLIENT_ENCODING, PGSSLMODE, …) from the environment and sets the time zone to
+ * UTC: they change how the database driver and dates behave. Only the variables in the README configure the server.
  */
 export function isolateFromShell(): void {
   for (const name of Object.keys(process.env)) {

@@ -5,8 +5,9 @@ import { EmbeddedPostgres } from './embedded-postgres.js';
 import { dataSourceOptions, type PostgresOptions } from './options.js';
 
 /**
- * The data source of the TypeORM CLI: on DATABASE_URL, else on the embedded PostgreSQL. It stops the embedded PostgreSQL
- * that it has started when the CLI destroys it and when a signal ends the CLI. That of a running server it leaves alone.
+ * Data source of the TypeORM CLI. Uses DATABASE_URL, or else the embedded PostgreSQL. If it started the embedded
+ * PostgreSQL, it stops it when the CLI destroys the data source or a signal ends the CLI. It does not stop the
+ * PostgreSQL of a running server.
  */
 export class CliDataSource extends DataSource {
   private constructor(
@@ -16,7 +17,7 @@ export class CliDataSource extends DataSource {
     super(options);
   }
 
-  /** @param signals end the CLI, and PostgreSQL with it */
+  /** @param signals signals that end the CLI and stop PostgreSQL */
   static async open(
     env: Env,
     entities: NonNullable<PostgresOptions['entities']>,
@@ -31,7 +32,7 @@ export class CliDataSource extends DataSource {
     return new CliDataSource({ ...dataSourceOptions(env, postgres.url), entities }, postgres);
   }
 
-  /** The CLI asks for every statement in the log: hundreds of lines, in which those about the migrations are lost. */
+  /** Removes `query` from the log: the CLI logs every statement, and those lines hide the ones about migrations. */
   override setOptions(options: Partial<DataSourceOptions>): this {
     const { logging } = options;
     if (!Array.isArray(logging)) return super.setOptions(options);
@@ -45,8 +46,8 @@ export class CliDataSource extends DataSource {
 }
 
 /**
- * Ends the process on a signal, at once, so that the command under way does not report the loss of its database. Then
- * the embedded PostgreSQL's own exit hook tells PostgreSQL to stop. On Windows, where it cannot, PostgreSQL is stopped first.
+ * Exits immediately on a signal, so that the running command does not report a lost database. The exit hook of
+ * EmbeddedPostgres then signals PostgreSQL to stop. Windows has no such signal: there PostgreSQL is stopped first.
  */
 function endOn(signals: readonly NodeJS.Signals[], starting: Promise<EmbeddedPostgres>): void {
   for (const signal of signals) {
@@ -55,7 +56,7 @@ function endOn(signals: readonly NodeJS.Signals[], starting: Promise<EmbeddedPos
       const release = async (postgres: EmbeddedPostgres): Promise<void> => {
         if (process.platform === 'win32') await postgres.stop();
       };
-      // PostgreSQL that is starting runs apart from this process and would outlive it.
+      // Wait for a pending start: PostgreSQL is a detached process and would keep running.
       starting.then(release).then(exit, exit);
     });
   }

@@ -6,7 +6,7 @@ interface Call {
   fail: (error: unknown) => void;
 }
 
-/** Statements that end when the test says so. */
+/** Statements that the test ends explicitly. */
 function statements() {
   const calls: Call[] = [];
   const run = (batch: readonly string[]): Promise<string[]> =>
@@ -27,15 +27,15 @@ function make(options: CoalescerOptions<string> = {}) {
   return { calls, coalescer: new Coalescer(run, options) };
 }
 
-/** One turn of the event loop, after which what was added has been sent. */
+/** Waits one turn of the event loop, after which added requests have been sent. */
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 const batches = (calls: Call[]): string[] => calls.map((call) => call.batch.join(''));
 
 const databaseError = (code: string): Error => Object.assign(new Error(code), { code });
 
-describe('a coalescer', () => {
-  test('sends one request at once, alone', async () => {
+describe('Coalescer', () => {
+  test('sends a lone request immediately', async () => {
     const { calls, coalescer } = make();
     for (const request of ['a', 'b', 'c']) {
       const answer = coalescer.add(request);
@@ -47,7 +47,7 @@ describe('a coalescer', () => {
     expect(calls).toHaveLength(3);
   });
 
-  test('lets nobody wait while fewer statements than allowed are in flight', async () => {
+  test('sends a request immediately while fewer than inFlight statements run', async () => {
     const { calls, coalescer } = make({ inFlight: 2 });
     const first = coalescer.add('a');
     await turn();
@@ -60,7 +60,7 @@ describe('a coalescer', () => {
     expect(await first).toBe('a!');
   });
 
-  test('sends together what arrived while its statements were in flight, in order of arrival', async () => {
+  test('sends requests that arrived during a statement as one batch, in order of arrival', async () => {
     const { calls, coalescer } = make({ inFlight: 1 });
     const answers = [coalescer.add('a')];
     await turn();
@@ -76,7 +76,7 @@ describe('a coalescer', () => {
     expect(await Promise.all(answers)).toEqual(['a!', 'd!', 'c!', 'b!']);
   });
 
-  test('sends together what arrives in one turn, at most maxBatch in a statement, at most inFlight statements', async () => {
+  test('batches requests of one turn, with at most maxBatch in a statement and inFlight statements', async () => {
     const { calls, coalescer } = make({ inFlight: 2, maxBatch: 3 });
     const answers = Promise.all([...'abcdefgh'].map((request) => coalescer.add(request)));
     await turn();
@@ -89,7 +89,7 @@ describe('a coalescer', () => {
     expect((await answers).join('')).toBe('a!b!c!d!e!f!g!h!');
   });
 
-  test('asks once for requests with one key, and gives each the answer', async () => {
+  test('sends requests with the same key once and gives each the answer', async () => {
     const { calls, coalescer } = make({ key: (request) => request.toLowerCase() });
     const answers = Promise.all([...'aBAbc'].map((request) => coalescer.add(request)));
     await turn();
@@ -98,7 +98,7 @@ describe('a coalescer', () => {
     expect(await answers).toEqual(['1', '2', '1', '2', '3']);
   });
 
-  test('never answers a request from a statement that was sent before it, whatever its key', async () => {
+  test('never answers a request from a statement sent before it, even with the same key', async () => {
     const { calls, coalescer } = make({ key: (request) => request });
     const before = coalescer.add('a');
     await turn();
@@ -110,7 +110,7 @@ describe('a coalescer', () => {
     expect(await after).toBe('new');
   });
 
-  test('refuses one more than may wait, and takes requests again when there is room', async () => {
+  test('rejects requests beyond maxWaiting and accepts them again when there is room', async () => {
     const { calls, coalescer } = make({ inFlight: 1, maxWaiting: 2 });
     const answers = [coalescer.add('a')];
     await turn();
@@ -130,11 +130,11 @@ describe('a coalescer', () => {
     expect(batches(calls)).toEqual(['a', 'bc', 'e']);
   });
 
-  describe('of requests that have a size', () => {
-    /** As long as they are written. */
+  describe('with sized requests', () => {
+    /** The length of the text. */
     const sizeOf = (request: string): number => request.length;
 
-    test('sends as many together as fit, in order of arrival, and leaves the rest to the next', async () => {
+    test('fills each batch in order of arrival and sends the rest in the next', async () => {
       const { calls, coalescer } = make({ inFlight: 1, maxBatch: 5, sizeOf });
       const answers = Promise.all(['aa', 'bb', 'cc', 'd', 'eeee', 'f', 'g'].map((request) => coalescer.add(request)));
       const sent = ['aabb', 'ccd', 'eeeef', 'g'];
@@ -146,7 +146,7 @@ describe('a coalescer', () => {
       expect(batches(calls)).toEqual(sent);
     });
 
-    test('sends alone what is larger than a statement may be, in its turn', async () => {
+    test('sends a request larger than maxBatch alone, in its turn', async () => {
       const { calls, coalescer } = make({ inFlight: 1, maxBatch: 3, sizeOf });
       const answers = Promise.all(['a', 'bbbbbbb', 'c', 'dd', 'eeee'].map((request) => coalescer.add(request)));
       const sent = ['a', 'bbbbbbb', 'cdd', 'eeee'];
@@ -158,13 +158,13 @@ describe('a coalescer', () => {
       expect(batches(calls)).toEqual(sent);
     });
 
-    test('lets no more wait than the bound, however few they are, and takes as much again as was sent', async () => {
+    test('limits the total size of waiting requests, and accepts more after a batch is sent', async () => {
       const { calls, coalescer } = make({ inFlight: 1, maxBatch: 4, maxWaiting: 6, sizeOf });
       const answers = [coalescer.add('a')];
       await turn();
       answers.push(coalescer.add('bbb'), coalescer.add('cc'));
       await expect(coalescer.add('dd')).rejects.toMatchObject({ code: 'overloaded' });
-      // What was refused takes no room.
+      // A rejected request takes no room.
       answers.push(coalescer.add('e'));
       await expect(coalescer.add('f')).rejects.toMatchObject({ code: 'overloaded' });
       calls[0]?.answer();
@@ -179,7 +179,7 @@ describe('a coalescer', () => {
       expect(batches(calls)).toEqual(['a', 'bbb', 'cce', 'ggg']);
     });
 
-    test('takes one that is larger than all that may wait while nothing waits, and only then', async () => {
+    test('accepts a request larger than maxWaiting only while nothing waits', async () => {
       const { calls, coalescer } = make({ inFlight: 1, maxBatch: 2, maxWaiting: 3, sizeOf });
       const answers = [coalescer.add('a')];
       await turn();
@@ -197,7 +197,7 @@ describe('a coalescer', () => {
     });
   });
 
-  test('fails the request that the database refuses, and none of its neighbours', async () => {
+  test('fails only the request that the database rejects, not the rest of the batch', async () => {
     const refusal = databaseError('23503');
     const run = (batch: readonly string[]): Promise<string[]> =>
       batch.includes('x') ? Promise.reject(refusal) : Promise.resolve([...batch]);
@@ -208,7 +208,7 @@ describe('a coalescer', () => {
     ]);
   });
 
-  test.each(['ECONNRESET', '57P01', '40P01'])('tells all of a batch of %s, and tries no halves', async (code) => {
+  test.each(['ECONNRESET', '57P01', '40P01'])('fails the whole batch after %s and does not split it', async (code) => {
     const error = databaseError(code);
     const { calls, coalescer } = make();
     const answers = Promise.allSettled([...'abc'].map((request) => coalescer.add(request)));
@@ -222,7 +222,7 @@ describe('a coalescer', () => {
     expect(calls).toHaveLength(1);
   });
 
-  test('asks once more after a lost connection where that is harmless', async () => {
+  test('retries a read-only statement once after a lost connection', async () => {
     const { calls, coalescer } = make({ readOnly: true });
     const answers = Promise.all([...'ab'].map((request) => coalescer.add(request)));
     await turn();
@@ -233,7 +233,7 @@ describe('a coalescer', () => {
     expect(batches(calls)).toEqual(['ab', 'ab']);
   });
 
-  test('asks no third time', async () => {
+  test('does not retry a second time', async () => {
     const { calls, coalescer } = make({ readOnly: true });
     const refusal = coalescer.add('a').catch((error: unknown) => error);
     await turn();
@@ -244,7 +244,7 @@ describe('a coalescer', () => {
     expect(calls).toHaveLength(2);
   });
 
-  test('goes on after a failure', async () => {
+  test('continues after a failure', async () => {
     const { calls, coalescer } = make({ inFlight: 1 });
     const failed = coalescer.add('a').catch(String);
     await turn();
@@ -257,7 +257,7 @@ describe('a coalescer', () => {
   });
 
   test.each([[['a']], [['a', 'b', 'c']]])(
-    'runs nothing again when two requests got the answers %j: what was sent has happened',
+    'rejects and does not retry when two requests get the answers %j: the statement has run',
     async (given) => {
       const sent: string[] = [];
       const coalescer = new Coalescer((batch: readonly string[]) => {
@@ -271,7 +271,7 @@ describe('a coalescer', () => {
   );
 });
 
-/** Small, seeded, good enough to shuffle a schedule (mulberry32). */
+/** Seeded random numbers (mulberry32), good enough to shuffle a schedule. */
 function randomOf(seed: number): (below: number) => number {
   let state = seed;
   return (below) => {
@@ -282,7 +282,7 @@ function randomOf(seed: number): (below: number) => number {
   };
 }
 
-/** As `expect`, which is too slow to be asked a million times. */
+/** Replaces `expect`, which is too slow for a million checks. */
 function check(holds: boolean, rule: string): void {
   if (!holds) throw new Error(rule);
 }
@@ -301,7 +301,7 @@ interface Reply {
   beganAt: number;
 }
 
-/** Drives one coalescer through a random schedule of arrivals, ends, refusals, lost connections and lost replies. */
+/** Drives a coalescer through a random schedule of arrivals, replies, rejections, lost connections and lost replies. */
 async function simulate(seed: number): Promise<void> {
   const random = randomOf(seed);
   const chance = (percent: number): boolean => random(100) < percent;
@@ -315,12 +315,12 @@ async function simulate(seed: number): Promise<void> {
   const run = (batch: readonly Request[]): Promise<Reply[]> => {
     const beganAt = clock++;
     const size = batch.reduce((sum, request) => sum + request.size, 0);
-    check(batch.length === 1 || (batch.length > 1 && size <= maxBatch), 'a batch has maxBatch at most, or one request');
+    check(batch.length === 1 || (batch.length > 1 && size <= maxBatch), 'a batch has at most maxBatch, or one request');
     check(
       batch.every(({ number }, i) => i === 0 || number > (batch[i - 1]?.number ?? 0)),
-      'a batch is in order of arrival',
+      'a batch keeps the order of arrival',
     );
-    check(!keyed || new Set(batch.map(({ key }) => key)).size === batch.length, 'a batch has each key once');
+    check(!keyed || new Set(batch.map(({ key }) => key)).size === batch.length, 'a batch contains each key once');
     return new Promise((resolve, reject) => {
       flying.push(() => {
         if (chance(faults)) {
@@ -333,7 +333,7 @@ async function simulate(seed: number): Promise<void> {
           else resolve(batch.map(({ key, number }) => ({ key, number, beganAt })));
         }
       });
-      check(flying.length <= inFlight, 'inFlight statements at most');
+      check(flying.length <= inFlight, 'at most inFlight statements run');
     });
   };
 
@@ -353,15 +353,15 @@ async function simulate(seed: number): Promise<void> {
       const request = { number, size: sized ? 1 + random(4) : 1, addedAt: clock++, key, poisoned };
       const outcome = coalescer.add(request).then(
         (reply) => {
-          check(!poisoned, 'what is refused is not answered');
-          check(reply.key === key && (keyed || reply.number === number), 'an answer is to its own request');
-          check(reply.beganAt > request.addedAt, 'an answer is from a statement sent after its request');
-          check(applied.has(reply.number), 'what is answered has happened');
+          check(!poisoned, 'a rejected request gets no answer');
+          check(reply.key === key && (keyed || reply.number === number), 'a request gets its own answer');
+          check(reply.beganAt > request.addedAt, 'an answer comes from a statement sent after its request');
+          check(applied.has(reply.number), 'an answered request was applied');
         },
         (error: unknown) => {
           const { code } = error as { code: string };
-          check(poisoned || code !== '23514', 'no request fails for its neighbour');
-          check(code === '23514' || (faults > 0 && code.startsWith('ECONN')), 'a failure is what the database said');
+          check(poisoned || code !== '23514', 'no request fails because of another');
+          check(code === '23514' || (faults > 0 && code.startsWith('ECONN')), 'a failure is the database error');
         },
       );
       outcomes.push(outcome.finally(() => settled++));
@@ -371,11 +371,11 @@ async function simulate(seed: number): Promise<void> {
     await turn();
   }
   await Promise.all(outcomes);
-  check(flying.length === 0, 'no statement is left over');
-  check(readOnly || [...applied.values()].every((times) => times === 1), 'only what is harmless happens twice');
+  check(flying.length === 0, 'no statement is left in flight');
+  check(readOnly || [...applied.values()].every((times) => times === 1), 'only read-only requests run twice');
 }
 
-test('under 500 random schedules every request gets its own answer, from a statement sent after it', async () => {
+test('500 random schedules: every request gets its own answer, from a statement sent after it', async () => {
   const failures: string[] = [];
   await Promise.all(
     Array.from({ length: 500 }, (_, seed) =>

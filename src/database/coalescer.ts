@@ -3,25 +3,28 @@ import { Distribution } from '../common/distribution.js';
 import { Problem } from '../common/problem.js';
 
 export interface CoalescerOptions<Q> {
-  /** What it is called where it is watched; several of one process may share a name. Without one nobody watches it. */
+  /** Name in the metrics. Several coalescers of a process may share one. Without a name, it does not appear there. */
   name?: string;
-  /** Statements under way at once. Two keep the database busy while the process reads the answers of the other. */
+  /**
+   * Statements in flight at once. With two, the database works on one while the process reads the reply to the other.
+   */
   inFlight?: number;
-  /** How much one statement carries at most: requests, or the sum of their sizes. One request always goes. */
+  /** Maximum batch size: number of requests, or the sum of their sizes. A single larger request is sent alone. */
   maxBatch?: number;
-  /** How much may wait, likewise; what comes on top is refused with `overloaded`. */
+  /** Maximum backlog, in the same unit. Further requests are rejected with `overloaded`. */
   maxWaiting?: number;
-  /** What a request counts for in both; 1 where it is missing. */
+  /** Size of a request for both limits. Default 1. */
   sizeOf?: (request: Q) => number;
-  /** For look-ups: requests of one batch with the same key are asked once and share the answer. */
+  /** For look-ups: requests of a batch with the same key are sent once and share the answer. */
   key?: (request: Q) => string;
-  /** Whether asking again is harmless, so that a lost connection is tried once more. */
+  /** Whether the statement is safe to repeat. If so, it is retried once after a lost connection. */
   readOnly?: boolean;
 }
 
 /**
- * Whether the database refused what a statement holds (classes 22, data exception, and 23, constraint violation): then
- * nothing of it has happened, and one of its requests is to blame. Anything else hits the halves just the same.
+ * Whether the database rejected the data of a statement (SQLSTATE class 22, data exception, or 23, constraint
+ * violation). Then the statement had no effect, and one of its requests is the cause. Splitting the batch does not help
+ * against other errors.
  */
 function blamesData(error: unknown): boolean {
   return /^2[23][0-9A-Z]{3}$/.test(sqlState(error) ?? '');
@@ -29,50 +32,50 @@ function blamesData(error: unknown): boolean {
 
 interface Waiting<Q, R> {
   request: Q;
-  /** When it came (performance.now). */
+  /** Arrival time (performance.now). */
   since: number;
   size: number;
   resolve: (answer: R) => void;
   reject: (error: unknown) => void;
 }
 
-/** Requests of a batch: the steps of what is counted. */
+/** Histogram buckets: requests in a batch. */
 const BATCH_SIZES = [1, 2, 4, 8, 16, 32, 64, 128, 256];
 
-/** Seconds. */
+/** Histogram buckets: seconds. */
 const WAITS = [0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5];
 
-/** How much there is to do for a coalescer, for whoever watches over the server. */
+/** Load of a coalescer, for the metrics. */
 export class CoalescerLoad {
   readonly batches = new Distribution(BATCH_SIZES);
-  /** How long the oldest request of each batch waited, in seconds. */
+  /** Wait of the oldest request in each batch, in seconds. */
   readonly waits = new Distribution(WAITS);
-  /** Requests that found too many waiting. */
+  /** Requests rejected because the backlog was full. */
   refused = 0;
 
   constructor(
     readonly name: string,
     readonly capacity: number,
-    /** How much waits now, in the unit of `capacity`. */
+    /** Returns the current backlog, in the unit of `capacity`. */
     readonly waiting: () => number,
   ) {}
 }
 
 const watched = new Set<CoalescerLoad>();
 
-/** The coalescers of this process that have a name. */
+/** Returns the load of each named coalescer in this process. */
 export function coalescerLoads(): readonly CoalescerLoad[] {
   return [...watched];
 }
 
 /**
- * Group commit for statements: while a few are in flight, what arrives waits and goes out together as the next. Alone,
- * a request costs its one statement and no wait; under load one statement, one round trip and one fsync serve many.
+ * Group commit for statements: while statements are in flight, new requests wait, and the next statement sends them
+ * together. A lone request does not wait. Under load, one statement, round trip and fsync serve many requests.
  *
- * Nothing is cached: a request is only ever answered by a statement that was sent after it arrived. Requests of one
- * batch come in order of arrival. `run` must do all it does for a batch in one transaction and answer in the
- * order of the batch; when the database blames its data, nothing of the batch has happened, and the halves are tried
- * apart, so that one poisoned request cannot fail its neighbours.
+ * Nothing is cached: a request is answered only by a statement that was sent after it arrived. A batch keeps the order
+ * of arrival. `run` must handle a batch in one transaction and return the answers in batch order. If the database
+ * rejects the data, the batch had no effect and its halves are retried separately, so that one invalid request does not
+ * fail the others.
  */
 export class Coalescer<Q, R> {
   private readonly waiting: Waiting<Q, R>[] = [];
@@ -102,8 +105,8 @@ export class Coalescer<Q, R> {
   }
 
   /**
-   * Resolves with the answer to this request.
-   * @throws Problem overloaded when too many wait already; else what the database threw
+   * Resolves to the answer to this request.
+   * @throws Problem overloaded if the backlog is full; otherwise the database error
    */
   add(request: Q): Promise<R> {
     const size = this.sizeOf(request);
@@ -116,7 +119,7 @@ export class Coalescer<Q, R> {
       this.waiting.push({ request, since: performance.now(), size, resolve, reject });
       if (!this.scheduled && this.running < this.inFlight) {
         this.scheduled = true;
-        // After the poll phase: what other sockets delivered in the same turn of the event loop joins the batch.
+        // After the poll phase: requests from other sockets in the same turn of the event loop join the batch.
         setImmediate(() => {
           this.scheduled = false;
           this.dispatch();
@@ -136,7 +139,7 @@ export class Coalescer<Q, R> {
     }
   }
 
-  /** The oldest requests, as many as fit. */
+  /** Takes the oldest requests, as many as fit. */
   private takeBatch(): Waiting<Q, R>[] {
     let count = 0;
     let size = 0;
@@ -188,18 +191,22 @@ export class Coalescer<Q, R> {
     return placeOf.map((place) => answers[place] as R);
   }
 
-  /** `run` itself retries what the database asks to retry; a lost connection is tried once more where that is harmless. */
+  /**
+   * Retries a read-only statement once after a lost connection. `run` itself retries deadlocks and serialization
+   * failures.
+   */
   private async attempt(requests: readonly Q[]): Promise<readonly R[]> {
     const answers = await this.run(requests).catch((error: unknown) => {
       if (this.readOnly && isDatabaseUnavailable(error)) return this.run(requests);
       throw error;
     });
-    if (answers.length !== requests.length) throw new Error('A coalesced statement lost or invented answers');
+    if (answers.length !== requests.length)
+      throw new Error('A coalesced statement returned the wrong number of answers');
     return answers;
   }
 }
 
-/** The answers to a batch from rows that tell their `place` in it, from 1 on; null where there is no row. */
+/** Orders rows by `place`, their position in the batch, starting at 1. Returns null for a position without a row. */
 export function inPlace<Row extends { place: number }>(rows: readonly Row[], count: number): (Row | null)[] {
   const placed = Array<Row | null>(count).fill(null);
   for (const row of rows) placed[row.place - 1] = row;

@@ -5,7 +5,7 @@ import { isDatabaseUnavailable } from '../common/database-error.js';
 import type { PostgresOptions } from './options.js';
 import { destroy } from './session.js';
 
-/** Opens a pool that outlives its database. @throws what the driver says when the database cannot be reached now */
+/** Opens a pool that survives the loss of its database. @throws the driver's error if the database is unreachable */
 export async function connect(options: PostgresOptions): Promise<DataSource> {
   const dataSource = await new DataSource(options).initialize();
   evictUnusable((dataSource.driver as PostgresDriver).master as Pool);
@@ -13,13 +13,13 @@ export async function connect(options: PostgresOptions): Promise<DataSource> {
 }
 
 /**
- * Makes a pool survive the loss of its database, and drop every connection that says it is of no more use, whoever used
- * it (TypeORM's own included).
+ * Makes a pool survive the loss of its database and drop every connection that reports it is unusable, including those
+ * that TypeORM uses.
  */
 function evictUnusable(pool: Pool): void {
   const watch = (client: PoolClient): void => {
-    // A connection may be lost while it is checked out and between two statements, when neither the pool nor a
-    // statement listens; unheard, that ends the process. Whoever uses it next is told by the statement that fails.
+    // Neither the pool nor a statement listens for errors while a connection is checked out but idle. An unhandled
+    // error event would end the process. The next statement on the connection fails and reports the loss.
     client.on('error', () => undefined);
     const { connection } = client as PoolClient & { connection: NodeJS.EventEmitter };
     connection.on('errorMessage', (message: { code?: string }) => {
@@ -27,6 +27,6 @@ function evictUnusable(pool: Pool): void {
     });
   };
   pool.on('connect', watch);
-  // Connecting has made the first already.
+  // The pool already has one connection.
   for (const client of (pool as Pool & { _clients: PoolClient[] })._clients) watch(client);
 }

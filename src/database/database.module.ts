@@ -6,8 +6,8 @@ import { Database } from './database.js';
 import { dataSourceOptions, type PostgresOptions } from './options.js';
 
 /**
- * The one connection pool of the process, and `Database`, for every module. By now DATABASE_URL is set in any case:
- * `primary` sets it to the embedded PostgreSQL's address.
+ * Provides the connection pool of the process and `Database` to every module. DATABASE_URL is always set here:
+ * `primary` sets it to the address of the embedded PostgreSQL.
  */
 @Global()
 @Module({
@@ -17,7 +17,7 @@ import { dataSourceOptions, type PostgresOptions } from './options.js';
       useFactory: (env: Env) => ({
         ...dataSourceOptions(env, env.databaseUrl ?? ''),
         autoLoadEntities: true,
-        // A server that cannot reach its database says so at once instead of trying for half a minute.
+        // Fail immediately if the database is unreachable, instead of retrying for half a minute.
         retryAttempts: 0,
       }),
       dataSourceFactory: (options) => connect(options as PostgresOptions),

@@ -6,38 +6,38 @@ import { isDatabaseUnavailable, isRetryable, sqlState } from '../common/database
 import { Env } from '../config/env.js';
 import { destroy } from './session.js';
 
-/** A statement that is prepared once a connection under its name. */
+/** A statement that each connection prepares once, under its name. */
 export interface Statement {
   name: string;
   text: string;
 }
 
-/** An open transaction: TypeORM's manager and plain SQL on its one connection. */
+/** An open transaction: TypeORM's manager and plain SQL on the same connection. */
 export interface Transaction {
   manager: EntityManager;
   query<Row extends QueryResultRow>(text: string, values?: unknown[]): Promise<Row[]>;
 }
 
-/** COMMIT was answered, but not with COMMIT: nothing was written. */
+/** PostgreSQL answered COMMIT with another command tag (ROLLBACK): nothing was written. */
 export class NotCommitted extends Error {
   override readonly name = 'NotCommitted';
 }
 
-/** Thrown by the work of a transaction that must begin anew, having acted on what is no longer so. Nothing was written. */
+/** Thrown inside a transaction that must restart because it used a stale read. Nothing was written. */
 export class OutOfDate extends Error {
   override readonly name = 'OutOfDate';
-  /** As PostgreSQL says it: serialization_failure. */
+  /** SQLSTATE serialization_failure, so that the transaction is retried. */
   readonly code = '40001';
 }
 
 const MIGRATIONS_DONE = { name: 'migrations-done', text: 'SELECT name FROM migrations' };
 
-/** How often a statement or transaction runs in all, where deadlocks and serialization failures stop it. */
+/** Maximum attempts for a statement or transaction after deadlocks and serialization failures. */
 const ATTEMPTS = 3;
-/** What the server gets beyond `statement_timeout` before its connection is given up. */
+/** Milliseconds after `statement_timeout` before the connection is destroyed. */
 const GRACE_MS = 5_000;
 
-/** The way to PostgreSQL: prepared statements and transactions. */
+/** Runs prepared statements and transactions. */
 @Injectable()
 export class Database {
   private readonly deadline: number;
@@ -51,7 +51,10 @@ export class Database {
     this.prepares = env.preparedStatements;
   }
 
-  /** Runs one statement, prepared under its name (without PREPARED_STATEMENTS=off), in a transaction of its own; again after a deadlock, three times at most. */
+  /**
+   * Runs one statement in its own transaction, at most three times if deadlocks stop it. The statement is prepared
+   * under its name, unless PREPARED_STATEMENTS=off.
+   */
   async query<Row extends QueryResultRow>(statement: Statement, values: unknown[]): Promise<Row[]> {
     const { name, text } = statement;
     const query = this.prepares ? { name, text, values } : { text, values };
@@ -59,23 +62,24 @@ export class Database {
   }
 
   /**
-   * Runs `work` in one transaction and resolves only when PostgreSQL answered COMMIT with COMMIT. Everything is rolled
-   * back when `work` throws. After a deadlock or a serialization failure all of it runs again, three times at most:
-   * `work` must have no effect but on the database.
-   * @throws NotCommitted when a swallowed error had already ended the transaction (PostgreSQL then says ROLLBACK)
+   * Runs `work` in one transaction and resolves only after PostgreSQL confirms the COMMIT. Rolls back if `work` throws.
+   * Runs `work` again after a deadlock or a serialization failure, at most three times in total: `work` must have no
+   * side effects outside the database.
+   * @throws NotCommitted if `work` swallowed an error that had already aborted the transaction (PostgreSQL answers
+   * ROLLBACK)
    */
   async transaction<T>(work: (tx: Transaction) => Promise<T>): Promise<T> {
     return retrying(() => this.attempt(work));
   }
 
-  /** Runs `work` in a transaction that is open already, or else in one of its own. */
+  /** Runs `work` in the open transaction `tx`, or in a new one. */
   within<T>(tx: Transaction | undefined, work: (tx: Transaction) => Promise<T>): Promise<T> {
     return tx ? work(tx) : this.transaction(work);
   }
 
   /**
-   * Reads the rows of a statement as of one moment, some at a time. Holds a connection, and what the moment sees, until all
-   * are read or the reader turns away; a reader that pauses longer than a statement may take is given up by the server.
+   * Reads the rows of a statement from one snapshot, in batches. Holds a connection and the snapshot until all rows are
+   * read or the reader stops. PostgreSQL ends the transaction if the reader pauses longer than `statement_timeout`.
    */
   async *stream<Row extends QueryResultRow>(text: string, values: unknown[], rowsATime: number): AsyncGenerator<Row[]> {
     const client = await this.pool.connect();
@@ -103,16 +107,16 @@ export class Database {
     }
   }
 
-  /** The connections of this process. */
+  /** Connection counts of this process. */
   get connections(): { active: number; idle: number; max: number; waiting: number } {
     const { totalCount, idleCount, waitingCount, options } = this.pool;
     return { active: totalCount - idleCount, idle: idleCount, max: options.max, waiting: waitingCount };
   }
 
-  /** Whether the database answers, and has run every migration that this program knows. */
+  /** Whether the database answers and has run every migration of this version. */
   async isReady(): Promise<boolean> {
     const done = await this.query<{ name: string }>(MIGRATIONS_DONE, []).catch((error: unknown) => {
-      // 42P01: not even the table of migrations is there.
+      // 42P01: the table of migrations does not exist.
       if (sqlState(error) === '42P01') return [];
       throw error;
     });
@@ -125,14 +129,14 @@ export class Database {
     const client = (await runner.connect()) as PoolClient;
     const stop = this.destroyAtDeadline(client);
     try {
-      // Through TypeORM, so that it knows that a transaction is open and starts none of its own.
+      // Through TypeORM, so that it knows about the transaction and does not start another one.
       await runner.startTransaction();
       const result = await work({
         manager: runner.manager,
         query: async <Row extends QueryResultRow>(text: string, values: unknown[] = []) =>
           (await client.query<Row>(text, values)).rows,
       });
-      // Not through TypeORM, which does not look at the tag.
+      // Not through TypeORM, which does not check the command tag.
       const { command } = await client.query('COMMIT');
       if (command !== 'COMMIT') throw new NotCommitted(`COMMIT was answered with ${command}`);
       return result;
@@ -160,7 +164,7 @@ export class Database {
     }
   }
 
-  /** A server that went away without a word answers nothing: the connection, never only the wait, is given up. */
+  /** Destroys the connection if a lost server never answers. Ending only the wait would return it to the pool, busy. */
   private destroyAtDeadline(client: PoolClient): () => void {
     const timer = setTimeout(() => {
       destroy(client);
@@ -189,7 +193,7 @@ async function rollBack(client: PoolClient): Promise<void> {
   try {
     await client.query('ROLLBACK');
   } catch {
-    // A connection that cannot roll back may still hold the transaction: it must not go back into the pool.
+    // If the rollback fails, the transaction may still be open: the connection must not return to the pool.
     destroy(client);
   }
 }

@@ -1,27 +1,29 @@
-/** The embedded PostgreSQL cannot be had. The message is one line that tells an operator what is wrong and where. */
+/**
+ * The embedded PostgreSQL is not available. The message is one line that tells the operator what is wrong and where.
+ */
 export class EmbeddedPostgresError extends Error {
   override readonly name = 'EmbeddedPostgresError';
 }
 
-/** The SQLSTATE of a database error, the errno name of a system error, or ''. */
+/** Returns the SQLSTATE of a database error, the errno name of a system error, or ''. */
 export function errorCode(error: unknown): string {
   return text(error, 'code');
 }
 
-/** What went wrong as one line, whatever was thrown. */
+/** Returns a one-line message for any thrown value. */
 export function errorLine(error: unknown): string {
   return (text(error, 'message') || errorCode(error) || String(error)).trim().replaceAll(/\s*\n\s*/g, ' ');
 }
 
-/** Not by instanceof: under Jest the errors of Node's own modules are of another realm's Error. */
+/** Does not use instanceof: under Jest, errors of Node's own modules come from another realm. */
 function text(error: unknown, field: 'code' | 'message'): string {
   const value = typeof error === 'object' && error !== null ? (error as Record<string, unknown>)[field] : undefined;
   return typeof value === 'string' ? value : '';
 }
 
 /**
- * The line of a PostgreSQL program's output that names the cause, without its time stamp: the first that complains,
- * because what follows is consequence; else the last. '' when there is no output.
+ * Returns the line of a PostgreSQL program's output that names the cause, without its time stamp. This is the first
+ * error line, because later errors are consequences, or else the last line. Returns '' if there is no output.
  */
 export function causeIn(output: string): string {
   const lines = output

@@ -7,19 +7,19 @@ import { type Address, PostgresServer } from './postgres-server.js';
 export { EmbeddedPostgresError } from './embedded-postgres-error.js';
 
 export interface EmbeddedPostgresOptions {
-  /** Made if it is not there. */
+  /** Created if missing. */
   dataDir: string;
   /** Default 100. */
   maxConnections?: number;
-  /** Receives lines for the operator: made, lost, back. */
+  /** Receives log lines for the operator: cluster created, PostgreSQL lost, PostgreSQL back. */
   log?: (message: string) => void;
-  /** The database is lost for good, or has another owner now: the process should end. Called once. */
+  /** Called once, when the database cannot be recovered or another process owns it. The process should then exit. */
   onFatal?: (error: Error) => void;
 }
 
-/** PostgreSQL while we own it. */
+/** A PostgreSQL server that this process owns. */
 interface Held {
-  /** Holds the lock; it ends when PostgreSQL does, which is how we notice. */
+  /** Holds the advisory lock. Its connection ends when PostgreSQL stops, which is how this process detects the stop. */
   client: pg.Client;
   pid: number;
   address: Address;
@@ -35,7 +35,7 @@ const DATABASE = 'quartermaster';
 const CALLED = 'quartermaster: ';
 /** Advisory lock (two int4) on the maintenance database. */
 const OWNER_LOCK = [0x514d, 1];
-/** A killed owner's connection may take a moment to vanish. */
+/** Milliseconds to wait for the lock: PostgreSQL needs a moment to drop the connection of a killed owner. */
 const LOCK_PATIENCE = 1_000;
 const START_PATIENCE = 15_000;
 const RECOVERY_PATIENCE = 60_000;
@@ -44,12 +44,15 @@ const POLL = 20;
 class HeldByAnother extends EmbeddedPostgresError {}
 
 /**
- * A PostgreSQL of our own in a folder. It runs apart from us: when we are killed it lives on, and the next start adopts
- * it. One Quartermaster owns it at a time, by a lock in PostgreSQL itself; the owner restarts it when it dies, and stops
- * it.
+ * An embedded PostgreSQL server in a data folder. It runs as a detached process: if Quartermaster is killed, PostgreSQL
+ * keeps running and the next start adopts it. One Quartermaster owns it at a time, by an advisory lock in PostgreSQL.
+ * The owner restarts PostgreSQL after a crash and stops it at shutdown.
  */
 export class EmbeddedPostgres {
-  /** Connection string of the database `quartermaster`, for pg's `connectionString`. Stays good when PostgreSQL restarts. */
+  /**
+   * Connection string of the database `quartermaster`, for pg's `connectionString`. Stays valid when PostgreSQL
+   * restarts.
+   */
   readonly url: string;
   private readonly closing = new AbortController();
   private recovery: Promise<void> = Promise.resolve();
@@ -59,7 +62,7 @@ export class EmbeddedPostgres {
     private readonly server: PostgresServer,
     private readonly options: EmbeddedPostgresOptions,
     address: Address,
-    /** null: another owns it. */
+    /** Null if another process owns the server. */
     private held: Held | null,
   ) {
     this.url = server.url(address, DATABASE);
@@ -67,10 +70,10 @@ export class EmbeddedPostgres {
   }
 
   /**
-   * Makes the cluster if there is none, starts PostgreSQL or adopts the one that a killed owner has left, and resolves
-   * when `quartermaster` accepts connections. Commits are durable whatever the cluster's own files say.
+   * Creates the cluster if missing, starts PostgreSQL or adopts the server of a killed owner, and resolves when the
+   * database `quartermaster` accepts connections. Commits are durable regardless of the cluster's configuration files.
    *
-   * @throws EmbeddedPostgresError, among others when another Quartermaster is on the folder, which is not disturbed
+   * @throws EmbeddedPostgresError, for example if another Quartermaster uses the folder; that one keeps running
    */
   static async start(options: EmbeddedPostgresOptions): Promise<EmbeddedPostgres> {
     const server = await prepare(options);
@@ -79,8 +82,8 @@ export class EmbeddedPostgres {
   }
 
   /**
-   * For tools: uses the PostgreSQL of the Quartermaster that runs on the folder, whose it stays (`stop()` does
-   * nothing, and nothing is supervised); where none runs, the same as `start`.
+   * For tools: connects to the PostgreSQL of the Quartermaster that already uses the folder. That Quartermaster stays
+   * the owner: `stop()` does nothing, and nothing is supervised. If none runs, does the same as `start`.
    *
    * @throws EmbeddedPostgresError
    */
@@ -96,10 +99,10 @@ export class EmbeddedPostgres {
   }
 
   /**
-   * Stops PostgreSQL, cutting what connections are left, and waits until it is gone. Calls after the first share its
-   * outcome.
+   * Stops PostgreSQL, closes the remaining connections, and waits until the process has exited. Later calls return the
+   * same promise.
    *
-   * @throws EmbeddedPostgresError when it does not stop
+   * @throws EmbeddedPostgresError if PostgreSQL does not stop
    */
   stop(): Promise<void> {
     this.stopped ??= this.shutDown();
@@ -111,7 +114,7 @@ export class EmbeddedPostgres {
     await this.recovery;
     process.off('exit', this.lastResort);
     if (!this.held) return;
-    // Our connection is not ended first: with the lock held to the last, nobody can adopt what is about to stop.
+    // Keep the connection open until PostgreSQL stops: while it holds the lock, no other process can adopt the server.
     await this.server.halt(this.held.pid);
     await this.server.tidy();
     await this.held.client.end().catch(() => undefined);
@@ -128,7 +131,7 @@ export class EmbeddedPostgres {
   /** Never rejects. */
   private async recover(): Promise<void> {
     const { server, options, closing } = this;
-    options.log?.('PostgreSQL is gone: starting it again');
+    options.log?.('PostgreSQL stopped unexpectedly: restarting it');
     const deadline = Date.now() + RECOVERY_PATIENCE;
     for (let pause = 100; ; pause = Math.min(pause * 2, 2_000)) {
       try {
@@ -150,12 +153,12 @@ export class EmbeddedPostgres {
     }
   }
 
-  /** When the process ends without `stop()`, as after an uncaught error: a signal is all that can be sent any more. */
+  /** Runs if the process exits without `stop()`, as after an uncaught error. An exit hook can only send a signal. */
   private readonly lastResort = (): void => {
     try {
       if (this.held && process.platform !== 'win32') process.kill(this.held.pid, 'SIGINT');
     } catch {
-      // It is gone already.
+      // PostgreSQL has already exited.
     }
   };
 }
@@ -169,9 +172,9 @@ async function prepare({ dataDir, maxConnections = 100, log }: EmbeddedPostgresO
 }
 
 /**
- * Reaches PostgreSQL and takes the lock; restarts PostgreSQL when it was started otherwise than we would.
+ * Connects to PostgreSQL and takes the lock. Restarts PostgreSQL if it runs with other settings or another version.
  *
- * @throws HeldByAnother when the lock is taken, and stays so for `lockPatience` milliseconds
+ * @throws HeldByAnother if another process holds the lock for more than `lockPatience` milliseconds
  */
 async function own(
   server: PostgresServer,
@@ -197,7 +200,7 @@ async function own(
           done = true;
           return { client, pid, address };
         }
-        log?.('PostgreSQL runs with other settings: restarting it');
+        log?.('PostgreSQL runs with different settings: restarting it');
         await server.halt(pid);
       } catch (error) {
         if (triesLeft === 0 || !isConnectionLost(error)) throw error;
@@ -206,7 +209,7 @@ async function own(
       }
     }
   } catch (error) {
-    // What we have started and cannot use must not stay behind; unless it is another's by now.
+    // Stop the server that this process started but cannot use, unless another process owns it now.
     const pid = server.launchedPid();
     if (pid !== null && !(error instanceof HeldByAnother)) await server.halt(pid).catch(() => undefined);
     throw inOneLine(error, server.folder.dataDir);
@@ -245,7 +248,7 @@ async function createDatabase(client: pg.Client): Promise<void> {
   if (!(await databaseExists(client))) await client.query(`create database ${DATABASE}`);
 }
 
-/** Waits until the owner has made the database, which at its first start takes a moment after the lock. */
+/** Waits until the owner has created the database. At the first start this happens shortly after it takes the lock. */
 async function visit(server: PostgresServer): Promise<Address> {
   const name = `${CALLED}tool, process ${process.pid} on ${hostname()}`;
   const { client, address } = await server.reach(name, START_PATIENCE, new AbortController().signal);
@@ -265,7 +268,7 @@ async function visit(server: PostgresServer): Promise<Address> {
   }
 }
 
-/** As when the owner before us is stopping PostgreSQL: worth another try. */
+/** Whether to retry: the connection is lost, for example because the previous owner is stopping PostgreSQL. */
 function isConnectionLost(error: unknown): boolean {
   const codes = ['57P01', '57P02', '57P03', 'ECONNRESET', 'EPIPE'];
   return codes.includes(errorCode(error)) || errorLine(error).startsWith('Connection terminated');

@@ -23,8 +23,9 @@ const FACTS = `
     EXISTS (SELECT FROM pg_namespace WHERE nspname = $1) AS "hasSchema"`;
 
 /**
- * Checks what the server cannot set for itself, before anything is made in the database; makes the schema.
- * @throws ConfigError in one line that says what to do
+ * Checks requirements that a connection cannot set itself, before anything is created in the database. Then creates the
+ * schema if it is missing.
+ * @throws ConfigError with one line that says what to do
  */
 export async function inspect(pool: Pool, env: Env): Promise<void> {
   const [one, other] = [await pool.connect(), await pool.connect()];
@@ -39,20 +40,20 @@ export async function inspect(pool: Pool, env: Env): Promise<void> {
 
 async function inspectDatabase(client: PoolClient, schema: string): Promise<void> {
   const [facts] = (await client.query<Facts>(FACTS, [schema])).rows;
-  if (!facts) throw new Error('The database told nothing of itself');
+  if (!facts) throw new Error('The database returned no information about itself');
   const { version, encoding, role, database } = facts;
   if (version < 150_000) {
-    throw refusal(`PostgreSQL ${String(Math.trunc(version / 10_000))} is too old: 15 or newer is needed`);
+    throw refusal(`PostgreSQL ${String(Math.trunc(version / 10_000))} is too old: version 15 or newer is required`);
   }
   if (encoding !== 'UTF8') {
     throw refusal(
-      `database "${database}" has the encoding ${encoding}: make one with ENCODING 'UTF8' TEMPLATE template0`,
+      `database "${database}" has the encoding ${encoding}: create a database with ENCODING 'UTF8' TEMPLATE template0`,
     );
   }
-  if (facts.isStandby) throw refusal('the server is a standby, which is read only: name the primary');
+  if (facts.isStandby) throw refusal('the server is a standby, which is read-only: use the primary');
   if (facts.replicationRole !== 'origin') {
     throw refusal(
-      `session_replication_role is ${facts.replicationRole}, which turns triggers off: reset it for the role and the database`,
+      `session_replication_role is ${facts.replicationRole}, which disables triggers: reset it for the role and the database`,
     );
   }
   if (!facts.hasSchema) {
@@ -65,17 +66,17 @@ async function inspectDatabase(client: PoolClient, schema: string): Promise<void
   }
 }
 
-/** Tries whether a statement that one client has prepared stands in the way of another that gets the same session. */
+/** Tests whether a prepared statement of one client conflicts with another client that gets the same session. */
 async function inspectPooler(one: PoolClient, other: PoolClient): Promise<void> {
   try {
     for (let triesLeft = 10; triesLeft > 0; triesLeft--) {
       const name = `probe-${randomUUID()}`;
       const session = await prepare(one, name, 'SELECT pg_backend_pid() AS pid');
-      // The same name for another text. Sessions are given out last used first: it is nearly always the same.
+      // Same name, different text. The pooler reuses the last session first, so both clients nearly always share it.
       if ((await prepare(other, name, 'SELECT pg_backend_pid() AS pid, 1')) === session) return;
     }
   } catch (error) {
-    // 42P05: there is one of that name already; 26000: it is on another session.
+    // 42P05: the name exists already; 26000: the statement was prepared on another session.
     if (!['42P05', '26000'].includes(sqlState(error) ?? '')) throw error;
     throw refusal(
       'its pooler does not keep prepared statements: set max_prepared_statements = 200 (PgBouncer 1.21 or newer), or PREPARED_STATEMENTS=off',

@@ -8,23 +8,23 @@ import { errorLine } from './embedded-postgres-error.js';
 import { inspect } from './inspect.js';
 import { dataSourceOptions } from './options.js';
 
-/** Any number, the same in every process: the key of the advisory lock that start-up work is done under. */
+/** Key of the advisory lock for start-up work. An arbitrary number, the same in every process. */
 const LOCK = 0x716d_6d69;
 
 /**
- * Checks the database and runs the migrations that are missing. Of several processes that start at once one runs them and
- * the others wait. The lock is one of a transaction on a connection of its own, so that it also holds behind PgBouncer.
- * @throws ConfigError when the database cannot be used as it is
+ * Checks the database and runs the pending migrations. If several processes start at once, one runs them and the others
+ * wait. The lock belongs to a transaction on a separate connection, so that it also works behind PgBouncer.
+ * @throws ConfigError if the database does not meet the requirements
  */
 export async function migrate(env: Env, url: string): Promise<void> {
-  // The default logger prints failures of migrations, whatever `logging` says; this one does so only where DEBUG is set.
+  // The default logger prints failed migrations even if `logging` is off; this one prints only if DEBUG is set.
   const dataSource = await connect({ ...dataSourceOptions(env, url), poolSize: 2, logger: 'debug' });
   try {
     await inspect((dataSource.driver as PostgresDriver).master as Pool, env);
     const holder = dataSource.createQueryRunner();
     try {
       await holder.startTransaction();
-      // The wait for another process's migrations may be long, and so may a migration be.
+      // A migration, and the wait for another process's migrations, can take long.
       await holder.query('SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0');
       await holder.query('SELECT pg_advisory_xact_lock($1)', [LOCK]);
       await dataSource.runMigrations().catch((error: unknown) => explain(error, holder, env));
@@ -37,13 +37,13 @@ export async function migrate(env: Env, url: string): Promise<void> {
   }
 }
 
-/** Names what stands in the way of a migration, where that is another program's or another role's. */
+/** Throws a ConfigError if another program's tables or missing privileges block a migration; otherwise rethrows. */
 async function explain(error: unknown, runner: QueryRunner, { databaseSchema: schema }: Env): Promise<never> {
   const refuse = (reason: string): never => {
     throw new ConfigError(`The database of DATABASE_URL cannot be used: ${reason}.`);
   };
   switch (sqlState(error)) {
-    // A table, index, type or function that is there already; a table `migrations` with other columns.
+    // A table, index, type or function already exists, or a table `migrations` has other columns.
     case '42P07':
     case '42710':
     case '42723':
@@ -51,7 +51,7 @@ async function explain(error: unknown, runner: QueryRunner, { databaseSchema: sc
       return refuse(
         `schema ${schema} holds another program's tables (${errorLine(error)}); use an empty database, or set DATABASE_SCHEMA to an empty schema`,
       );
-    // No right; a schema in which one has no right at all is none to make tables in.
+    // Missing privilege. A schema without any privilege for the role is reported as 3F000.
     case '42501':
     case '3F000': {
       const [{ role, database, may }] = (await runner.query(
@@ -61,8 +61,8 @@ async function explain(error: unknown, runner: QueryRunner, { databaseSchema: sc
       )) as [{ role: string; database: string; may: boolean }];
       return refuse(
         may
-          ? `${errorLine(error)}; make role "${role}" the owner of all that is in schema ${schema}`
-          : `role "${role}" may not make tables in schema ${schema}; run as a superuser in "${database}": GRANT ALL ON SCHEMA ${schema} TO "${role}"`,
+          ? `${errorLine(error)}; make role "${role}" the owner of all objects in schema ${schema}`
+          : `role "${role}" may not create tables in schema ${schema}; run as a superuser in "${database}": GRANT ALL ON SCHEMA ${schema} TO "${role}"`,
       );
     }
     default:

@@ -12,7 +12,7 @@ const INT8_ARRAY = 1016;
 
 const getTypeParser = pg.types.getTypeParser as (oid: number, format?: 'text') => unknown;
 
-/** bigint as a number: every amount is bounded by CHECKs to what a double holds exactly (2^53 − 1). */
+/** Reads bigint as a number: CHECK constraints limit every amount to 2^53 − 1, which a double holds exactly. */
 const types = {
   getTypeParser: (oid: number, format?: 'text') => {
     if (oid === INT8) return Number;
@@ -20,7 +20,7 @@ const types = {
   },
 } as CustomTypesConfig;
 
-/** The text form of a bigint[] of one dimension. */
+/** Parses the text form of a one-dimensional bigint[]. */
 function parseNumbers(text: string): (number | null)[] {
   if (text === '{}') return [];
   return text
@@ -30,8 +30,8 @@ function parseNumbers(text: string): (number | null)[] {
 }
 
 /**
- * One description of the database for the server, the migrations and the TypeORM CLI. Who needs entities adds them:
- * this folder knows no feature.
+ * Returns the data source options for the server, the migrations and the TypeORM CLI. Callers add their entities: this
+ * folder does not depend on features.
  */
 export function dataSourceOptions(env: Env, url: string): PostgresOptions {
   const settings = sessionSettings(env);
@@ -40,7 +40,7 @@ export function dataSourceOptions(env: Env, url: string): PostgresOptions {
     url: asLibpq(url),
     migrations,
     migrationsTransactionMode: 'each',
-    // Extensions need rights that a hosted database does not give, and nothing here uses one.
+    // Extensions need privileges that hosted databases do not grant, and none is used.
     installExtensions: false,
     applicationName: 'quartermaster',
     poolSize: env.databasePool,
@@ -55,8 +55,8 @@ export function dataSourceOptions(env: Env, url: string): PostgresOptions {
 }
 
 /**
- * The driver takes `sslmode` for more than libpq does, and warns of it: this makes it mean the same. `require` encrypts and
- * checks the certificate only where `sslrootcert` is given.
+ * Makes `sslmode` mean the same as in libpq: the driver is stricter and logs a warning. `require` encrypts, and checks
+ * the certificate only if `sslrootcert` is set.
  */
 function asLibpq(url: string): string {
   return /[?&]sslmode=(prefer|require|verify-ca)(&|$)/.test(url) && !url.includes('uselibpqcompat=')

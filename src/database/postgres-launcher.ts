@@ -5,7 +5,7 @@ import { promisify } from 'node:util';
 import { causeIn, EmbeddedPostgresError, errorCode, errorLine } from './embedded-postgres-error.js';
 import type { PostgresBinaries } from './postgres-binaries.js';
 
-/** An account of the system that files and processes belong to. */
+/** An operating system account that owns files and processes. */
 export interface Account {
   name: string;
   uid: number;
@@ -18,33 +18,34 @@ interface Finished {
 }
 
 /**
- * setpriv's options that let an ordinary user pass folders it may not traverse. An ambient capability survives the
- * change of user and each exec. `no_setuid_fixup` is needed because access(2), which PostgreSQL asks about its own
- * programs, otherwise drops the capabilities of whoever is not root.
+ * Options of setpriv that let an ordinary user traverse folders without permission. An ambient capability survives the
+ * change of user and each exec. PostgreSQL calls access(2) on its own programs; without `no_setuid_fixup`, that call
+ * ignores the capabilities of a non-root user.
  */
 const PASS = ['--clear-groups', '--securebits', '+no_setuid_fixup'];
 
 /**
- * Starts PostgreSQL's programs as a user that they accept, for they refuse to run as root.
+ * Starts PostgreSQL's programs as a user that they accept: they refuse to run as root.
  *
- * As an ordinary user: as ourselves. As root: as the owner of the cluster; for a new one as `postgres` or `nobody`,
- * whichever the system has. Where that user cannot reach the programs or the data, as below /root or a folder of
- * `mktemp -d` (both mode 0700), it is given one capability to do so through util-linux's setpriv, rather than asking
- * people to open their folders. That capability is CAP_DAC_READ_SEARCH, which only reads; containers by Docker lack it,
- * there it is CAP_DAC_OVERRIDE, which is no more than the root who started us has.
+ * An ordinary user runs them as itself. Root runs them as the owner of the cluster; for a new cluster, as `postgres` or
+ * `nobody`, whichever exists. That user may be unable to reach the programs or the data, for example below /root or a
+ * folder of `mktemp -d` (both mode 0700). Then setpriv (util-linux) gives it one capability, so that operators need not
+ * open their folders. The capability is CAP_DAC_READ_SEARCH, which only allows reading. Docker containers lack it and
+ * use CAP_DAC_OVERRIDE, which the starting root user has anyway.
  */
 export class PostgresLauncher {
   private constructor(
     private readonly binaries: PostgresBinaries,
-    /** Whom files for PostgreSQL must belong to; null: ourselves. */
+    /** Owner of the files for PostgreSQL. Null means the current user. */
     readonly account: Account | null,
     private readonly wrapper: readonly string[] = [],
   ) {}
 
   /**
-   * @param clusterDir whose owner decides, if it is there
-   * @param folders must be reachable
-   * @throws EmbeddedPostgresError when we are root and no user can be made to reach the programs and the folders
+   * Chooses the account that runs PostgreSQL.
+   * @param clusterDir the cluster; if it exists, its owner is chosen
+   * @param folders folders that the account must be able to reach
+   * @throws EmbeddedPostgresError if the process runs as root and the account cannot reach the programs and the folders
    */
   static async choose(binaries: PostgresBinaries, clusterDir: string, folders: string[]): Promise<PostgresLauncher> {
     if (process.getuid?.() !== 0) return new PostgresLauncher(binaries, null);
@@ -69,13 +70,13 @@ export class PostgresLauncher {
     );
   }
 
-  /** Runs a program to its end. */
+  /** Runs a program and waits until it exits. */
   async run(program: string, args: string[]): Promise<Finished> {
     let child: ChildProcess;
     try {
       child = this.spawn(program, args, false);
     } catch (error) {
-      return { ok: false, output: errorLine(error) }; // some errors are thrown rather than emitted: EPERM for the user
+      return { ok: false, output: errorLine(error) }; // spawn throws some errors itself, such as EPERM
     }
     let output = '';
     const collect = (chunk: Buffer) => (output += chunk.toString());
@@ -92,8 +93,8 @@ export class PostgresLauncher {
   }
 
   /**
-   * Starts a program. Detached, it has a session of its own: Ctrl-C in the terminal does not reach it, and it outlives
-   * us; only its standard error is a pipe to us.
+   * Starts a program. A detached program has its own session: Ctrl-C in the terminal does not reach it, and it keeps
+   * running after this process exits. Only its standard error is piped to this process.
    */
   spawn(program: string, args: string[], detached: boolean, env: NodeJS.ProcessEnv = {}): ChildProcess {
     const [file = program, ...rest] = [...this.wrapper, program, ...args];
@@ -107,7 +108,7 @@ export class PostgresLauncher {
     });
   }
 
-  /** Only what is needed: ours holds secrets, and PG… variables would change what PostgreSQL does. */
+  /** Passes only needed variables: the environment holds secrets, and PG… variables change how PostgreSQL behaves. */
   private environment(): NodeJS.ProcessEnv {
     const kept = ['PATH', 'SystemRoot', 'SystemDrive', 'ComSpec', 'TEMP', 'TMP', 'USERPROFILE', 'APPDATA'];
     const env: NodeJS.ProcessEnv = { LC_ALL: 'C', TZ: 'UTC' };
@@ -117,7 +118,7 @@ export class PostgresLauncher {
     return env;
   }
 
-  /** Tries rather than computes whether the user gets there: modes are not all that decides (ACLs, noexec, missing rights). */
+  /** Tests access by trying it: file modes alone do not decide (ACLs, noexec, missing privileges). */
   private async probe(folders: string[]): Promise<string | null> {
     const script = 'program=$1; shift; for folder do cd "$folder" || exit 1; done; exec "$program" --version';
     const { ok, output } = await this.run('/bin/sh', ['-c', script, 'sh', this.binaries.postgres, ...folders]);
@@ -145,18 +146,18 @@ async function accountFor(clusterDir: string): Promise<Account> {
 }
 
 /**
- * Whether this process is alive and the main process of the PostgreSQL on that folder, rather than a stranger that was
- * given the number of one that died. In doubt (the command line cannot be read or names no folder): yes.
+ * Whether the process is alive and is the postmaster of that cluster. The system may have reused the process id for an
+ * unrelated process. Returns true if in doubt (the command line cannot be read or names no folder).
  */
 export async function isPostmaster(pid: number, clusterDir: string): Promise<boolean> {
   try {
     process.kill(pid, 0);
   } catch {
-    return false; // gone, or another user's: PostgreSQL's processes belong to the owner of the folder
+    return false; // The process has exited or belongs to another user; the cluster's owner also owns its processes.
   }
   const command = await commandLine(pid);
   if (command === null) return true;
-  // A zombie has no command line; PostgreSQL's other processes rewrite theirs to "postgres: what they do".
+  // A zombie has no command line. PostgreSQL's child processes set theirs to "postgres: <activity>".
   if (basename(command[0] ?? '', '.exe') !== 'postgres') return false;
   const folder = command[command.indexOf('-D') + 1];
   if (!command.includes('-D') || folder === undefined) return true;
@@ -171,7 +172,7 @@ async function commandLine(pid: number): Promise<string[] | null> {
     );
   }
   if (process.platform === 'win32') return null;
-  // Split where options begin, so that a folder with spaces stays whole.
+  // Split at options only, so that a path with spaces stays in one piece.
   return await promisify(execFile)('ps', ['-ww', '-o', 'command=', '-p', String(pid)]).then(
     ({ stdout }) => stdout.trim().split(/ (?=-[A-Za-z] )|(?<= -[A-Za-z]) /),
     () => [],

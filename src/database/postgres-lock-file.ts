@@ -1,27 +1,29 @@
 import { link, readFile, rename, stat } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-/** What PostgreSQL writes of itself into postmaster.pid. */
+/** The fields that PostgreSQL writes into postmaster.pid. */
 export interface LockFile {
   pid: number;
-  /** null, as is the next: not written yet. */
+  /** Null if not written yet. */
   port: number | null;
-  /** Folder of the Unix socket; null also when it listens on TCP only. */
+  /** Folder of the Unix socket. Null if not written yet, or if PostgreSQL listens on TCP only. */
   socketDir: string | null;
   status: string;
 }
 
-/** How long a file must stay unreadable before it counts as damaged: one that is being written is empty for a moment. */
+/**
+ * Milliseconds for which a file must stay unreadable to count as damaged: it is empty for a moment while being written.
+ */
 const WRITING = 1_000;
 
-/** Reads postmaster.pid or a socket's lock file; null when it is missing or damaged. */
+/** Reads postmaster.pid or the lock file of a socket. Returns null if it is missing or damaged. */
 export async function readLockFile(path: string): Promise<LockFile | null> {
   return parse(await readFile(path, 'utf8').catch(() => ''));
 }
 
 /**
- * Renames a lock file that holds no process number, as a power failure leaves one: PostgreSQL refuses to start beside
- * it. This loses no protection: PostgreSQL also sees by its shared memory that another one is on the folder.
+ * Renames a lock file without a process id, as left by a power failure: PostgreSQL refuses to start while it exists.
+ * This is safe: PostgreSQL also detects another server on the folder by its shared memory.
  */
 export async function setAsideIfDamaged(path: string): Promise<boolean> {
   const before = await damage(path);
@@ -30,7 +32,7 @@ export async function setAsideIfDamaged(path: string): Promise<boolean> {
   if ((await damage(path)) !== before) return false;
   const aside = `${path}.damaged`;
   await rename(path, aside).catch(() => undefined);
-  // Replaced by a good one at the last moment: back with it, unless there is yet another.
+  // If a starting server replaced the file just before the rename, restore it, unless a newer one exists.
   if ((await readLockFile(aside)) !== null) await link(aside, path).catch(() => undefined);
   return true;
 }

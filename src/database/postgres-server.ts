@@ -11,7 +11,7 @@ import { ClusterFolder, SOCKET_PORT, SUPERUSER } from './postgres-cluster.js';
 import { isPostmaster, PostgresLauncher } from './postgres-launcher.js';
 import { type LockFile, readLockFile, setAsideIfDamaged } from './postgres-lock-file.js';
 
-/** Where a server listens: a folder with a Unix socket, or 127.0.0.1. */
+/** Address of a server: a folder with a Unix socket, or 127.0.0.1. */
 export interface Address {
   host: string;
   port: number;
@@ -19,22 +19,22 @@ export interface Address {
 
 const WINDOWS = process.platform === 'win32';
 const POLL = 10;
-/** A start that takes longer is worth a line. */
+/** Milliseconds after which a slow start is logged. */
 const SLOW = 5_000;
-/** Fast shutdown writes a checkpoint, which a slow disk may take its time for. */
+/** Milliseconds. A fast shutdown writes a checkpoint, which can be slow on a slow disk. */
 const FAST_SHUTDOWN = 20_000;
 const IMMEDIATE_SHUTDOWN = 10_000;
 const WEEK = 7 * 24 * 3_600_000;
-/** PostgreSQL cannot start yet, but may when what is left of the last one is gone. */
+/** Errors worth a retry: a process of the previous server has not exited yet. */
 const TRANSIENT = /lock file|shared memory block .* is still in use|is being used by another|Address already in use/i;
 
-/** The PostgreSQL of one DATA_DIR: gets a connection to it, starting it if none runs, and stops it. Knows no owners. */
+/** The PostgreSQL server of one DATA_DIR: starts it, connects to it and stops it. Does not handle ownership. */
 export class PostgresServer {
-  /** Changes whenever the settings or the version do, to tell whether a server found running is as we would start it. */
+  /** Hash of the settings and the version. Tells whether a running server matches what this process would start. */
   readonly fingerprint: string;
   private readonly settings: Record<string, string>;
   private child: ChildProcess | null = null;
-  /** Whether the child has yet to be reached: if it ends before that, it has failed to start. */
+  /** True until the first connection to the child succeeds. If the child exits before that, the start has failed. */
   private launching = false;
   private stderr = '';
   private tcpPort: number | null = null;
@@ -50,14 +50,14 @@ export class PostgresServer {
     this.settings = {
       cluster_name: 'quartermaster',
       max_connections: String(maxConnections),
-      // What the guarantee rests on; given here, neither postgresql.conf nor ALTER SYSTEM can undo it.
+      // Required for durability. As command-line settings, they override postgresql.conf and ALTER SYSTEM.
       ...{ fsync: 'on', full_page_writes: 'on', synchronous_commit: 'on' },
       ...{ jit: 'off', timezone: 'UTC', password_encryption: 'scram-sha-256' },
       ...{ unix_socket_directories: WINDOWS ? '' : `"${folder.socketDir.replaceAll('"', '""')}"` },
       ...(WINDOWS ? {} : { listen_addresses: '', port: String(SOCKET_PORT), unix_socket_permissions: '0600' }),
-      // One file a weekday, each overwritten after a week. Errors of statements are not written: whoever sent the
-      // statement gets them, and users who can cause them (a name that is taken) could fill the disk. No statements
-      // and no details (DETAIL quotes rows), for they hold personal data.
+      // One log file per weekday, overwritten after a week. Statement errors are not logged: the client receives them,
+      // and users could fill the disk by causing them (for example with a name that is taken). Statements and details
+      // (DETAIL quotes rows) are not logged, because they contain personal data.
       ...{ logging_collector: 'on', log_destination: 'stderr', log_directory: 'log', log_filename: 'postgres-%a.log' },
       ...{ log_truncate_on_rotation: 'on', log_rotation_age: '1440', log_rotation_size: '0', log_file_mode: '0600' },
       ...{
@@ -73,7 +73,7 @@ export class PostgresServer {
   }
 
   /**
-   * Sees to the folder, the programs and the cluster; starts nothing.
+   * Prepares the folder, the programs and the cluster. Does not start PostgreSQL.
    *
    * @throws EmbeddedPostgresError
    */
@@ -89,22 +89,22 @@ export class PostgresServer {
     return new PostgresServer(folder, binaries, launcher, await folder.password(), maxConnections, log);
   }
 
-  /** Connection string for a database of the server at that address. */
+  /** Returns the connection string for a database of the server at that address. */
   url({ host, port }: Address, database: string): string {
     const base = `postgresql://${SUPERUSER}:${encodeURIComponent(this.password)}`;
-    // Port and sslmode are said because PGPORT and PGSSLMODE in the environment would be taken for what is not said.
+    // Port and sslmode are explicit because PGPORT and PGSSLMODE in the environment would otherwise apply.
     return WINDOWS
       ? `${base}@${host}:${port}/${database}?sslmode=disable`
       : `${base}@localhost:${port}/${database}?host=${encodeURIComponent(host)}&sslmode=disable`;
   }
 
   /**
-   * Connects to the maintenance database of the server that runs on the folder, or else starts one. A socket that
-   * answers is trusted before any process number, which means nothing in another container. However long PostgreSQL
-   * takes to recover from a crash, it is waited for.
+   * Connects to the maintenance database of the server that runs on the folder, or starts one. Tries the socket first,
+   * because a process id from the lock file is meaningless in another container. Waits for crash recovery without a
+   * limit.
    *
-   * @param patience milliseconds without a sign of life
-   * @throws EmbeddedPostgresError when there is none to be had; the signal's reason when that aborts
+   * @param patience milliseconds to wait without a sign of life
+   * @throws EmbeddedPostgresError if no server can be reached or started; the abort reason if `signal` aborts
    */
   async reach(name: string, patience: number, signal: AbortSignal): Promise<{ client: pg.Client; address: Address }> {
     let deadline = Date.now() + patience;
@@ -124,7 +124,7 @@ export class PostgresServer {
         problem = errorLine(error);
         const code = errorCode(error);
         if (code === '28P01') {
-          throw new EmbeddedPostgresError(`The password in ${this.folder.dataDir} is not that of its database`);
+          throw new EmbeddedPostgresError(`The password in ${this.folder.dataDir} does not match its database`);
         }
         if (code === '57P03' && lock?.status !== 'stopping') {
           deadline = Date.now() + patience;
@@ -132,7 +132,7 @@ export class PostgresServer {
           announced ||= Date.now() - begun > SLOW;
         }
         if (!['ENOENT', 'ECONNREFUSED'].includes(code)) {
-          pause = Math.min(pause * 1.3, 250); // it is there, and writes a line for each time we ask
+          pause = Math.min(pause * 1.3, 250); // PostgreSQL runs and logs a line for each attempt
         } else if (!this.isRunning() && !(lock && (await isPostmaster(lock.pid, this.folder.cluster)))) {
           const failure = await this.takeFailure();
           if (failure !== null) {
@@ -153,10 +153,11 @@ export class PostgresServer {
   }
 
   /**
-   * Stops a server: fast (running transactions are rolled back), or, when that takes too long, at once, which costs the
-   * next start a recovery and loses nothing that was acknowledged. Does nothing when that process is not ours.
+   * Stops a server with a fast shutdown, which rolls back running transactions. If that takes too long, uses an
+   * immediate shutdown: the next start runs crash recovery, and no acknowledged write is lost. Does nothing if the
+   * process is not the postmaster of this cluster.
    *
-   * @throws EmbeddedPostgresError when it is still there in the end
+   * @throws EmbeddedPostgresError if the server is still running afterwards
    */
   async halt(pid: number): Promise<void> {
     for (const [signal, mode, time] of [
@@ -187,12 +188,12 @@ export class PostgresServer {
     throw new EmbeddedPostgresError(`PostgreSQL (process ${pid}) on ${this.folder.cluster} does not stop`);
   }
 
-  /** Number of the process that we have started and that still runs, if any. */
+  /** Process id of the server that this process started, or null if it does not run. */
   launchedPid(): number | null {
     return this.isRunning() ? (this.child?.pid ?? null) : null;
   }
 
-  /** Removes the socket's folder if it is outside DATA_DIR and nobody uses it. */
+  /** Removes the socket folder if it is outside DATA_DIR and empty. */
   async tidy(): Promise<void> {
     if (!this.folder.socketInside()) await rmdir(this.folder.socketDir).catch(() => undefined);
   }
@@ -203,7 +204,7 @@ export class PostgresServer {
 
   private addressFrom(lock: LockFile | null): Address {
     if (WINDOWS) {
-      this.tcpPort = lock?.port ?? this.tcpPort; // to start it again where others expect it
+      this.tcpPort = lock?.port ?? this.tcpPort; // A restart reuses the port that clients know.
       return { host: '127.0.0.1', port: this.tcpPort ?? 1 };
     }
     return { host: lock?.socketDir ?? this.folder.socketDir, port: lock?.port ?? SOCKET_PORT };
@@ -232,7 +233,7 @@ export class PostgresServer {
     await this.folder.makeSocketDir(this.launcher.account);
     const stale = [this.lockFile(), ...(WINDOWS ? [] : [join(this.folder.socketDir, `.s.PGSQL.${SOCKET_PORT}.lock`)])];
     for (const file of stale) {
-      if (await setAsideIfDamaged(file)) this.log(`set aside ${file}, which was damaged`);
+      if (await setAsideIfDamaged(file)) this.log(`renamed the damaged lock file ${file}`);
     }
     await this.removeOldLogs();
     const settings: Record<string, string> = { ...this.settings, 'quartermaster.launch': this.fingerprint };
@@ -241,11 +242,13 @@ export class PostgresServer {
       Object.assign(settings, { listen_addresses: '127.0.0.1', port: String(this.tcpPort) });
     }
     const options = Object.entries(settings).flatMap(([key, value]) => ['-c', `${key}=${value}`]);
-    // PostgreSQL takes a lock file for stale unless a process with that number lives. If we see that it is a stranger,
-    // we say so in the variable by which pg_ctl tells its own number; the check of the shared memory remains.
+    // PostgreSQL treats a lock file as stale only if no process with that id runs. If that process is unrelated, name
+    // it in PG_GRANDPARENT_PID, with which pg_ctl passes its own id: PostgreSQL ignores it. The shared memory check
+    // still applies.
     const stranger = await this.stranger(stale);
     const env = stranger === null ? {} : { PG_GRANDPARENT_PID: String(stranger) };
-    // pg_ctl is needed on Windows alone, to drop an administrator's rights. It gives options to cmd.exe: no spaces.
+    // Only Windows needs pg_ctl, which drops administrator rights. It passes options to cmd.exe: they must have no
+    // spaces.
     const [program, args] = WINDOWS
       ? [this.binaries.pgCtl, ['start', '-W', '-D', this.folder.cluster, '-o', options.join(' ')]]
       : [this.binaries.postgres, ['-D', this.folder.cluster, ...options]];
@@ -253,7 +256,7 @@ export class PostgresServer {
     this.child = child;
     this.launching = true;
     this.stderr = '';
-    // Ends by itself when the logging collector takes over.
+    // The stream ends when the logging collector takes over.
     child.stderr?.on('data', (chunk: Buffer) => (this.stderr = (this.stderr + chunk.toString()).slice(0, 16_384)));
     await new Promise<void>((resolve, reject) => {
       child.once('spawn', resolve);
@@ -264,7 +267,7 @@ export class PostgresServer {
     child.unref();
   }
 
-  /** Why the process that we started has ended; null when none has. */
+  /** Returns once why the started process exited before it was reachable; null if it did not. */
   private async takeFailure(): Promise<string | null> {
     const child = this.child;
     if (child === null || !this.launching || (WINDOWS && child.exitCode === 0)) return null;
@@ -295,7 +298,7 @@ export class PostgresServer {
     return (await Promise.all(files)).sort((a, b) => b.time - a.time);
   }
 
-  /** PostgreSQL overwrites a weekday's file only when it runs at midnight. */
+  /** Removes old log files: PostgreSQL overwrites a weekday's file only if it runs at midnight. */
   private async removeOldLogs(): Promise<void> {
     for (const { path, time } of await this.logFiles()) {
       if (Date.now() - time > WEEK - 24 * 3_600_000) await unlink(path).catch(() => undefined);
@@ -305,7 +308,7 @@ export class PostgresServer {
   private async lastInLog(): Promise<string | null> {
     const newest = (await this.logFiles())[0];
     const text = newest ? await readFile(newest.path, 'utf8').catch(() => '') : '';
-    const refusal = /the database system is|terminating |too many|authentication failed/; // of a connection
+    const refusal = /the database system is|terminating |too many|authentication failed/; // rejected connections
     const line = text
       .slice(-65_536)
       .split('\n')

@@ -1,19 +1,19 @@
 /**
- * Housekeeping at intervals: again at once while there is more to do, never twice at the same time, and over before the
- * pool closes. What fails is tried again at the next time.
+ * Runs a cleanup task at intervals. Repeats it immediately while work remains, never runs it twice in parallel, and
+ * finishes before the pool closes. A failed run is retried at the next interval.
  */
 export class Sweeper {
   private timer: NodeJS.Timeout | undefined;
   private sweeping: Promise<void> | undefined;
   private stopped = false;
 
-  /** @param sweep resolves with whether there is more to do */
+  /** @param sweep resolves to true if more work remains */
   constructor(
     private readonly everyMs: number,
     private readonly sweep: () => Promise<boolean>,
   ) {}
 
-  /** @param atOnce whether the first time is now */
+  /** @param atOnce runs the first sweep immediately */
   start(atOnce = false): void {
     const sweep = (): void => {
       this.sweeping ??= this.sweepAll().finally(() => {
@@ -24,13 +24,13 @@ export class Sweeper {
     this.timer = setInterval(sweep, this.everyMs).unref();
   }
 
-  /** There is nothing more to do, ever. */
+  /** Stops permanently. Does not wait for a sweep in progress. */
   end(): void {
     this.stopped = true;
     clearInterval(this.timer);
   }
 
-  /** Resolves when what is under way has ended. */
+  /** Stops permanently and waits for the sweep in progress. */
   async stop(): Promise<void> {
     this.end();
     await this.sweeping;
@@ -40,7 +40,7 @@ export class Sweeper {
     try {
       while (!this.stopped && (await this.sweep()));
     } catch {
-      // The next time tries again.
+      // Retried at the next interval.
     }
   }
 }

@@ -5,10 +5,10 @@ import { MetricsRepository, type Kept } from './metrics.repository.js';
 
 const SWEEP_MS = 600_000;
 
-/** Days that statistics of requests are kept. */
+/** Days for which request statistics are kept. */
 const REQUEST_DAYS = 30;
 
-/** Deletes what is older than it is kept, some rows at a time. What was ever used is no row of these and stays. */
+/** Deletes rows past their retention time, in batches. Lifetime totals are stored elsewhere and stay. */
 @Injectable()
 export class MetricsRetention implements OnApplicationBootstrap, BeforeApplicationShutdown {
   private readonly sweeper: Sweeper;

@@ -31,14 +31,14 @@ export class MetricsController {
     private readonly exports: UsageExport,
   ) {}
 
-  /** Read the platform in numbers */
+  /** Read the metrics of the platform */
   @Get()
   @AdminOnly()
   async ofPlatform(): Promise<MetricsResponse> {
     return this.metrics.ofPlatform();
   }
 
-  /** Read a user in numbers */
+  /** Read the metrics of a user */
   @Get('users/:user')
   @SelfOrAdmin('user')
   @Fails('not_found')
@@ -46,14 +46,14 @@ export class MetricsController {
     return this.metrics.ofUser(user, caller);
   }
 
-  /** List the users who have most */
+  /** List the top users by tasks, resources, store entries, calls or requests */
   @Get('top')
   @AdminOnly()
   async top(@Query() query: TopQuery): Promise<TopList> {
     return { data: await this.metrics.top(query) };
   }
 
-  /** Read what was used over time, by the hour or day */
+  /** Read usage over time, by hour or day */
   @Get('series')
   @Owned()
   @Fails('forbidden', 'not_found')
@@ -61,14 +61,14 @@ export class MetricsController {
     return { data: await this.metrics.series(query, caller) };
   }
 
-  /** Read what was asked of each route, and how long it took */
+  /** Read request counts and average durations by route */
   @Get('routes')
   @AdminOnly()
   async routes(@Query() query: RangeQuery): Promise<RouteList> {
     return { data: await this.metrics.routes(query) };
   }
 
-  /** Export the ledger for billing: what was used by hour, owner, key and meter; without `from`, since the month began */
+  /** Export the ledger for billing, by hour, owner, key and meter; without `from`, since the start of the month */
   @Get('usage')
   @AdminOnly()
   @ApiExtraModels(UsageResponse)

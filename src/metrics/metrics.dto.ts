@@ -6,12 +6,12 @@ import { IsLength } from '../common/page.js';
 import { IsMatch, IsMoment, MayBeMissing } from '../common/text.js';
 import { ALL_CALLS, isFlow, isMeter } from '../quota/meters.js';
 
-/** What users can be listed by. */
+/** Criteria of the top lists. */
 export const RANKED_BY = ['tasks', 'resources', 'storeEntries', 'calls', 'requests'] as const;
 
 export type RankedBy = (typeof RANKED_BY)[number];
 
-/** Requests to the API itself: no meter, but counted likewise. */
+/** Requests to the REST API. Not a meter, but has a series too. */
 export const REQUESTS = 'requests';
 
 export const STEPS = ['hour', 'day'] as const;
@@ -27,7 +27,7 @@ export class TopQuery {
   limit = 10;
 }
 
-/** What `IsMoment` takes. */
+/** The formats that `IsMoment` accepts. */
 const DAY_OR_TIME = {
   anyOf: [
     { type: 'string', format: 'date' },
@@ -35,11 +35,11 @@ const DAY_OR_TIME = {
   ],
 };
 
-/** A stretch of time. */
+/** A time range. */
 export class RangeQuery {
   @ApiPropertyOptional({
     ...DAY_OR_TIME,
-    description: 'Where it begins: a day (UTC), or a time with its offset; taken down to the full hour or day',
+    description: 'Start of the range: a day (UTC), or a time with an offset. Rounded down to the full hour or day',
     example: '2026-11-01',
   })
   @MayBeMissing()
@@ -48,7 +48,7 @@ export class RangeQuery {
 
   @ApiPropertyOptional({
     ...DAY_OR_TIME,
-    description: 'Where it ends, exclusive: likewise, taken up to the full hour or day; now where it is missing',
+    description: 'End of the range, exclusive, in the same format. Rounded up to the full hour or day. Default: now',
     example: '2026-11-21T12:00:00Z',
   })
   @MayBeMissing()
@@ -58,33 +58,38 @@ export class RangeQuery {
 
 export class SeriesQuery extends RangeQuery {
   @ApiPropertyOptional({
-    description: 'What is counted: `api:<slug>`, `api:*` for the calls of all APIs, or `requests` to the API itself',
+    description:
+      '`api:<slug>` for calls to one API, `api:*` for calls to all APIs, or `requests` for requests to this API',
     default: ALL_CALLS,
   })
   @IsMatch(
     'isSeries',
     (value) => value === REQUESTS || (isMeter(value) && isFlow(value)),
-    `be api:<slug>, ${ALL_CALLS} or ${REQUESTS}: what exists has no series`,
+    `be api:<slug>, ${ALL_CALLS} or ${REQUESTS}; gauges have no series`,
   )
   meter: string = ALL_CALLS;
 
-  @ApiPropertyOptional({ enum: STEPS, default: 'hour', description: 'In UTC' })
+  @ApiPropertyOptional({ enum: STEPS, default: 'hour', description: 'Length of a step, in UTC' })
   @IsIn(STEPS)
   step: Step = 'hour';
 
   @IsUserReference(
-    'Whose (id, username, e-mail or `me`). Missing: everyone’s for administrators, else the caller’s own',
+    'The user: id, username, e-mail or `me`. Default: all users for administrators, otherwise the caller',
   )
   user?: string;
 }
 
 export class UsageQuery extends RangeQuery {
-  @ApiPropertyOptional({ enum: ['json', 'csv'], default: 'json', description: '`json`: a JSON object a line (NDJSON)' })
+  @ApiPropertyOptional({
+    enum: ['json', 'csv'],
+    default: 'json',
+    description: '`json`: one JSON object per line (NDJSON)',
+  })
   @IsIn(['json', 'csv'])
   format: 'json' | 'csv' = 'json';
 }
 
-/** What exists on the platform. */
+/** Numbers of objects on the platform. */
 export class ObjectsResponse {
   /** @example 5230 */
   @ApiProperty({ type: 'integer' })
@@ -109,14 +114,14 @@ export class ObjectsResponse {
 
 export class CreditsResponse {
   /**
-   * All finite credits together: limits of users and of their plans, and grants that have not expired
+   * Sum of all finite credits: limits of users or of their plans, and unexpired grants
    * @example 2000
    */
   @ApiProperty({ type: 'integer' })
   granted!: number;
 
   /**
-   * Tasks that exist
+   * Number of tasks
    * @example 1200
    */
   @ApiProperty({ type: 'integer' })
@@ -125,14 +130,14 @@ export class CreditsResponse {
 
 export class CallsResponse {
   /**
-   * Units
+   * Units granted
    * @example 958000
    */
   @ApiProperty({ type: 'integer' })
   granted!: number;
 
   /**
-   * Calls that a limit refused
+   * Calls denied by a limit
    * @example 1200
    */
   @ApiProperty({ type: 'integer' })
@@ -152,7 +157,7 @@ export class RequestsResponse {
   errors!: number;
 }
 
-/** The platform in numbers. */
+/** Metrics of the platform. */
 export class MetricsResponse {
   /** @example 30 */
   @ApiProperty({ type: 'integer' })
@@ -180,7 +185,7 @@ export class UserStoreResponse {
   entries!: number;
 
   /**
-   * Of keys and values
+   * Size of keys and values in bytes
    * @example 48000
    */
   @ApiProperty({ type: 'integer' })
@@ -188,7 +193,7 @@ export class UserStoreResponse {
 }
 
 export class UserCallsResponse extends CallsResponse {
-  /** By the slug of the API */
+  /** Calls by the slug of the API */
   @ApiProperty({
     type: 'object',
     additionalProperties: { $ref: '#/components/schemas/CallsResponse' },
@@ -197,17 +202,17 @@ export class UserCallsResponse extends CallsResponse {
   byApi!: Record<string, CallsResponse>;
 }
 
-/** A user in numbers. */
+/** Metrics of a user. */
 export class UserMetricsResponse {
   /**
-   * Tasks the user may have at once, bonus credits included; null: unlimited
+   * Tasks that the user may have at once, including bonus credits; null is unlimited
    * @example 15
    */
   @ApiProperty({ type: 'integer', nullable: true })
   credits!: number | null;
 
   /**
-   * Never below 0; null: unlimited
+   * Never below 0; null is unlimited
    * @example 3
    */
   @ApiProperty({ type: 'integer', nullable: true })
@@ -239,7 +244,7 @@ export class RankedUser {
 
 export class RankResponse {
   /**
-   * From 1 on
+   * Position in the list, starting at 1
    * @example 1
    */
   @ApiProperty({ type: 'integer' })
@@ -252,35 +257,35 @@ export class RankResponse {
   value!: number;
 }
 
-/** Who has most, most first; of equals who was created first. */
+/** Users by value in descending order. Users with equal values are listed by creation time, oldest first. */
 export class TopList {
   data!: RankResponse[];
 }
 
 export class PointResponse {
   /**
-   * When the hour or day began
+   * Start of the hour or day
    * @example 2026-11-21T08:00:00.000Z
    */
   @ApiTime()
   at!: string;
 
   /**
-   * Units; requests answered below 400
+   * Units granted, or requests answered with a status below 400
    * @example 120
    */
   @ApiProperty({ type: 'integer' })
   granted!: number;
 
   /**
-   * Calls that a limit refused; requests answered with 400 or above
+   * Calls denied by a limit, or requests answered with a status of 400 or above
    * @example 3
    */
   @ApiProperty({ type: 'integer' })
   denied!: number;
 }
 
-/** One point an hour or a day, also where nothing happened. */
+/** One point per hour or day. Steps without data have zeros. */
 export class SeriesResponse {
   data!: PointResponse[];
 }
@@ -314,26 +319,26 @@ export class RouteResponse {
   averageMilliseconds!: number;
 }
 
-/** What was asked of each route, most asked first. */
+/** Requests by route, most requests first. */
 export class RouteList {
   data!: RouteResponse[];
 }
 
-/** What a key used of an API in an hour: a line of the ledger. */
+/** A line of the ledger: the usage of an API by a key in an hour. */
 export class UsageResponse {
   /** @example 2026-11-21T08:00:00.000Z */
   @ApiTime()
   hour!: string;
 
   /**
-   * The id of the user, also of one that is gone
+   * The id of the user; kept after the user is deleted
    * @example 019aa5d2-0000-7b1a-9d54-3f0f5a1f2b3c
    */
   @ApiId()
   owner!: string;
 
   /**
-   * The username, else the e-mail; null: the user is gone
+   * The username, or else the e-mail; null if the user was deleted
    * @example ada
    */
   ownerName!: string | null;
@@ -346,7 +351,7 @@ export class UsageResponse {
   key!: string;
 
   /**
-   * The name of the key; null: the key is gone
+   * The name of the key; null if the key was deleted
    * @example my server
    */
   keyName!: string | null;
@@ -355,14 +360,14 @@ export class UsageResponse {
   meter!: string;
 
   /**
-   * Units
+   * Units granted
    * @example 120
    */
   @ApiProperty({ type: 'integer' })
   granted!: number;
 
   /**
-   * Calls that a limit refused
+   * Calls denied by a limit
    * @example 3
    */
   @ApiProperty({ type: 'integer' })

@@ -12,7 +12,7 @@ import { RequestCount } from './request-count.entity.js';
 import { RequestStatistics } from './request-statistics.js';
 import { UsageExport } from './usage-export.js';
 
-/** What everyone used: for people, for bills, and for Prometheus. It reads; only the statistics of requests are its own. */
+/** Usage metrics for the API, billing exports and Prometheus. Writes only request statistics; reads everything else. */
 @Module({
   imports: [TypeOrmModule.forFeature([RequestCount]), UsersModule, QuotaModule],
   controllers: [MetricsController, PrometheusController],

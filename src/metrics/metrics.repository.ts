@@ -18,14 +18,14 @@ export interface PlatformNumbers {
 }
 
 export interface UserNumbers {
-  /** Null: unlimited. */
+  /** Null if unlimited. */
   credits: number | null;
   tasks: number;
   completed: number;
   resources: number;
   entries: number;
   bytes: number;
-  /** By API; null where there are none. */
+  /** Calls by API. Null if there are none. */
   calls: { meter: string; granted: number; denied: number }[] | null;
   requests: number;
   errors: number;
@@ -56,23 +56,23 @@ export interface RouteRow {
 export interface UsageRow {
   hour: Date;
   ownerId: string;
-  /** A username, else an e-mail; null: the user is gone. */
+  /** The username, or else the e-mail. Null if the user was deleted. */
   ownerName: string | null;
   keyId: string;
-  /** Null: the key is gone. */
+  /** Null if the key was deleted. */
   keyName: string | null;
   meter: string;
   granted: number;
   denied: number;
 }
 
-/** From one hour to another, exclusive. */
+/** A time range; `to` is exclusive. */
 export interface Range {
   from: Date;
   to: Date;
 }
 
-/** From sums that are kept, never from what they sum up (see docs/decisions/0014). */
+/** Reads maintained sums, not the rows that they summarize (see docs/decisions/0014). */
 export const PLATFORM = {
   name: 'metrics-platform',
   text: `
@@ -122,7 +122,7 @@ const USER = {
     WHERE u.id = $1`,
 };
 
-/** Ids are in the order of creation. The names are looked up for those alone who are listed. */
+/** Adds names to ranked owners. Only listed users are looked up. Ids sort by creation time. */
 const named = (ranked: string): string => `
     SELECT u.id, u.username, u.email, r.value FROM (${ranked}
     ) r JOIN users u ON u.id = r.owner_id
@@ -133,12 +133,12 @@ const byGauge = (meter: string): string =>
       SELECT owner_id, rank AS value FROM quotas
       WHERE meter = '${meter}' AND rank > 0 ORDER BY rank DESC, owner_id LIMIT $1`);
 
-/** Told by an index each; the parameter is how many. */
+/** Top lists. Each is read from an index; the parameter is the length. */
 export const TOP: Record<RankedBy, string> = {
   tasks: byGauge('tasks'),
   resources: byGauge('resources'),
-  // Entries that have expired count no more though they are in the counts: who has some may be listed too high. So as many
-  // more are looked at as there are of those.
+  // The rank includes expired entries until they are swept, so their owners may rank too high. The query therefore
+  // reads one more owner for each owner with expired entries.
   storeEntries: `
     WITH expired AS MATERIALIZED (
       SELECT owner_id, count(*) AS entries
@@ -153,7 +153,7 @@ export const TOP: Record<RankedBy, string> = {
       LEFT JOIN expired e ON e.owner_id = q.owner_id
       WHERE q.rank > coalesce(e.entries, 0)
       ORDER BY value DESC, q.owner_id LIMIT $1`)}`,
-  // The order of calls may be a second old where other processes serve too; what is told of each is not.
+  // The order of calls may be a second old if other processes serve too. The values are exact.
   calls: named(`
       SELECT q.owner_id, s.granted AS value
       FROM (
@@ -168,7 +168,7 @@ export const TOP: Record<RankedBy, string> = {
       SELECT owner_id, total AS value FROM request_counts WHERE total > 0 ORDER BY total DESC, owner_id LIMIT $1`),
 };
 
-/** Sums by the hour or day, UTC; those of all APIs where that is the meter. */
+/** Sums rows by hour or day in UTC. */
 const series = (rows: string): string => `
     SELECT date_trunc($1, s.hour, 'UTC') AS at, sum(s.granted)::bigint AS granted, sum(s.denied)::bigint AS denied
     FROM (${rows}) s WHERE s.hour >= $2 AND s.hour < $3
@@ -219,13 +219,13 @@ const USAGE = `
   LEFT JOIN api_keys k ON k.owner_id = s.owner_id AND k.id = s.key_id
   WHERE s.hour >= $1 AND s.hour < $2 ORDER BY s.hour, s.owner_id, s.key_id, s.meter`;
 
-/** Lines of the ledger that are read at a time. */
+/** Ledger lines per read. */
 const LINES = 1_000;
 
-/** Rows that one statement deletes. */
+/** Rows deleted per statement. */
 const BATCH = 5_000;
 
-/** What is kept for a time, and by which columns its rows are known. */
+/** Tables with a retention time, and the primary key of each. */
 const KEPT = {
   usage_hours: 'owner_id, key_id, meter, hour',
   platform_hours: 'meter, hour',
@@ -253,7 +253,7 @@ export class MetricsRepository {
     return this.database.query<RankRow>({ name: `metrics-top-${by}`, text: TOP[by] }, [limit]);
   }
 
-  /** Only steps in which something happened, in no order. @param ownerId null for everyone's */
+  /** Returns only steps with data, unordered. @param ownerId null for all users */
   series(meter: string, step: string, { from, to }: Range, ownerId: string | null): Promise<PointRow[]> {
     const values = [step, from, to];
     if (meter === REQUESTS) {
@@ -266,17 +266,17 @@ export class MetricsRepository {
       : this.database.query<PointRow>(SERIES.userCalls, [...values, meter, ownerId]);
   }
 
-  /** Most asked first. */
+  /** Lists routes, most requests first. */
   routes({ from, to }: Range): Promise<RouteRow[]> {
     return this.database.query<RouteRow>(ROUTES, [from, to]);
   }
 
-  /** The ledger as of one moment, some lines at a time, by hour, owner, key and meter. Holds a connection meanwhile. */
+  /** Streams the ledger from one snapshot, ordered by hour, owner, key and meter. Holds a connection until the end. */
   usage({ from, to }: Range): AsyncGenerator<UsageRow[]> {
     return this.database.stream<UsageRow>(USAGE, [from, to], LINES);
   }
 
-  /** Deletes some of what is older than so many days. @returns whether there may be more */
+  /** Deletes a batch of rows older than `days`. @returns whether more may remain */
   async deleteOlder(table: Kept, days: number): Promise<boolean> {
     const columns = KEPT[table];
     const rows = await this.database.query<{ count: number }>(

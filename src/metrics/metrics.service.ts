@@ -18,10 +18,10 @@ import { MetricsRepository, type UserNumbers } from './metrics.repository.js';
 import { rangeOf, stepsOf } from './range.js';
 import { RequestStatistics } from './request-statistics.js';
 
-/** How much is told where nobody says: a day of hours, a month of days. */
+/** Default length of a series: a day of hours, or a month of days. */
 const STEPS = { hour: 24, day: 30 };
 
-/** What everyone used. What this process has counted of requests is written before it is told. */
+/** Reads usage metrics. Flushes this process's request counts before it reads them. */
 @Injectable()
 export class MetricsService {
   constructor(
@@ -59,7 +59,7 @@ export class MetricsService {
     return rows.map(({ value, ...user }, i) => ({ rank: i + 1, user, value }));
   }
 
-  /** @throws Problem forbidden, not_found; validation_failed for a stretch that cannot be */
+  /** @throws Problem forbidden, not_found; validation_failed for an invalid range */
   async series(query: SeriesQuery, caller: Caller): Promise<PointResponse[]> {
     const { meter, step, user } = query;
     const ownerId = await this.whose(user, caller);
@@ -73,7 +73,7 @@ export class MetricsService {
     });
   }
 
-  /** @throws Problem validation_failed for a stretch that cannot be */
+  /** @throws Problem validation_failed for an invalid range */
   async routes(query: RangeQuery): Promise<RouteResponse[]> {
     const range = rangeOf(query, 'hour', STEPS.hour);
     await this.statistics.flush();

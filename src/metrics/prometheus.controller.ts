@@ -14,7 +14,7 @@ import { Prometheus } from './prometheus.js';
 @Controller('metrics')
 export class PrometheusController {
   private text = '';
-  /** Many who ask at once are told the same; also those who are heard one after the other in one turn of the event loop. */
+  /** Concurrent requests share one read, including those that arrive in the same turn of the event loop. */
   private readonly reading = new SharedRun(async () => {
     await setImmediate();
     this.text = await this.prometheus.gather();
@@ -25,7 +25,7 @@ export class PrometheusController {
     private readonly prometheus: Prometheus,
   ) {}
 
-  /** For Prometheus, in its text format; with METRICS_TOKEN set, it must send that as its bearer token */
+  /** Read the metrics in Prometheus text format; if METRICS_TOKEN is set, send it as the bearer token */
   @Get()
   @Public()
   @ApiProduces('text/plain')
@@ -42,12 +42,12 @@ export class PrometheusController {
   }
 }
 
-/** RFC 6750, section 2.1; the scheme is compared without case. */
+/** Returns the bearer token (RFC 6750, section 2.1). The scheme is case-insensitive. */
 function tokenOf({ headers }: FastifyRequest): string {
   return /^bearer +(.+)$/i.exec(headers.authorization ?? '')?.[1] ?? '';
 }
 
-/** Takes the same time wherever they differ. */
+/** Compares in constant time. */
 function isSame(a: string, b: string): boolean {
   const [left, right] = [a, b].map((text) => createHash('sha256').update(text).digest());
   return left !== undefined && right !== undefined && timingSafeEqual(left, right);

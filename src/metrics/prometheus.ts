@@ -12,18 +12,18 @@ const PREFIX = 'quartermaster_';
 
 type Labels = Record<string, string>;
 
-/** A series: a value, or how many values fell where, under some labels. */
+/** A series: labels with a value or a distribution. */
 interface Series<T> {
   labels: Labels;
   value: T;
 }
 
-/** What one process gives of itself, in the form in which several are added up. */
+/** The metrics of one process, in the form that prom-client aggregates over processes. */
 export type ProcessMetrics = MetricObject[];
 
 /**
- * The numbers of this process, for Prometheus. They are kept where they arise and only read here. Nothing in a label is
- * without bound or somebody's: no user, no key, no API.
+ * Exposes the metrics of this process to Prometheus. Other classes count; this one only reads. Labels have a bounded
+ * set of values and contain no user data: no user, key or API.
  */
 @Injectable()
 export class Prometheus {
@@ -35,7 +35,7 @@ export class Prometheus {
     private readonly audit: AuditChain,
   ) {
     collectDefaultMetrics({ register: this.registry, prefix: PREFIX });
-    // Gauges that are named like counters, and sums of others: `promtool check metrics` refuses them.
+    // Removes gauges that are named like counters and only sum other metrics: `promtool check metrics` rejects them.
     for (const kind of ['handles', 'requests', 'resources']) {
       this.registry.removeSingleMetric(`${PREFIX}nodejs_active_${kind}_total`);
     }
@@ -44,26 +44,26 @@ export class Prometheus {
     this.watchDatabase();
     this.gauge(
       'audit_unsealed_seconds',
-      'For how long the oldest entry of the audit log has waited to be sealed',
+      'Age of the oldest audit log entry that is not sealed',
       [],
       () => [{ labels: {}, value: this.audit.unsealedSeconds }],
       'max',
     );
     this.gauge(
       'build_info',
-      'The version that runs',
+      'Version of the running server',
       ['version'],
       () => [{ labels: { version: VERSION }, value: 1 }],
       'first',
     );
   }
 
-  /** The type of the text. */
+  /** Content type of the response. */
   get contentType(): string {
     return this.registry.contentType;
   }
 
-  /** Where several processes share a port, one asks for the numbers of all. */
+  /** Returns the metrics as text. Replaced if several processes share a port, to return the metrics of all. */
   gather: () => Promise<string> = () => this.registry.metrics();
 
   async collect(): Promise<ProcessMetrics> {
@@ -72,51 +72,50 @@ export class Prometheus {
 
   private watchRequests(): void {
     const routes = () => this.statistics.requests.routes();
-    this.counter(
-      'http_requests_total',
-      'Requests answered, by route and class of status',
-      ['method', 'route', 'status'],
-      () =>
-        routes().flatMap(({ method, route, requests }) =>
-          requests.flatMap((value, place) =>
-            value === 0 ? [] : [{ labels: { method, route, status: `${place + 1}xx` }, value }],
-          ),
+    this.counter('http_requests_total', 'Requests, by route and status class', ['method', 'route', 'status'], () =>
+      routes().flatMap(({ method, route, requests }) =>
+        requests.flatMap((value, place) =>
+          value === 0 ? [] : [{ labels: { method, route, status: `${place + 1}xx` }, value }],
         ),
+      ),
     );
-    this.histogram('http_request_duration_seconds', 'How long requests took', () =>
+    this.histogram('http_request_duration_seconds', 'Duration of requests', () =>
       routes().flatMap(({ method, route, seconds }) =>
         seconds.count === 0 ? [] : [{ labels: { method, route }, value: seconds }],
       ),
     );
-    this.counter('spends_total', 'What limits were asked for, and what they said', ['kind', 'outcome'], () =>
+    this.counter('spends_total', 'Spends granted and denied by limits, by kind', ['kind', 'outcome'], () =>
       tally.spends().flatMap(({ kind, granted, denied }) => [
         { labels: { kind, outcome: 'granted' }, value: granted },
         { labels: { kind, outcome: 'denied' }, value: denied },
       ]),
     );
-    this.gauge('usage_pending', 'Users whose requests are not yet in the database', [], () => [
+    this.gauge('usage_pending', 'Users whose request counts are not yet written to the database', [], () => [
       { labels: {}, value: this.statistics.requests.waiting },
     ]);
-    this.counter('usage_dropped_total', 'Requests that are counted for no user: too many waited', [], () => [
-      { labels: {}, value: this.statistics.requests.dropped },
-    ]);
+    this.counter(
+      'usage_dropped_total',
+      'Requests not counted for a user, because too many users were pending',
+      [],
+      () => [{ labels: {}, value: this.statistics.requests.dropped }],
+    );
   }
 
   private watchCoalescers(): void {
     const loads = () => coalescerLoads().map((load) => ({ labels: { coalescer: load.name }, load }));
-    this.histogram('coalescer_batch_size', 'Requests that went out in one statement', () =>
+    this.histogram('coalescer_batch_size', 'Requests sent in one statement', () =>
       loads().map(({ labels, load }) => ({ labels, value: load.batches })),
     );
-    this.histogram('coalescer_wait_seconds', 'How long the oldest request of a statement had waited', () =>
+    this.histogram('coalescer_wait_seconds', 'Wait of the oldest request in a statement', () =>
       loads().map(({ labels, load }) => ({ labels, value: load.waits })),
     );
-    this.gauge('coalescer_waiting', 'How much waits for a statement', ['coalescer'], () =>
+    this.gauge('coalescer_waiting', 'Backlog: requests that wait for a statement, or their size', ['coalescer'], () =>
       loads().map(({ labels, load }) => ({ labels, value: load.waiting() })),
     );
-    this.gauge('coalescer_capacity', 'How much may wait', ['coalescer'], () =>
+    this.gauge('coalescer_capacity', 'Maximum backlog', ['coalescer'], () =>
       loads().map(({ labels, load }) => ({ labels, value: load.capacity })),
     );
-    this.counter('coalescer_refused_total', 'Requests refused since too much waited', ['coalescer'], () =>
+    this.counter('coalescer_refused_total', 'Requests rejected because the backlog was full', ['coalescer'], () =>
       loads().map(({ labels, load }) => ({ labels, value: load.refused })),
     );
   }
@@ -129,10 +128,10 @@ export class Prometheus {
         { labels: { state: 'idle' }, value: idle },
       ];
     });
-    this.gauge('database_connections_max', 'Connections there may be', [], () => [
+    this.gauge('database_connections_max', 'Maximum connections to the database', [], () => [
       { labels: {}, value: this.database.connections.max },
     ]);
-    this.gauge('database_waiting', 'Who waits for a connection', [], () => [
+    this.gauge('database_waiting', 'Requests that wait for a connection', [], () => [
       { labels: {}, value: this.database.connections.waiting },
     ]);
   }
@@ -147,7 +146,7 @@ export class Prometheus {
     });
   }
 
-  /** @param aggregator how those of several processes become one */
+  /** @param aggregator how the values of several processes are combined */
   private gauge(
     name: string,
     help: string,
@@ -164,7 +163,7 @@ export class Prometheus {
     });
   }
 
-  /** The library's own histogram counts for itself, and cannot be told what was counted elsewhere. */
+  /** Registers a custom histogram: prom-client's own cannot take counts from elsewhere. */
   private histogram(name: string, help: string, read: () => Series<Distribution>[]): void {
     const metric = {
       name: PREFIX + name,

@@ -23,7 +23,7 @@ function range(query: RangeQuery, step: Step = 'hour', steps = 24): string {
   return `${from.toISOString()} ${to.toISOString()}`;
 }
 
-/** What is said of a range that cannot be. */
+/** Returns the validation errors of an invalid range. */
 function refusal(query: RangeQuery, step: Step = 'hour'): unknown {
   try {
     rangeOf(query, step, 24);
@@ -34,19 +34,19 @@ function refusal(query: RangeQuery, step: Step = 'hour'): unknown {
   return undefined;
 }
 
-describe('a range', () => {
-  test('without anything said ends with the step that runs, and is as long as it usually is', () => {
+describe('rangeOf', () => {
+  test('empty query: ends with the current step and has the default length', () => {
     expect(range({})).toBe('2026-11-20T13:00:00.000Z 2026-11-21T13:00:00.000Z');
     expect(range({}, 'day', 30)).toBe('2026-10-23T00:00:00.000Z 2026-11-22T00:00:00.000Z');
   });
 
-  test('holds the hour that begins this very moment', () => {
+  test('at the start of an hour: includes the hour that begins now', () => {
     setClock(Date.parse('2026-11-21T12:00:00.000Z'));
     expect(range({}, 'hour', 1)).toBe('2026-11-21T12:00:00.000Z 2026-11-21T13:00:00.000Z');
     expect(range({ from: '2026-11-21T12:00:00Z' })).toBe('2026-11-21T12:00:00.000Z 2026-11-21T13:00:00.000Z');
   });
 
-  test('is taken down and up to full steps in UTC, whatever the offset', () => {
+  test('times with an offset: rounds outwards to full steps in UTC', () => {
     const query = { from: '2026-11-20T01:59:59+02:00', to: '2026-11-20T10:00:00.001Z' };
     expect(range(query)).toBe('2026-11-19T23:00:00.000Z 2026-11-20T11:00:00.000Z');
     expect(range(query, 'day')).toBe('2026-11-19T00:00:00.000Z 2026-11-21T00:00:00.000Z');
@@ -54,47 +54,47 @@ describe('a range', () => {
     expect(range(half)).toBe('2026-11-20T00:00:00.000Z 2026-11-20T02:00:00.000Z');
   });
 
-  test('ends exactly where it says when that is a full step', () => {
+  test('full steps: keeps the exact start and end', () => {
     const query = { from: '2026-11-01', to: '2026-11-02' };
     expect(range(query)).toBe('2026-11-01T00:00:00.000Z 2026-11-02T00:00:00.000Z');
     expect(range(query, 'day')).toBe('2026-11-01T00:00:00.000Z 2026-11-02T00:00:00.000Z');
   });
 
-  test('goes back from where it ends, when only that is said, also before 1970', () => {
+  test('only `to`: starts the default length earlier, also before 1970', () => {
     expect(range({ to: '2026-11-02' })).toBe('2026-11-01T00:00:00.000Z 2026-11-02T00:00:00.000Z');
     expect(range({ to: '1970-01-01' })).toBe('1969-12-31T00:00:00.000Z 1970-01-01T00:00:00.000Z');
   });
 
-  test('must not end before it begins, nor where it begins', () => {
+  test('rejects a range that ends before or at its start', () => {
     const errors = [{ pointer: '/from', detail: 'must be before `to`' }];
     expect(refusal({ from: '2026-11-02', to: '2026-11-01' })).toEqual(errors);
     expect(refusal({ from: '2026-11-02', to: '2026-11-02' })).toEqual(errors);
     expect(refusal({ from: '2026-11-21T13:00:00Z' })).toEqual(errors);
     expect(refusal({ from: '2026-11-22' }, 'day')).toEqual(errors);
-    // The same hour, but it has been begun.
+    // Both are in the same hour, and rounding makes the range one hour long.
     expect(refusal({ from: '2026-11-02T00:10:00Z', to: '2026-11-02T00:05:00Z' })).toBeUndefined();
   });
 
   test.each<[Step, string, string]>([
     ['hour', '2025-01-01T00:00:00Z', '2026-02-21T16:00:00Z'],
     ['day', '2000-01-01', '2027-05-19'],
-  ])('has 10,000 %ss at most', (step, from, to) => {
+  ])('rejects a range of more than 10,000 %ss', (step, from, to) => {
     const { length } = stepsOf(rangeOf({ from, to }, step, 1), step);
     expect(length).toBe(10_000);
     const beyond = new Date(Date.parse(to) + 1).toISOString();
     expect(refusal({ from, to: beyond }, step)).toEqual([
-      { pointer: '/from', detail: `must be 10000 ${step}s before \`to\` at most` },
+      { pointer: '/from', detail: `must be at most 10000 ${step}s before \`to\`` },
     ]);
   });
 
-  test('of 100 years has too many steps, of either kind', () => {
+  test('rejects a range of 100 years, for hours and days', () => {
     for (const step of ['hour', 'day'] as const) {
       expect(refusal({ from: '1976-11-21', to: '2076-11-21' }, step)).toHaveLength(1);
     }
   });
 });
 
-test('the steps of a range begin one after the other, the last before its end', () => {
+test('stepsOf returns consecutive steps, the last one before the end', () => {
   const steps = (query: RangeQuery, step: Step): string[] =>
     stepsOf(rangeOf(query, step, 1), step).map((at) => at.toISOString());
   expect(steps({ from: '2026-02-27', to: '2026-03-02' }, 'day')).toEqual([

@@ -1,7 +1,7 @@
 import { Column, Entity, Index, JoinColumn, OneToOne, PrimaryColumn } from 'typeorm';
 import { User } from '../users/user.entity.js';
 
-/** Requests of a user: ever, and in the hour of the last one. Earlier hours are in `request_hours`. */
+/** Requests of a user: in total, and in the hour of the last request. Earlier hours are in `request_hours`. */
 @Entity('request_counts')
 @Index('request_counts_total_idx', { synchronize: false })
 export class RequestCount {
@@ -15,7 +15,7 @@ export class RequestCount {
   @Column('bigint')
   total!: number;
 
-  /** Answered with 400 or above. */
+  /** Requests answered with 400 or above. */
   @Column('bigint')
   errors!: number;
 

@@ -1,20 +1,20 @@
 import type { FastifyReply, FastifyRequest, RouteOptions } from 'fastify';
 import { RequestRecorder, UNMATCHED, type Batch } from './request-recorder.js';
 
-/** Of how many users a process remembers what is not written yet. */
+/** Maximum number of users with unwritten counts. */
 const MAX_USERS = 100_000;
 
 interface Answered {
   status?: number;
   milliseconds?: number;
   method?: string;
-  /** Through an access token. */
+  /** Caller with an access token. */
   user?: string;
-  /** Through an API key. */
+  /** Owner of the API key. */
   keyOwner?: string;
 }
 
-/** A route that is watched: answers requests. */
+/** Creates a watched route that can answer requests. */
 function route(recorder: RequestRecorder, method: string | string[], url: string, more: object = {}) {
   const options = { method, url, ...more } as RouteOptions;
   recorder.watch(options);
@@ -34,7 +34,7 @@ function route(recorder: RequestRecorder, method: string | string[], url: string
   };
 }
 
-/** What a batch would write. */
+/** Returns what a batch would write. */
 function written({ users, routes }: Batch): unknown {
   return {
     users: Object.fromEntries(users),
@@ -66,26 +66,26 @@ test('counts requests by caller, route and class of status, with their durations
   });
   expect(recorder.waiting).toBe(0);
   expect(written(recorder.take())).toEqual(NOTHING);
-  // What Prometheus is told goes on.
+  // The counts for Prometheus are not reset.
   const [load] = recorder.routes();
   expect(load).toMatchObject({ method: 'GET', route: '/v1/things/:id', requests: [0, 2, 1, 3, 1] });
   expect([load?.seconds.count, load?.seconds.sum.toFixed(5)]).toEqual([7, '0.01575']);
 });
 
-test('keeps a status within the five classes', () => {
+test('counts an unknown status in the nearest class', () => {
   const recorder = new RequestRecorder();
   const things = route(recorder, 'GET', '/v1/things');
   for (const status of [0, 101, 999]) things.answer({ status });
   expect(recorder.routes()[0]?.requests).toEqual([2, 0, 0, 0, 1]);
 });
 
-test('tells the methods of a route apart, and knows the same route again', () => {
+test('counts the methods of a route separately, and adds up the same route registered twice', () => {
   const recorder = new RequestRecorder();
   const calls = route(recorder, ['GET', 'POST'], '/call/:slug');
   calls.answer();
   calls.answer({ method: 'POST' });
   calls.answer({ method: 'POST' });
-  // What the route does not serve cannot come here.
+  // A method that the route does not serve is not counted.
   calls.answer({ method: 'PUT' });
   route(recorder, 'GET', '/call/:slug').answer();
   expect(recorder.routes().map(({ method, route, requests }) => [method, route, requests[1]])).toEqual([
@@ -94,7 +94,7 @@ test('tells the methods of a route apart, and knows the same route again', () =>
   ]);
 });
 
-test('leaves a route the hooks that it has, and calls on', () => {
+test('keeps the existing hooks of a route and calls done', () => {
   const recorder = new RequestRecorder();
   const seen: string[] = [];
   const own = (name: string) => (_request: unknown, _reply: unknown, done: () => void) => {
@@ -109,7 +109,7 @@ test('leaves a route the hooks that it has, and calls on', () => {
 });
 
 test.each(['/', '/livez', '/readyz', '/metrics', '/openapi.json', '/docs', '/docs/', '/docs/swagger-ui.css'])(
-  'leaves %s out',
+  'does not count %s',
   (url) => {
     const recorder = new RequestRecorder();
     expect(route(recorder, 'GET', url).hooks).toEqual([]);
@@ -118,13 +118,13 @@ test.each(['/', '/livez', '/readyz', '/metrics', '/openapi.json', '/docs', '/doc
 );
 
 test.each(['/v1/metrics', '/v1/metrics/top', '/metricsx', '/livezz', '/document', '/.well-known/jwks.json'])(
-  'does not leave %s out',
+  'counts %s',
   (url) => {
     expect(route(new RequestRecorder(), 'GET', url).hooks).toHaveLength(1);
   },
 );
 
-test('counts what no route serves under one name, whatever was asked', () => {
+test('counts all unmatched requests under one name', () => {
   const recorder = new RequestRecorder();
   const ask = (method: string, url: string, statusCode: number): void => {
     const reply = { statusCode, elapsedTime: 1 } as FastifyReply;
@@ -138,8 +138,8 @@ test('counts what no route serves under one name, whatever was asked', () => {
   ]);
 });
 
-describe('what could not be written', () => {
-  test('is written with what came meanwhile, and nothing twice', () => {
+describe('putBack', () => {
+  test('adds counts to those recorded in the meantime, without counting twice', () => {
     const recorder = new RequestRecorder();
     const things = route(recorder, 'GET', '/v1/things');
     things.answer({ user: 'a', milliseconds: 2 });
@@ -157,11 +157,11 @@ describe('what could not be written', () => {
       ],
     });
     expect(written(recorder.take())).toEqual(NOTHING);
-    // It was answered once.
+    // The counts for Prometheus do not change.
     expect(recorder.routes()[0]?.seconds.count).toBe(4);
   });
 
-  test('can be put back again and again', () => {
+  test('works repeatedly', () => {
     const recorder = new RequestRecorder();
     const things = route(recorder, 'GET', '/v1/things');
     for (let i = 0; i < 10; i++) {
@@ -174,20 +174,20 @@ describe('what could not be written', () => {
     });
   });
 
-  test('is kept of so many users; of others only that there was something, and what all asked together', () => {
+  test('keeps counts for at most 100,000 users; drops further users but counts their requests by route', () => {
     const recorder = new RequestRecorder();
     const things = route(recorder, 'GET', '/v1/things');
     for (let i = 0; i < MAX_USERS; i++) things.answer({ user: `u${i}` });
     expect([recorder.waiting, recorder.dropped]).toEqual([MAX_USERS, 0]);
     things.answer({ user: 'one more' });
     things.answer({ user: 'one more', status: 400 });
-    // Who is known goes on.
+    // A known user is still counted.
     things.answer({ user: 'u0' });
     expect([recorder.waiting, recorder.dropped]).toEqual([MAX_USERS, 2]);
     const lost = recorder.take();
     expect(lost.users.get('u0')).toEqual({ total: 2, errors: 0 });
     expect(lost.routes.map(({ of }) => of.requests)).toEqual([MAX_USERS + 2, 1]);
-    // Those who came meanwhile stay; of those who are put back the last do not fit.
+    // Users added in the meantime stay; the last users of the batch no longer fit.
     things.answer({ user: 'new' });
     things.answer({ user: 'newer' });
     recorder.putBack(lost);

@@ -2,27 +2,27 @@ import type { FastifyReply, FastifyRequest, RouteOptions, onResponseHookHandler 
 import { callerIdOf, type AuthenticatedRequest } from '../common/caller.js';
 import { Distribution } from '../common/distribution.js';
 
-/** Seconds: the steps of what is counted of durations. */
+/** Histogram buckets: seconds. */
 const DURATIONS = [0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30];
 
-/** Classes of status: 1xx to 5xx. */
+/** Status classes: 1xx to 5xx. */
 const CLASSES = [1, 2, 3, 4, 5] as const;
 
-/** Requests that no route serves. */
+/** Route name for requests that match no route. */
 export const UNMATCHED = '(unmatched)';
 
-/** Who watches over the server, and who reads about it, is no user of it. */
+/** Paths that are not counted: monitoring and documentation. */
 const LEFT_OUT = ['/', '/livez', '/readyz', '/metrics', '/openapi.json', '/docs'];
 
-/** Of how many users a process remembers what is not written yet. */
+/** Maximum number of users with unwritten counts in a process. */
 const MAX_USERS = 100_000;
 
-/** What a route has answered since the process started. */
+/** Responses of a route since the process started. */
 export class RouteLoad {
-  /** By class of status, from 1xx on. */
+  /** Requests by status class, starting at 1xx. */
   readonly requests = CLASSES.map(() => 0);
   readonly seconds = new Distribution(DURATIONS);
-  /** What of it is not written yet. */
+  /** Counts not yet flushed. */
   private readonly unwritten = CLASSES.map(() => ({ requests: 0, milliseconds: 0 }));
 
   constructor(
@@ -37,7 +37,7 @@ export class RouteLoad {
     this.postpone({ place, requests: 1, milliseconds });
   }
 
-  /** Takes what is not written yet. */
+  /** Returns and resets the counts not yet flushed. */
   take(): Unwritten[] {
     return this.unwritten.flatMap((each, place) => {
       if (each.requests === 0) return [];
@@ -56,7 +56,7 @@ export class RouteLoad {
 }
 
 interface Unwritten {
-  /** The class of status, from 0 on. */
+  /** Index of the status class, starting at 0. */
   place: number;
   requests: number;
   milliseconds: number;
@@ -67,23 +67,23 @@ interface UserLoad {
   errors: number;
 }
 
-/** What was counted since the last time, to be written. */
+/** Counts since the last flush. */
 export interface Batch {
   users: Map<string, UserLoad>;
   routes: { load: RouteLoad; of: Unwritten }[];
 }
 
 /**
- * Counts requests in memory: by caller, route, class of status and duration, whoever answered them: a guard's refusal is
- * counted like any other. It sits behind each route itself, so that nothing is looked up.
+ * Counts requests in memory by caller, route, status class and duration, including requests that a guard rejects. Each
+ * route has its own hook, so that no look-up by route is needed.
  */
 export class RequestRecorder {
-  /** Requests of users that are counted for no user, since too many others wait to be written. */
+  /** Requests not counted for their user, because too many users have unwritten counts. */
   dropped = 0;
   private readonly loads = new Map<string, RouteLoad>();
   private users = new Map<string, UserLoad>();
 
-  /** Makes a route count its requests. Called for each as it is made. */
+  /** Adds a hook that counts the requests of a route. Called for each route when it is registered. */
   watch(route: RouteOptions): void {
     const { url } = route;
     if (LEFT_OUT.some((path) => url === path || url.startsWith(`${path}/`))) return;
@@ -97,24 +97,24 @@ export class RequestRecorder {
     route.onResponse = route.onResponse === undefined ? count : [route.onResponse, count].flat();
   }
 
-  /** Counts a request that no route served. */
+  /** Counts a request that matched no route. */
   recordUnmatched(request: FastifyRequest, reply: FastifyReply): void {
-    // Whatever is under /docs is a file, or is not there. A method is the client's own word: its names must stay few.
+    // Paths below /docs are files or missing files. Records `*` as the method: clients can send any number of methods.
     if (request.url.startsWith('/docs')) return;
     this.record(this.loadOf('*', UNMATCHED), request, reply);
   }
 
-  /** What each route has answered so far. */
+  /** Returns the load of each route. */
   routes(): RouteLoad[] {
     return [...this.loads.values()];
   }
 
-  /** How many users' requests wait to be written. */
+  /** Number of users with unwritten counts. */
   get waiting(): number {
     return this.users.size;
   }
 
-  /** Takes what was counted since the last time. */
+  /** Returns and resets the counts since the last flush. */
   take(): Batch {
     const { users } = this;
     this.users = new Map();
@@ -122,7 +122,7 @@ export class RequestRecorder {
     return { users, routes };
   }
 
-  /** Takes back what could not be written. */
+  /** Adds the counts of a failed flush again. */
   putBack({ users, routes }: Batch): void {
     for (const { load, of } of routes) load.postpone(of);
     for (const [id, { total, errors }] of users) this.addUser(id, total, errors);

@@ -11,9 +11,8 @@ const RECORD = {
 };
 
 /**
- * Writes what was counted of requests: each second, and when the server stops. What cannot be written is counted on and
- * tried again. It is telemetry: a process that is killed takes its last second along, and where an answer of the database is
- * lost, a second may count twice.
+ * Writes request counts each second and at shutdown. After a failed write, the counts are kept and retried. The counts
+ * are telemetry: a killed process loses its last second, and a lost reply of the database can count a second twice.
  */
 @Injectable()
 export class RequestStatistics {
@@ -27,12 +26,12 @@ export class RequestStatistics {
     this.flusher.start();
   }
 
-  /** Once no request is under way any more. */
+  /** Writes the remaining counts and stops. Call it when no request is in progress. */
   stop(): Promise<void> {
     return this.flusher.stop();
   }
 
-  /** Resolves when all that was counted before is written, or could not be. Never rejects. */
+  /** Resolves when all counts so far are written, or the write has failed. Never rejects. */
   flush(): Promise<void> {
     return this.flusher.flush();
   }

@@ -5,39 +5,39 @@ import type { UsageQuery, UsageResponse } from './metrics.dto.js';
 import { MetricsRepository, type Range, type UsageRow } from './metrics.repository.js';
 import { rangeOf } from './range.js';
 
-/** Exports of one process at a time: each holds a connection for as long as its reader takes. */
+/** Maximum concurrent exports of a process: each holds a connection until its reader is done. */
 const MAX_AT_ONCE = 2;
 
 const FIELDS = ['hour', 'owner', 'ownerName', 'key', 'keyName', 'meter', 'granted', 'denied'] as const;
 
 export interface Export {
   type: string;
-  /** For `Content-Disposition`. */
+  /** The file name for `Content-Disposition`. */
   fileName: string;
-  /** As large as the ledger is: read as fast as the reader takes it. */
+  /** The stream of lines. Reads the ledger only as fast as the client receives it. */
   text: Readable;
 }
 
-/** The ledger as a file: what was used, by hour, owner, key and meter. */
+/** Exports the ledger as a file: usage by hour, owner, key and meter. */
 @Injectable()
 export class UsageExport {
   private running = 0;
 
   constructor(private readonly metrics: MetricsRepository) {}
 
-  /** @throws Problem validation_failed for a stretch that cannot be; overloaded while others export */
+  /** @throws Problem validation_failed for an invalid range; overloaded if too many exports are running */
   async open(query: UsageQuery): Promise<Export> {
     const range = rangeOf({ ...query, from: query.from ?? startOfMonth(query.to) }, 'hour', 1);
     if (this.running >= MAX_AT_ONCE) throw new Problem('overloaded', { retryAfter: 5 });
     this.running++;
     const batches = this.metrics.usage(range);
     try {
-      // What goes wrong at the start still gets an answer that says so.
+      // Read the first batch before the response starts, so that an early error still gets an error response.
       const first = await batches.next();
       const lines = this.lines(first.done === true ? [] : first.value, batches, query.format);
       const type = query.format === 'csv' ? 'text/csv; charset=utf-8; header=present' : 'application/x-ndjson';
       const text = Readable.from(lines, { objectMode: false });
-      // Also where the reader has gone before anything was read: then `lines` has not even begun, and ends nothing.
+      // If the client disconnects before the first read, `lines` never starts and cannot end `batches` itself.
       text.once('close', () => {
         void batches.return(undefined).finally(() => this.running--);
       });
@@ -60,7 +60,7 @@ export class UsageExport {
   }
 }
 
-/** For example `usage-2026-11-01T00-2026-11-21T09.csv`: the hours in UTC, the last one excluded. */
+/** Returns a name such as `usage-2026-11-01T00-2026-11-21T09.csv`, with hours in UTC; the last hour is excluded. */
 function fileNameOf({ from, to }: Range, format: UsageQuery['format']): string {
   const hour = (moment: Date): string => moment.toISOString().slice(0, 13);
   return `usage-${hour(from)}-${hour(to)}.${format === 'csv' ? 'csv' : 'ndjson'}`;
@@ -81,8 +81,8 @@ function toCsv(row: UsageRow): string {
 }
 
 /**
- * A field of RFC 4180. Users choose the names of their keys: a name that a spreadsheet would run as a formula gets a
- * leading apostrophe (OWASP, CSV injection).
+ * Returns a CSV field (RFC 4180). Users choose the names of their keys: a name that a spreadsheet would run as a
+ * formula gets a leading apostrophe (OWASP, CSV injection).
  */
 function cellOf(value: string | number): string {
   if (typeof value === 'number') return String(value);
@@ -90,7 +90,7 @@ function cellOf(value: string | number): string {
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
-/** When the month began that runs, or that holds the last moment before `to`. */
+/** Returns the start of the current month, or of the month that contains the last moment before `to`. */
 function startOfMonth(to?: string): string {
   const last = to === undefined ? new Date() : new Date(Date.parse(to) - 1);
   return new Date(Date.UTC(last.getUTCFullYear(), last.getUTCMonth())).toISOString();

@@ -1,7 +1,7 @@
 import { Check, Column, Entity, JoinColumn, ManyToOne, PrimaryColumn } from 'typeorm';
 import { Plan } from '../platform/plan.entity.js';
 
-/** What a plan allows each of its users of a meter. */
+/** The limits of a plan on a meter, which apply to each of its users separately. */
 @Entity('plan_limits')
 @Check('plan_limits_limits_check', `cardinality(limits) = 5 AND -1 <= ALL(limits) AND 9007199254740991 >= ALL(limits)`)
 export class PlanLimit {
@@ -15,7 +15,7 @@ export class PlanLimit {
   @JoinColumn({ name: 'plan', referencedColumnName: 'slug', foreignKeyConstraintName: 'plan_limits_plan_fkey' })
   planEntity?: Plan;
 
-  /** As Quota.limits. */
+  /** Same as Quota.limits. */
   @Column('bigint', { array: true, nullable: true })
   limits!: (number | null)[] | null;
 }

@@ -14,21 +14,21 @@ export class CreatePlanDto {
   @IsSlug()
   slug!: string;
 
-  /** For people */
+  /** The display name */
   @ApiProperty({ example: 'Free', minLength: 1, maxLength: 100 })
   @IsString()
   @Length(1, 100)
   @IsStorable()
   name!: string;
 
-  /** What each user of the plan may use */
+  /** The limits of each user with the plan */
   @AreLimits({ meter: 'api:*', window: 'month', limit: 1_000 })
   limits?: LimitDto[];
 }
 
-/** Changes to a plan; what is missing stays. They hold for all its users from their next request on. */
+/** Changes to a plan. Missing fields stay as they are. They apply to all its users from the next request. */
 export class UpdatePlanDto extends PartialType(OmitType(CreatePlanDto, ['limits']), { skipNullProperties: false }) {
-  /** Replaces the whole list: a limit that is not in it is removed, so that users of the plan are unlimited there */
+  /** Replaces the whole list. The plan no longer limits meters and windows that are not in it */
   @AreLimits({ meter: 'api:*', window: 'month', limit: 1_000 })
   limits?: LimitDto[];
 }
@@ -43,14 +43,14 @@ export class PlanLimitResponse {
   window!: Window;
 
   /**
-   * null: unlimited
+   * The limit; null is unlimited
    * @example 1000
    */
   @ApiProperty({ type: 'integer', nullable: true })
   limit!: number | null;
 }
 
-/** A set of limits that users share: each of them may use as much. */
+/** A named set of limits. They apply to each user with the plan separately. */
 export class PlanResponse {
   /** @example free */
   slug!: string;
@@ -74,7 +74,7 @@ export class PlanPage {
   data!: PlanResponse[];
 
   /**
-   * For `?cursor=`; null on the last page
+   * The value for `?cursor=` of the next page; null on the last page
    * @example 2Zk4pQ0x3RkBof1ugjdyjr8j3zQrEbguLA
    */
   nextCursor!: string | null;

@@ -28,7 +28,7 @@ export class PlansController {
     return mapPage(await this.plans.list(query), toPlanResponse);
   }
 
-  /** Make a plan */
+  /** Create a plan */
   @Post()
   @AdminOnly()
   @Idempotent()
@@ -51,7 +51,7 @@ export class PlansController {
     return toPlanResponse(await this.plans.get(slug));
   }
 
-  /** Change a plan; it holds for its users from their next request on */
+  /** Change a plan; the change applies to its users from the next request */
   @Patch(':slug')
   @AdminOnly()
   @Conditional()

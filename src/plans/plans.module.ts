@@ -7,7 +7,7 @@ import { PlansController } from './plans.controller.js';
 import { PlansRepository } from './plans.repository.js';
 import { PlansService } from './plans.service.js';
 
-/** Plans: limits that users share. */
+/** Plans: named sets of limits, assigned to users. */
 @Module({
   imports: [TypeOrmModule.forFeature([PlanLimit]), QuotaModule, PlatformModule],
   controllers: [PlansController],

@@ -8,7 +8,7 @@ import { PlanLimit } from './plan-limit.entity.js';
 
 export type PlanState = Plan & { limits: { meter: string; limits: Limits }[] };
 
-/** Where a page begins: after the plan of that age and slug. */
+/** Position of a page: it starts after the plan with this creation time and slug. */
 export interface PlanPosition {
   createdAt: string;
   slug: string;
@@ -36,7 +36,7 @@ const LIMITS = {
 export class PlansRepository {
   constructor(private readonly database: Database) {}
 
-  /** Newest first. */
+  /** Lists plans, newest first. */
   async list(after: PlanPosition | null, limit: number): Promise<PlanState[]> {
     return this.withLimits(
       await this.database.query<Plan>(LIST, [after?.createdAt ?? null, after?.slug ?? null, limit]),
@@ -47,7 +47,7 @@ export class PlansRepository {
     return (await this.withLimits(await this.database.query<Plan>(FIND, [slug])))[0] ?? null;
   }
 
-  /** As `find`, in a transaction, locked until it ends. */
+  /** Reads a plan and locks it until the transaction ends. */
   async lock(tx: Transaction, slug: string): Promise<PlanState | null> {
     const plans = await tx.query<Plan>(`${FIND.text} FOR UPDATE`, [slug]);
     return (await this.withLimits(plans, tx))[0] ?? null;
@@ -82,7 +82,7 @@ export class PlansRepository {
       const constraint = violatedConstraint(error);
       if (constraint === 'users_plan_fkey') throw new Problem('plan_in_use');
       if (constraint === 'platform_settings_default_plan_fkey') {
-        throw new Problem('plan_in_use', { detail: 'New users get the plan: it is `defaultPlan` of the platform.' });
+        throw new Problem('plan_in_use', { detail: 'The plan is the `defaultPlan` of the platform.' });
       }
       throw error;
     }

@@ -15,7 +15,7 @@ import { QuotaService } from '../quota/quota.service.js';
 import { toPlanResponse, type CreatePlanDto, type UpdatePlanDto } from './plan.dto.js';
 import { PlansRepository, type PlanPosition, type PlanState } from './plans.repository.js';
 
-/** Limits that users share: each user of a plan may use as much as it says. */
+/** Plans: named sets of limits. They apply to each user with the plan separately. */
 @Injectable()
 export class PlansService {
   constructor(
@@ -28,7 +28,7 @@ export class PlansService {
     private readonly audit: AuditLog,
   ) {}
 
-  /** @throws Problem slug_taken; validation_failed for limits that cannot be */
+  /** @throws Problem slug_taken; validation_failed for invalid limits */
   async create(
     { slug, name, limits = [] }: CreatePlanDto,
     caller: Caller,
@@ -57,8 +57,8 @@ export class PlansService {
   }
 
   /**
-   * @throws Problem not_found, version_mismatch, slug_taken, credits_overprovisioned; validation_failed for limits that
-   * cannot be
+   * @throws Problem not_found, version_mismatch, slug_taken, credits_overprovisioned; validation_failed for invalid
+   * limits
    */
   async update(
     slug: string,
@@ -79,13 +79,16 @@ export class PlansService {
       return after;
     };
     return this.database.transaction(async (tx) => {
-      // The settings name a plan: a new slug changes them too, and they are the first lock.
+      // The settings may reference the plan, and a new slug changes them too. Lock order: settings first.
       if (changes.slug !== undefined) await this.settings.lock(tx, true);
       return limits ? this.credits.guard(tx, () => change(tx)) : change(tx);
     });
   }
 
-  /** @throws Problem not_found, version_mismatch; plan_in_use while users have it: without it they would be unlimited */
+  /**
+   * Deletes a plan that is not in use: its users would become unlimited.
+   * @throws Problem not_found, version_mismatch; plan_in_use while users have the plan or it is the default plan
+   */
   async delete(slug: string, caller: Caller, preconditions: Preconditions): Promise<void> {
     if (!isSlug(slug)) throw new Problem('not_found');
     await this.database.transaction(async (tx) => {

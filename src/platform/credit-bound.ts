@@ -3,21 +3,22 @@ import { Problem } from '../common/problem.js';
 import { OutOfDate, type Transaction } from '../database/database.js';
 import { PlatformRepository, type SettingsRow } from './platform.repository.js';
 
-/** Keeps the credits of all users within the objects that the platform may have, where it is not to be over-provisioned. */
+/** Keeps the sum of all credits within `totalObjects`, unless `creditOverprovisioning` is on. */
 @Injectable()
 export class CreditBound {
   constructor(private readonly platform: PlatformRepository) {}
 
   /**
-   * Does work that may raise somebody's credits, and comes before all other locks of its transaction. While there is a
-   * bound, one transaction after the other: two that together would exceed it cannot both see the sum of before.
-   * @throws Problem credits_overprovisioned when the work has raised the sum above the bound
+   * Runs work that may raise a user's credits. Lock order: must take its lock before all others of the transaction.
+   * While a bound is set, such transactions run one at a time. Otherwise two could read the same sum and exceed the
+   * bound.
+   * @throws Problem credits_overprovisioned if the work raised the sum above the bound
    */
   async guard<T>(tx: Transaction, work: (settings: SettingsRow) => Promise<T>): Promise<T> {
     const alone = isBound(await this.platform.find(tx));
     const settings = await this.platform.lock(tx, alone);
     if (!isBound(settings)) return work(settings);
-    // Somebody has set it in between. Of several who share a lock none could have it alone.
+    // The bound was set after the first read. Restart: upgrading the shared lock would deadlock with other holders.
     if (!alone) throw new OutOfDate();
     const before = await this.platform.creditsGranted(tx);
     const done = await work(settings);
@@ -26,7 +27,7 @@ export class CreditBound {
     return done;
   }
 
-  /** For whoever has changed the bound itself. @throws Problem credits_overprovisioned */
+  /** Checks the sum after a change of the bound itself. @throws Problem credits_overprovisioned */
   async check(tx: Transaction): Promise<void> {
     const settings = await this.platform.find(tx);
     if (isBound(settings)) refuseAbove(settings, await this.platform.creditsGranted(tx));
@@ -40,6 +41,6 @@ function isBound({ totalObjects, creditOverprovisioning }: SettingsRow): boolean
 function refuseAbove({ totalObjects }: SettingsRow, granted: bigint): void {
   if (totalObjects === null || granted <= BigInt(totalObjects)) return;
   throw new Problem('credits_overprovisioned', {
-    detail: `All users together would have ${granted.toString()} credits, and the platform may have ${totalObjects} objects.`,
+    detail: `All users together would have ${granted.toString()} credits, but the platform is limited to ${totalObjects} objects.`,
   });
 }

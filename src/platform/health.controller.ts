@@ -6,7 +6,7 @@ import { Problem } from '../common/problem.js';
 import { Database } from '../database/database.js';
 import { Shutdown } from './shutdown.js';
 
-/** The server's state. */
+/** The state of the server. */
 export class HealthResponse {
   @ApiProperty({ enum: ['ok'], example: 'ok' })
   status!: 'ok';
@@ -20,14 +20,14 @@ export class HealthController {
     private readonly shutdown: Shutdown,
   ) {}
 
-  /** Whether the process lives */
+  /** Check that the process is alive */
   @Get('livez')
   @Public()
   live(): HealthResponse {
     return { status: 'ok' };
   }
 
-  /** Whether it can serve: the database answers and has every migration, and the server is not shutting down */
+  /** Check readiness: the database answers and has every migration, and the server is not shutting down */
   @Get('readyz')
   @Public()
   @Fails('overloaded', 'database_unavailable')

@@ -1,9 +1,9 @@
 import { Problem } from '../common/problem.js';
 
-/** What the platform's bound counts: users, tasks, resources and entries of the store together. No meter of a user's. */
+/** The platform-only meter that `totalObjects` limits: users, tasks, resources and store entries together. */
 export const ALL_OBJECTS = 'objects';
 
-/** The refusal of an object that the platform has no room for. */
+/** Returns the Problem for an object beyond `totalObjects`. */
 export function objectsExceeded(limit: number, used: number): Problem {
   const judged = {
     scope: 'platform',

@@ -1,7 +1,7 @@
 import { Check, Column, Entity, JoinColumn, ManyToOne, PrimaryColumn } from 'typeorm';
 import { Plan } from './plan.entity.js';
 
-/** What administrators have decided for the platform as a whole: one row. Its bound on objects is a platform quota. */
+/** Platform settings that administrators change, in a single row. `totalObjects` is stored as a platform quota. */
 @Entity('platform_settings')
 @Check('platform_settings_id_check', 'id = 1')
 @Check('platform_settings_registration_check', `registration IN ('open', 'closed')`)
@@ -9,7 +9,7 @@ export class PlatformSettings {
   @PrimaryColumn({ type: 'smallint', default: 1, primaryKeyConstraintName: 'platform_settings_pkey' })
   id!: number;
 
-  /** Null: as REGISTRATION says. */
+  /** If null, REGISTRATION applies. */
   @Column({ type: 'text', nullable: true })
   registration!: 'open' | 'closed' | null;
 

@@ -20,7 +20,7 @@ export class PlatformController {
     return this.platform.get();
   }
 
-  /** Change the platform’s settings; a first `totalObjects` counts what is there */
+  /** Change the platform’s settings; the first `totalObjects` counts existing objects */
   @Patch()
   @AdminOnly()
   @Conditional()

@@ -2,10 +2,10 @@ import { ApiProperty, ApiPropertyOptional } from '@nestjs/swagger';
 import { IsBoolean, IsIn, IsInt, IsString, Max, MaxLength, Min } from 'class-validator';
 import { IsStorable, MayBeMissing, MayBeNull } from '../common/text.js';
 
-/** Changes to the platform; what is missing stays. */
+/** Changes to the platform. Missing fields stay as they are. */
 export class UpdatePlatformDto {
   /**
-   * `closed`: only administrators make accounts
+   * `open`: anyone can register; `closed`: only administrators create accounts
    * @example open
    */
   @MayBeMissing()
@@ -13,7 +13,7 @@ export class UpdatePlatformDto {
   registration?: 'open' | 'closed';
 
   /**
-   * How many users, tasks, resources and entries of the store there may be together; `null`: as many as one likes
+   * Maximum number of users, tasks, resources and store entries together; `null` is unlimited
    * @example 100000
    */
   @ApiPropertyOptional({ type: 'integer', nullable: true, minimum: 0 })
@@ -24,14 +24,14 @@ export class UpdatePlatformDto {
   totalObjects?: number | null;
 
   /**
-   * Whether users may together have more credits than `totalObjects`
+   * Whether the sum of all users' credits may exceed `totalObjects`
    * @example false
    */
   @MayBeMissing()
   @IsBoolean()
   creditOverprovisioning?: boolean;
 
-  /** The slug of the plan that new users get for whom none is chosen; `null`: none */
+  /** The slug of the plan for new users without an explicit plan; `null` for none */
   @ApiPropertyOptional({ type: 'string', nullable: true, maxLength: 64, example: 'free' })
   @MayBeNull()
   @IsString()
@@ -40,13 +40,13 @@ export class UpdatePlatformDto {
   defaultPlan?: string | null;
 }
 
-/** The platform as a whole. */
+/** The settings of the platform. */
 export class PlatformResponse {
   /** @example open */
   registration!: 'open' | 'closed';
 
   /**
-   * null: as many as one likes
+   * Maximum number of objects; null is unlimited
    * @example 100000
    */
   @ApiProperty({ type: 'integer', nullable: true })

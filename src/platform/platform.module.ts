@@ -8,7 +8,7 @@ import { PlatformRepository } from './platform.repository.js';
 import { PlatformService } from './platform.service.js';
 import { Shutdown } from './shutdown.js';
 
-/** The platform as a whole: its settings, its bound on objects and credits, its health. */
+/** The platform: its settings, its bounds on objects and credits, and its health. */
 @Module({
   imports: [TypeOrmModule.forFeature([PlatformSettings])],
   controllers: [HealthController, PlatformController],

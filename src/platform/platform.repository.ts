@@ -6,13 +6,13 @@ import type { PlatformSettings } from './platform-settings.entity.js';
 import { ALL_OBJECTS } from './objects.js';
 
 export type SettingsRow = Omit<PlatformSettings, 'id' | 'plan'> & {
-  /** How many objects there may be; null: as many as one likes. */
+  /** Maximum number of objects. Null is unlimited. */
   totalObjects: number | null;
 };
 
 export type SettingsChanges = Partial<SettingsRow>;
 
-/** Any number, the same in every process: the key of the advisory lock on the settings. */
+/** Key of the advisory lock on the settings. An arbitrary number, the same in every process. */
 const LOCK = 0x716d_7073;
 
 const FIND = {
@@ -34,18 +34,18 @@ export class PlatformRepository {
   }
 
   /**
-   * Reads the settings so that they stay as they are until the transaction ends. The first lock of every transaction
-   * that creates or deletes users, changes what their credits are made of, or the slug of a plan that the settings name.
-   * Not a lock on the row: of those, who wants it alone waits for ever while others come and share it.
-   * @param alone whether others must wait who want the same
+   * Reads the settings and locks them until the transaction ends. Lock order: the first lock of every transaction that
+   * creates or deletes users, changes credits, or changes the slug of a plan that the settings may reference. An
+   * advisory lock and not a row lock: with row locks, new shared holders could block an exclusive one forever.
+   * @param alone takes the lock exclusively; otherwise it is shared
    */
   async lock(tx: Transaction, alone: boolean): Promise<SettingsRow> {
     await tx.query(`SELECT pg_advisory_xact_lock${alone ? '' : '_shared'}($1)`, [LOCK]);
-    // What was committed while this waited is seen by a statement of its own.
+    // Read in a new statement, which sees changes committed during the wait.
     return this.find(tx);
   }
 
-  /** The settings are locked. @throws Problem validation_failed for an unknown plan */
+  /** Updates the settings, which must be locked. @throws Problem validation_failed for an unknown plan */
   async update(tx: Transaction, changes: SettingsChanges): Promise<void> {
     const { registration, creditOverprovisioning, defaultPlan, totalObjects } = changes;
     try {
@@ -64,16 +64,16 @@ export class PlatformRepository {
     if (totalObjects !== undefined) await this.setTotalObjects(tx, totalObjects);
   }
 
-  /** All finite credits of all users: a whole number of any size. */
+  /** Returns the sum of all finite credits, a whole number of any size. */
   async creditsGranted(tx: Transaction): Promise<bigint> {
     const [row] = await tx.query<{ granted: string }>('SELECT credits_granted(now()) AS granted');
     return BigInt(row?.granted ?? 0);
   }
 
   /**
-   * Without a bound nothing is counted for it: whoever charges has one row less to wait for. Its first value counts what
-   * is there, and for that moment nobody may charge anything: the table's lock waits for the charges under way, and those
-   * to come wait for it. Users are held off by the lock on the settings.
+   * Sets `totalObjects`. Without a bound the row is deleted, so that charges need not lock and count on it. The first
+   * bound starts with the number of existing objects. To count them, a table lock waits for running charges and blocks
+   * new ones; the lock on the settings blocks changes of users.
    */
   private async setTotalObjects(tx: Transaction, limit: number | null): Promise<void> {
     if (limit === null) {

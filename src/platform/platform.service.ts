@@ -11,7 +11,7 @@ import { PlatformRepository, type SettingsRow } from './platform.repository.js';
 
 const FIELDS = ['registration', 'totalObjects', 'creditOverprovisioning', 'defaultPlan'] as const;
 
-/** The settings of the platform. Each change holds from the next request on, on every node. */
+/** The settings of the platform. A change applies from the next request, on every node. */
 @Injectable()
 export class PlatformService {
   constructor(
@@ -27,8 +27,8 @@ export class PlatformService {
   }
 
   /**
-   * @throws Problem version_mismatch; credits_overprovisioned, and nothing has changed; validation_failed for an unknown
-   * plan
+   * Changes the settings, or nothing if a problem is thrown.
+   * @throws Problem version_mismatch, credits_overprovisioned; validation_failed for an unknown plan
    */
   async update(dto: UpdatePlatformDto, caller: Caller, preconditions: Preconditions): Promise<PlatformResponse> {
     return this.database.transaction(async (tx) => {

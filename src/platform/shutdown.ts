@@ -1,6 +1,6 @@
 import { Injectable } from '@nestjs/common';
 
-/** Whether this process has been told to stop. It still serves, but load balancers must send requests elsewhere. */
+/** Tells whether the process is shutting down. It still serves, but load balancers must send requests elsewhere. */
 @Injectable()
 export class Shutdown {
   private begun = false;

@@ -1,7 +1,7 @@
 import type { Database, Statement } from '../database/database.js';
 import { CallRanks } from './call-ranks.js';
 
-/** Owners that one statement ranks, and that one looks at. */
+/** Owners per statement. */
 const BATCH = 100;
 
 interface Asked {
@@ -9,7 +9,7 @@ interface Asked {
   values: unknown[];
 }
 
-/** A database that answers as a test says. */
+/** A database whose answers come from the test. */
 function make(answer: (asked: Asked, count: number) => unknown[] | Promise<unknown[]> = () => []) {
   const asked: Asked[] = [];
   const query = async ({ name }: Statement, values: unknown[]): Promise<unknown[]> => {
@@ -28,7 +28,7 @@ const LOST = new Error('Connection terminated unexpectedly');
 
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
-test('ranks each who was touched once, in the order in which spends lock', async () => {
+test('flush ranks each touched owner once, in the lock order of spends', async () => {
   const { ranks, ranked } = make();
   for (const owner of ['c', 'a', 'b', 'a', 'c']) ranks.touch(owner);
   await ranks.flush();
@@ -37,7 +37,7 @@ test('ranks each who was touched once, in the order in which spends lock', async
   expect(ranked()).toHaveLength(1);
 });
 
-test('ranks some at a time', async () => {
+test('flush ranks owners in batches', async () => {
   const { ranks, ranked } = make();
   const owners = Array.from({ length: 2 * BATCH + 1 }, (_, i) => `o${String(i).padStart(4, '0')}`);
   for (const owner of owners) ranks.touch(owner);
@@ -46,7 +46,7 @@ test('ranks some at a time', async () => {
   expect(ranked().flat()).toEqual(owners);
 });
 
-test('keeps whom it could not rank, and who comes after them in the order, and tries them again', async () => {
+test('flush keeps the owners of a failed batch and of later batches, and retries them', async () => {
   const state = { isAway: false };
   const { ranks, ranked } = make((_asked, count) => {
     if (count === 2) state.isAway = true;
@@ -66,7 +66,7 @@ test('keeps whom it could not rank, and who comes after them in the order, and t
   expect(ranked()).toHaveLength(5);
 });
 
-test('a flush waits for the one under way, and for whom was touched before it', async () => {
+test('flush waits for the flush in progress and for owners touched before the call', async () => {
   let release = (): void => undefined;
   const { ranks, ranked } = make((_asked, count) =>
     count === 1
@@ -92,7 +92,7 @@ test('a flush waits for the one under way, and for whom was touched before it', 
   expect(done[0]).toBe('first');
 });
 
-test('whoever is touched while a statement runs is ranked by the next', async () => {
+test('an owner touched while a statement runs is ranked by the next flush', async () => {
   const { ranks, ranked } = make((_asked, count) => {
     if (count === 1) ranks.touch('a');
     return [];
@@ -105,7 +105,7 @@ test('whoever is touched while a statement runs is ranked by the next', async ()
 
 describe('after the start', () => {
   const clocks = { setInterval };
-  /** What is done each second. */
+  /** Runs the work of one interval. */
   let second = (): void => undefined;
 
   beforeEach(() => {
@@ -119,7 +119,7 @@ describe('after the start', () => {
     globalThis.setInterval = clocks.setInterval;
   });
 
-  /** Pages of owners, of whom each third is off. */
+  /** Creates owners; every third one has an outdated rank. */
   function pages(count: number): { ownerId: string; isOff: boolean }[] {
     return Array.from({ length: count }, (_, i) => ({ ownerId: `o${String(i).padStart(5, '0')}`, isOff: i % 3 === 0 }));
   }
@@ -131,7 +131,7 @@ describe('after the start', () => {
     }
   }
 
-  test('all owners are looked at once, page by page, and those are ranked whose rank is off', async () => {
+  test('reads all owners once, page by page, and corrects outdated ranks', async () => {
     const all = pages(2 * BATCH + 7);
     const { ranks, asked, ranked } = make(({ name, values: [after, limit] }) =>
       name === 'calls-unranked' ? all.filter(({ ownerId }) => ownerId > String(after)).slice(0, Number(limit)) : [],
@@ -148,7 +148,7 @@ describe('after the start', () => {
     await ranks.stop();
   });
 
-  test('goes on where a failure stopped it', async () => {
+  test('continues at the failed page after a failure', async () => {
     const all = pages(BATCH + 1);
     const state = { failures: 0 };
     const { ranks, asked, ranked } = make(({ name, values: [after, limit] }) => {
@@ -164,12 +164,12 @@ describe('after the start', () => {
       await untilQuiet(asked);
     }
     const off = all.filter(({ isOff }) => isOff).map(({ ownerId }) => ownerId);
-    // The first page twice, since it failed.
+    // The first page is ranked twice, because its first attempt failed.
     expect(ranked().slice(1).flat()).toEqual(off);
     await ranks.stop();
   });
 
-  test('stop ranks whoever was touched', async () => {
+  test('stop ranks the touched owners', async () => {
     const { ranks, asked, ranked } = make();
     ranks.onApplicationBootstrap();
     ranks.touch('a');

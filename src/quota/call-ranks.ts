@@ -7,12 +7,12 @@ import { NO_KEY } from './quota.entity.js';
 
 const FLUSH_MS = 1_000;
 
-/** Owners of one statement: their spends wait for it. */
+/** Owners per statement. Their spends wait for it. */
 const BATCH = 100;
 
 const RANK = { name: 'calls-rank', text: 'SELECT rank_calls($1::uuid[])' };
 
-/** A page of the owners who call, and those of them whose rank is not what they were granted. */
+/** Reads a page of owners with calls, and whether the rank of each differs from its granted calls. */
 const UNRANKED = {
   name: 'calls-unranked',
   text: `
@@ -28,9 +28,8 @@ const UNRANKED = {
 };
 
 /**
- * Keeps owners in the order of how many calls they were granted. What they were granted is exact at every commit; their
- * order follows each second, so that no call has to wait for an index. What a killed process left behind is made good at
- * the next start.
+ * Ranks owners by granted calls. Granted calls are exact at every commit. The rank follows within a second, so that no
+ * call waits for an index update. After a kill, the next start corrects outdated ranks.
  */
 @Injectable()
 export class CallRanks implements OnApplicationBootstrap {
@@ -41,7 +40,7 @@ export class CallRanks implements OnApplicationBootstrap {
 
   constructor(private readonly database: Database) {}
 
-  /** Somebody was granted calls. */
+  /** Marks an owner whose granted calls have changed. */
   touch(ownerId: string): void {
     this.owners.add(ownerId);
   }
@@ -51,13 +50,13 @@ export class CallRanks implements OnApplicationBootstrap {
     this.start.start();
   }
 
-  /** Once no request is under way any more. */
+  /** Writes the remaining ranks and stops. Call it when no request is in progress. */
   async stop(): Promise<void> {
     await this.start.stop();
     await this.flusher.stop();
   }
 
-  /** Resolves when everyone who was touched before has its rank, or could not get it. Never rejects. */
+  /** Resolves when the rank of every owner touched so far is written, or the write has failed. Never rejects. */
   flush(): Promise<void> {
     return this.flusher.flush();
   }
@@ -75,7 +74,7 @@ export class CallRanks implements OnApplicationBootstrap {
     }
   }
 
-  /** Looks at a page of the owners, once the server runs. @returns whether there is more to look at */
+  /** Corrects the ranks of one page of owners, after the start. @returns whether there are more pages */
   private async catchUp(): Promise<boolean> {
     const page = await this.database.query<{ ownerId: string; isOff: boolean }>(UNRANKED, [this.last, BATCH]);
     const off = page.filter(({ isOff }) => isOff).map(({ ownerId }) => ownerId);

@@ -4,54 +4,54 @@ import { Coalescer, inPlace } from '../database/coalescer.js';
 import type { Database, Statement, Transaction } from '../database/database.js';
 import { NO_KEY } from './quota.entity.js';
 
-/** What every object has that is charged to a gauge of its owner. */
+/** Fields of every object that is charged to a gauge of its owner. */
 export interface Owned {
-  /** UUIDv7: the order of creation. */
+  /** UUIDv7, so ids sort by creation time. */
   id: string;
   ownerId: string;
 }
 
-/** What the quota said to an insertion: it happened, or which limits were judged (see charge_gauge). */
+/** Result of an insert: granted, or the limits that were judged (see charge_gauge). */
 export type Verdict = { granted: true; createdAt: Date } | { granted: false; limits: string };
 
-/** `ownerId` null: whoever owns it (administrators). */
+/** Key of an object. `ownerId` null matches any owner (for administrators). */
 export interface ObjectKey {
   ownerId: string | null;
   id: string;
 }
 
-/** Which of its objects a list has: where a column is as it says. */
+/** Restricts a list to objects with this value in the column. */
 export interface Filter {
   column: string;
   type: string;
   value: unknown;
 }
 
-/** A page of a list begins after the object of that id. */
+/** Position of a page: it starts after the object with the id `before`. */
 export interface Before {
   before: string | null;
   limit: number;
 }
 
 interface VerdictRow {
-  /** Null: there is no such owner any more. */
+  /** Null if the owner no longer exists. */
   granted: boolean | null;
   limits: string;
   createdAt: Date | null;
 }
 
-/** A table of objects, one unit of a gauge each; the gauge is called as the table is. */
+/** A table whose objects each use one unit of a gauge. The gauge has the name of the table. */
 export interface ChargedTableOptions<New extends Owned> {
   table: 'resources' | 'tasks';
-  /** What is read of a row `t`, besides its id and its owner's. */
+  /** Columns to read from a row `t`, besides the id and the owner. */
   columns: string;
-  /** What is written besides. */
+  /** Columns to write, besides the id and the owner. */
   inserted: readonly { column: string; type: string; of: (object: New) => unknown }[];
 }
 
 /**
- * Objects of users, each charged to a gauge of its owner in the very statement that inserts it, and given back in the one
- * that deletes it. What a repository of such objects is made of.
+ * Base of repositories for objects that are charged to a gauge of their owner. The statement that inserts an object
+ * also charges it, and the statement that deletes it also gives the unit back.
  */
 export class ChargedTable<Row extends Owned, New extends Owned> {
   private readonly found: Coalescer<Owned, Row | null>;
@@ -84,8 +84,8 @@ export class ChargedTable<Row extends Owned, New extends Owned> {
 
   /**
    * Inserts an object and charges its owner's gauge, in one statement.
-   * @param tx a transaction of the caller's; without one, together with whoever else inserts now
-   * @throws Problem not_found when the owner has gone meanwhile
+   * @param tx the caller's transaction; without one, the insert is coalesced with concurrent ones
+   * @throws Problem not_found if the owner was deleted concurrently
    */
   async chargeAndInsert(object: New, tx?: Transaction): Promise<Verdict> {
     const { granted, limits, createdAt } = required(
@@ -95,13 +95,13 @@ export class ChargedTable<Row extends Owned, New extends Owned> {
     return createdAt ? { granted: true, createdAt } : { granted: false, limits };
   }
 
-  /** Newest first. @param ownerId null for everyone's */
+  /** Lists objects, newest first. @param ownerId null for the objects of all users */
   list(ownerId: string | null, { before, limit }: Before, filter?: Filter): Promise<Row[]> {
     const values = [before, limit, ...(ownerId === null ? [] : [ownerId]), ...(filter ? [filter.value] : [])];
     return this.database.query<Row>(listOf(this.options, ownerId !== null, filter), values);
   }
 
-  /** Deletes an object and gives back what it was charged. @returns whether there was one */
+  /** Deletes an object and gives back its unit. @returns whether the object existed */
   async deleteAndRelease({ ownerId, id }: ObjectKey): Promise<boolean> {
     return (await this.database.query(this.statements.deleteAndRelease, [ownerId, id])).length > 0;
   }
@@ -112,13 +112,13 @@ export class ChargedTable<Row extends Owned, New extends Owned> {
   }
 
   /**
-   * As `deleteAndRelease`, in one transaction with a judgement on the object, which is locked meanwhile.
-   * @param judge throws where the object must stay
+   * Does the same as `deleteAndRelease`, after `judge` has checked the locked object in the same transaction.
+   * @param judge throws if the object must not be deleted
    */
   async deleteIf(key: ObjectKey, judge: (object: Row) => void): Promise<boolean> {
     const values = [key.ownerId, key.id];
     return this.database.transaction(async (tx) => {
-      // The quota first, as everywhere.
+      // Lock order: the quota first.
       await tx.query(this.statements.lockGauge, values);
       const object = await this.lock(tx, key);
       if (!object) return false;
@@ -155,7 +155,7 @@ function statementsOf<New extends Owned>(options: ChargedTableOptions<New>) {
   const { table, inserted } = options;
   const names = inserted.map(({ column }) => column);
   const parameters = inserted.map(({ type }, i) => `$${i + 3}::${type}[]`);
-  // Of the owner of an object.
+  // Locks the gauge of the object's owner.
   const lockGauge = `
     SELECT q.owner_id FROM quotas q
     WHERE q.meter = '${table}' AND q.key_id = '${NO_KEY}' AND q.owner_id = (
@@ -180,7 +180,7 @@ function statementsOf<New extends Owned>(options: ChargedTableOptions<New>) {
         SELECT q.place::integer AS place, ${selected(options)}
         FROM unnest($1::uuid[]) WITH ORDINALITY AS q (id, place) JOIN ${table} t ON t.id = q.id`,
     },
-    // Charges and inserts many in one statement: what is refused is not inserted, what is inserted is charged.
+    // Charges and inserts a batch in one statement: only granted objects are inserted, and only they are charged.
     chargeAndInsert: {
       name: `${table}-charge-and-insert`,
       text: `
@@ -198,8 +198,8 @@ function statementsOf<New extends Owned>(options: ChargedTableOptions<New>) {
         FROM judged j LEFT JOIN inserted i ON i.id = ($2::uuid[])[j.place]
         ORDER BY j.place`,
     },
-    // Gives back only when a row was really deleted: of two who delete at once, one does. The quota is locked first, as
-    // insertions and the deletion of a user do.
+    // Gives the unit back only if a row was deleted, so that of two concurrent deletes only one does. Locks the quota
+    // first, like inserts and the deletion of a user.
     deleteAndRelease: {
       name: `${table}-delete-and-release`,
       text: `
@@ -226,6 +226,6 @@ function listOf(options: { table: string; columns: string }, isOwned: boolean, f
 }
 
 function required(row: VerdictRow | undefined): VerdictRow {
-  if (!row) throw new Error('An insertion got no verdict');
+  if (!row) throw new Error('The database returned no verdict for an insert');
   return row;
 }

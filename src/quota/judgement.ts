@@ -4,7 +4,7 @@ import { ALL_CALLS, windowEnd, type Window } from './meters.js';
 
 export type Scope = 'platform' | 'plan' | 'user' | 'key';
 
-/** A limit that was judged, and what was used of it before. */
+/** A limit that was judged, and its usage before. */
 export interface Judged {
   scope: Scope;
   meter: string;
@@ -14,13 +14,13 @@ export interface Judged {
 }
 
 const SCOPES: Record<string, Scope> = { g: 'platform', p: 'plan', u: 'user', k: 'key' };
-/** What stands for a meter that is not the one that was charged. */
+/** Codes of meters other than the charged one. */
 const METERS: Record<string, string> = { '*': ALL_CALLS, o: ALL_OBJECTS };
 const WINDOWS: Record<string, Window> = { l: 'lifetime', m: 'minute', h: 'hour', d: 'day', M: 'month' };
 
 /**
- * Reads what spend_calls and charge_gauge say of the limits they judged (see migration 0002).
- * @param meter what `s` stands for
+ * Parses the limits that spend_calls and charge_gauge return (see migration 0002).
+ * @param meter the charged meter, encoded as `s`
  */
 export function parseLimits(text: string, meter: string): Judged[] {
   const judged: Judged[] = [];
@@ -40,7 +40,7 @@ export function parseLimits(text: string, meter: string): Judged[] {
   return judged;
 }
 
-/** Whether a limit has no room for so many units more. */
+/** Whether `cost` further units exceed a limit. */
 export function isViolated({ limit, used }: Judged, cost: number): boolean {
   return used + cost > limit;
 }

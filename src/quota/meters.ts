@@ -1,43 +1,43 @@
 import { isStorable } from '../common/text.js';
 
-/** What is counted while it exists; it falls on deletion. */
+/** Gauges: meters that count existing objects. A gauge falls on deletion. */
 export const GAUGES = ['resources', 'tasks', 'store.entries', 'store.bytes'] as const;
 
 export type Gauge = (typeof GAUGES)[number];
 
-/** In what stretch of time a limit counts, in the order in which the database keeps them. All but the first are UTC. */
+/** Time windows of limits, in the order of the database arrays. All but `lifetime` are calendar windows in UTC. */
 export const WINDOWS = ['lifetime', 'minute', 'hour', 'day', 'month'] as const;
 
 export type Window = (typeof WINDOWS)[number];
 
-/** The meter of all calls, of whatever API. */
+/** The meter of calls to all APIs. */
 export const ALL_CALLS = 'api:*';
 
 const CALLS = 'api:';
 
-/** How an API or a plan is named: lower-case letters, digits, and hyphens between them; 64 at most. */
+/** Slug of an API or a plan: lower-case letters, digits, and hyphens between them; at most 64 characters. */
 const SLUG = /^[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?$/;
 
 export function isSlug(text: string): boolean {
   return SLUG.test(text);
 }
 
-/** The meter of the calls of one API. */
+/** Returns the meter of calls to one API. */
 export function callsOf(slug: string): string {
   return CALLS + slug;
 }
 
-/** The slug of the API whose calls a meter counts; undefined for gauges and for `api:*`. */
+/** Returns the slug of the API whose calls a meter counts. Undefined for gauges and `api:*`. */
 export function slugOf(meter: string): string | undefined {
   return meter.startsWith(CALLS) && meter !== ALL_CALLS ? meter.slice(CALLS.length) : undefined;
 }
 
-/** What happened, and never falls: units of calls. */
+/** Whether a meter is a flow: it counts units of calls and never falls. */
 export function isFlow(meter: string): boolean {
   return meter.startsWith(CALLS);
 }
 
-/** Whether a text is written as a meter is. Whether there is such an API only the catalogue knows. */
+/** Whether a text has the syntax of a meter. Does not check that the API exists. */
 export function isMeter(text: string): boolean {
   const slug = slugOf(text);
   return (
@@ -47,14 +47,14 @@ export function isMeter(text: string): boolean {
   );
 }
 
-/** What exists, exists whatever the hour: a gauge knows only `lifetime`. */
+/** Whether a meter has the window. A gauge has only `lifetime`. */
 export function hasWindow(meter: string, window: Window): boolean {
   return window === 'lifetime' || isFlow(meter);
 }
 
 const SECONDS = { minute: 60, hour: 3_600, day: 86_400 };
 
-/** When the window ends that holds a moment (both in ms since 1970, UTC); null: never. */
+/** Returns the end of the window that contains a moment, both in ms since 1970 (UTC). Null if it never ends. */
 export function windowEnd(window: Window, moment: number): number | null {
   if (window === 'lifetime') return null;
   if (window === 'month') {
@@ -65,7 +65,7 @@ export function windowEnd(window: Window, moment: number): number | null {
   return (Math.floor(moment / length) + 1) * length;
 }
 
-/** How long a window is, in seconds; a month is as long as the one that holds the moment. Undefined for `lifetime`. */
+/** Returns the length of the window that contains a moment, in seconds. Undefined for `lifetime`. */
 export function windowSeconds(window: Window, moment: number): number | undefined {
   if (window === 'lifetime') return undefined;
   if (window !== 'month') return SECONDS[window];

@@ -10,14 +10,14 @@ import { QuotaService } from './quota.service.js';
 export class PlatformQuotaController {
   constructor(private readonly quotas: QuotaService) {}
 
-  /** Read the platform's quotas: what all users together may use, and have used */
+  /** List the platform's quotas: limits on all users together, and their usage */
   @Get()
   @AdminOnly()
   async list(): Promise<QuotaList> {
     return { data: await this.quotas.listOfPlatform() };
   }
 
-  /** Set a quota of the platform; the first on a meter counts what was used so far */
+  /** Set a quota of the platform; the first quota on a meter starts with the existing usage */
   @Put(':meter')
   @AdminOnly()
   @ApiBody({ type: SetQuotaDto, examples: { calls: { value: { limit: 1_000_000, window: 'month' } } } })

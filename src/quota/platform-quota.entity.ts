@@ -1,6 +1,6 @@
 import { Check, Column, Entity, PrimaryColumn } from 'typeorm';
 
-/** What all together may use of a meter, and have used. There is one only while the platform limits the meter. */
+/** The platform's limits on a meter, and the usage of all users together. Exists only while such a limit is set. */
 @Entity('platform_quotas')
 @Check(
   'platform_quotas_limits_check',
@@ -11,11 +11,11 @@ export class PlatformQuota {
   @PrimaryColumn('text', { collation: 'C', primaryKeyConstraintName: 'platform_quotas_pkey' })
   meter!: string;
 
-  /** As Quota.limits. */
+  /** Same as Quota.limits. */
   @Column('bigint', { array: true, nullable: true })
   limits!: (number | null)[] | null;
 
-  /** As Quota.counts. */
+  /** Same as Quota.counts. */
   @Column('bigint', { array: true, default: '{0,0,0,0,0}' })
   counts!: number[];
 

@@ -11,7 +11,7 @@ import { QuotaService } from './quota.service.js';
 export class QuotaController {
   constructor(private readonly quotas: QuotaService) {}
 
-  /** Read a user's quotas and what is used of them */
+  /** List a user's quotas and their usage */
   @Get()
   @SelfOrAdmin('user')
   @Fails('not_found')
@@ -19,7 +19,7 @@ export class QuotaController {
     return { data: await this.quotas.list(user, caller) };
   }
 
-  /** Set a quota; it holds from the next request on */
+  /** Set a quota; it applies from the next request */
   @Put(':meter')
   @AdminOnly()
   @Fails('not_found', 'credits_overprovisioned')
@@ -33,7 +33,7 @@ export class QuotaController {
     return this.quotas.set(user, meter, dto, caller);
   }
 
-  /** Remove a quota: back to the plan's, or to none */
+  /** Remove a user's quota; the limit of the plan applies again, if any */
   @Delete(':meter')
   @AdminOnly()
   @HttpCode(204)

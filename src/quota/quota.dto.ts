@@ -6,7 +6,7 @@ import { ApiTime } from '../common/formats.js';
 import { IsMatch, MayBeMissing } from '../common/text.js';
 import { WINDOWS, isMeter, isSlug, type Window } from './meters.js';
 
-/** How much a limit allows: a whole number, or null. */
+/** Validates the amount of a limit: a whole number, or null. */
 export const IsAmount = (): PropertyDecorator =>
   applyDecorators(
     ApiProperty({ type: 'integer', nullable: true, minimum: 0 }),
@@ -16,21 +16,21 @@ export const IsAmount = (): PropertyDecorator =>
     Max(Number.MAX_SAFE_INTEGER),
   );
 
-/** How an API or a plan is named. */
+/** Validates the slug of an API or a plan. */
 export const IsSlug = (): PropertyDecorator =>
   applyDecorators(
     ApiProperty({ pattern: '^[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?$', maxLength: 64 }),
-    IsMatch('isSlug', isSlug, 'be a slug: lower-case letters, digits, and hyphens between them; 64 at most'),
+    IsMatch('isSlug', isSlug, 'be a slug: lower-case letters, digits, and hyphens between them; at most 64 characters'),
   );
 
-/** Limits that one plan or key may have. */
+/** Maximum number of limits of a plan or key. */
 const MAX_LIMITS = 100;
 
 export const IsMeter = (): PropertyDecorator =>
   IsMatch('isMeter', isMeter, 'be a meter: resources, tasks, store.entries, store.bytes, api:<slug> or api:*');
 
 export class WindowQuery {
-  /** In what stretch of time (UTC) the limit counts: `lifetime` where it is missing; a gauge knows no other */
+  /** The time window of the limit, in UTC. Default `lifetime`, the only window of a gauge */
   @ApiPropertyOptional({ enum: WINDOWS, example: 'lifetime' })
   @MayBeMissing()
   @IsIn(WINDOWS)
@@ -39,7 +39,7 @@ export class WindowQuery {
 
 export class SetQuotaDto extends WindowQuery {
   /**
-   * How much may be used; 0 is nothing, `null` is unlimited
+   * How much may be used: 0 grants nothing, `null` is unlimited
    * @example 50
    */
   @IsAmount()
@@ -49,7 +49,7 @@ export class SetQuotaDto extends WindowQuery {
 /** A limit of a plan or a key. */
 export class LimitDto extends SetQuotaDto {
   /**
-   * What is counted: `resources`, `tasks`, `store.entries`, `store.bytes`, `api:<slug>`, or `api:*` for the calls of all APIs
+   * The meter: `resources`, `tasks`, `store.entries`, `store.bytes`, `api:<slug>`, or `api:*` for calls to all APIs
    * @example api:api1
    */
   @IsMeter()
@@ -68,10 +68,10 @@ export const AreLimits = (example: LimitDto): PropertyDecorator =>
     ApiPropertyOptional({ type: [LimitDto], example: [example] }),
   );
 
-/** A limit that was judged and how much of it is used. */
+/** A limit that was judged, and its usage. */
 export class LimitResponse {
   /**
-   * Whose limit it is
+   * Where the limit is set
    * @example user
    */
   scope!: 'platform' | 'plan' | 'user' | 'key';
@@ -106,7 +106,7 @@ export class LimitResponse {
   resetsAt!: string | null;
 }
 
-/** What may be used of a meter in a window, and how much is. */
+/** A quota: the limit on a meter in a window, and its usage. */
 export class QuotaResponse {
   /** @example resources */
   meter!: string;
@@ -141,7 +141,7 @@ export class QuotaResponse {
   resetsAt!: string | null;
 
   /**
-   * Whose limit it is
+   * Where the limit is set
    * @example user
    */
   scope!: 'platform' | 'plan' | 'user' | 'key';

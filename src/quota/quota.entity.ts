@@ -1,12 +1,12 @@
 import { Check, Column, Entity, Index, JoinColumn, ManyToOne, PrimaryColumn } from 'typeorm';
 import { User } from '../users/user.entity.js';
 
-/** `key_id` of what an owner uses as a whole, whatever the key. */
+/** The `key_id` of quotas that belong to the owner as a whole, not to a key. */
 export const NO_KEY = '00000000-0000-0000-0000-000000000000';
 
 /**
- * What an owner, or one of its keys, may use of a meter, and has used. Changes only in the transaction that writes or
- * deletes what it counts. The places of `limits` and `counts` are those of WINDOWS.
+ * The limits and usage of an owner, or of one of its keys, on a meter. Counts change only in the transaction that
+ * writes or deletes the counted object. `limits` and `counts` have the order of WINDOWS.
  */
 @Entity('quotas')
 @Index('quotas_rank_idx', { synchronize: false })
@@ -30,34 +30,36 @@ export class Quota {
   @JoinColumn({ name: 'owner_id', foreignKeyConstraintName: 'quotas_owner_fkey' })
   owner?: User;
 
-  /** By window; null is not said, −1 is unlimited, whatever a plan says. Null altogether where no window says anything. */
+  /**
+   * Limits by window: null is not set, −1 is unlimited and overrides the plan. The array is null if no limit is set.
+   */
   @Column('bigint', { array: true, nullable: true })
   limits!: (number | null)[] | null;
 
-  /** By window, of the windows that hold `at`. */
+  /** Usage by window, for the windows that contain `at`. */
   @Column('bigint', { array: true, default: '{0,0,0,0,0}' })
   counts!: number[];
 
-  /** When it was last charged; −infinity for what does not count itself (yet). */
+  /** Time of the last charge. −infinity for a quota that has not counted anything itself. */
   @Column('timestamptz', { default: '-infinity' })
   at!: Date | number;
 
-  /** Of `store.entries`: how often entries were written; the versions of entries are taken from it. */
+  /** For `store.entries`: number of writes so far, from which entries get their versions. */
   @Column('bigint', { default: 0 })
   revision!: number;
 
   /**
-   * What lists of who has most go by: what a gauge counts; of `api:*`, what the owner was granted of all APIs (up to a second
-   * late). 0 for all others.
+   * Sort key of the top lists: the count of a gauge; for `api:*`, the calls granted on all APIs (up to a second late).
+   * 0 for all other meters.
    */
   @Column('bigint', { default: 0 })
   rank!: number;
 
-  /** Requests refused, ever. */
+  /** Requests denied in total. */
   @Column('bigint', { default: 0 })
   denied!: number;
 
-  /** Requests refused in the hour that holds `at`. */
+  /** Requests denied in the hour that contains `at`. */
   @Column('bigint', { name: 'hour_denied', default: 0 })
   hourDenied!: number;
 }

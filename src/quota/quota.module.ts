@@ -13,7 +13,7 @@ import { Spender } from './spender.js';
 import { SpendsRepository } from './spends.repository.js';
 import { UsageHour } from './usage-hour.entity.js';
 
-/** The quota engine: limits, what is used of them, and spends. */
+/** The quota engine: limits, usage and spends. */
 @Module({
   imports: [TypeOrmModule.forFeature([Quota, PlatformQuota, UsageHour]), UsersModule, PlatformModule],
   controllers: [QuotaController, PlatformQuotaController],

@@ -6,19 +6,19 @@ import { ALL_OBJECTS } from '../platform/objects.js';
 import { ALL_CALLS, WINDOWS, isFlow, type Window } from './meters.js';
 import { NO_KEY } from './quota.entity.js';
 
-/** By window, in the order of WINDOWS. */
+/** Limits by window, in the order of WINDOWS. */
 export type Limits = (number | null)[] | null;
 
 export interface QuotaRow {
   meter: string;
-  /** Its own: null is not said, −1 is unlimited. */
+  /** The row's own limits: null is not set, −1 is unlimited. */
   limits: Limits;
-  /** What the owner's plan says. */
+  /** The limits of the owner's plan. */
   planLimits: Limits;
-  /** Of the windows that hold `moment`. */
+  /** Usage in the windows that contain `moment`. */
   counts: number[];
   moment: Date;
-  /** What grants add to a limit of `tasks`. */
+  /** Unexpired bonus grants, added to a limit on `tasks`. */
   bonus?: number;
 }
 
@@ -31,23 +31,23 @@ export interface KeyQuotaRow extends QuotaRow {
 /** An owner as a whole, or one of its keys. */
 export interface Holder {
   ownerId: string;
-  /** Missing: the owner as a whole. */
+  /** If missing, the owner as a whole. */
   keyId?: string;
 }
 
-/** What a row has used of the windows that hold this moment. */
+/** SQL: the usage of a row in the current windows. */
 const COUNTS_NOW = `ARRAY[counts[1], ${WINDOWS.slice(1)
   .map((window, i) => `CASE WHEN at >= window_start('${window}', now()) THEN counts[${i + 2}] ELSE 0 END`)
   .join(', ')}]`;
 
-/** Entries of the store that have expired count no more, though they are in the counts until they are swept. */
+/** SQL: counts without expired store entries, which stay in the stored counts until they are swept. */
 function withoutExpired(meter: string, counts: string, whose: string): string {
   return `CASE WHEN ${meter} LIKE 'store.%'
     THEN ARRAY[(${counts})[1] - (expired_entries(${whose}))[CASE ${meter} WHEN 'store.entries' THEN 1 ELSE 2 END], 0, 0, 0, 0]
     ELSE ${counts} END`;
 }
 
-/** Every meter there is, and those that something is said of. */
+/** Lists all current meters, and further meters for which the owner has a quota row. */
 const LIST = {
   name: 'quotas-list',
   text: `
@@ -93,8 +93,9 @@ const UNKNOWN_APIS = {
 };
 
 /**
- * The first limit of the platform on a meter begins with what all keys, or all owners, have used of it; of users that are
- * gone with what the ledger kept, by the hour; over the lifetime with what all ever have. Reads whole tables.
+ * Creates the first platform quota on a meter with the usage so far of all keys, or of all owners. Usage of deleted
+ * users comes from the ledger, by the hour. The `lifetime` count of calls includes all calls ever granted. Reads whole
+ * tables.
  */
 const PLATFORM_FIRST = `
   WITH mine AS MATERIALIZED (
@@ -121,12 +122,12 @@ const PLATFORM_FIRST = `
 export class QuotaRepository {
   constructor(private readonly database: Database) {}
 
-  /** @param meters those that are listed whatever is said of them */
+  /** @param meters meters that are always listed */
   list(ownerId: string, meters: readonly string[]): Promise<QuotaRow[]> {
     return this.database.query<QuotaRow>(LIST, [ownerId, meters]);
   }
 
-  /** What is said of keys, and what they have used. */
+  /** Lists the limits and usage of keys. */
   listOfKeys(keys: readonly { ownerId: string; id: string }[], tx?: Transaction): Promise<KeyQuotaRow[]> {
     const values = [keys.map((key) => key.ownerId), keys.map((key) => key.id)];
     return tx
@@ -138,7 +139,7 @@ export class QuotaRepository {
     return this.database.query<QuotaRow>(LIST_OF_PLATFORM, []);
   }
 
-  /** Those of some meters that count the calls of an API that is not in the catalogue. */
+  /** Returns those meters whose API is not in the catalogue. */
   async unknownOf(meters: readonly string[], tx?: Transaction): Promise<string[]> {
     const rows = await (tx
       ? tx.query<{ meter: string }>(UNKNOWN_APIS.text, [meters])
@@ -147,14 +148,14 @@ export class QuotaRepository {
   }
 
   /**
-   * Makes the quota of all calls, which is the lock of all that its owner's calls change.
-   * @throws Problem not_found when the user has gone meanwhile
+   * Creates the owner's quota on all calls. Its row serves as the lock on everything that the owner's calls change.
+   * @throws Problem not_found if the user was deleted concurrently
    */
   async openCalls(tx: Transaction, ownerId: string): Promise<void> {
     await this.open(tx, { ownerId }, ALL_CALLS);
   }
 
-  /** Waits for the spends of an owner that are under way; those to come wait for this transaction. */
+  /** Waits for running spends of an owner. Later spends wait for this transaction. */
   async lockCalls(tx: Transaction, ownerId: string): Promise<void> {
     await tx.query('SELECT FROM quotas WHERE owner_id = $1 AND key_id = $2 AND meter = $3 FOR UPDATE', [
       ownerId,
@@ -163,7 +164,7 @@ export class QuotaRepository {
     ]);
   }
 
-  /** What is said in a quota, which is locked until the transaction ends: -1 unlimited, null nothing. */
+  /** Reads a limit and locks its quota until the transaction ends. -1 is unlimited, null is not set. */
   async limitOf(tx: Transaction, { ownerId, keyId }: Holder, meter: string, window: Window): Promise<number | null> {
     const rows = await tx.query<{ amount: number | null }>(
       'SELECT limits[$4] AS amount FROM quotas WHERE owner_id = $1 AND key_id = $2 AND meter = $3 FOR UPDATE',
@@ -173,9 +174,10 @@ export class QuotaRepository {
   }
 
   /**
-   * @param limit null: unlimited, whatever a plan says
-   * @returns what was said before: -1 unlimited, null nothing
-   * @throws Problem not_found when the user has gone meanwhile
+   * Sets a limit.
+   * @param limit null is unlimited and overrides the plan
+   * @returns the old limit: -1 is unlimited, null is not set
+   * @throws Problem not_found if the user was deleted concurrently
    */
   async set(
     tx: Transaction,
@@ -186,7 +188,7 @@ export class QuotaRepository {
   ): Promise<number | null> {
     const { ownerId, keyId } = holder;
     if (isFlow(meter)) await this.lockCalls(tx, ownerId);
-    // So that there is a row to lock, and of two that set a first limit the second sees what the first has set.
+    // Create the row first, so that concurrent changes lock it and the second one reads the limit of the first.
     await this.open(tx, holder, meter);
     const before = await this.limitOf(tx, holder, meter, window);
     await tx.query(
@@ -196,7 +198,7 @@ export class QuotaRepository {
     return before;
   }
 
-  /** @returns what was said before, as `set` */
+  /** Removes a limit. @returns the old limit, as in `set` */
   async unset(tx: Transaction, holder: Holder, meter: string, window: Window): Promise<number | null> {
     const { ownerId, keyId } = holder;
     if (isFlow(meter)) await this.lockCalls(tx, ownerId);
@@ -209,8 +211,8 @@ export class QuotaRepository {
   }
 
   /**
-   * The first limit on a meter counts what was used so far. For that moment nobody may charge anything: the table's lock
-   * waits for the charges under way, and those to come wait for it.
+   * Sets a platform limit. The first limit on a meter starts with the usage so far. To count it, a table lock waits for
+   * running charges and blocks new ones.
    */
   async setOfPlatform(tx: Transaction, meter: string, window: Window, limit: number | null): Promise<number | null> {
     const before = await this.limitOfPlatform(tx, meter, window);
@@ -226,7 +228,7 @@ export class QuotaRepository {
     return before ?? null;
   }
 
-  /** Without a limit the platform counts nothing: whoever charges then has one row less to wait for. */
+  /** Removes a platform limit. Deletes a row without limits, so that charges need not lock and count on it. */
   async unsetOfPlatform(tx: Transaction, meter: string, window: Window): Promise<number | null> {
     const before = await this.limitOfPlatform(tx, meter, window);
     await tx.query('UPDATE platform_quotas SET limits = with_limit(limits, $2, NULL) WHERE meter = $1', [
@@ -249,7 +251,7 @@ export class QuotaRepository {
     }
   }
 
-  /** Undefined: the platform has no quota of that meter at all. */
+  /** Returns undefined if the platform has no quota on that meter. */
   private async limitOfPlatform(tx: Transaction, meter: string, window: Window): Promise<number | null | undefined> {
     const [row] = await tx.query<{ amount: number | null }>(
       'SELECT limits[$2] AS amount FROM platform_quotas WHERE meter = $1 FOR UPDATE',
@@ -259,7 +261,7 @@ export class QuotaRepository {
   }
 }
 
-/** Where the database keeps a window; it counts from 1. */
+/** Returns the index of a window in the database arrays, which start at 1. */
 function placeOf(window: Window): number {
   return WINDOWS.indexOf(window) + 1;
 }

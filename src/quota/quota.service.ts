@@ -14,9 +14,9 @@ import { QuotaRepository, type Holder, type Limits, type QuotaRow } from './quot
 interface LimitChange {
   meter: string;
   window: Window;
-  /** What was said: -1 unlimited, null nothing. */
+  /** The old limit: -1 is unlimited, null is not set. */
   before: number | null;
-  /** What is said now: null unlimited, undefined nothing. */
+  /** The new limit: null is unlimited, undefined is not set. */
   after?: number | null;
 }
 
@@ -84,8 +84,8 @@ export class QuotaService {
 
   /**
    * Checks the limits of a plan or a key.
-   * @param flowsOnly whether gauges are refused: a key makes calls, and nothing that exists
-   * @throws Problem validation_failed for an unknown API, a window that a meter has not, a limit that is said twice
+   * @param flowsOnly rejects gauges: a key has limits on calls only
+   * @throws Problem validation_failed for an unknown API, a window that the meter does not have, or a repeated limit
    */
   async checkAll(limits: readonly LimitDto[], flowsOnly: boolean, tx?: Transaction): Promise<void> {
     const meters = limits.map(({ meter }) => meter);
@@ -96,22 +96,23 @@ export class QuotaService {
       const name = `${meter} ${window}`;
       const isRepeated = said.has(name);
       said.add(name);
-      if (unknown.includes(meter)) return [{ pointer, detail: 'is of an API that is not in the catalogue' }];
-      if (flowsOnly && isGauge(meter)) return [{ pointer, detail: 'is no meter of calls' }];
-      if (!hasWindow(meter, window)) return [{ pointer: `/limits/${i}/window`, detail: 'of a gauge must be lifetime' }];
+      if (unknown.includes(meter)) return [{ pointer, detail: 'names an API that is not in the catalogue' }];
+      if (flowsOnly && isGauge(meter)) return [{ pointer, detail: 'must be a meter of calls: api:<slug> or api:*' }];
+      if (!hasWindow(meter, window))
+        return [{ pointer: `/limits/${i}/window`, detail: 'must be lifetime for a gauge' }];
       return isRepeated ? [{ pointer, detail: 'is limited twice in the same window' }] : [];
     });
     if (errors.length > 0) throw Problem.fields(errors);
   }
 
   /**
-   * The window that a new limit means.
-   * @throws Problem validation_failed as windowOf, and for an API that is not in the catalogue
+   * Returns the window of a new limit.
+   * @throws Problem validation_failed as in windowOf, and for an API that is not in the catalogue
    */
   async check(meter: string, query: WindowQuery): Promise<Window> {
     const window = windowOf(meter, query);
     const [unknown] = await this.quotas.unknownOf([meter]);
-    if (unknown !== undefined) throw Problem.field('/meter', 'is of an API that is not in the catalogue');
+    if (unknown !== undefined) throw Problem.field('/meter', 'names an API that is not in the catalogue');
     return window;
   }
 
@@ -122,7 +123,7 @@ export class QuotaService {
     }
   }
 
-  /** Writes down what was said of a limit and what is said now. @param target a user, a key, or the platform */
+  /** Records the change of a limit in the audit log. @param target a user, a key, or the platform */
   async recordLimit(tx: Transaction, caller: Caller, target: string, change: LimitChange): Promise<void> {
     const { meter, window, before, after } = change;
     if (before === (after === undefined ? null : (after ?? -1))) return;
@@ -142,7 +143,7 @@ export class QuotaService {
     await this.database.transaction((tx) => {
       if (meter !== 'tasks') return work(tx);
       return this.credits.guard(tx, async () => {
-        // Its limit is the `credits` of the account: a change of those with `If-Match` must not miss this one.
+        // The limit is the account's `credits`: lock the account, so that a concurrent PATCH with `If-Match` sees this.
         await this.users.lock(tx, ownerId);
         await work(tx);
       });
@@ -155,12 +156,12 @@ export class QuotaService {
   }
 }
 
-/** The window that a request means. @throws Problem validation_failed for what is no meter, or a window it has not */
+/** Returns the window of a request. @throws Problem validation_failed for an unknown meter, or a window it lacks */
 export function windowOf(meter: string, { window = 'lifetime' }: WindowQuery): Window {
   if (!isMeter(meter)) {
-    throw Problem.field('/meter', `is not a meter; there are ${GAUGES.join(', ')}, api:<slug> and ${ALL_CALLS}`);
+    throw Problem.field('/meter', `is not a meter; valid meters are ${GAUGES.join(', ')}, api:<slug> and ${ALL_CALLS}`);
   }
-  if (!hasWindow(meter, window)) throw Problem.field('/window', 'of a gauge must be lifetime');
+  if (!hasWindow(meter, window)) throw Problem.field('/window', 'must be lifetime for a gauge');
   return window;
 }
 
@@ -168,7 +169,7 @@ function isGauge(meter: string): boolean {
   return GAUGES.some((gauge) => gauge === meter);
 }
 
-/** The lifetime of each meter, and every other window that something is said of. */
+/** Returns the `lifetime` quota of each meter, and the quotas of other windows that have a limit. */
 export function toQuotaResponses(
   { meter, limits, planLimits, counts, moment, bonus = 0 }: QuotaRow,
   scope: Scope,
@@ -196,20 +197,20 @@ function sayingOf(limits: Limits, place: number): number | null {
   return limits?.[place] ?? null;
 }
 
-/** What a write asked of a gauge, and what the database said of the limits (see charge_gauge). */
+/** Units that a write asked of a gauge, and the limits that were judged (see charge_gauge). */
 export interface GaugeDenial {
   gauge: Gauge;
   limits: string;
   cost: number;
 }
 
-/** The refusal of a write that the limits of gauges do not allow: names every limit that was judged. */
+/** Returns the Problem for a write that exceeds limits of gauges. It names every limit that was judged. */
 export function gaugeExceeded(denials: GaugeDenial[], members: Record<string, unknown> = {}): Problem {
   const judged = denials.flatMap(({ gauge, limits, cost }) =>
     parseLimits(limits, gauge).map((limit) => ({ limit, isViolated: cost > 0 && isViolated(limit, cost) })),
   );
   const violated = judged.filter((each) => each.isViolated);
-  // Who has credits left is refused by the platform's limits alone.
+  // If only a platform limit on tasks is exceeded, the user has credits left: the code is quota_exceeded.
   const isOfCredits = violated.some(({ limit }) => limit.meter === 'tasks' && limit.scope !== 'platform');
   const first = violated[0]?.limit;
   const now = Date.now();

@@ -1,18 +1,19 @@
 import type { Judged } from './judgement.js';
 import { windowEnd, windowSeconds } from './meters.js';
 
-/** An integer of a structured field has 15 digits at most (RFC 9651, section 3.3.1). */
+/** An integer in a structured field has at most 15 digits (RFC 9651, section 3.3.1). */
 const MAX_INTEGER = 999_999_999_999_999;
 
-/** Whole seconds, 1 at least. */
+/** Returns whole seconds, at least 1. */
 export function secondsUntil(end: number, moment: number): number {
   return Math.max(1, Math.ceil((end - moment) / 1_000));
 }
 
 /**
- * The fields RateLimit-Policy and RateLimit (draft-ietf-httpapi-ratelimit-headers-10) of limits that were judged at one
- * moment: of each its amount and window, and what is left until when. A limit is named by its window; where several have
- * the same one, by whose it is too, and by its meter where that does not tell them apart either.
+ * The fields RateLimit-Policy and RateLimit (draft-ietf-httpapi-ratelimit-headers-10) for limits that were judged
+ * together. RateLimit-Policy has the amount and window of each limit, RateLimit the remaining units and the seconds
+ * until the reset. A limit is named by its window; if this is ambiguous, by scope and window, or by scope, meter and
+ * window.
  */
 export class RateLimitFields {
   readonly policy: string;
@@ -36,7 +37,7 @@ export class RateLimitFields {
     });
   }
 
-  /** RateLimit when so many units more are spent. */
+  /** Returns RateLimit after `spent` further units. */
   state(spent: number): string {
     let text = '';
     for (const { start, left, end } of this.states) {

@@ -8,15 +8,15 @@ import type { Judged } from './judgement.js';
 import { ALL_CALLS, callsOf } from './meters.js';
 import { Spender, type Call, type Run, type RunVerdict, type Spend } from './spender.js';
 
-/** One turn of the event loop, after which what was added has been sent, and what was answered has been heard. */
+/** Waits one turn of the event loop, after which added calls are sent and replies are delivered. */
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
-/** As `expect`, which is too slow to be asked a million times. */
+/** Replaces `expect`, which is too slow for a million checks. */
 function check(holds: boolean, rule: string, ...values: unknown[]): void {
   if (!holds) throw new Error(`${rule} ${values.map((value) => JSON.stringify(value)).join(' ')}`);
 }
 
-/** What pg says when it lost a connection. */
+/** Errors of pg after a lost connection. */
 const CONNECTION_LOST = [
   Object.assign(new Error('read ECONNRESET'), { code: 'ECONNRESET' }),
   Object.assign(new Error('terminating connection'), { code: '57P01' }),
@@ -25,16 +25,16 @@ const CONNECTION_LOST = [
 
 const DEADLOCK = Object.assign(new Error('deadlock detected'), { code: '40P01' });
 
-/** A call that the database refuses to look at, and all that stands in one statement with it. */
+/** Slug of a call that the database rejects, together with its whole statement. */
 const POISON = 'poison';
 
-/** What it says then: data exception, untranslatable character. */
+/** The error of such a statement: data exception, untranslatable character. */
 const POISONED = Object.assign(new Error('untranslatable character'), { code: '22P05' });
 
-/** A statement that was committed, and whether its reply arrived. */
+/** A committed statement, and whether its reply arrived. */
 interface Committed {
   number: number;
-  /** How many statements were sent before it. */
+  /** Number of statements sent before it. */
   sentAfter: number;
   runs: Run[];
   said: RunVerdict[];
@@ -43,26 +43,25 @@ interface Committed {
 }
 
 interface Chances {
-  /** Of a hundred statements: deadlocked, lost on the way there, lost on the way back. */
+  /** In percent: deadlock; connection lost before the reply is sent, or while it is sent. */
   deadlock: number;
   lost: number;
 }
 
 /**
- * In place of the database: the model behind connections on which everything takes its time, in any order. A statement
- * is committed as a whole or not at all; its connection may be lost before, while it is under way (then it may be
- * committed nevertheless, later), or after.
+ * Simulates the database: the model behind connections with random delays and order. A statement commits as a whole or
+ * not at all. Its connection can be lost before, during or after the commit; if lost during, it may still commit later.
  */
 class FlakyDatabase {
   readonly model = new SpendModel();
-  /** What was committed and what was changed, in the order in which it happened. */
+  /** Committed statements and changed facts, in order. */
   readonly log: (Committed | Fact)[] = [];
-  /** What may happen next. */
+  /** Events that can happen next. */
   private readonly pending: (() => void)[] = [];
   private statements = 0;
   private sends = 0;
   underWay = 0;
-  /** Calls in statements that were sent. */
+  /** Number of calls in sent statements. */
   sent = 0;
 
   constructor(
@@ -79,14 +78,18 @@ class FlakyDatabase {
     this.log.push(fact);
   }
 
-  /** Something of what may happen next. */
+  /** Runs one random pending event. */
   step(): void {
     this.pending.splice(this.random.below(this.pending.length), 1)[0]?.();
   }
 
   readonly spend = async (runs: readonly Run[], tx?: Transaction): Promise<RunVerdict[]> => {
     const own = runs.map((run) => ({ ...run }));
-    check(own.length > 0 && own.every(({ count }) => count >= 1), 'a statement has runs, and a run has calls', own);
+    check(
+      own.length > 0 && own.every(({ count }) => count >= 1),
+      'a statement contains runs, and a run contains calls',
+      own,
+    );
     const sentAfter = this.sends++;
     if (tx) return this.attempt(own, sentAfter);
     this.underWay++;
@@ -98,7 +101,7 @@ class FlakyDatabase {
     }
   };
 
-  /** As Database.query does. */
+  /** Retries like Database.query. */
   private async retrying(runs: Run[], sentAfter: number): Promise<RunVerdict[]> {
     for (let count = 1; ; count++) {
       try {
@@ -134,7 +137,7 @@ class FlakyDatabase {
     });
   }
 
-  /** What goes wrong with a statement before it is committed; it may be committed nevertheless, sooner or later. */
+  /** Picks a fault before the commit. The statement may still commit, sooner or later. */
   private fault(runs: readonly Run[]): { error: Error; isCommitted?: boolean } | undefined {
     const { random, chances } = this;
     if (random.chance(chances.deadlock)) return { error: DEADLOCK };
@@ -154,15 +157,15 @@ class FlakyDatabase {
   }
 }
 
-/** A call and what became of it. */
+/** A call and its outcome. */
 interface Asked {
   call: Call;
   number: number;
-  /** Whether as many waited as may. */
+  /** Whether the backlog was full. */
   wasFull: boolean;
-  /** Whether in a statement of its own. */
+  /** Whether the call has its own statement. */
   isAlone: boolean;
-  /** How many statements were sent before that which answered it. */
+  /** Number of statements sent before the one that answered it. */
   sentAfter?: number;
   outcome?: { spend: Spend } | { error: Error };
 }
@@ -173,7 +176,7 @@ const errorOf = ({ outcome }: Asked): Error | undefined => (outcome && 'error' i
 
 const codeOf = (error: unknown): string | undefined => (error as { code?: string } | undefined)?.code;
 
-/** Adds up by name. */
+/** Sums by name. */
 class Sums extends Map<string, number> {
   add(name: string, units: number): void {
     this.set(name, this.of(name) + units);
@@ -192,10 +195,10 @@ const describeLimits = (limits: readonly Judged[]): string =>
     .sort()
     .join(', ');
 
-/** Drives one spender through a random platform, random calls, and a random schedule of what can happen to statements. */
+/** Drives a spender with a random platform, random calls, and a random schedule of faults and replies. */
 class Simulation {
   private readonly random: Random;
-  /** Nothing but calls of one unit, all the time the same limits, no faults. */
+  /** Only calls of one unit, constant limits, no faults. */
   private readonly isPlain: boolean;
   private readonly isSteady: boolean;
   private readonly hasFaults: boolean;
@@ -207,7 +210,7 @@ class Simulation {
   private readonly database: FlakyDatabase;
   private readonly spender: Spender;
   private readonly asked: Asked[] = [];
-  /** By the answer that is given to their run, and to no other. */
+  /** Calls by the answer of their run, which is unique. */
   private readonly told = new Map<string, Asked[]>();
   private accepted = 0;
   private settled = 0;
@@ -239,7 +242,7 @@ class Simulation {
     return this;
   }
 
-  /** What happened, to compare two simulations of one seed by. */
+  /** All outcomes, to compare two simulations of one seed. */
   get history(): string {
     return [...this.asked.map(describeOutcome), this.database.model.contents].join('\n');
   }
@@ -254,13 +257,14 @@ class Simulation {
       if (!this.isSteady && random.chance(15)) database.state(this.clock());
       for (let steps = random.below(5); steps > 0; steps--) database.step();
       await turn();
-      check(database.underWay <= this.inFlight, 'so many statements under way at once:', database.underWay);
+      check(database.underWay <= this.inFlight, 'at most inFlight statements run at once:', database.underWay);
       idle = asked.length === calls && database.isIdle ? idle + 1 : 0;
-      if (idle > 9) throw new Error(`Every promise settles, but not all of ${asked.map(describeOutcome).join('\n')}`);
+      if (idle > 9)
+        throw new Error(`Every promise must settle, but some did not: ${asked.map(describeOutcome).join('\n')}`);
     }
     while (!database.isIdle) database.step();
     await turn();
-    check(database.underWay === 0, 'nothing is left under way');
+    check(database.underWay === 0, 'no statement is left in flight');
   }
 
   private clock(): Fact {
@@ -287,20 +291,20 @@ class Simulation {
       .finally(() => this.settled++);
   }
 
-  /** Nobody hears of an error that is not one's own. */
+  /** Checks that a call gets only its own error. */
   private checkErrors(): void {
     for (const asked of this.asked) {
       const error = errorOf(asked);
       const [code, isPoison] = [codeOf(error), asked.call.slug === POISON];
-      // What stood beside poison is sent again, in halves: then one cannot count from outside who still waits.
-      if (!this.hasPoison) check((code === 'overloaded') === asked.wasFull, 'overloaded if many wait', asked);
-      if (!error) check(!isPoison, 'poison is not answered', asked);
-      else if (error === POISONED) check(isPoison, 'nobody fails for a neighbour', asked);
-      else if (code !== 'overloaded') check(this.hasFaults, 'no fault, no failure', asked, String(error));
+      // A statement with a poisoned call is split and sent again, so the backlog cannot be computed from outside.
+      if (!this.hasPoison) check((code === 'overloaded') === asked.wasFull, 'overloaded if the backlog is full', asked);
+      if (!error) check(!isPoison, 'a poisoned call gets no answer', asked);
+      else if (error === POISONED) check(isPoison, 'no call fails because of another', asked);
+      else if (code !== 'overloaded') check(this.hasFaults, 'no call fails without a fault', asked, String(error));
     }
   }
 
-  /** All that was committed, again, one call after the other: every verdict must be the same. */
+  /** Replays all committed calls one by one: every verdict must be the same. */
   private checkVerdicts(): void {
     const reference = new SpendModel();
     const lost = new Sums();
@@ -316,19 +320,19 @@ class Simulation {
         for (const run of each.runs) lost.add(describeCall(run), run.count);
       }
     }
-    check(reference.contents === this.database.model.contents, 'runs charge what their calls do one by one');
+    check(reference.contents === this.database.model.contents, 'runs charge the same as their calls one by one');
     if (!this.hasPoison || this.inFlight === 1) this.checkOrder();
     const unknown = new Sums();
     for (const asked of this.asked) if (this.isUnknown(asked)) unknown.add(describeCall(asked.call), 1);
-    for (const [call, count] of lost) check(count <= unknown.of(call), 'only what was asked for is sent:', call);
+    for (const [call, count] of lost) check(count <= unknown.of(call), 'only requested calls are sent:', call);
   }
 
   private checkStatement({ runs, said, moment, sentAfter }: Committed, reference: SpendModel): void {
     const told = runs.flatMap((run, i) => {
       const calls = this.told.get(said[i]?.answer ?? '') ?? [];
-      check(calls.length === run.count, 'a run has as many calls as it says', run, calls.length);
+      check(calls.length === run.count, 'the count of a run is its number of calls', run, calls.length);
       const name = describeCall(run);
-      for (const { call } of calls) check(describeCall(call) === name, 'a run is of equal calls', run, call);
+      for (const { call } of calls) check(describeCall(call) === name, 'a run contains equal calls', run, call);
       return calls;
     });
     told.sort((a, b) => a.number - b.number);
@@ -339,22 +343,28 @@ class Simulation {
       asked.sentAfter = sentAfter;
       const expected = reference.judge(asked.call);
       const after = describeExpected(asked.call, expected, moment);
-      check(describeSpend(spend) === after, 'judged in order of arrival:', describeSpend(spend), after, asked.number);
+      check(
+        describeSpend(spend) === after,
+        'calls are judged in order of arrival:',
+        describeSpend(spend),
+        after,
+        asked.number,
+      );
       if (!this.hasClockGoneBack) checkRetryAfter(spend, asked.call, expected, moment);
     }
   }
 
-  /** Nobody is overtaken on the way to the database. (What stood beside poison is sent again, later.) */
+  /** Checks that calls are sent in order of arrival. (Calls next to a poisoned one are sent again later.) */
   private checkOrder(): void {
     let latest = 0;
     for (const { sentAfter, isAlone, number } of this.asked) {
       if (sentAfter === undefined || isAlone) continue;
-      check(sentAfter >= latest, 'sent in order of arrival:', number, sentAfter, latest);
+      check(sentAfter >= latest, 'calls are sent in order of arrival:', number, sentAfter, latest);
       latest = sentAfter;
     }
   }
 
-  /** What clients were told is in the ledger; beyond it only what they were told nothing of. */
+  /** Checks that the ledger contains all acknowledged units, and beyond them only units with an unknown outcome. */
   private checkLedger(): void {
     const { model } = this.database;
     const [told, unknown, ledger] = [new Sums(), new Sums(), new Sums()];
@@ -367,8 +377,8 @@ class Simulation {
     for (const [name, { granted }] of model.ledger) ledger.add(name.split(' ').slice(1, 3).join(' '), granted);
     for (const name of new Set([...told.keys(), ...ledger.keys()])) {
       const beyond = ledger.of(name) - told.of(name);
-      check(beyond >= 0, 'what was told is in the ledger:', name, beyond);
-      check(beyond <= unknown.of(name), 'beyond it is only what was in flight:', name, beyond, unknown.of(name));
+      check(beyond >= 0, 'acknowledged units are in the ledger:', name, beyond);
+      check(beyond <= unknown.of(name), 'other units have an unknown outcome:', name, beyond, unknown.of(name));
     }
   }
 
@@ -377,7 +387,7 @@ class Simulation {
     return error !== undefined && codeOf(error) !== 'overloaded' && asked.call.slug !== POISON;
   }
 
-  /** Limits that stayed the same: never above any, and what was refused had no room, not even at the end. */
+  /** For constant limits: no limit is exceeded, and a denied call would not fit even at the end. */
   private checkTotals(): void {
     const { model } = this.database;
     const granted = new Sums();
@@ -397,13 +407,13 @@ class Simulation {
       if (!spend || !key || spend.said.verdict !== 'ok') continue;
       const rooms = model.limitsOn(key, call.slug).map(({ scope, meter, limit }) => {
         const room = limit - granted.of(counted(scope, meter, key));
-        check(room >= 0, 'never above a limit:', scope, meter, limit, room);
+        check(room >= 0, 'no limit is exceeded:', scope, meter, limit, room);
         return room;
       });
       if (this.hasFaults || call.dryRun || spend.isGranted) continue;
       const least = Math.min(...rooms);
-      check(least < call.cost, 'what is left is smaller than the smallest refused:', least, describeCall(call));
-      if (this.isPlain) check(least === 0, 'exactly the limit, but left is', least);
+      check(least < call.cost, 'a denied call does not fit into the remaining units:', least, describeCall(call));
+      if (this.isPlain) check(least === 0, 'exactly the limit is granted; remaining:', least);
     }
   }
 }
@@ -420,7 +430,7 @@ function describeSpend({ code, isGranted, said, limits, violated }: Spend): stri
   ].join('; ');
 }
 
-/** What is to be said to a call that is judged so. */
+/** Describes the expected outcome of a call. */
 function describeExpected(
   call: Call,
   { verdict, isGranted, ownerId, keyId, limits }: Judgement,
@@ -428,7 +438,7 @@ function describeExpected(
 ): string {
   const units = isGranted && !call.dryRun ? call.cost : 0;
   const violated = isGranted ? [] : limits.filter(({ limit, used }) => used + call.cost > limit);
-  if (verdict === 'ok' && !isGranted) check(violated.length > 0, 'the model refuses for a reason', call);
+  if (verdict === 'ok' && !isGranted) check(violated.length > 0, 'a denial of the model has a violated limit', call);
   return [
     ...[verdict === 'ok' && !isGranted ? 'quota_exceeded' : verdict, isGranted, ownerId, keyId, moment],
     `limits: ${describeLimits(limits.map((each) => ({ ...each, used: each.used + units })))}`,
@@ -436,7 +446,7 @@ function describeExpected(
   ].join('; ');
 }
 
-/** Then every window that refused it is over, and a second before one of them was not; or none ever helps. */
+/** Checks that `retryAfter` is the shortest wait after which all violated windows are over, or undefined if none is. */
 function checkRetryAfter(
   { retryAfter }: Spend,
   { cost }: Call,
@@ -445,15 +455,15 @@ function checkRetryAfter(
 ): void {
   const violated = isGranted ? [] : limits.filter(({ limit, used }) => used + cost > limit);
   const helps = violated.length > 0 && violated.every(({ window, limit }) => window !== 'lifetime' && limit >= cost);
-  check((retryAfter !== undefined) === helps, 'waiting is proposed if it helps:', retryAfter, violated);
+  check((retryAfter !== undefined) === helps, 'retryAfter is set only if waiting helps:', retryAfter, violated);
   if (retryAfter === undefined) return;
   const areOver = (seconds: number): boolean =>
     violated.every(({ window }) => windowName(window, moment + seconds * 1_000) !== windowName(window, moment));
-  check(areOver(retryAfter), 'after the wait the windows are over:', retryAfter, violated);
-  check(!areOver(retryAfter - 1), 'the wait is no longer than needed:', retryAfter, violated);
+  check(areOver(retryAfter), 'the windows are over after the wait:', retryAfter, violated);
+  check(!areOver(retryAfter - 1), 'the wait is not longer than needed:', retryAfter, violated);
 }
 
-/** An owner's platform of two keys and one limit, of all calls in its lifetime. */
+/** A platform with one owner, two keys, and one lifetime limit on all calls. */
 function ownerWith(limit: number): { spender: Spender; sent: Run[][]; keys: string[] } {
   const model = new SpendModel();
   const keys = ['aa', 'bb'];
@@ -472,12 +482,12 @@ function ownerWith(limit: number): { spender: Spender; sent: Run[][]; keys: stri
   return { spender, sent, keys };
 }
 
-describe('a spender', () => {
+describe('Spender', () => {
   const call = (hash = 'aa', cost = 1, dryRun = false): Call => ({ hash, slug: 'api1', cost, dryRun });
 
   const codesOf = (spends: readonly Spend[]): string => spends.map(({ isGranted }) => (isGranted ? 'y' : 'n')).join('');
 
-  test('grants exactly the limit, to those who came first, each with what was used after it', async () => {
+  test('grants exactly the limit, in order of arrival, and reports the usage after each call', async () => {
     const { spender, sent } = ownerWith(10);
     const spends = await Promise.all(Array.from({ length: 30 }, () => spender.spend(call())));
     expect(codesOf(spends)).toBe('y'.repeat(10) + 'n'.repeat(20));
@@ -485,7 +495,7 @@ describe('a spender', () => {
     expect(sent).toEqual([[{ ...call(), count: 30 }]]);
   });
 
-  test('lets no request that is too large stand in the way of smaller ones behind it', async () => {
+  test('denies a call that is too large and still grants smaller later calls', async () => {
     const { spender } = ownerWith(10);
     const costs = [4, 7, 5, 2, 1, 1];
     const spends = await Promise.all(costs.map((cost) => spender.spend(call('aa', cost))));
@@ -493,7 +503,7 @@ describe('a spender', () => {
     expect(spends.map(({ violated }) => violated.map(({ used }) => used))).toEqual([[], [4], [], [9], [], [10]]);
   });
 
-  test('charges nothing for a dry run, and judges it by what came before it', async () => {
+  test('judges a dry run by the usage before it and charges nothing', async () => {
     const { spender } = ownerWith(10);
     const calls = [call('aa', 6, true), call('aa', 6, true), call('aa', 6), call('aa', 6, true), call('aa', 4)];
     const spends = await Promise.all(calls.map((each) => spender.spend(each)));
@@ -501,7 +511,7 @@ describe('a spender', () => {
     expect(spends.map(({ limits }) => limits[0]?.used)).toEqual([0, 0, 6, 6, 10]);
   });
 
-  test('moves nothing around a key that nobody knows yet, which may be the same owner’s', async () => {
+  test('does not move calls past a key of unknown owner, which may have the same owner', async () => {
     const { spender, sent } = ownerWith(3);
     await spender.spend(call('aa'));
     const hashes = ['aa', 'bb', 'aa', 'aa'];
@@ -517,7 +527,7 @@ describe('a spender', () => {
 
 const SEEDS = seeds(sizesOf('spender').SEEDS);
 
-test(`whatever happens to its statements, a spender keeps the rules of spending`, async () => {
+test(`random faults and schedules: the spender keeps the rules of spending`, async () => {
   const failures: string[] = [];
   for (let i = 0; i < SEEDS.length; i += 100) {
     const simulate = (seed: number): Promise<unknown> =>
@@ -527,7 +537,7 @@ test(`whatever happens to its statements, a spender keeps the rules of spending`
   expect(failures.slice(0, 5)).toEqual([]);
 });
 
-test('a seed is replayed exactly', async () => {
+test('a simulation with the same seed has the same history', async () => {
   for (const seed of SEEDS.slice(0, 50)) {
     const [first, beside] = await Promise.all([new Simulation(seed).run(), new Simulation(seed).run()]);
     expect(beside.history).toBe(first.history);

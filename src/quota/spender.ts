@@ -6,37 +6,37 @@ import { callsOf, windowEnd } from './meters.js';
 import type { LimitResponse } from './quota.dto.js';
 import { RateLimitFields, secondsUntil } from './rate-limit.js';
 
-/** Units asked for on the meters of one API, with a key. */
+/** A request with an API key for units on the meters of one API. */
 export interface Call {
   /** SHA-256 of the key, hexadecimal. */
   hash: string;
   slug: string;
   /** Units, 1 or more. */
   cost: number;
-  /** Judged, but charged nothing. */
+  /** Judges the call without charging it. */
   dryRun: boolean;
 }
 
-/** Equal calls one after the other. */
+/** A sequence of equal calls. */
 export interface Run extends Call {
   count: number;
 }
 
 export type Verdict = 'ok' | 'invalid_api_key' | 'account_disabled' | 'not_found' | 'scope_denied';
 
-/** What the database said to a run. */
+/** The database's verdict on a run. */
 export interface RunVerdict {
-  /** All but `ok` cost nothing, whatever the limits. */
+  /** Any verdict but `ok` costs nothing, regardless of the limits. */
   verdict: Verdict;
   ownerId: string | null;
   keyId: string | null;
-  /** How many of the run were granted: its first ones. */
+  /** Number of granted calls, which are the first ones of the run. */
   granted: number;
-  /** The limits that were judged and what was used before the run; see parseLimits. */
+  /** The limits that were judged and their usage before the run; see parseLimits. */
   limits: string;
   answer: string | null;
   upstream: string | null;
-  /** When it was judged: ms since 1970, by the database's clock. */
+  /** Time of the verdict by the database's clock, in ms since 1970. */
   moment: number;
 }
 
@@ -61,13 +61,13 @@ class Judgement {
 
 const NO_HEADERS = {};
 
-/** The outcome of one call: granted whole or refused whole, with every limit that was judged. */
+/** The outcome of one call: wholly granted or wholly denied, with every limit that was judged. */
 export class Spend {
   readonly code: Verdict | 'quota_exceeded';
-  /** Units that calls of the same run had spent before this one was judged. */
+  /** Units spent by earlier calls of the same run. */
   private readonly before: number;
 
-  /** @param place how many of the run came before this call */
+  /** @param place number of earlier calls in the run */
   constructor(
     private readonly judgement: Judgement,
     place: number,
@@ -82,7 +82,7 @@ export class Spend {
     return this.code === 'ok';
   }
 
-  /** Whether the key is good for the API, whatever its limits. */
+  /** Whether the key may call the API, regardless of limits. */
   get isUsable(): boolean {
     return this.said.verdict === 'ok';
   }
@@ -91,20 +91,20 @@ export class Spend {
     return this.judgement.said;
   }
 
-  /** The limits as this call left them. */
+  /** The limits with their usage after this call. */
   get limits(): Judged[] {
     const { spent } = this;
     return this.judgement.limits.map((each) => ({ ...each, used: each.used + spent }));
   }
 
-  /** RateLimit-Policy and RateLimit; none where no limit bears on the call. */
+  /** The headers RateLimit-Policy and RateLimit. Empty if no limit applies to the call. */
   get rateLimitHeaders(): Record<string, string> {
     if (this.said.limits === '') return NO_HEADERS;
     const { rateLimit } = this.judgement;
     return { 'ratelimit-policy': rateLimit.policy, ratelimit: rateLimit.state(this.spent) };
   }
 
-  /** Those that refused it. */
+  /** The limits that denied the call. */
   get violated(): Judged[] {
     return this.isGranted ? [] : this.limits.filter((each) => isViolated(each, this.judgement.call.cost));
   }
@@ -117,7 +117,7 @@ export class Spend {
     return this.limits.map((each) => toLimitResponse(each, this.said.moment));
   }
 
-  /** Seconds after which it may be granted; undefined where waiting does not help. */
+  /** Seconds after which the call may be granted. Undefined if waiting does not help. */
   get retryAfter(): number | undefined {
     const { violated } = this;
     if (violated.length === 0) return undefined;
@@ -127,30 +127,30 @@ export class Spend {
     return ends.includes(null) ? undefined : secondsUntil(Math.max(...ends.map(Number)), this.said.moment);
   }
 
-  /** Units of the run that are spent once this call is judged. */
+  /** Units that the run has spent up to and including this call. */
   private get spent(): number {
     const { call } = this.judgement;
     return this.before + (this.isGranted && !call.dryRun ? call.cost : 0);
   }
 }
 
-/** Whose keys are remembered; so many at most. */
+/** Maximum number of keys whose owner is remembered. */
 const REMEMBERED = 50_000;
 
 /**
- * Spends: makes runs of the calls that wait, has them judged in one statement, and hands each call its part.
+ * Groups waiting calls into runs, has one statement judge them, and gives each call its own outcome.
  *
- * The calls of an owner are judged in the order in which they arrived. Those of different owners share no limit but the
- * platform's, so an owner's equal calls make one run even where others' came between them. Whose a key is, is learned
- * from the verdicts (it never changes): around a key that nobody knows yet nothing is moved.
+ * The calls of an owner are judged in order of arrival. Different owners share only platform limits, so equal calls of
+ * an owner form one run even if calls of other owners arrived in between. The owner of a key never changes and is
+ * learned from the verdicts. While the owner of a key is unknown, no call is moved past a call with that key.
  */
 export class Spender {
   private readonly calls: Coalescer<Call, Spend>;
   private readonly owners = new Map<string, string>();
 
   /**
-   * @param judge judges and charges runs, all in one transaction, and answers in their order
-   * @param options what a coalescer is told, and who hears of the owners that were granted something
+   * @param judge judges and charges all runs in one transaction, and returns verdicts in the same order
+   * @param options options of the coalescer; `onGranted` is called with each owner that was granted units
    */
   constructor(
     private readonly judge: (runs: readonly Run[], tx?: Transaction) => Promise<readonly RunVerdict[]>,
@@ -159,12 +159,12 @@ export class Spender {
     this.calls = new Coalescer((calls) => this.spendAll(calls), options);
   }
 
-  /** @throws Problem overloaded when too many wait; else what the database threw: then the outcome is unknown */
+  /** @throws Problem overloaded if the backlog is full; otherwise the database error, and the outcome is unknown */
   spend(call: Call): Promise<Spend> {
     return this.calls.add(call);
   }
 
-  /** Spends in a transaction of the caller's, with nobody else's. */
+  /** Spends in the caller's transaction, without coalescing. */
   async spendIn(tx: Transaction, call: Call): Promise<Spend> {
     const run = { ...call, count: 1 };
     const [said] = await this.judge([run], tx);
@@ -191,7 +191,7 @@ export class Spender {
   private makeRuns(calls: readonly Call[]): { runs: Run[]; runOf: number[] } {
     const runs: Run[] = [];
     const lastOf = new Map<string, number>();
-    // Before it nothing may be moved: an unknown key may be anybody's.
+    // Calls must not join a run before the barrier: an unknown key can belong to any owner.
     let barrier = 0;
     const runOf = calls.map((call) => {
       const owner = this.owners.get(call.hash);
@@ -227,6 +227,6 @@ function isSame(a: Call, b: Call): boolean {
 }
 
 function required<T>(said: T | undefined): T {
-  if (said === undefined) throw new Error('A spend got no verdict');
+  if (said === undefined) throw new Error('The database returned no verdict for a spend');
   return said;
 }

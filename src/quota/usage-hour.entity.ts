@@ -1,8 +1,8 @@
 import { Column, Entity, Index, PrimaryColumn } from 'typeorm';
 
 /**
- * The ledger's hours that are over: what a key was granted and refused of an API. The current one is in the key's quota;
- * the view `usage` shows both. Belongs to no user: a user's recorded usage stays when the user goes.
+ * Past hours of the ledger: units granted and requests denied by key and API. The current hour is in the key's quota;
+ * the view `usage` shows both. Has no foreign key to users: recorded usage stays when the user is deleted.
  */
 @Entity('usage_hours')
 @Index('usage_hours_hour_idx', ['hour', 'ownerId', 'keyId', 'meter'])
