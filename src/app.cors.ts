@@ -6,7 +6,7 @@ const METHODS = 'GET, HEAD, POST, PUT, PATCH, DELETE';
 /** Response headers that a script of another origin may read. */
 const EXPOSED_HEADERS = [
   ...['ETag', 'Link', 'Location', 'Retry-After', 'X-Request-Id', 'RateLimit', 'RateLimit-Policy'],
-  'Idempotency-Replayed',
+  ...['Idempotency-Replayed', 'Content-Disposition', 'Allow', 'WWW-Authenticate'],
 ].join(', ');
 
 /** Seconds for which a browser may cache the response to a preflight. */

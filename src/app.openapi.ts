@@ -57,9 +57,9 @@ export function openApiDocument(app: NestFastifyApplication): OpenAPIObject {
   });
   const examples = {};
   document.components = { ...document.components, headers: { ...HEADERS }, examples };
-  for (const { patch, put, delete: remove } of Object.values(document.paths)) {
+  for (const { post, patch, put, delete: remove } of Object.values(document.paths)) {
     // Applies also to objects without an `ETag`: no tag matches them.
-    const changes = [patch, put, remove].filter((operation) => operation !== undefined);
+    const changes = [post, patch, put, remove].filter((operation) => operation !== undefined);
     for (const operation of changes) Object.assign(operation, Object.fromEntries([markOf('version_mismatch')]));
   }
   Object.assign(document.paths, callPaths(), storePaths());

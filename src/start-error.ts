@@ -15,7 +15,6 @@ export function explainStart(error: unknown): string {
   if (isTlsError(code)) {
     return `The database of DATABASE_URL cannot be reached: ${line}: set sslmode to require (encrypts, does not check the certificate) or disable, or set sslrootcert to the certificate authority.`;
   }
-  // 28: wrong user or password; 3D000: no such database; 42501: no right to connect.
   if (isDatabaseUnavailable(error) || /^(28|3D000|42501)/.test(sqlState(error) ?? '')) {
     return `The database of DATABASE_URL cannot be reached: ${line || (code ?? 'no answer')}.`;
   }

@@ -406,12 +406,15 @@ describe('a change of what has no ETag, with an If-Match', () => {
       [admin, 'DELETE', quota, undefined],
       [api.as(other), 'PUT', `/v1/keys/${key.id}/quotas/api:api1`, { limit: 7 }],
       [api.as(other), 'DELETE', `/v1/auth/sessions/${session}`, undefined],
+      [api.as(other), 'POST', `/v1/keys/${key.id}/rotate`, {}],
+      [admin, 'POST', `/v1/users/${other.id}/credits`, { amount: 7 }],
     ] as const) {
       const refused = await as.send(method, path, body, { headers: { 'if-match': '"nope"' } });
       expectProblem(refused, 412, 'version_mismatch');
     }
     expect((await api.as(other).get(`/v1/keys/${key.id}`)).body.limits).toEqual(key.limits);
     expect((await api.as(other).get('/v1/auth/sessions')).body.data).toHaveLength(1);
+    expect((await api.call('api1', key)).status).toBe(200);
     expect((await admin.put(quota, { limit: 7 }, { headers: { 'if-match': '*' } })).status).toBe(200);
     const stranger = await mine.put(quota, { limit: 1 }, { headers: { 'if-match': '"nope"' } });
     expectProblem(stranger, 403, 'forbidden');

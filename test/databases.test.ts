@@ -139,6 +139,36 @@ describe('no setting of a database, a role or a shell', () => {
   });
 });
 
+test('a database that refuses the role, or has another name for a while: 503, and 200 once it is back', async () => {
+  const database = await createDatabase({ isEmpty: true });
+  const role = `${database.name}_role`;
+  await query(
+    postgresUrl(),
+    `CREATE ROLE ${role} LOGIN PASSWORD 'x'; ALTER DATABASE ${database.name} OWNER TO ${role}`,
+  );
+  const url = Object.assign(new URL(database.url), { username: role, password: 'x' });
+  const server = await TestServer.start({ DATABASE_URL: url.href });
+  const admin = await new Api(server.url).admin();
+  const end = `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '${role}'`;
+  for (const [fault, remedy] of [
+    [`ALTER ROLE ${role} NOLOGIN`, `ALTER ROLE ${role} LOGIN`],
+    [`ALTER ROLE ${role} PASSWORD 'y'`, `ALTER ROLE ${role} PASSWORD 'x'`],
+    [`${end}; ALTER DATABASE ${database.name} RENAME TO ${role}`, `ALTER DATABASE ${role} RENAME TO ${database.name}`],
+  ] as const) {
+    for (const statement of [...fault.split('; '), end]) await query(postgresUrl(), statement);
+    for (const path of ['/readyz', '/v1/users/me', '/v1/store?limit=1']) {
+      expectProblem(await admin.get(path), 503, 'database_unavailable');
+    }
+    await query(postgresUrl(), remedy);
+    for (const path of ['/readyz', '/v1/users/me']) expect((await admin.get(path)).status).toBe(200);
+  }
+  await query(database.url, `REVOKE SELECT ON resources FROM ${role}; ALTER TABLE resources OWNER TO CURRENT_USER`);
+  expectProblem(await admin.get('/v1/resources'), 503, 'database_unavailable');
+  await server.stop();
+  await database.drop();
+  await query(postgresUrl(), `DROP ROLE ${role}`);
+});
+
 test('a pooler that does not keep prepared statements is told at the start, and what to set', async () => {
   const database = await createDatabase({ isEmpty: true });
   const pooler = await Pooler.start(database.url, 2);

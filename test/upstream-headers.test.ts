@@ -101,6 +101,13 @@ describe('what an upstream learns of a call', () => {
     expect(seen[0]!.headers).toMatchObject({ ...forwarded, 'x-forwarded-for': chain });
   });
 
+  test('X-Forwarded-Host and X-Forwarded-Proto of a trusted proxy that are invalid: not forwarded', async () => {
+    const garbage = { 'x-forwarded-proto': 'javascript', 'x-forwarded-host': 'evil<script>' };
+    expect((await call(behind, `/call/${based}`, garbage)).status).toBe(200);
+    const { headers } = seen[0]!;
+    expect([headers['x-forwarded-proto'], headers['x-forwarded-host']]).toEqual(['http', undefined]);
+  });
+
   test('ends at this server where it is between two hops, or where Connection names it', async () => {
     const hops = {
       ...{
@@ -179,6 +186,9 @@ describe('what a client learns of an upstream’s answer', () => {
     ['BASED', 'https://other.example/base/x', 'https://other.example/base/x'],
     ['BASED', 'mailto:ada@example.com', 'mailto:ada@example.com'],
     ['BASED', 'http://[', 'http://['],
+    // Sent in UTF-8, which Node hands over as Latin-1.
+    ['BASED', Buffer.from('/base/café?q=日本').toString('latin1'), '/call/BASED/caf%C3%A9?q=%E6%97%A5%E6%9C%AC'],
+    ['BASED', '/base/caf%C3%A9', '/call/BASED/caf%C3%A9'],
     ['BARE', '/x', '/call/BARE/x'],
     ['BARE', '/', '/call/BARE/'],
     ['BARE', 'UP', '/call/BARE/'],

@@ -23,6 +23,9 @@ const KEPT_BACK = ['authorization', 'x-api-key', 'expect'];
 /** Headers that this server sets. Values sent by the client are not forwarded. */
 const OWN = /^(?:x-quartermaster-.*|x-forwarded-.*|forwarded|x-real-ip|x-request-id)$/;
 
+/** A host name or an IP address, with a port or without. */
+const HOST = /^(?:[\w.-]+|\[[0-9a-f:.]+\])(?::\d{1,5})?$/i;
+
 /** Returns the headers for the upstream: those of the call, and those that this server adds. */
 export function headersToUpstream(
   headers: IncomingHttpHeaders,
@@ -39,8 +42,8 @@ export function headersToUpstream(
   return {
     ...passedOn,
     ...(forwardedFor === '' ? {} : { 'x-forwarded-for': forwardedFor }),
-    ...(request.host === '' ? {} : { 'x-forwarded-host': request.host }),
-    'x-forwarded-proto': request.protocol,
+    ...(HOST.test(request.host) ? { 'x-forwarded-host': request.host } : {}),
+    'x-forwarded-proto': request.protocol === 'https' ? 'https' : 'http',
     'x-request-id': request.id,
     'x-quartermaster-key': keyId,
     'x-quartermaster-owner': ownerId,
@@ -87,7 +90,8 @@ export function headersFromUpstream(
 function addressHere(address: string, { slug, base, target }: Upstream, host: string): string {
   const below = `/call/${slug}`;
   if (!URL.canParse(address, target)) return address;
-  const [url, root] = [new URL(address, target), new URL(base)];
+  // Node reads headers as Latin-1; URLs with other characters are sent in UTF-8.
+  const [url, root] = [new URL(Buffer.from(address, 'latin1').toString(), target), new URL(base)];
   // Some upstreams build their URLs from X-Forwarded-Host.
   const isOfThisServer = url.host === host;
   if (url.origin !== root.origin && !isOfThisServer) return address;

@@ -37,7 +37,7 @@ function isAllowed(access: AccessRule, { caller, params }: AuthenticatedRequest)
   }
 }
 
-const CHANGES = ['PUT', 'PATCH', 'DELETE'];
+const CHANGES = ['POST', 'PUT', 'PATCH', 'DELETE'];
 
 /** A resource without an ETag matches no tag, so the conditional change must not happen (RFC 9110, section 13.1.1). */
 function refuseCondition({ method, headers }: AuthenticatedRequest): void {

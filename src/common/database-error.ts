@@ -55,24 +55,22 @@ const DRIVER_MESSAGES = [
   'Cannot use a pool after calling end on the pool',
 ];
 
+/** SQLSTATEs of a database that cannot be used now, besides the classes 08 (connection) and 28 (authorization). */
+const UNAVAILABLE = new Set([
+  ...['53300', '55000'], // too many connections, connections not allowed
+  ...['57P01', '57P02', '57P03'], // shutting down, crashed, starting
+  ...['25006'], // a former primary after a switchover
+  ...['3D000', '3F000', '42P01', '42501'], // the database, its schema, a table or a privilege is missing
+]);
+
 /**
- * Whether the database is unavailable: connection lost or refused (08xxx), too many connections (53300), connections
- * not allowed (55000), shutting down or starting (57P01–57P03), or a connection to a former primary after a switchover
- * (25006). Do not return such a connection to the pool.
+ * Whether the database is unavailable: connection lost or refused, restarting, renamed, or without the privileges that
+ * the server needs. Do not return such a connection to the pool.
  */
 export function isDatabaseUnavailable(error: unknown): boolean {
   const code = sqlState(error);
   if (code !== undefined) {
-    return (
-      SOCKET_ERRORS.has(code) ||
-      code.startsWith('08') ||
-      code === '53300' ||
-      code === '55000' ||
-      code === '57P01' ||
-      code === '57P02' ||
-      code === '57P03' ||
-      code === '25006'
-    );
+    return SOCKET_ERRORS.has(code) || UNAVAILABLE.has(code) || code.startsWith('08') || code.startsWith('28');
   }
   const message = driverError(error)?.message;
   return typeof message === 'string' && DRIVER_MESSAGES.some((known) => message.startsWith(known));

@@ -13,6 +13,7 @@ const SAME: [what: string, ...spellings: string[]][] = [
   ['Hangul', '김@x.example', '\u1100\u1175\u11b7@x.example'],
   ['iota subscript', 'ᾳ@x.example', 'ᾼ@x.example', 'αι@x.example', 'α\u0345@x.example'],
   ['the domain', 'a@münchen.example', 'a@MÜNCHEN.example', 'a@mu\u0308nchen.example', 'a@XN--mnchen-3ya.EXAMPLE'],
+  ['sigma in the domain', 'a@νικος.example', 'a@ΝΙΚΟΣ.example', 'a@νικοσ.example', 'a@xn--uxachkp.example'],
   ['usernames', 'Ada', 'ADA', 'ada'],
   ['extended usernames', 'John.Doe-x_y', 'john.doe-X_Y'],
 ];
@@ -27,7 +28,6 @@ const DIFFERENT: [what: string, one: string, other: string][] = [
   ['an accent', 'é@x.example', 'e@x.example'],
   ['Cyrillic', 'аda@x.example', 'ada@x.example'],
   ['ß in the domain, which is another domain', 'a@straße.example', 'a@strasse.example'],
-  ['final sigma in the domain, which is another domain', 'a@νικος.example', 'a@νικοσ.example'],
   ['a dot', 'j.doe@x.example', 'jdoe@x.example'],
   ['a tag', 'ada+x@x.example', 'ada@x.example'],
 ];

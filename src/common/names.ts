@@ -43,7 +43,7 @@ export function isEmailAddress(text: string): boolean {
 /**
  * Returns the normalized form of a username or e-mail, used for uniqueness and look-up. Two names are equal if they
  * differ only in case (Unicode full case folding), composition of accents (NFC), or spelling of the domain (`xn--…`,
- * IDNA).
+ * IDNA). In a domain, `ß` and `ss` differ, as IDNA has it.
  * @returns null for a text that cannot be a name
  */
 export function loginKey(login: string): string | null {
@@ -102,5 +102,6 @@ function foldLabel(label: string): string | null {
   const ascii = domainToASCII(label);
   if (!/^[a-z0-9-]{1,63}$/.test(ascii)) return null;
   const unicode = domainToUnicode(ascii);
-  return domainToASCII(unicode) === ascii ? unicode : null;
+  // IDNA keeps the final sigma, whose upper case is that of the other sigma.
+  return domainToASCII(unicode) === ascii ? unicode.replaceAll('ς', 'σ') : null;
 }

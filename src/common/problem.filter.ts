@@ -182,7 +182,7 @@ function shown({ pointer, detail }: FieldError): FieldError {
 function defaultDetail(problem: Problem): string {
   const [first, ...more] = problem.extra.errors ?? [];
   if (!first) return `${PROBLEMS[problem.code][1]}.`;
-  const field = first.pointer === '' ? 'The body' : first.pointer.slice(1);
+  const field = first.pointer === '' ? 'The body' : first.pointer.slice(1) || '""';
   return more.length > 0 ? `${field} ${first.detail} (and ${String(more.length)} more).` : `${field} ${first.detail}.`;
 }
 

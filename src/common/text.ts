@@ -61,7 +61,7 @@ export function MayBeNull(): PropertyDecorator {
 }
 
 /** RFC 3339, section 5.6: date and time with an offset. */
-const MOMENT = /^\d{4}-\d\d-\d\dT([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)$/i;
+const MOMENT = /^\d{4}-\d\d-\d\dT([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,9})?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)$/i;
 
 /** RFC 3339: full-date. */
 const DAY = /^\d{4}-\d\d-\d\d$/;

@@ -259,6 +259,8 @@ describe('Env', () => {
     ['USAGE_RETENTION_DAYS', 'never'],
     ['REQUEST_STATISTICS', 'yes'],
     ['METRICS_TOKEN', 'x'.repeat(15)],
+    ['METRICS_TOKEN', 'ü'.repeat(16)],
+    ['METRICS_TOKEN', 'two words of a token'],
     ['BODY_LIMIT', '1023'],
     ['BODY_LIMIT', '1MB'],
     ['MAX_CONNECTIONS', '0'],
@@ -318,9 +320,10 @@ describe('Env', () => {
     }
   });
 
-  test.each(VARIABLES)('rejects control characters inside %s', (name) => {
+  test.each(VARIABLES)('rejects control characters and bytes that are not UTF-8 inside %s', (name) => {
     expect(refusal({ [name]: 'hunter2\nhunter2' })).toBe(`${name} must be one line, without control characters.`);
     expect(refusal({ [name]: 'hunter2\0hunter2' })).toBe(`${name} must be one line, without control characters.`);
+    expect(refusal({ [name]: 'hunter2\ufffdhunter2' })).toBe(`${name} is not valid UTF-8.`);
   });
 
   describe('secrets in files', () => {
@@ -370,6 +373,8 @@ describe('Env', () => {
     ['WORKER', 'WORKERS'],
     ['DATABASE_ULR', 'DATABASE_URL'],
     ['CORS_ORIGIN', 'CORS_ORIGINS'],
+    ['log_level', 'LOG_LEVEL'],
+    ['PORT_FILE', 'PORT'],
   ])('misspelt reports %s as a misspelling of %s if that is not set', (name, meant) => {
     expect(misspelt({ [name]: '1' })).toEqual([`${name} is set but not known; ${meant} is similar and not set.`]);
     expect(misspelt({ [name]: '1', [meant]: '1' })).toEqual([]);

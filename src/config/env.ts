@@ -146,7 +146,7 @@ export class Env {
     this.trustProxy = read.proxies('TRUST_PROXY');
     this.usageRetentionDays = read.integer('USAGE_RETENTION_DAYS', 400, 1, 36_500);
     this.requestStatistics = read.choice('REQUEST_STATISTICS', ['on', 'off']);
-    this.metricsToken = read.secret('METRICS_TOKEN', 16);
+    this.metricsToken = read.token('METRICS_TOKEN', 16);
     this.bodyLimit = read.integer('BODY_LIMIT', 1_048_576, 1_024, 1_073_741_824);
     this.maxConnections = read.integer('MAX_CONNECTIONS', 10_000, 1, 1_000_000);
     this.requestTimeout = read.integer('REQUEST_TIMEOUT', 30_000, 1_000, 3_600_000);
@@ -166,6 +166,7 @@ class Reader {
 
   optional(name: string): string | undefined {
     const value = bare(this.source[name] ?? '');
+    if (value.includes('\ufffd')) throw new ConfigError(`${name} is not valid UTF-8.`);
     if (/\p{Cc}/u.test(value)) throw new ConfigError(`${name} must be one line, without control characters.`);
     return value === '' ? undefined : value;
   }
@@ -270,6 +271,15 @@ class Reader {
     return value;
   }
 
+  /** Reads a bearer token (RFC 6750, section 2.1). */
+  token(name: string, length: number): string | undefined {
+    const value = this.secret(name, length);
+    if (value !== undefined && !/^[\w.~+/-]+=*$/.test(value)) {
+      throw new ConfigError(`${name} must have the characters A-Z, a-z, 0-9, -, ., _, ~, + and / only.`);
+    }
+    return value;
+  }
+
   /** Reads a database URL. Error messages do not repeat the value, which may contain a password. */
   databaseUrl(name: string): string | undefined {
     const value = this.confidential(name);
@@ -329,10 +339,10 @@ class Reader {
 
 /** Returns the origin at which the server can be reached from its own machine. */
 function localOrigin(host: string, port: number): string {
-  const name = host === '0.0.0.0' || host === '::' ? 'localhost' : isIP(host) === 6 ? `[${host}]` : host;
-  const origin = `http://${name}:${port}`;
+  if (isIP(host) === 6 && host !== '::') return `http://[${host}]:${port}`;
   // An invalid host fails later, when the server starts to listen.
-  return URL.canParse(origin) ? origin : `http://localhost:${port}`;
+  const isName = /^[\w.-]+$/.test(host) && host !== '0.0.0.0' && URL.canParse(`http://${host}`);
+  return `http://${isName ? host : 'localhost'}:${port}`;
 }
 
 function mailDomain(publicUrl: string): string {

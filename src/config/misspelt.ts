@@ -1,20 +1,22 @@
 import { variables } from './env.js';
 
 /**
- * Finds names in the environment that are one edit away from a variable that is not set: `PROT` for `PORT`, `LOGLEVEL`
- * for `LOG_LEVEL`.
+ * Finds names in the environment that stand for a variable that is not set, but are spelled otherwise: in lower case, one
+ * edit away (`PROT` for `PORT`, `LOGLEVEL` for `LOG_LEVEL`), or with `_FILE` where no file is read.
  * @returns a line for each name
  */
 export function misspelt(source: Readonly<Record<string, string | undefined>>): string[] {
   const known = variables();
   const unset = known.filter((name) => source[name] === undefined);
   return Object.keys(source).flatMap((name) => {
-    const meant = known.includes(name) ? undefined : unset.find((each) => isOneEditAway(name, each));
+    const meant = known.includes(name)
+      ? undefined
+      : unset.find((each) => isOneEditAway(name.toUpperCase().replace(/_FILE$/, ''), each));
     return meant === undefined ? [] : [`${name} is set but not known; ${meant} is similar and not set.`];
   });
 }
 
-/** Whether the names differ by one letter: missing, added, replaced, or swapped with the next. */
+/** Whether the names differ by at most one letter: missing, added, replaced, or swapped with the next. */
 function isOneEditAway(one: string, other: string): boolean {
   const [short, long] = one.length < other.length ? [one, other] : [other, one];
   let at = 0;

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import type { Pool, PoolClient } from 'pg';
 import { sqlState } from '../common/database-error.js';
 import { ConfigError, type Env } from '../config/env.js';
+import { migrations } from './migrations/index.js';
 import { isPooled } from './session.js';
 
 interface Facts {
@@ -21,6 +22,22 @@ const FACTS = `
     current_user::text AS role, current_database()::text AS database,
     has_database_privilege(current_database(), 'CREATE') AS "mayMakeSchema",
     EXISTS (SELECT FROM pg_namespace WHERE nspname = $1) AS "hasSchema"`;
+
+const MIGRATIONS_TABLE = `
+  SELECT has_table_privilege(to_regclass(format('%I.migrations', $1::text)), 'SELECT') AS "isReadable"`;
+
+/** Objects in a schema, except those of extensions, and the table that an interrupted first start has left empty. */
+const FOREIGN_OBJECTS = `
+  SELECT name FROM (
+    SELECT relname::text AS name, 'pg_class'::regclass AS class, oid FROM pg_class
+      WHERE relnamespace = $1::regnamespace AND relkind IN ('r', 'p', 'v', 'm', 'S', 'f', 'c')
+    UNION ALL SELECT typname::text, 'pg_type'::regclass, oid FROM pg_type
+      WHERE typnamespace = $1::regnamespace AND typtype IN ('d', 'e', 'r')
+    UNION ALL SELECT proname::text, 'pg_proc'::regclass, oid FROM pg_proc WHERE pronamespace = $1::regnamespace
+  ) AS object
+  WHERE name NOT IN ('migrations', 'migrations_id_seq') AND NOT EXISTS (
+    SELECT FROM pg_depend d WHERE d.classid = object.class AND d.objid = object.oid AND d.deptype = 'e')
+  ORDER BY name LIMIT 1`;
 
 /**
  * Checks requirements that a connection cannot set itself, before anything is created in the database. Then creates the
@@ -64,6 +81,25 @@ async function inspectDatabase(client: PoolClient, schema: string): Promise<void
     }
     await client.query(`CREATE SCHEMA IF NOT EXISTS ${schema}`);
   }
+  if (!(await hasMigrations(client, schema))) {
+    const [foreign] = (await client.query<{ name: string }>(FOREIGN_OBJECTS, [schema])).rows;
+    if (foreign) {
+      throw refusal(
+        `schema ${schema} holds another program's objects ("${foreign.name}"); use an empty database, or set DATABASE_SCHEMA to an empty schema`,
+      );
+    }
+  }
+}
+
+/** Whether a migration of this server has run in the schema. */
+async function hasMigrations(client: PoolClient, schema: string): Promise<boolean> {
+  const [table] = (await client.query<{ isReadable: boolean | null }>(MIGRATIONS_TABLE, [schema])).rows;
+  if (table?.isReadable !== true) return false;
+  // Another program's table can have other columns.
+  const done = await client.query<{ name: string | null }>(
+    `SELECT to_jsonb(m) ->> 'name' AS name FROM ${schema}.migrations m`,
+  );
+  return done.rows.some(({ name }) => migrations.some((migration) => migration.name === name));
 }
 
 /** Tests whether a prepared statement of one client conflicts with another client that gets the same session. */
