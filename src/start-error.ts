@@ -3,7 +3,7 @@ import { ConfigError } from './config/env.js';
 import { EmbeddedPostgresError, errorLine } from './database/embedded-postgres-error.js';
 
 /** Describes in one line why a program did not start; an unexpected error with its stack where LOG_LEVEL asks for it. */
-export function explainStart(error: unknown): string {
+export function explainStart(error: unknown, logLevel = process.env.LOG_LEVEL): string {
   if (error instanceof ConfigError || error instanceof EmbeddedPostgresError) return error.message;
   const { code, stack } = error as NodeJS.ErrnoException;
   const line = errorLine(error);
@@ -14,7 +14,7 @@ export function explainStart(error: unknown): string {
   if (isDatabaseUnavailable(error) || /^(28|3D000|42501)/.test(sqlState(error) ?? '')) {
     return `The database of DATABASE_URL cannot be reached: ${line || (code ?? 'no answer')}.`;
   }
-  const isTalkative = ['debug', 'trace'].includes(process.env.LOG_LEVEL?.trim() ?? '');
+  const isTalkative = ['debug', 'trace'].includes(logLevel?.trim() ?? '');
   return isTalkative && stack !== undefined ? stack : `${line} (LOG_LEVEL=debug tells where.)`;
 }
 
