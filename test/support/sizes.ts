@@ -25,8 +25,8 @@ const SIZES = {
   platform: { ROOM: [60, 120], ROUNDS: [1, 3] },
   /** Cases of a property that fast-check generates. */
   property: { RUNS: [100, 1_000] },
-  /** Creations and deletions, and rounds of a revocation. */
-  processes: { CHANGES: [300, 1_000], ROUNDS: [10, 100] },
+  /** Creations and deletions, rounds of a revocation, of two last administrators, and of a user that is deleted. */
+  processes: { CHANGES: [300, 1_000], ROUNDS: [10, 100], CONTESTS: [4, 10], DELETIONS: [4, 12] },
   /** Spellings, methods and headers: one in so many for each operation and caller. */
   routeAttacks: { SHARE: [8, 4] },
   /** Sign-ins at once, and connections that ask for large answers and take none. */
