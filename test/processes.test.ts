@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 import { EmbeddedPostgres } from '../dist/src/database/embedded-postgres.js';
 import { Api, expectProblem, sendExactly, uniqueName, type Account, type Answer } from './support/api.js';
-import { childrenOf, isAlive } from './support/processes.js';
+import { answeringProcesses, childrenOf, isAlive } from './support/processes.js';
 import { TestServer, createDatabase, query, type ServerProcess } from './support/server.js';
 import { Random } from './support/random.js';
 import { SEED, sizesOf } from './support/sizes.js';
@@ -482,25 +482,7 @@ describe.each([1, 2])('a server with WORKERS=%d', (workers) => {
 
   if (workers > 1) {
     test('both serve, and one that is killed is replaced while requests go on', async () => {
-      /** The pids that the log names for some requests, each on a connection of its own. */
-      const whoAnswers = async (): Promise<number[]> => {
-        const begin = server.output.length;
-        const ids = new Set<string>();
-        for (let i = 0; i < 20; i++) {
-          const id = uniqueName();
-          ids.add(id);
-          expect((await sendExactly(api, 'GET', '/readyz', { 'x-request-id': id })).status).toBe(200);
-        }
-        const lines = (): { pid: number; reqId?: string }[] =>
-          server.output
-            .slice(begin)
-            .split('\n')
-            .filter((line) => line.startsWith('{') && line.endsWith('}'))
-            .map((line) => JSON.parse(line))
-            .filter(({ reqId }) => ids.has(reqId));
-        await until(() => lines().length === ids.size);
-        return [...new Set(lines().map(({ pid }) => pid))].sort((a, b) => a - b);
-      };
+      const whoAnswers = (): Promise<number[]> => answeringProcesses(server);
       const before = (await childrenOf(primary)).sort((a, b) => a - b);
       expect(before).toHaveLength(2);
       expect(await whoAnswers()).toEqual(before);
