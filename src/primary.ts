@@ -94,6 +94,8 @@ class Primary {
     const loading = Promise.all([import('./database/migrate.js'), env.workers === 1 ? import('./server.js') : null]);
     const [[{ migrate }, program], url] = await Promise.all([loading, env.databaseUrl ?? this.startDatabase()]);
     await migrate(env, url);
+    // The stop that is under way ends the process.
+    if (this.stoppingSince !== undefined) throw new Error('Told to stop during the start.');
     // From here on the embedded database is one like any other, here and in the workers.
     if (env.databaseUrl === undefined) process.env.DATABASE_URL = url;
     const server = await (program ? program.startServer(new Env()) : startWorkers(env.workers));
