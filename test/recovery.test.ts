@@ -236,6 +236,7 @@ describe('without a mail server that answers', () => {
     });
     expect(isOpen).toBe(false);
     expect(await server.stop()).toBe(0);
+    for (const each of connections) each.destroy();
     silent.close();
     await own.drop();
   });
