@@ -40,7 +40,7 @@ export default class ServerLogEnvironment extends TestEnvironment {
   async teardown() {
     const ends = [...(this.global.testPools?.values() ?? [])].map((pool) => pool.end());
     // A test that has failed may have left a statement that waits for a lock.
-    await Promise.race([Promise.all(ends), sleep(1_000)]);
+    await Promise.race([Promise.all(ends), sleep(1_000, undefined, { ref: false })]);
     await super.teardown();
   }
 
