@@ -94,6 +94,8 @@ class Primary {
     const loading = Promise.all([import('./database/migrate.js'), env.workers === 1 ? import('./server.js') : null]);
     const [[{ migrate }, program], url] = await Promise.all([loading, env.databaseUrl ?? this.startDatabase()]);
     await migrate(env, url);
+    // The stop that is under way ends the process.
+    if (this.stoppingSince !== undefined) throw new Error('The server was told to stop during its start.');
     // From here on, this process and the workers use the embedded database like an external one.
     if (env.databaseUrl === undefined) process.env.DATABASE_URL = url;
     const server = await (program ? program.startServer(new Env()) : startWorkers(env.workers));

@@ -5,7 +5,7 @@ import { EmbeddedPostgresError, errorLine } from './database/embedded-postgres-e
 /**
  * Describes in one line why the program did not start. With LOG_LEVEL=debug or trace: the stack of unexpected errors.
  */
-export function explainStart(error: unknown): string {
+export function explainStart(error: unknown, logLevel = process.env.LOG_LEVEL): string {
   if (error instanceof ConfigError || error instanceof EmbeddedPostgresError) return error.message;
   const { code, stack } = error as NodeJS.ErrnoException;
   const line = errorLine(error);
@@ -18,7 +18,7 @@ export function explainStart(error: unknown): string {
   if (isDatabaseUnavailable(error) || /^(28|3D000|42501)/.test(sqlState(error) ?? '')) {
     return `The database of DATABASE_URL cannot be reached: ${line || (code ?? 'no answer')}.`;
   }
-  const isTalkative = ['debug', 'trace'].includes(process.env.LOG_LEVEL?.trim() ?? '');
+  const isTalkative = ['debug', 'trace'].includes(logLevel?.trim() ?? '');
   return isTalkative && stack !== undefined ? stack : `${line} (Set LOG_LEVEL=debug to see the stack.)`;
 }
 

@@ -6,26 +6,28 @@ import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 import { Api, expectProblem } from './support/api.js';
-import { ADMIN_PASSWORD, SECRET_KEY, TestServer, createDatabase, inherited } from './support/server.js';
+import {
+  ADMIN_PASSWORD,
+  SECRET_KEY,
+  TestServer,
+  admin,
+  createDatabase,
+  inherited,
+  type Ended,
+} from './support/server.js';
 import { enableTotp } from './support/totp.js';
 
 const COMMAND = fileURLToPath(new URL('../dist/src/cli/admin.js', import.meta.url));
 
 type Database = Awaited<ReturnType<typeof createDatabase>>;
 
-interface Ended {
-  code: number | null;
-  stdout: string;
-  stderr: string;
-}
-
-/** Runs `npm run admin -- …`. @param input what is piped to it */
-async function admin(env: Record<string, string>, args: string[], input?: string): Promise<Ended> {
+/** Runs the program of `npm run admin` in a process of its own. @param piped what is piped to it */
+async function adminProgram(env: Record<string, string>, args: string[], piped?: string): Promise<Ended> {
   const child = spawn(process.execPath, [COMMAND, ...args], {
     env: { ...inherited(), SECRET_KEY, ARGON2_MEMORY: '1024', ARGON2_PASSES: '1', ...env },
-    stdio: [input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'],
+    stdio: [piped === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'],
   });
-  child.stdin?.end(input);
+  child.stdin?.end(piped);
   const [stdout, stderr, [code]] = await Promise.all([text(child.stdout!), text(child.stderr!), once(child, 'close')]);
   return { code: code as number | null, stdout, stderr };
 }
@@ -79,10 +81,9 @@ describe('on an external database', () => {
 
   test('reset-password: takes the password that is piped to it, for any user', async () => {
     const user = await api.createUser();
-    const { code, stdout } = await admin(env(), ['reset-password', user.username.toUpperCase()], 'Piped-In-17\r\n');
-    expect({ code, stdout }).toEqual({
-      code: 0,
-      stdout: `The password of ${user.username} is set; sessions ended: 1.\n`,
+    const args = ['reset-password', user.username.toUpperCase()];
+    expect(await adminProgram(env(), args, 'Piped-In-17\r\n')).toEqual({
+      ...{ code: 0, stderr: '', stdout: `The password of ${user.username} is set; sessions ended: 1.\n` },
     });
     await api.signIn(user.username, 'Piped-In-17');
   });
@@ -109,9 +110,10 @@ describe('on an external database', () => {
       await admin(env(), []),
       await admin(env(), ['reset-pasword']),
       await admin(env(), ['reset-password', 'admin', 'and-more']),
-      await admin(env(), ['reset-password', 'nobody']),
+      await adminProgram(env(), ['reset-password', 'nobody']),
       await admin(env(), ['reset-password']),
       await admin(env(), ['reset-password', 'admin'], 'weak'),
+      await admin(env(), ['reset-password', 'admin'], 'Quarter-Master-3\nsecond'),
       await admin({ ...env(), SECRET_KEY: SECRET_KEY.toUpperCase() }, ['reset-password', 'admin']),
       await admin({ DATABASE_URL: 'postgresql://me@127.0.0.1:1/x' }, ['reset-password']),
     ];
@@ -121,6 +123,7 @@ describe('on an external database', () => {
       'There is no user "nobody".\n',
       `There are several administrators: name one (admin, ${second.username}).\n`,
       expect.stringMatching(/^The password must have 8 to 64 characters, .+ digit.+\n$/),
+      'The password must be one line of valid UTF-8, without control characters.\n',
       'SECRET_KEY is not the one this database was set up with.\n',
       expect.stringMatching(/^The database of DATABASE_URL cannot be reached: .+\n$/),
     ]);
@@ -145,14 +148,14 @@ test('on the embedded database: with the server running and not', async () => {
     expect((await admin(env, ['reset-password'])).stderr).toMatch(/^.+ there is no .+ in .+\n$/);
     expect(await readdir(folder)).toEqual([]);
 
-    let server = await TestServer.spawn(env);
-    const running = await admin(env, ['reset-password']);
+    let server = await TestServer.start(env);
+    const running = await adminProgram(env, ['reset-password']);
     expect(running).toMatchObject({ code: 0, stderr: '' });
     await new Api(server.url).signIn('admin', printedPassword(running));
     expect(await server.stop()).toBe(0);
 
     expect(await admin(env, ['reset-password'], 'While-Stopped-17')).toMatchObject({ code: 0 });
-    server = await TestServer.spawn(env);
+    server = await TestServer.start(env);
     await new Api(server.url).signIn('admin', 'While-Stopped-17');
     expect(await server.stop()).toBe(0);
   } finally {

@@ -1,7 +1,7 @@
 import pg from 'pg';
 import { Api, expectProblem } from './support/api.js';
 import { Pooler } from './support/pooler.js';
-import { StartFailed, TestServer, createDatabase, postgresUrl, query } from './support/server.js';
+import { TestServer, createDatabase, postgresUrl, query } from './support/server.js';
 
 type Database = Awaited<ReturnType<typeof createDatabase>>;
 
@@ -172,10 +172,8 @@ test('a database that refuses the role, or has another name for a while: 503, an
 test('a pooler that does not keep prepared statements is told at the start, and what to set', async () => {
   const database = await createDatabase({ isEmpty: true });
   const pooler = await Pooler.start(database.url, 2);
-  const failed: unknown = await TestServer.spawn({ DATABASE_URL: pooler.url }).catch((error: unknown) => error);
-  expect(failed).toBeInstanceOf(StartFailed);
-  expect((failed as StartFailed).output).toBe(
-    'Quartermaster did not start. The database of DATABASE_URL cannot be used: its pooler does not keep prepared statements: set max_prepared_statements = 200 (PgBouncer 1.21 or newer), or PREPARED_STATEMENTS=off.\n',
+  expect(await TestServer.refusal({ DATABASE_URL: pooler.url })).toBe(
+    'The database of DATABASE_URL cannot be used: its pooler does not keep prepared statements: set max_prepared_statements = 200 (PgBouncer 1.21 or newer), or PREPARED_STATEMENTS=off.',
   );
   expect(await query(database.url, `SELECT FROM pg_class WHERE relnamespace = 'public'::regnamespace`)).toEqual([]);
   await pooler.stop();

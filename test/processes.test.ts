@@ -6,13 +6,13 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 import { EmbeddedPostgres } from '../dist/src/database/embedded-postgres.js';
 import { Api, expectProblem, sendExactly, uniqueName, type Account, type Answer } from './support/api.js';
-import { childrenOf, isAlive } from './support/processes.js';
+import { answeringProcesses, childrenOf, isAlive } from './support/processes.js';
 import { TestServer, createDatabase, query, type ServerProcess } from './support/server.js';
 import { Random } from './support/random.js';
 import { SEED, sizesOf } from './support/sizes.js';
 import { until } from './support/until.js';
 
-const { CHANGES, ROUNDS } = sizesOf('processes');
+const { CHANGES, ROUNDS, CONTESTS, DELETIONS } = sizesOf('processes');
 
 type Database = Awaited<ReturnType<typeof createDatabase>>;
 
@@ -299,7 +299,7 @@ describe('two processes on one database', () => {
       ['disable themselves', { status: 'disabled' }],
     ])('when the last two %s at once', async (_what, change) => {
       const two = await twoAdmins();
-      for (let round = 0; round < 10; round++) {
+      for (let round = 0; round < CONTESTS; round++) {
         const answers = await Promise.all(two.map((account, i) => either(i).as(account).patch('/v1/users/me', change)));
         expect(tally(answers)).toEqual({ '200': 1, '409 last_admin': 1 });
         expect(await admins()).toHaveLength(1);
@@ -311,7 +311,7 @@ describe('two processes on one database', () => {
 
     test('when the last two demote each other at once', async () => {
       const [one, other] = await twoAdmins();
-      for (let round = 0; round < 10; round++) {
+      for (let round = 0; round < CONTESTS; round++) {
         const answers = await Promise.all([
           first.as(one).patch(`/v1/users/${other.id}`, { role: 'user' }),
           second.as(other).patch(`/v1/users/${one.id}`, { role: 'user' }),
@@ -343,7 +343,7 @@ describe('two processes on one database', () => {
 
   test('delete a user that creates and deletes from many connections: no fault, and nothing left behind', async () => {
     const answers: Answer[] = [];
-    for (let round = 0; round < 12; round++) {
+    for (let round = 0; round < DELETIONS; round++) {
       const user = await createUser();
       // Every third user has nothing yet, not even a counter.
       const ids = await inLanes(round % 3 === 0 ? 0 : 20, 10, async (i) => {
@@ -462,89 +462,17 @@ function attempt(agent: Agent, api: Api, method: string, path: string, body?: un
   });
 }
 
-describe.each([1, 2])('a server with WORKERS=%d that is told to stop', (workers) => {
+describe.each([1, 2])('a server with WORKERS=%d', (workers) => {
   let database: Database;
   let server: ServerProcess;
-  let agent: Agent;
-  let pids: number[];
+  let primary: number;
   let api: Api;
-
-  beforeEach(async () => {
-    database = await createDatabase();
-    server = await TestServer.spawn({ DATABASE_URL: database.url, WORKERS: String(workers) });
-    agent = new Agent({ keepAlive: true, maxSockets: 40 });
-    const pid = server.child.pid ?? 0;
-    pids = [pid, ...(await childrenOf(pid))];
-    api = await new Api(server.url).admin();
-  });
-
-  afterEach(async () => {
-    agent.destroy();
-    await server.stop();
-    await database.drop();
-  });
-
-  test('answers in full, under load, whatever it has accepted, and leaves no process', async () => {
-    expect(pids.length).toBe(workers === 1 ? 1 : 1 + workers);
-    const outcomes: Outcome[] = [];
-    let created = 0;
-    // Large enough that an answer goes out in several pieces.
-    const value = 'x'.repeat(4_096);
-    await inLanes(60, 20, () => attempt(agent, api, 'POST', '/v1/resources', { value }));
-    const client = async (i: number): Promise<void> => {
-      for (let refused = 0; refused < 3;) {
-        const outcome = await (i % 3 === 0
-          ? attempt(agent, api, 'GET', '/v1/resources?limit=100')
-          : attempt(agent, api, 'POST', '/v1/resources', { value }));
-        outcomes.push(outcome);
-        if (outcome.status === 201) created++;
-        if (outcome.error !== undefined) refused++;
-      }
-    };
-    const clients = Array.from({ length: 40 }, (_, i) => client(i));
-    await until(() => outcomes.length > 300);
-    server.child.kill('SIGTERM');
-    await Promise.all(clients);
-    expect(await server.exited).toBe(0);
-    expect(pids.filter(isAlive)).toEqual([]);
-
-    const answered = outcomes.filter((outcome) => outcome.error === undefined);
-    expect(answered.filter(({ status, whole }) => !whole || ![200, 201].includes(status))).toEqual([]);
-    // What got no answer was never begun: not one byte of an answer came, and no row was written without its 201.
-    expect(outcomes.filter((outcome) => outcome.error !== undefined && outcome.status !== 0)).toEqual([]);
-    const [{ rows }] = (await query(database.url, 'SELECT count(*)::int AS rows FROM resources')) as [{ rows: number }];
-    expect(rows).toBe(created + 60);
-  });
-
-  test('ends what is under way, and then does not wait for connections that clients keep open', async () => {
-    const body = { login: 'admin', password: 'Quarter-Master-1' };
-    const outcomes: Outcome[] = [];
-    const signIns = Array.from({ length: 20 }, async () => {
-      outcomes.push(await attempt(agent, new Api(server.url), 'POST', '/v1/auth/login', body));
-    });
-    // All have arrived: a connection on which nothing was sent yet, or that nobody has accepted, is closed unanswered. They are
-    // accepted in order, so whoever comes after them is answered only once they are read.
-    const areSent = (): boolean => {
-      const sockets = Object.values(agent.sockets).flatMap((some) => some ?? []);
-      return outcomes.length + sockets.filter(({ bytesWritten }) => bytesWritten > 0).length >= 20;
-    };
-    await until(areSent);
-    expect((await sendExactly(new Api(server.url), 'GET', '/livez')).status).toBe(200);
-    server.child.kill('SIGTERM');
-    await Promise.all(signIns);
-    expect(outcomes).toEqual(Array(20).fill({ status: 200, whole: true }));
-    expect(await server.exited).toBe(0);
-    expect(pids.filter(isAlive)).toEqual([]);
-  });
-});
-
-describe('with WORKERS=2', () => {
-  let database: Database;
-  let server: ServerProcess;
 
   beforeAll(async () => {
     database = await createDatabase();
-    server = await TestServer.spawn({ DATABASE_URL: database.url, WORKERS: '2', LOG_LEVEL: 'debug' });
+    server = await TestServer.spawn({ DATABASE_URL: database.url, WORKERS: String(workers), LOG_LEVEL: 'debug' });
+    primary = server.child.pid ?? 0;
+    api = await new Api(server.url).admin();
   });
 
   afterAll(async () => {
@@ -552,44 +480,88 @@ describe('with WORKERS=2', () => {
     await database.drop();
   });
 
-  test('both serve, and one that is killed is replaced while requests go on', async () => {
-    const primary = server.child.pid ?? 0;
-    const api = new Api(server.url);
-    /** The pids that the log names for some requests, each on a connection of its own. */
-    const whoAnswers = async (): Promise<number[]> => {
-      const begin = server.output.length;
-      const ids = new Set<string>();
-      for (let i = 0; i < 20; i++) {
-        const id = uniqueName();
-        ids.add(id);
-        expect((await sendExactly(api, 'GET', '/readyz', { 'x-request-id': id })).status).toBe(200);
-      }
-      const lines = (): { pid: number; reqId?: string }[] =>
-        server.output
-          .slice(begin)
-          .split('\n')
-          .filter((line) => line.startsWith('{') && line.endsWith('}'))
-          .map((line) => JSON.parse(line))
-          .filter(({ reqId }) => ids.has(reqId));
-      await until(() => lines().length === ids.size);
-      return [...new Set(lines().map(({ pid }) => pid))].sort((a, b) => a - b);
-    };
-    const workers = (await childrenOf(primary)).sort((a, b) => a - b);
-    expect(workers).toHaveLength(2);
-    expect(await whoAnswers()).toEqual(workers);
+  if (workers > 1) {
+    test('both serve, and one that is killed is replaced while requests go on', async () => {
+      const whoAnswers = (): Promise<number[]> => answeringProcesses(server);
+      const before = (await childrenOf(primary)).sort((a, b) => a - b);
+      expect(before).toHaveLength(2);
+      expect(await whoAnswers()).toEqual(before);
 
-    const [victim, survivor] = workers as [number, number];
-    process.kill(victim, 'SIGKILL');
-    await until(async () => !(await childrenOf(primary)).includes(victim));
-    expect(await whoAnswers()).toContain(survivor);
-    await until(async () => (await childrenOf(primary)).length === 2 && (await whoAnswers()).length === 2);
-    const now = (await childrenOf(primary)).sort((a, b) => a - b);
-    expect(now).toContain(survivor);
-    expect(await whoAnswers()).toEqual(now);
-    expect(server.output).toMatch(new RegExp(`^Worker ${String(victim)} died .*SIGKILL`, 'm'));
+      const [victim, survivor] = before as [number, number];
+      process.kill(victim, 'SIGKILL');
+      await until(async () => !(await childrenOf(primary)).includes(victim));
+      expect(await whoAnswers()).toContain(survivor);
+      await until(async () => (await childrenOf(primary)).length === 2 && (await whoAnswers()).length === 2);
+      const now = (await childrenOf(primary)).sort((a, b) => a - b);
+      expect(now).toContain(survivor);
+      expect(await whoAnswers()).toEqual(now);
+      expect(server.output).toMatch(new RegExp(`^Worker ${String(victim)} died .*SIGKILL`, 'm'));
+    });
+  }
 
-    expect(await server.stop()).toBe(0);
-    expect([primary, victim, ...now].filter(isAlive)).toEqual([]);
+  describe('that is told to stop', () => {
+    /** Of the load, and of the sign-ins that were under way. */
+    const outcomes: Outcome[] = [];
+    const signIns: Outcome[] = [];
+    let created = 0;
+    let exitCode: number | null;
+    let pids: number[];
+
+    // All that a signal finds under way, on one server.
+    beforeAll(async () => {
+      pids = [primary, ...(await childrenOf(primary))];
+      const agent = new Agent({ keepAlive: true, maxSockets: 40 });
+      const signingIn = new Agent({ keepAlive: true, maxSockets: 20 });
+      // Large enough that an answer goes out in several pieces.
+      const value = 'x'.repeat(4_096);
+      await inLanes(60, 20, () => attempt(agent, api, 'POST', '/v1/resources', { value }));
+      const client = async (i: number): Promise<void> => {
+        for (let refused = 0; refused < 3;) {
+          const outcome = await (i % 3 === 0
+            ? attempt(agent, api, 'GET', '/v1/resources?limit=100')
+            : attempt(agent, api, 'POST', '/v1/resources', { value }));
+          outcomes.push(outcome);
+          if (outcome.status === 201) created++;
+          if (outcome.error !== undefined) refused++;
+        }
+      };
+      const clients = Array.from({ length: 40 }, (_, i) => client(i));
+      await until(() => outcomes.length > 100);
+      const body = { login: 'admin', password: 'Quarter-Master-1' };
+      const answers = Array.from({ length: 20 }, async () => {
+        signIns.push(await attempt(signingIn, new Api(server.url), 'POST', '/v1/auth/login', body));
+      });
+      // All have arrived: a connection on which nothing was sent yet, or that nobody has accepted, is closed unanswered. They
+      // are accepted in order, so whoever comes after them is answered only once they are read.
+      const areSent = (): boolean => {
+        const sockets = Object.values(signingIn.sockets).flatMap((some) => some ?? []);
+        return signIns.length + sockets.filter(({ bytesWritten }) => bytesWritten > 0).length >= 20;
+      };
+      await until(areSent);
+      await sendExactly(new Api(server.url), 'GET', '/livez');
+      server.child.kill('SIGTERM');
+      await Promise.all([...clients, ...answers]);
+      // The connections of the sign-ins are kept open.
+      exitCode = await server.exited;
+      for (const each of [agent, signingIn]) each.destroy();
+    });
+
+    test('answers in full, under load, whatever it has accepted, and leaves no process', async () => {
+      expect(pids.length).toBe(workers === 1 ? 1 : 1 + workers);
+      expect(exitCode).toBe(0);
+      expect(pids.filter(isAlive)).toEqual([]);
+      const answered = outcomes.filter((outcome) => outcome.error === undefined);
+      expect(answered.filter(({ status, whole }) => !whole || ![200, 201].includes(status))).toEqual([]);
+      // What got no answer was never begun: not one byte of an answer came, and no row was written without its 201.
+      expect(outcomes.filter((outcome) => outcome.error !== undefined && outcome.status !== 0)).toEqual([]);
+      const [{ rows }] = await query(database.url, 'SELECT count(*)::int AS rows FROM resources');
+      expect(rows).toBe(created + 60);
+    });
+
+    test('ends what is under way, and then does not wait for connections that clients keep open', () => {
+      expect(signIns).toEqual(Array(20).fill({ status: 200, whole: true }));
+      expect(exitCode).toBe(0);
+    });
   });
 });
 
@@ -626,7 +598,7 @@ describe('while the database is away', () => {
   test('requests under way and new ones get 503, the process lives, and all works when it is back', async () => {
     const dataDir = join(folder, 'data');
     const postgres = await start(EmbeddedPostgres.start({ dataDir }));
-    const server = await start(TestServer.spawn({ DATABASE_URL: postgres.url }));
+    const server = await start(TestServer.start({ DATABASE_URL: postgres.url }));
     const api = new Api(server.url);
     const user = await api.createUser();
     const kept = (await api.as(user).post('/v1/resources', { value: 'kept' })).body;
@@ -684,7 +656,7 @@ describe('while the database is away', () => {
         const answer = await api.as(user).post('/v1/resources', { value: 'x' });
         answers.push(answer);
         if (answer.status === 201) created.push(answer.body.id);
-        else await sleep(10);
+        else await sleep(50);
         lives.push((await api.get('/livez')).status);
       }
     };

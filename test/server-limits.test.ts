@@ -12,7 +12,7 @@ import { Wire } from './support/wire.js';
 
 type Database = Awaited<ReturnType<typeof createDatabase>>;
 
-const { SIGN_INS, GREEDY } = sizesOf('serverLimits');
+const { SIGN_INS, GREEDY, PIPELINED, SLOW, WORKERS, IDLE } = sizesOf('serverLimits');
 
 const JSON_TYPE = 'Content-Type: application/json\r\n';
 const LOGIN = `POST /v1/auth/login HTTP/1.1\r\nHost: x\r\n${JSON_TYPE}`;
@@ -163,10 +163,10 @@ describe('a message', () => {
       () => api.as(user).get('/v1/users/me'),
       async () => {
         // In one piece as it arrives: thousands at once.
-        const many = await new Wire(api.url, `${LIVEZ}\r\n`.repeat(20_000)).over;
+        const many = await new Wire(api.url, `${LIVEZ}\r\n`.repeat(PIPELINED)).over;
         expect(many.statuses.filter((status) => status !== 200 && status !== 429)).toEqual([]);
         // What is on its way when a connection is reset can be lost.
-        expect(many.statuses.length).toBeLessThan(20_000);
+        expect(many.statuses.length).toBeLessThan(PIPELINED);
         expect(many.statuses.indexOf(429)).toBe(many.statuses.includes(429) ? many.statuses.length - 1 : -1);
       },
     );
@@ -176,7 +176,7 @@ describe('a message', () => {
 
 describe('a server', () => {
   let database: Database;
-  /** Two processes on a port, impatient. */
+  /** Impatient. */
   let impatient: ServerProcess;
   /** Allowed few open files. */
   let small: ServerProcess;
@@ -187,7 +187,7 @@ describe('a server', () => {
     database = await createDatabase();
     const start = (env: Record<string, string>, openFiles?: number) =>
       TestServer.spawn({ DATABASE_URL: database.url, ...env }, openFiles);
-    impatient = await start({ WORKERS: '2', HEADERS_TIMEOUT: '2000', REQUEST_TIMEOUT: '3000' });
+    impatient = await start({ WORKERS: String(WORKERS), HEADERS_TIMEOUT: '2000', REQUEST_TIMEOUT: '3000' });
     [small, large] = await Promise.all([start({}, 1_024), start({ ...PATIENT, ...FULL_HASHES })]);
     user = await new Api(large.url).createUser();
   });
@@ -272,7 +272,7 @@ describe('a server', () => {
         [new Wire(url, LIVEZ + length).drip(' ', 500), [200]],
         [new Wire(url, `POST /call/api1 HTTP/1.1\r\nHost: x\r\n${length}`).drip(' ', 500), [401]],
       ];
-      const wires = Array.from({ length: 20 }, slow).flat();
+      const wires = Array.from({ length: SLOW }, slow).flat();
       const others = await statusesDuring(
         () => me(impatient),
         () => Promise.all(wires.map(([wire]) => wire.over)),
@@ -280,7 +280,7 @@ describe('a server', () => {
       expect(new Set(others)).toEqual(new Set([200]));
       for (const [wire, statuses] of wires) expect(wire.statuses).toEqual(statuses);
       // No upstream takes half a body for a whole one.
-      await until(() => bodies.length === 40);
+      await until(() => bodies.length === 2 * SLOW);
       expect(new Set(bodies)).toEqual(new Set([false]));
     });
 
@@ -348,7 +348,7 @@ describe('a server', () => {
     const { stdout } = await promisify(execFile)('sh', ['-c', 'ulimit -n']);
     // Node raises its own to the hard limit, which is what its children see.
     const files = stdout.trim() === 'unlimited' ? Infinity : Number(stdout);
-    const count = Math.min(5_000, Math.floor((files * 0.9 - 200) / 2));
+    const count = Math.min(IDLE, Math.floor((files * 0.9 - 200) / 2));
     expect(count).toBeGreaterThan(200);
     const before = await memoryOf(large);
     const wires: Wire[] = [];

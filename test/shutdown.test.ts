@@ -5,7 +5,7 @@ import type net from 'node:net';
 import { fileURLToPath } from 'node:url';
 import pg from 'pg';
 import { Api, expectProblem, sendExactly, type Answer } from './support/api.js';
-import { childrenOf, isAlive } from './support/processes.js';
+import { answeringProcesses, childrenOf, isAlive } from './support/processes.js';
 import {
   ADMIN_PASSWORD,
   SECRET_KEY,
@@ -251,34 +251,46 @@ describe.each([1, 2])('a server with WORKERS=%d that is told to stop', (workers)
   });
 });
 
-test('a worker that is killed during the delay leaves the other one to serve, and the stop is clean', async () => {
-  const server = await startServer({ WORKERS: '2', SHUTDOWN_DELAY: '4000' });
-  const api = new Api(server.url);
-  const primary = server.child.pid ?? 0;
-  const [victim = 0] = await childrenOf(primary);
-  server.child.kill('SIGTERM');
-  await until(async () => (await sendExactly(api, 'GET', '/readyz')).status === 503);
-  process.kill(victim, 'SIGKILL');
-  await until(async () => !(await childrenOf(primary)).includes(victim));
-  expect((await sendExactly(api, 'GET', '/livez')).status).toBe(200);
-  expect(await server.exited).toBe(0);
-});
+describe('of two workers', () => {
+  let server: ServerProcess;
+  let api: Api;
+  let primary: number;
 
-test('a worker that alone is told to stop ends cleanly and is replaced', async () => {
-  const server = await startServer({ WORKERS: '2' });
-  const primary = server.child.pid ?? 0;
-  const [told = 0, other] = await childrenOf(primary);
-  process.kill(told, 'SIGTERM');
-  const answers: Answer[] = [];
-  await until(async () => {
-    answers.push(await sendExactly(new Api(server.url), 'GET', '/readyz'));
-    const workers = await childrenOf(primary);
-    return workers.length === 2 && !workers.includes(told);
+  beforeAll(async () => {
+    server = await TestServer.spawn({
+      ...{ DATABASE_URL: database.url, WORKERS: '2', SHUTDOWN_DELAY: '4000', LOG_LEVEL: 'debug' },
+    });
+    api = new Api(server.url);
+    primary = server.child.pid ?? 0;
   });
-  expect(new Set(answers.map(({ status }) => status))).toEqual(new Set([200]));
-  expect(await childrenOf(primary)).toContain(other);
-  expect(server.output).toMatch(new RegExp(`^Worker ${told} died \\(code 0,`, 'm'));
-  expect(await server.stop()).toBe(0);
+
+  afterAll(() => server.kill());
+
+  test('a worker that alone is told to stop ends cleanly and is replaced', async () => {
+    const [told = 0, other] = await childrenOf(primary);
+    process.kill(told, 'SIGTERM');
+    const answers: Answer[] = [];
+    await until(async () => {
+      answers.push(await sendExactly(api, 'GET', '/readyz'));
+      const workers = await childrenOf(primary);
+      return workers.length === 2 && !workers.includes(told);
+    });
+    expect(new Set(answers.map(({ status }) => status))).toEqual(new Set([200]));
+    expect(await childrenOf(primary)).toContain(other);
+    expect(server.output).toMatch(new RegExp(`^Worker ${told} died \\(code 0,`, 'm'));
+    // The next test needs both.
+    await until(async () => (await answeringProcesses(server)).length === 2);
+  });
+
+  test('a worker that is killed during the delay leaves the other one to serve, and the stop is clean', async () => {
+    const [victim = 0] = await childrenOf(primary);
+    server.child.kill('SIGTERM');
+    await until(async () => (await sendExactly(api, 'GET', '/readyz')).status === 503);
+    process.kill(victim, 'SIGKILL');
+    await until(async () => !(await childrenOf(primary)).includes(victim));
+    expect((await sendExactly(api, 'GET', '/livez')).status).toBe(200);
+    expect(await server.exited).toBe(0);
+  });
 });
 
 test.each(['1', '2'])(

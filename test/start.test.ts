@@ -5,15 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Api, expectProblem, sharedApi, uniqueName, type Answer } from './support/api.js';
-import {
-  ADMIN_PASSWORD,
-  TestServer,
-  type ServerProcess,
-  createDatabase,
-  inherited,
-  postgresUrl,
-  query,
-} from './support/server.js';
+import { ADMIN_PASSWORD, TestServer, createDatabase, inherited, postgresUrl, query } from './support/server.js';
 import { until } from './support/until.js';
 
 const MAIN = fileURLToPath(new URL('../dist/src/main.js', import.meta.url));
@@ -54,8 +46,11 @@ async function run(env: Record<string, string>): Promise<Ended> {
   return { ...ended, code };
 }
 
+/** Where something happened in the code. */
+const STACK = /\s+at |node_modules|dist\/|\.js:\d/;
+
 /** Checks that the program ends with 1 and one line, which it returns. */
-async function refusal(env: Record<string, string>): Promise<string> {
+async function printedRefusal(env: Record<string, string>): Promise<string> {
   const { code, stdout, stderr } = await run(env);
   expect({ code, stdout, lines: stderr.split('\n').length - 1, stderr }).toEqual({
     code: 1,
@@ -63,18 +58,26 @@ async function refusal(env: Record<string, string>): Promise<string> {
     lines: 1,
     stderr: expect.stringMatching(/^Quartermaster did not start\. .+\n$/),
   });
-  expect(stderr).not.toMatch(/\s+at |node_modules|dist\/|\.js:\d/);
+  expect(stderr).not.toMatch(STACK);
   return stderr;
+}
+
+/** Checks that a start in a shared process fails for a reason of one line, which it returns. */
+async function refusal(env: Record<string, string>): Promise<string> {
+  const line = await TestServer.refusal({ LOG_LEVEL: 'warn', ...env });
+  expect(line).toMatch(/^.+$/);
+  expect(line).not.toMatch(STACK);
+  return line;
 }
 
 describe('a start on a fresh DATA_DIR', () => {
   /** As at `npm start`: nothing is set but the port. */
-  const start = (dataDir: string): Promise<ServerProcess> =>
-    TestServer.spawn({ DATA_DIR: dataDir, ADMIN_PASSWORD: '', SECRET_KEY: '' });
+  const UNSET = { ADMIN_PASSWORD: '', SECRET_KEY: '' };
 
   test('makes an administrator once, and finds all again after an orderly stop and after kill -9', async () => {
     const dataDir = join(folder, 'fresh');
-    let server = await start(dataDir);
+    const env = { ...UNSET, DATA_DIR: dataDir };
+    let server: TestServer = await TestServer.spawn(env);
     try {
       const passwords = [...server.output.matchAll(/^ {2}username {2}admin\n {2}password {2}(\S+)$/gm)];
       expect(passwords).toHaveLength(1);
@@ -94,20 +97,20 @@ describe('a start on a fresh DATA_DIR', () => {
       const first = (await api.as(user).post('/v1/resources', { value: 'first' })).body;
       await api.as(admin).put(`/v1/users/${username}/quotas/resources`, { limit: 2 });
 
-      const inUse = await refusal({ DATA_DIR: dataDir });
+      const inUse = await refusal(env);
       expect(inUse).toContain(`DATA_DIR ${dataDir} is in use by another Quartermaster`);
       expect((await api.get('/readyz')).status).toBe(200);
 
       expect(await server.stop()).toBe(0);
-      server = await start(dataDir);
+      const killed = await TestServer.spawn(env);
+      server = killed;
       expect(server.output).not.toMatch(/password|Administrator created/i);
       api = new Api(server.url);
       const second = (await api.as(user).post('/v1/resources', { value: 'second' })).body;
       expect((await api.as(user).get('/v1/resources')).body.data).toEqual([second, first]);
 
-      await server.kill();
-      server = await start(dataDir);
-      expect(server.output).not.toMatch(/password|Administrator created/i);
+      await killed.kill();
+      server = await TestServer.start(env);
       expect(await readFile(join(dataDir, 'secret-key'), 'utf8')).toBe(secretKey);
       api = new Api(server.url);
       expect((await api.as(user).get('/v1/users/me')).body).toMatchObject({ id: made.body.id, username });
@@ -174,8 +177,9 @@ describe('a start that cannot be is one line on stderr and exit code 1:', () => 
     const { port } = new URL(sharedApi().url);
     const database = await createDatabase({ isEmpty: true });
     const dataDir = join(folder, 'port-taken');
-    await refusal({ DATABASE_URL: database.url, PORT: port, ADMIN_PASSWORD: '', SECRET_KEY: '', DATA_DIR: dataDir });
-    await refusal({ PORT: port, ADMIN_PASSWORD: '', SECRET_KEY: '', DATA_DIR: dataDir });
+    const env = { PORT: port, ADMIN_PASSWORD: '', SECRET_KEY: '', DATA_DIR: dataDir };
+    await printedRefusal({ ...env, DATABASE_URL: database.url });
+    await printedRefusal(env);
     expect(await query(database.url, `SELECT FROM pg_class WHERE relnamespace = 'public'::regnamespace`)).toEqual([]);
     await expect(stat(dataDir)).rejects.toThrow('ENOENT');
     await database.drop();
@@ -198,7 +202,7 @@ describe('a start that cannot be is one line on stderr and exit code 1:', () => 
   });
 
   test.concurrent('a wrong database password', async () => {
-    const line = await refusal({ DATABASE_URL: elsewhere((url) => (url.password = 'hunter2')) });
+    const line = await printedRefusal({ DATABASE_URL: elsewhere((url) => (url.password = 'hunter2')) });
     expect(line).toContain('DATABASE_URL');
     expect(line).not.toContain('hunter2');
   });
@@ -245,16 +249,16 @@ describe('a start that cannot be is one line on stderr and exit code 1:', () => 
       ['the table of migrations', 'CREATE TABLE migrations (version text)'],
       ['a view', 'CREATE VIEW plans AS SELECT 1 AS id'],
       ['a type', 'CREATE TYPE resources AS ENUM ()'],
+      ['a sequence', 'CREATE SEQUENCE tasks'],
+      ['a function', 'CREATE FUNCTION x() RETURNS integer LANGUAGE sql RETURN 1'],
       ['an index', 'CREATE TABLE x (id integer); CREATE INDEX users_pkey ON x (id)'],
     ])('%s of another program', async (_what, sql) => {
       await query(database.url, sql);
+      const objects = `SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace ORDER BY relname`;
+      const before = await query(database.url, objects);
       const line = await refusal({ DATABASE_URL: database.url });
-      expect(line).toMatch(/schema public holds another program's tables .*set DATABASE_SCHEMA/);
-      const tables = await query(
-        database.url,
-        `SELECT count(*)::int FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace`,
-      );
-      expect(tables[0].count).toBeLessThan(3);
+      expect(line).toMatch(/schema public holds another program's objects \(.+\); .*set DATABASE_SCHEMA/);
+      expect(await query(database.url, objects)).toEqual(before);
     });
 
     test('an encoding that cannot hold every text', async () => {
@@ -287,9 +291,9 @@ describe('a start that cannot be is one line on stderr and exit code 1:', () => 
       await query(database.url, 'CREATE TABLE migrations (id serial, "timestamp" bigint, name varchar)');
       await query(
         database.url,
-        `CREATE FUNCTION stop() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no more tables'; END $$`,
+        `CREATE SCHEMA other; CREATE FUNCTION other.stop() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no more tables'; END $$`,
       );
-      await query(database.url, 'CREATE EVENT TRIGGER stop ON ddl_command_start EXECUTE FUNCTION stop()');
+      await query(database.url, 'CREATE EVENT TRIGGER stop ON ddl_command_start EXECUTE FUNCTION other.stop()');
       expect(await refusal({ DATABASE_URL: database.url })).toContain(
         'no more tables (Set LOG_LEVEL=debug to see the stack.)',
       );

@@ -1,34 +1,9 @@
 /** Commands for the operator of the machine: `npm run admin -- reset-password [login]`, `… disable-totp [login]`. */
-import { existsSync, fstatSync } from 'node:fs';
-import { join } from 'node:path';
+import { fstatSync } from 'node:fs';
 import { text } from 'node:stream/consumers';
-import { NestFactory } from '@nestjs/core';
-import { AppModule } from '../app.module.js';
-import { AccountRescue } from '../auth/account-rescue.js';
-import { ConfigError, Env } from '../config/env.js';
 import { isolateFromShell } from '../config/shell.js';
-import { connect } from '../database/connect.js';
-import { Database } from '../database/database.js';
-import { EmbeddedPostgres } from '../database/embedded-postgres.js';
-import { dataSourceOptions } from '../database/options.js';
 import { explainStart } from '../start-error.js';
-import { randomPassword } from '../users/random-password.js';
-
-const USAGE = 'Usage: npm run admin -- reset-password [login] | disable-totp [login]';
-
-type Command = (rescue: AccountRescue, login: string | undefined) => Promise<string>;
-
-const COMMANDS: Record<string, Command> = {
-  'reset-password': async (rescue, login) => {
-    const given = await pipedPassword();
-    const password = given ?? randomPassword();
-    const { name, endedSessions } = await rescue.resetPassword(login, password);
-    const shown =
-      given === undefined ? `\n  username  ${name}\n  password  ${password}\n(The password is shown only once.)` : '';
-    return `The password of ${name} is set; sessions ended: ${endedSessions}.${shown}`;
-  },
-  'disable-totp': async (rescue, login) => `Two-factor sign-in of ${await rescue.disableTotp(login)} is off.`,
-};
+import { runAdmin } from './run-admin.js';
 
 /** Returns the text of a pipe or file at standard input; undefined for a terminal, and for an empty input. */
 async function pipedPassword(): Promise<string | undefined> {
@@ -38,50 +13,9 @@ async function pipedPassword(): Promise<string | undefined> {
   return password === '' ? undefined : password;
 }
 
-async function main([name = '', login, ...more]: string[]): Promise<void> {
-  const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
-  if (!command || more.length > 0) throw new ConfigError(USAGE);
-  const env = new Env();
-  const hasKey = env.secretKey !== undefined || existsSync(join(env.dataDir, 'secret-key'));
-  const hasDatabase = env.databaseUrl !== undefined || existsSync(join(env.dataDir, 'postgres'));
-  if (!hasKey || !hasDatabase) {
-    throw new ConfigError(
-      `${hasDatabase ? 'SECRET_KEY is not set, and there is no secret key' : 'DATABASE_URL is not set, and there is no database'} in ${env.dataDir}. Run this command with the environment variables of the server.`,
-    );
-  }
-  // Uses the PostgreSQL of a running server and leaves it running. Otherwise starts one, and stops it at the end.
-  const postgres =
-    env.databaseUrl === undefined ? await EmbeddedPostgres.attachOrStart({ dataDir: env.dataDir }) : undefined;
-  try {
-    if (postgres) process.env.DATABASE_URL = postgres.url;
-    const used = new Env();
-    await requireTables(used);
-    const module = AppModule.forRoot(used);
-    const app = await NestFactory.createApplicationContext(module, { logger: false, abortOnError: false });
-    try {
-      console.log(await command(app.get(AccountRescue, { strict: false }), login));
-    } finally {
-      await app.close();
-    }
-  } finally {
-    await postgres?.stop();
-  }
-}
-
-/** Does not run migrations: only the server does, and a server of an older version may be running. */
-async function requireTables(env: Env): Promise<void> {
-  const dataSource = await connect(dataSourceOptions(env, env.databaseUrl ?? ''));
-  try {
-    if (await new Database(dataSource, env).isReady()) return;
-    throw new ConfigError('The database has no tables of this version. Start the server of this version first.');
-  } finally {
-    await dataSource.destroy();
-  }
-}
-
 try {
   isolateFromShell();
-  await main(process.argv.slice(2));
+  console.log(await runAdmin(process.argv.slice(2), process.env, pipedPassword));
   process.exit(0);
 } catch (error) {
   console.error(explainStart(error));

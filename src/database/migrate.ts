@@ -49,7 +49,7 @@ async function explain(error: unknown, runner: QueryRunner, { databaseSchema: sc
     case '42723':
     case '42703':
       return refuse(
-        `schema ${schema} holds another program's tables (${errorLine(error)}); use an empty database, or set DATABASE_SCHEMA to an empty schema`,
+        `schema ${schema} holds another program's objects (${errorLine(error)}); use an empty database, or set DATABASE_SCHEMA to an empty schema`,
       );
     // Missing privilege. A schema without any privilege for the role is reported as 3F000.
     case '42501':

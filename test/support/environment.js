@@ -1,4 +1,5 @@
 import { closeSync, openSync, readSync, statSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { TestEnvironment } from 'jest-environment-node';
 
 /** Requests, and lines of each log, that a report shows at most: the last ones. */
@@ -26,6 +27,21 @@ export default class ServerLogEnvironment extends TestEnvironment {
         break;
       }
     }
+  }
+
+  /** @override */
+  async setup() {
+    await super.setup();
+    // Else, in the process of the global setup, that of the setup.
+    this.global.testPools = new Map();
+  }
+
+  /** @override */
+  async teardown() {
+    const ends = [...(this.global.testPools?.values() ?? [])].map((pool) => pool.end());
+    // A test that has failed may have left a statement that waits for a lock.
+    await Promise.race([Promise.all(ends), sleep(1_000, undefined, { ref: false })]);
+    await super.teardown();
   }
 
   /** Logs of the shared server and of those that this file has started. */

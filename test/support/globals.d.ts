@@ -6,3 +6,6 @@ declare var testLogs: string[] | undefined;
 
 /** The requests of the test that runs, with the ids that their answers had. */
 declare var testRequests: { id: string; line: string }[] | undefined;
+
+/** Connections to databases that a file of tests keeps for a moment. */
+declare var testPools: Map<string, { end(): Promise<void> } & Record<string, any>> | undefined;

@@ -1,38 +1,54 @@
 // A process that runs servers for tests. Loading the program takes much longer than starting a server in it, so one
 // process starts many, each with its own configuration, database, port and log file.
 //
-//   POST /          {env, log}  starts a server and answers {id, url}, or 500 with {message}
-//   DELETE /<id>                stops it as SIGTERM does, and answers {code}
+//   POST /          {env, log}            starts a server and answers {id, url}, or {failed, line}
+//   DELETE /<id>                          stops it as SIGTERM does, and answers {code}
+//   POST /admin     {env, args, piped}    runs a command of `npm run admin` and answers {code, stdout, stderr}
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 import { json } from 'node:stream/consumers';
 import { createLogger } from '../../dist/src/app.setup.js';
+import { runAdmin } from '../../dist/src/cli/run-admin.js';
 import { Env } from '../../dist/src/config/env.js';
 import { isolateFromShell } from '../../dist/src/config/shell.js';
+import { EmbeddedPostgres } from '../../dist/src/database/embedded-postgres.js';
 import { migrate } from '../../dist/src/database/migrate.js';
+import { tryListening } from '../../dist/src/listening.js';
 import { startServer } from '../../dist/src/server.js';
+import { explainStart } from '../../dist/src/start-error.js';
 
 isolateFromShell();
 
-/** @type {Map<string, import('../../dist/src/server.js').RunningServer>} */
+/** What stops each server, by its port. @type {Map<string, () => Promise<void>>} */
 const servers = new Map();
 
-/** @param {{ env: Record<string, string>, log: string }} wanted */
+/** Starts a server in the order of `src/primary.ts`. @param {{ env: Record<string, string>, log: string }} wanted */
 async function start({ env: variables, log }) {
   const env = new Env(variables);
-  await migrate(env, env.databaseUrl ?? '');
-  const server = await startServer(env, createLogger(env, log));
-  const id = String(server.port);
-  servers.set(id, server);
-  return { id, url: `http://${env.host}:${id}` };
+  await tryListening(env);
+  const postgres = env.databaseUrl === undefined ? await EmbeddedPostgres.start({ dataDir: env.dataDir }) : undefined;
+  try {
+    const used = postgres ? new Env({ ...variables, DATABASE_URL: postgres.url }) : env;
+    await migrate(used, used.databaseUrl ?? '');
+    const server = await startServer(used, createLogger(used, log));
+    const id = String(server.port);
+    servers.set(id, async () => {
+      await server.stop();
+      await postgres?.stop();
+    });
+    return { id, url: `http://${env.host}:${id}` };
+  } catch (error) {
+    await postgres?.stop();
+    throw error;
+  }
 }
 
 /** @param {string} id */
 async function stop(id) {
-  const server = servers.get(id);
+  const end = servers.get(id);
   servers.delete(id);
   try {
-    await server?.stop();
+    await end?.();
     return { code: 0 };
   } catch (error) {
     console.error(error);
@@ -40,15 +56,31 @@ async function stop(id) {
   }
 }
 
+/** @param {{ env: Record<string, string>, args: string[], piped: string | undefined }} wanted */
+async function admin({ env, args, piped }) {
+  try {
+    return { code: 0, stdout: `${await runAdmin(args, env, () => Promise.resolve(piped))}\n`, stderr: '' };
+  } catch (error) {
+    return { code: 1, stdout: '', stderr: `${explainStart(error)}\n` };
+  }
+}
+
+/** @param {import('node:http').IncomingMessage} request */
+async function answer(request) {
+  const path = request.url ?? '/';
+  if (request.method === 'DELETE') return stop(path.slice(1));
+  const body = /** @type {any} */ (await json(request));
+  if (path === '/admin') return admin(body);
+  try {
+    return await start(body);
+  } catch (error) {
+    const { stack } = /** @type {Error} */ (error);
+    return { failed: stack, line: explainStart(error, body.env.LOG_LEVEL) };
+  }
+}
+
 const host = createServer((request, response) => {
-  const work =
-    request.method === 'POST'
-      ? json(request).then((body) => start(/** @type {any} */ (body)))
-      : stop(request.url?.slice(1) ?? '');
-  work.then(
-    (result) => response.end(JSON.stringify(result)),
-    (/** @type {Error} */ error) => response.writeHead(500).end(JSON.stringify({ message: error.stack })),
-  );
+  void answer(request).then((result) => response.end(JSON.stringify(result)));
 }).listen(0, '127.0.0.1');
 await once(host, 'listening');
 process.send?.(/** @type {import('node:net').AddressInfo} */ (host.address()).port);

@@ -1,4 +1,7 @@
 import { readFile } from 'node:fs/promises';
+import { Api, sendExactly, uniqueName } from './api.js';
+import type { TestServer } from './server.js';
+import { until } from './until.js';
 
 /** The children of a process: those of the primary are its workers. */
 export async function childrenOf(pid: number): Promise<number[]> {
@@ -13,4 +16,28 @@ export function isAlive(pid: number): boolean {
   } catch {
     return false;
   }
+}
+
+/**
+ * The processes that answer some requests, each on a connection of its own: connections go to one worker after the other.
+ * The server must log at the level `debug`.
+ */
+export async function answeringProcesses(server: TestServer): Promise<number[]> {
+  const begin = server.output.length;
+  const ids = new Set<string>();
+  for (let i = 0; i < 20; i++) {
+    const id = uniqueName();
+    ids.add(id);
+    const { status } = await sendExactly(new Api(server.url), 'GET', '/readyz', { 'x-request-id': id });
+    if (status !== 200) throw new Error(`/readyz answered ${String(status)}.`);
+  }
+  const lines = (): { pid: number; reqId?: string }[] =>
+    server.output
+      .slice(begin)
+      .split('\n')
+      .filter((line) => line.startsWith('{') && line.endsWith('}'))
+      .map((line) => JSON.parse(line))
+      .filter(({ reqId }) => ids.has(reqId));
+  await until(() => lines().length === ids.size);
+  return [...new Set(lines().map(({ pid }) => pid))].sort((a, b) => a - b);
 }

@@ -37,6 +37,34 @@ function newLog() {
   return file;
 }
 
+/** The processes that the whole run shares, in turn (see host.js). */
+function nextHost() {
+  const hosts = (process.env.TEST_HOSTS ?? '').split(' ');
+  return hosts[(Number(process.env.JEST_WORKER_ID ?? 0) + started++) % hosts.length] ?? '';
+}
+
+/**
+ * @param {string} url of a host
+ * @param {unknown} body
+ * @returns {Promise<any>}
+ */
+async function post(url, body) {
+  return (await fetch(url, { method: 'POST', body: JSON.stringify(body) })).json();
+}
+
+/** What a program printed, apart, and its exit code. @typedef {{ code: number | null, stdout: string, stderr: string }} Ended */
+
+/**
+ * Runs a command of `npm run admin` in one of the processes that the whole run shares.
+ * @param {Record<string, string>} env
+ * @param {string[]} args
+ * @param {string} [piped]
+ * @returns {Promise<Ended>}
+ */
+export function admin(env, args, piped) {
+  return post(`${nextHost()}/admin`, { env: { SECRET_KEY, ...CHEAP_HASHES, ...env }, args, piped });
+}
+
 /**
  * A server that answers over HTTP.
  *
@@ -66,15 +94,11 @@ export class TestServer {
    * @returns {Promise<TestServer>}
    */
   static async start(env = {}) {
-    if ('WORKERS' in env || 'DATA_DIR' in env)
-      throw new Error('A host runs neither workers nor PostgreSQL: use spawn().');
-    const hosts = (process.env.TEST_HOSTS ?? '').split(' ');
-    const host = hosts[(Number(process.env.JEST_WORKER_ID ?? 0) + started++) % hosts.length] ?? '';
+    if ('WORKERS' in env) throw new Error('A host runs no workers: use spawn().');
+    const host = nextHost();
     const log = newLog();
-    const body = JSON.stringify({ env: { ...DEFAULTS, ...env }, log });
-    const response = await fetch(host, { method: 'POST', body });
-    const answer = /** @type {any} */ (await response.json());
-    if (!response.ok) throw new StartFailed(null, answer.message);
+    const answer = await post(host, { env: { ...DEFAULTS, ...env }, log });
+    if (answer.failed !== undefined) throw new StartFailed(null, answer.failed, answer.line);
     /** @type {Promise<number> | undefined} */
     let stopped;
     const stop = async () => {
@@ -82,6 +106,24 @@ export class TestServer {
       return /** @type {{ code: number }} */ (await ended.json()).code;
     };
     return new TestServer(answer.url, log, () => (stopped ??= stop()));
+  }
+
+  /**
+   * Tries a start that must fail, in one of the processes that the whole run shares.
+   * @param {Record<string, string>} env
+   * @returns {Promise<string>} what the program would print as the reason
+   */
+  static async refusal(env) {
+    /** @type {TestServer} */
+    let server;
+    try {
+      server = await TestServer.start(env);
+    } catch (error) {
+      if (error instanceof StartFailed && error.line !== undefined) return error.line;
+      throw error;
+    }
+    await server.stop();
+    throw new Error('The server has started.');
   }
 
   /**
@@ -160,11 +202,13 @@ export class StartFailed extends Error {
   /**
    * @param {number | null} code
    * @param {string} output
+   * @param {string} [line] what the program would print as the reason
    */
-  constructor(code, output) {
+  constructor(code, output, line) {
     super(`The server did not start (${String(code)}):\n${output}`);
     this.code = code;
     this.output = output;
+    this.line = line;
   }
 }
 
@@ -190,24 +234,30 @@ export async function createDatabase({ isEmpty = false } = {}) {
     name,
     url: url.href,
     drop: async () => {
+      void pools.get(url.href)?.end();
+      pools.delete(url.href);
       await query(postgresUrl(), `DROP DATABASE ${name} WITH (FORCE)`);
     },
   };
 }
 
+/** Connections that are kept for a moment, by the address of the database: to connect takes more CPU than most statements. */
+const pools = (globalThis.testPools ??= new Map());
+
 /**
- * Runs SQL on a connection of its own.
+ * Runs SQL outside of any transaction; it must leave nothing in its session, which others may get.
  * @param {string} url
  * @param {string} sql
  * @param {unknown[]} [values]
  * @returns {Promise<any[]>}
  */
 export async function query(url, sql, values) {
-  const client = new pg.Client({ connectionString: url });
-  await client.connect();
-  try {
-    return (await client.query(sql, values)).rows;
-  } finally {
-    await client.end();
+  let pool = pools.get(url);
+  if (!pool) {
+    pool = new pg.Pool({ connectionString: url, max: 20, idleTimeoutMillis: 1_000, allowExitOnIdle: true });
+    // Of an idle connection: its database was stopped or dropped.
+    pool.on('error', () => undefined);
+    pools.set(url, pool);
   }
+  return (await pool.query(sql, values)).rows;
 }

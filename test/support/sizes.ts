@@ -25,12 +25,18 @@ const SIZES = {
   platform: { ROOM: [60, 120], ROUNDS: [1, 3] },
   /** Cases of a property that fast-check generates. */
   property: { RUNS: [100, 1_000] },
-  /** Creations and deletions, and rounds of a revocation. */
-  processes: { CHANGES: [300, 1_000], ROUNDS: [10, 100] },
+  /** Creations and deletions, rounds of a revocation, of two last administrators, and of a user that is deleted. */
+  processes: { CHANGES: [300, 1_000], ROUNDS: [10, 100], CONTESTS: [4, 10], DELETIONS: [4, 12] },
   /** Spellings, methods and headers: one in so many for each operation and caller. */
   routeAttacks: { SHARE: [8, 4] },
-  /** Sign-ins at once, and connections that ask for large answers and take none. */
-  serverLimits: { SIGN_INS: [150, 500], GREEDY: [32, 60] },
+  /**
+   * Sign-ins at once, connections that ask for large answers and take none, requests in one piece, slow requests of each
+   * kind and workers that get them, idle connections.
+   */
+  serverLimits: {
+    ...{ SIGN_INS: [64, 500], GREEDY: [32, 60], PIPELINED: [5_000, 20_000] },
+    ...{ SLOW: [5, 20], WORKERS: [1, 2], IDLE: [1_000, 5_000] },
+  },
   /** Sign-ins that are compared. */
   signIn: { ROUNDS: [8, 30] },
   /** Random histories of spends against PostgreSQL. */
