@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { request } from 'node:http';
-import { answerTo, note, parsed, type Answer } from './answer.js';
+import { answerTo, type Answer } from './answer.js';
 import { expectDocumented } from './conformance.js';
 import { operationsIn, type Operation } from './operations.js';
 import { ADMIN_PASSWORD } from './server.js';
@@ -59,10 +59,15 @@ export class Api {
     return this.send('DELETE', path, undefined, init);
   }
 
+  /** Sends by `node:http`, which takes a quarter of the CPU time of `fetch`. */
   async send(method: string, path: string, body?: unknown, init: Init = {}): Promise<Answer> {
     const text = init.raw ?? (body === undefined ? undefined : JSON.stringify(body));
-    const response = await fetch(this.url + path, {
+    const { hostname, port, pathname, search } = new URL(this.url + path);
+    const sent = request({
+      hostname,
+      port,
       method,
+      path: pathname + search,
       headers: {
         ...(text === undefined ? {} : { 'content-type': 'application/json' }),
         ...(this.token === undefined ? {} : { authorization: `Bearer ${this.token}` }),
@@ -70,12 +75,9 @@ export class Api {
         ...(path.startsWith('/v1/auth/') ? { 'x-forwarded-for': randomAddress() } : {}),
         ...init.headers,
       },
-      ...(text === undefined ? {} : { body: text }),
     });
-    const { status, headers } = response;
-    const received = await response.text();
-    note(method, path, status, headers);
-    const answer = { status, headers, body: parsed(headers, received), text: received };
+    sent.end(text);
+    const answer = await answerTo(sent);
     await expectDocumented(this.url, { method, path, hasBody: text !== undefined }, answer);
     return answer;
   }

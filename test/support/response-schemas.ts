@@ -38,7 +38,7 @@ function strict(schema: Schema): Schema {
 
 /** Judges answers by the document. A schema is compiled when it is first needed. */
 export class ResponseSchemas {
-  private readonly ajv = new Ajv2020({ strict: false, allErrors: false });
+  private readonly ajv = new Ajv2020({ strict: false, allErrors: false, meta: false, validateSchema: false });
   private readonly checks = new Map<string, ValidateFunction>();
 
   constructor(private readonly document: OpenApi) {
