@@ -216,19 +216,29 @@ export const LEAK =
   /\n\s+at |\.[jt]s:\d|node_modules|dist\/|\bSELECT\b|\bINSERT\b|\bUPDATE\b|violates|SQLSTATE|relation "/;
 
 /** Checks that an answer is a refusal in the contract's form, whole, and gives nothing away. */
-export function expectProblem(answer: Answer, status: number, code: string): void {
-  expect({ status: answer.status, body: answer.body }).toMatchObject({ status, body: { code } });
-  expect(answer.headers.get('content-type')).toMatch(/^application\/problem\+json/);
-  expect(answer.body).toMatchObject({
-    type: expect.any(String),
-    title: expect.any(String),
+export function expectProblem({ status: given, headers, body }: Answer, status: number, code: string): void {
+  // One `expect`: each takes more CPU time than the request it is about.
+  expect({
+    status: given,
+    body,
+    type: headers.get('content-type'),
+    challenge: headers.get('www-authenticate'),
+    leak: LEAK.exec(JSON.stringify({ ...body, instance: '' }))?.[0],
+  }).toMatchObject({
     status,
-    detail: expect.any(String),
-    instance: expect.any(String),
-    requestId: answer.headers.get('x-request-id'),
+    body: {
+      code,
+      type: expect.any(String),
+      title: expect.any(String),
+      status,
+      detail: expect.any(String),
+      instance: expect.any(String),
+      requestId: headers.get('x-request-id'),
+    },
+    type: expect.stringMatching(/^application\/problem\+json/),
+    challenge: status === 401 ? expect.stringMatching(/^Bearer /) : null,
+    leak: undefined,
   });
-  expect(answer.headers.get('www-authenticate')).toEqual(status === 401 ? expect.stringMatching(/^Bearer /) : null);
-  expect(JSON.stringify({ ...answer.body, instance: '' })).not.toMatch(LEAK);
 }
 
 /** A property of a body, as the document has it. */
