@@ -195,19 +195,23 @@ export async function createDatabase({ isEmpty = false } = {}) {
   };
 }
 
+/** Connections by the address of their database: a new one for each statement takes more than the statement. */
+const pools = /** @type {Map<string, pg.Pool>} */ (new Map());
+
 /**
- * Runs SQL on a connection of its own.
+ * Runs one statement. What needs a session or a transaction takes a `pg.Client`.
  * @param {string} url
- * @param {string} sql
+ * @param {string | { name: string, text: string }} sql with a name: PostgreSQL keeps its plan
  * @param {unknown[]} [values]
  * @returns {Promise<any[]>}
  */
 export async function query(url, sql, values) {
-  const client = new pg.Client({ connectionString: url });
-  await client.connect();
-  try {
-    return (await client.query(sql, values)).rows;
-  } finally {
-    await client.end();
+  let pool = pools.get(url);
+  if (!pool) {
+    pool = new pg.Pool({ connectionString: url, idleTimeoutMillis: 2_000, allowExitOnIdle: true });
+    // A database that is dropped ends its idle connections.
+    pool.on('error', () => undefined);
+    pools.set(url, pool);
   }
+  return (await pool.query(/** @type {string} */ (sql), values)).rows;
 }
