@@ -3,6 +3,8 @@
  * some minutes. An environment variable of the same name sets another size: `CASES=5000 npm test -- fuzz`.
  */
 const SIZES = {
+  /** Spellings of paths: one in so many. */
+  access: { SHARE: [7, 1] },
   /** Units that clients are granted by two servers, of which one is killed half-way. */
   conservation: { UNITS: [200, 800] },
   /** Kills of servers, and of PostgreSQL. */
