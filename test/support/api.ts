@@ -69,6 +69,7 @@ export class Api {
       method,
       path: pathname + search,
       headers: {
+        'user-agent': 'node',
         ...(text === undefined ? {} : { 'content-type': 'application/json' }),
         ...(this.token === undefined ? {} : { authorization: `Bearer ${this.token}` }),
         // A place of its own for each, where the server trusts us: passwords that are wrong on purpose shut nobody out.
