@@ -39,8 +39,8 @@ const SIZES = {
   spendRules: { SEEDS: [8, 40] },
   /** Simulated histories of the spender. */
   spender: { SEEDS: [100, 1_000] },
-  /** Random loads, and spends to each of three servers. */
-  spends: { SEEDS: [2, 4], SPENDS: [400, 800] },
+  /** Random loads, spends to each of three servers that cost 1 to 7 and 1, windows that are used up, limits one after the other. */
+  spends: { SEEDS: [2, 4], COSTED: [150, 800], SPENDS: [350, 800], FULL: [3, 8], LIMITS: [8, 16] },
   /** Random histories, their steps, and writes and deletions at once. */
   storeQuotas: { SEEDS: [1, 3], STEPS: [30, 60], SPENDS: [300, 1_000] },
   /** Batches over the same keys, increments of one entry, and kills. */
