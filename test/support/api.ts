@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { request } from 'node:http';
+import { request, type Agent } from 'node:http';
 import { answerTo, type Answer } from './answer.js';
 import { expectDocumented } from './conformance.js';
 import { operationsIn, type Operation } from './operations.js';
@@ -198,16 +198,21 @@ export function sharedApi(): Api {
   return new Api(url);
 }
 
-/** Sends a path exactly as it is written: `fetch` tidies `/./` and `/../` away. */
+/**
+ * Sends a path exactly as it is written: `Api.send` tidies `/./` and `/../` away.
+ * @param agent by default each request has a new connection; one that was used before ends without an answer at what is
+ * no HTTP to the server
+ */
 export function sendExactly(
   { url, token }: Api,
   method: string,
   path: string,
   headers: Record<string, string> = {},
+  agent: Agent | false = false,
 ): Promise<Answer> {
   const authorization = token === undefined ? {} : { authorization: `Bearer ${token}` };
   const { hostname, port } = new URL(url);
-  const sent = request({ hostname, port, method, path, headers: { ...authorization, ...headers }, agent: false });
+  const sent = request({ hostname, port, method, path, headers: { ...authorization, ...headers }, agent });
   sent.end();
   return answerTo(sent);
 }
