@@ -18,7 +18,7 @@ const SIZES = {
   /** JSON texts that are written at random. */
   jsonText: { SEEDS: [500, 5_000] },
   /** Unknown fields: one in so many for each operation. */
-  massAssignment: { SHARE: [8, 4] },
+  massAssignment: { SHARE: [16, 4] },
   /** Times that one server is told something which the others must know. */
   nodes: { ROUNDS: [2, 10], REVOCATIONS: [20, 100] },
   /** Pairs of changes that only one may win, and bounds that move. */
@@ -30,7 +30,7 @@ const SIZES = {
   /** Creations and deletions, and rounds of a revocation. */
   processes: { CHANGES: [300, 1_000], ROUNDS: [10, 100] },
   /** Spellings, methods and headers: one in so many for each operation and caller. */
-  routeAttacks: { SHARE: [8, 4] },
+  routeAttacks: { SHARE: [16, 4] },
   /** Sign-ins at once, and connections that ask for large answers and take none. */
   serverLimits: { SIGN_INS: [150, 500], GREEDY: [32, 60] },
   /** Sign-ins that are compared. */
