@@ -1,5 +1,6 @@
 import { closeSync, openSync, readSync, statSync } from 'node:fs';
 import { TestEnvironment } from 'jest-environment-node';
+import { contractOf } from './contract.js';
 
 /** Requests, and lines of each log, that a report shows at most: the last ones. */
 const SHOWN = 40;
@@ -9,6 +10,12 @@ export default class ServerLogEnvironment extends TestEnvironment {
   /** Bytes of each log when the test began. */
   /** @type {Map<string, number>} */
   sizes = new Map();
+
+  /** @override */
+  async setup() {
+    await super.setup();
+    this.global.contractOf = contractOf;
+  }
 
   /** @param {{ name: string, test?: { errors: any[] } }} event */
   handleTestEvent(event) {
