@@ -7,8 +7,8 @@ import { Random } from './support/random.js';
 import { until } from './support/until.js';
 import { SEED, seeds, sizesOf } from './support/sizes.js';
 
-/** Exact limits on PostgreSQL, from three servers at once; SPENDS are those to each server for one seed. */
-const { SEEDS, SPENDS } = sizesOf('spends');
+/** Exact limits on PostgreSQL, from three servers at once; COSTED and SPENDS are those to each server. */
+const { SEEDS, COSTED, SPENDS, FULL, LIMITS } = sizesOf('spends');
 const CONNECTIONS = 64;
 
 let fleet: Fleet;
@@ -85,7 +85,7 @@ describe('1,000 units are allowed', () => {
     async (scope, seed) => {
       const random = new Random(seed);
       const { keys, slugs, counter } = await LIMITED[scope]!(1_000);
-      const left = fleet.servers.map(() => SPENDS);
+      const left = fleet.servers.map(() => COSTED);
       const grants: { used: number; cost: number }[] = [];
       const refusals: number[] = [];
       const strange: Reply[] = [];
@@ -102,7 +102,7 @@ describe('1,000 units are allowed', () => {
         return { text, heard: (reply) => hear(reply, cost) };
       });
       expect(strange).toEqual([]);
-      expect(grants.length + refusals.length).toBe(3 * SPENDS);
+      expect(grants.length + refusals.length).toBe(3 * COSTED);
       expectEachOnce(grants);
       const told = grants.reduce((sum, { cost }) => sum + cost, 0);
       expect(told).toBeLessThanOrEqual(1_000);
@@ -194,7 +194,7 @@ describe('three limits at once: key 100 a minute, user 150 a day, plan 120 a mon
     const random = new Random(7);
     const told = { limited: 0, api1: 0, all: 0 };
     const least = { key: Infinity, user: Infinity, plan: Infinity };
-    const left = fleet.servers.map(() => 300);
+    const left = fleet.servers.map(() => COSTED);
     await load(fleet.servers, 20, (server) => {
       if (left[server]!-- <= 0) return undefined;
       const [key, slug, cost] = [random.pick(keys), random.pick(['api1', 'api1', 'api2']), 1 + random.below(7)];
@@ -242,7 +242,7 @@ test('windows turn over under load: no unit is lost, none is granted twice', asy
     CREATE TRIGGER note_minute AFTER INSERT OR UPDATE ON quotas FOR EACH ROW
     WHEN (NEW.owner_id = '${owner}' AND NEW.at > '-infinity') EXECUTE FUNCTION note_minute()`);
   const minute = await secondsToFill();
-  await fleet.setWindows({ minute, hour: 4 * minute });
+  await fleet.setWindows({ minute, hour: 2 * minute });
   const keys = [
     await fleet.makeKey(owner, { limits: [{ meter: 'api:api1', window: 'minute', limit: 40 }] }),
     await fleet.makeKey(owner, { limits: [{ meter: 'api:*', window: 'hour', limit: 100 }] }),
@@ -270,7 +270,7 @@ test('windows turn over under load: no unit is lost, none is granted twice', asy
   try {
     await until(async () => {
       const [seen] = await fleet.query(windows, [owner]);
-      return seen.full >= 8 && seen.hours >= 2;
+      return seen.full >= FULL && seen.hours >= 2;
     }, loading);
   } finally {
     isOver = true;
@@ -350,7 +350,7 @@ describe('limits that are moved during load', () => {
   test.each(Object.keys(MOVABLE))('%s: every answer is by a limit that was in force', async (name) => {
     const { key, slug = 'api1', move } = await MOVABLE[name]!();
     // All different, up and down.
-    const limits = Array.from({ length: 16 }, (_, i) => (i % 2 === 0 ? 200 + i * 40 : 1 + i * 20));
+    const limits = Array.from({ length: LIMITS }, (_, i) => (i % 2 === 0 ? 200 + i * 40 : 1 + i * 20));
     const set = async (i: number): Promise<void> => void expectDone((await move(limits[i]!, i)) as never);
     await set(0);
     /** The last move that was begun, and the last that was answered. */

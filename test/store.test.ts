@@ -10,6 +10,7 @@ import {
   type Answer,
   type Api,
 } from './support/api.js';
+import { anyCharacter } from './support/characters.js';
 import { query } from './support/server.js';
 import { until } from './support/until.js';
 
@@ -226,7 +227,7 @@ const string = fc
         '💥',
         '\u2028',
       ),
-      fc.string({ unit: 'binary', maxLength: 3 }).map((text) => JSON.stringify(text).slice(1, -1)),
+      fc.string({ unit: anyCharacter, maxLength: 3 }).map((text) => JSON.stringify(text).slice(1, -1)),
     ),
     { maxLength: 4 },
   )
@@ -399,7 +400,7 @@ describe('keys', () => {
     const mine = await emptyStore();
     const unit = fc.oneof(
       fc.constantFrom('\\', 'n', '\n', '"', "'", '{', ',', '%'),
-      fc.string({ unit: 'binary', maxLength: 2 }),
+      fc.string({ unit: anyCharacter, maxLength: 2 }),
     );
     const key = fc
       .array(unit, { minLength: 1, maxLength: 5 })

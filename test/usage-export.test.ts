@@ -223,7 +223,7 @@ describe('the export of the ledger', () => {
     const expected = await fleet.query(LEDGER, ['2020-01-01T00:00:00Z', '2020-01-01T10:00:00Z']);
     expect(expected).toHaveLength(ROWS);
     // Line by line, since a difference of 100,000 is not to be shown.
-    const lines = await exported(LARGE);
+    const lines = parse(await readAll((await pausedExport()).response));
     expect(lines).toHaveLength(ROWS);
     expect(lines.find((line, i) => JSON.stringify(line) !== JSON.stringify(expected[i]))).toBeUndefined();
     const csv = (await readAll((await pausedExport(`${LARGE}&format=csv`)).response)).split('\n').slice(1, -1);
@@ -305,7 +305,7 @@ describe('an export', () => {
     const [first, ...others] = running;
     await readAll(first!.response);
     await until(async () => (await admin.get(PATH)).status === 200);
-    for (const { response } of others) await readAll(response);
+    for (const { sent } of others) sent.destroy();
     expect((await exported('?from=2019-01-01&to=2019-01-02')).length).toBe(0);
     await until(async () => (await openTransactions()) === 0);
   });
@@ -318,7 +318,7 @@ describe('an export', () => {
       sent.destroy();
     }
     await until(async () => (await openTransactions()) === 0);
-    expect(await exported(LARGE)).toHaveLength(ROWS);
+    expect(await exported('?from=2020-01-01T00:00:00Z&to=2020-01-01T01:00:00Z')).toHaveLength(ROWS / 10);
   });
 });
 

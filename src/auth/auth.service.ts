@@ -76,7 +76,7 @@ export class AuthService {
     if (!claims) throw new Problem('invalid_token');
     const current = await this.database.transaction((tx) => this.exchange(tx, token, claims, origin));
     if (!current) throw new Problem('invalid_token');
-    return this.signIn({ ...claims, generation: current.generation }, current.nonce);
+    return this.signIn({ ...claims, generation: current.generation }, current.nonce, 'invalid_token');
   }
 
   /** @throws Problem forbidden if the caller has no session */
@@ -153,7 +153,7 @@ export class AuthService {
       if (!now || fitNow === 'wrong') throw new Problem('invalid_credentials');
       return this.begin(now, { password, ...(code === undefined ? {} : { code }) }, fitNow, attempt, origin, false);
     }
-    return this.signIn({ ownerId, sessionId: id, generation: 0 }, nonce);
+    return this.signIn({ ownerId, sessionId: id, generation: 0 }, nonce, 'invalid_credentials');
   }
 
   /** @returns whether there was such a session */
@@ -194,9 +194,14 @@ export class AuthService {
     return null;
   }
 
-  private async signIn(claims: RefreshClaims, nonce: Buffer): Promise<SignIn> {
+  /** @throws Problem `ifGone` where the account was deleted meanwhile */
+  private async signIn(
+    claims: RefreshClaims,
+    nonce: Buffer,
+    ifGone: 'invalid_credentials' | 'invalid_token',
+  ): Promise<SignIn> {
     const user = await this.accounts.findById(claims.ownerId);
-    if (!user) throw new Problem('invalid_token');
+    if (!user) throw new Problem(ifGone);
     return {
       accessToken: this.accessTokens.sign(claims.ownerId, claims.sessionId),
       refreshToken: this.refreshTokens.make(claims, nonce),

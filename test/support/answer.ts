@@ -34,7 +34,7 @@ export function answerTo(sent: ClientRequest): Promise<Answer> {
 }
 
 /** Notes a request for the report of a test that fails. */
-export function note(method: string, path: string, status: number, headers: Headers): void {
+function note(method: string, path: string, status: number, headers: Headers): void {
   globalThis.testRequests?.push({
     id: headers.get('x-request-id') ?? '-',
     line: `${method} ${path}: ${String(status)}`,
@@ -42,7 +42,7 @@ export function note(method: string, path: string, status: number, headers: Head
 }
 
 /** One document; NDJSON is lines of them. */
-export function parsed(headers: Headers, text: string): any {
+function parsed(headers: Headers, text: string): any {
   return /[/+]json\b/.test(headers.get('content-type') ?? '') && text !== '' ? JSON.parse(text) : text;
 }
 

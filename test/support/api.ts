@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
-import { request } from 'node:http';
-import { answerTo, note, parsed, type Answer } from './answer.js';
+import { request, type Agent } from 'node:http';
+import { answerTo, type Answer } from './answer.js';
 import { expectDocumented } from './conformance.js';
 import { operationsIn, type Operation } from './operations.js';
 import { ADMIN_PASSWORD } from './server.js';
@@ -59,23 +59,26 @@ export class Api {
     return this.send('DELETE', path, undefined, init);
   }
 
+  /** Sends by `node:http`, which takes a quarter of the CPU time of `fetch`. */
   async send(method: string, path: string, body?: unknown, init: Init = {}): Promise<Answer> {
     const text = init.raw ?? (body === undefined ? undefined : JSON.stringify(body));
-    const response = await fetch(this.url + path, {
+    const { hostname, port, pathname, search } = new URL(this.url + path);
+    const sent = request({
+      hostname,
+      port,
       method,
+      path: pathname + search,
       headers: {
+        'user-agent': 'node',
         ...(text === undefined ? {} : { 'content-type': 'application/json' }),
         ...(this.token === undefined ? {} : { authorization: `Bearer ${this.token}` }),
         // A place of its own for each, where the server trusts us: passwords that are wrong on purpose shut nobody out.
         ...(path.startsWith('/v1/auth/') ? { 'x-forwarded-for': randomAddress() } : {}),
         ...init.headers,
       },
-      ...(text === undefined ? {} : { body: text }),
     });
-    const { status, headers } = response;
-    const received = await response.text();
-    note(method, path, status, headers);
-    const answer = { status, headers, body: parsed(headers, received), text: received };
+    sent.end(text);
+    const answer = await answerTo(sent);
     await expectDocumented(this.url, { method, path, hasBody: text !== undefined }, answer);
     return answer;
   }
@@ -195,16 +198,21 @@ export function sharedApi(): Api {
   return new Api(url);
 }
 
-/** Sends a path exactly as it is written: `fetch` tidies `/./` and `/../` away. */
+/**
+ * Sends a path exactly as it is written: `Api.send` tidies `/./` and `/../` away.
+ * @param agent by default each request has a new connection; one that was used before ends without an answer at what is
+ * no HTTP to the server
+ */
 export function sendExactly(
   { url, token }: Api,
   method: string,
   path: string,
   headers: Record<string, string> = {},
+  agent: Agent | false = false,
 ): Promise<Answer> {
   const authorization = token === undefined ? {} : { authorization: `Bearer ${token}` };
   const { hostname, port } = new URL(url);
-  const sent = request({ hostname, port, method, path, headers: { ...authorization, ...headers }, agent: false });
+  const sent = request({ hostname, port, method, path, headers: { ...authorization, ...headers }, agent });
   sent.end();
   return answerTo(sent);
 }
@@ -214,19 +222,29 @@ export const LEAK =
   /\n\s+at |\.[jt]s:\d|node_modules|dist\/|\bSELECT\b|\bINSERT\b|\bUPDATE\b|violates|SQLSTATE|relation "/;
 
 /** Checks that an answer is a refusal in the contract's form, whole, and gives nothing away. */
-export function expectProblem(answer: Answer, status: number, code: string): void {
-  expect({ status: answer.status, body: answer.body }).toMatchObject({ status, body: { code } });
-  expect(answer.headers.get('content-type')).toMatch(/^application\/problem\+json/);
-  expect(answer.body).toMatchObject({
-    type: expect.any(String),
-    title: expect.any(String),
+export function expectProblem({ status: given, headers, body }: Answer, status: number, code: string): void {
+  // One `expect`: each takes more CPU time than the request it is about.
+  expect({
+    status: given,
+    body,
+    type: headers.get('content-type'),
+    challenge: headers.get('www-authenticate'),
+    leak: LEAK.exec(JSON.stringify({ ...body, instance: '' }))?.[0],
+  }).toMatchObject({
     status,
-    detail: expect.any(String),
-    instance: expect.any(String),
-    requestId: answer.headers.get('x-request-id'),
+    body: {
+      code,
+      type: expect.any(String),
+      title: expect.any(String),
+      status,
+      detail: expect.any(String),
+      instance: expect.any(String),
+      requestId: headers.get('x-request-id'),
+    },
+    type: expect.stringMatching(/^application\/problem\+json/),
+    challenge: status === 401 ? expect.stringMatching(/^Bearer /) : null,
+    leak: undefined,
   });
-  expect(answer.headers.get('www-authenticate')).toEqual(status === 401 ? expect.stringMatching(/^Bearer /) : null);
-  expect(JSON.stringify({ ...answer.body, instance: '' })).not.toMatch(LEAK);
 }
 
 /** A property of a body, as the document has it. */

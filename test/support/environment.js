@@ -1,6 +1,7 @@
 import { closeSync, openSync, readSync, statSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { TestEnvironment } from 'jest-environment-node';
+import { contractOf } from './contract.js';
 
 /** Requests, and lines of each log, that a report shows at most: the last ones. */
 const SHOWN = 40;
@@ -34,6 +35,7 @@ export default class ServerLogEnvironment extends TestEnvironment {
     await super.setup();
     // Else, in the process of the global setup, that of the setup.
     this.global.testPools = new Map();
+    this.global.contractOf = contractOf;
   }
 
   /** @override */

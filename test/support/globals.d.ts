@@ -9,3 +9,6 @@ declare var testRequests: { id: string; line: string }[] | undefined;
 
 /** Connections to databases that a file of tests keeps for a moment. */
 declare var testPools: Map<string, { end(): Promise<void> } & Record<string, any>> | undefined;
+
+/** Set by the environment, so that files of tests which run in one process share what is compiled. */
+declare var contractOf: (url: string) => Promise<{ operationOf: any; schemas: any }>;

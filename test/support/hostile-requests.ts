@@ -1,4 +1,5 @@
 import fc from 'fast-check';
+import { anyCharacter } from './characters.js';
 import type { Operation } from './api.js';
 import { acceptedBody, schemaOf, type Document, type Schema } from './subjects.js';
 
@@ -87,7 +88,7 @@ const hostileValue: fc.Arbitrary<unknown> = fc.oneof(
 const hostileText: fc.Arbitrary<string> = fc.oneof(
   anyOf(TEXTS),
   anyOf(NAMES),
-  fc.string({ unit: 'binary', maxLength: 20 }),
+  fc.string({ unit: anyCharacter, maxLength: 20 }),
   fc.uuid({ version: 7 }),
 );
 

@@ -245,9 +245,10 @@ export async function createDatabase({ isEmpty = false } = {}) {
 const pools = (globalThis.testPools ??= new Map());
 
 /**
- * Runs SQL outside of any transaction; it must leave nothing in its session, which others may get.
+ * Runs SQL outside of any transaction; it must leave nothing in its session, which others may get. What needs a session
+ * or a transaction takes a `pg.Client`.
  * @param {string} url
- * @param {string} sql
+ * @param {string | { name: string, text: string }} sql with a name: PostgreSQL keeps its plan
  * @param {unknown[]} [values]
  * @returns {Promise<any[]>}
  */
@@ -259,5 +260,5 @@ export async function query(url, sql, values) {
     pool.on('error', () => undefined);
     pools.set(url, pool);
   }
-  return (await pool.query(sql, values)).rows;
+  return (await pool.query(/** @type {string} */ (sql), values)).rows;
 }

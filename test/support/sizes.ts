@@ -3,6 +3,8 @@
  * some minutes. An environment variable of the same name sets another size: `CASES=5000 npm test -- fuzz`.
  */
 const SIZES = {
+  /** Spellings of paths: one in so many. */
+  access: { SHARE: [7, 1] },
   /** Units that clients are granted by two servers, of which one is killed half-way. */
   conservation: { UNITS: [200, 800] },
   /** Kills of servers, and of PostgreSQL. */
@@ -16,7 +18,7 @@ const SIZES = {
   /** JSON texts that are written at random. */
   jsonText: { SEEDS: [500, 5_000] },
   /** Unknown fields: one in so many for each operation. */
-  massAssignment: { SHARE: [8, 4] },
+  massAssignment: { SHARE: [16, 4] },
   /** Times that one server is told something which the others must know. */
   nodes: { ROUNDS: [2, 10], REVOCATIONS: [20, 100] },
   /** Pairs of changes that only one may win, and bounds that move. */
@@ -28,7 +30,7 @@ const SIZES = {
   /** Creations and deletions, rounds of a revocation, of two last administrators, and of a user that is deleted. */
   processes: { CHANGES: [300, 1_000], ROUNDS: [10, 100], CONTESTS: [4, 10], DELETIONS: [4, 12] },
   /** Spellings, methods and headers: one in so many for each operation and caller. */
-  routeAttacks: { SHARE: [8, 4] },
+  routeAttacks: { SHARE: [16, 4] },
   /**
    * Sign-ins at once, connections that ask for large answers and take none, requests in one piece, slow requests of each
    * kind and workers that get them, idle connections.
@@ -43,8 +45,8 @@ const SIZES = {
   spendRules: { SEEDS: [8, 40] },
   /** Simulated histories of the spender. */
   spender: { SEEDS: [100, 1_000] },
-  /** Random loads, and spends to each of three servers. */
-  spends: { SEEDS: [2, 4], SPENDS: [400, 800] },
+  /** Random loads, spends to each of three servers that cost 1 to 7 and 1, windows that are used up, limits one after the other. */
+  spends: { SEEDS: [2, 4], COSTED: [150, 800], SPENDS: [350, 800], FULL: [3, 8], LIMITS: [8, 16] },
   /** Random histories, their steps, and writes and deletions at once. */
   storeQuotas: { SEEDS: [1, 3], STEPS: [30, 60], SPENDS: [300, 1_000] },
   /** Batches over the same keys, increments of one entry, and kills. */

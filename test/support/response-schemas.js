@@ -1,13 +1,14 @@
-import { Ajv2020, type ValidateFunction } from 'ajv/dist/2020.js';
+// Plain JavaScript, since the environment of the tests loads it outside of Jest's transforms.
+import { Ajv2020 } from 'ajv/dist/2020.js';
 import formats from 'ajv-formats';
-import type { Answer } from './answer.js';
-import type { Operation } from './operations.js';
-import type { Schema } from './subjects.js';
 
-/** An OpenAPI 3.1 document, as far as answers are judged by it. */
-interface OpenApi {
-  components: { schemas: Record<string, Schema>; headers: Record<string, { required?: boolean }> };
-}
+/** @typedef {Record<string, any>} Schema */
+
+/**
+ * An OpenAPI 3.1 document, as far as answers are judged by it.
+ * @typedef {object} OpenApi
+ * @property {{ schemas: Record<string, Schema>, headers: Record<string, { required?: boolean }> }} components
+ */
 
 /** Headers that HTTP, CORS and the server's security put on any answer: no operation documents them. */
 const OF_ANY_ANSWER =
@@ -19,12 +20,15 @@ const STRAY_BODY = [400, 413, 415];
 /**
  * A schema whose objects have no members but those that are named, so that an answer that has more is found as well as
  * one that has less.
+ * @param {Schema} schema
+ * @returns {Schema}
  */
-function strict(schema: Schema): Schema {
-  const made: Schema = Object.fromEntries(
+function strict(schema) {
+  /** @type {Schema} */
+  const made = Object.fromEntries(
     Object.entries(schema).map(([name, value]) => {
       if (name === 'properties') {
-        return [name, Object.fromEntries(Object.entries<Schema>(value).map(([each, of]) => [each, strict(of)]))];
+        return [name, Object.fromEntries(Object.entries(value).map(([each, of]) => [each, strict(of)]))];
       }
       if (['items', 'additionalProperties'].includes(name) && typeof value === 'object') return [name, strict(value)];
       if (['oneOf', 'anyOf', 'allOf'].includes(name)) return [name, value.map(strict)];
@@ -38,10 +42,13 @@ function strict(schema: Schema): Schema {
 
 /** Judges answers by the document. A schema is compiled when it is first needed. */
 export class ResponseSchemas {
-  private readonly ajv = new Ajv2020({ strict: false, allErrors: false });
-  private readonly checks = new Map<string, ValidateFunction>();
+  ajv = new Ajv2020({ strict: false, allErrors: false, meta: false, validateSchema: false });
+  /** @type {Map<string, import('ajv').ValidateFunction>} */
+  checks = new Map();
 
-  constructor(private readonly document: OpenApi) {
+  /** @param {OpenApi} document */
+  constructor(document) {
+    this.document = document;
     formats.default(this.ajv);
     // Addresses may have letters of any script.
     this.ajv.addFormat('email', /^[^@\s]+@[^@\s]+$/);
@@ -49,11 +56,17 @@ export class ResponseSchemas {
     this.ajv.addSchema({ $id: 'document', components: { schemas: Object.fromEntries(schemas) } });
   }
 
-  /** What of an answer the document does not say; undefined where it says all. @param hasBody whether one was sent */
-  faultOf({ method, declared }: Operation, answer: Answer, hasBody: boolean): string | undefined {
+  /**
+   * What of an answer the document does not say; undefined where it says all.
+   * @param {import('./operations.js').Operation} operation
+   * @param {import('./answer.js').Answer} answer
+   * @param {boolean} hasBody whether one was sent
+   * @returns {string | undefined}
+   */
+  faultOf({ method, declared }, answer, hasBody) {
     const { status, headers, text, body } = answer;
     if (hasBody && !declared.requestBody && STRAY_BODY.includes(status)) return undefined;
-    const type = /^[^;]*/.exec(headers.get('content-type') ?? '')![0];
+    const [type = ''] = (headers.get('content-type') ?? '').split(';');
     const own = declared.responses[String(status)];
     const { default: other } = declared.responses;
     const isOther = own?.content?.[type] === undefined && other !== undefined;
@@ -65,8 +78,12 @@ export class ResponseSchemas {
     );
   }
 
-  /** @param isOpen whether an upstream may add headers of its own */
-  private headerFault(documented: Record<string, Schema>, headers: Headers, isOpen: boolean): string | undefined {
+  /**
+   * @param {Record<string, Schema>} documented
+   * @param {Headers} headers
+   * @param {boolean} isOpen whether an upstream may add headers of its own
+   */
+  headerFault(documented, headers, isOpen) {
     for (const [name, header] of Object.entries(documented)) {
       const { required } = this.document.components.headers[header.$ref?.split('/').at(-1)] ?? header;
       if (required === true && !headers.has(name)) return `the documented header ${name} is missing`;
@@ -78,12 +95,13 @@ export class ResponseSchemas {
       : `the header ${unknown} is not documented (see HEADERS in src/common/api-headers.ts)`;
   }
 
-  private bodyFault(
-    { content: documented }: Operation['declared']['responses'][string],
-    type: string,
-    text: string,
-    body: any,
-  ): string | undefined {
+  /**
+   * @param {import('./operations.js').DeclaredResponse} response
+   * @param {string} type
+   * @param {string} text
+   * @param {any} body
+   */
+  bodyFault({ content: documented }, type, text, body) {
     if (!documented) return text === '' ? undefined : `there is a body, and none is documented`;
     const content = documented[type] ?? documented['*/*'];
     if (!content) return `the media type "${type}" is not documented`;
@@ -92,18 +110,25 @@ export class ResponseSchemas {
     if (content.examples && type === 'application/problem+json' && !(body.code in content.examples)) {
       return `the code ${body.code} is not documented`;
     }
-    const values = type === 'application/x-ndjson' ? text.split('\n').filter(Boolean).map(parse) : [body];
+    const values =
+      type === 'application/x-ndjson'
+        ? text
+            .split('\n')
+            .filter(Boolean)
+            .map((line) => JSON.parse(line))
+        : [body];
     const check = this.check(content.schema ?? {});
     for (const value of values) {
       if (!check(value)) {
-        const [{ instancePath, message, params }] = check.errors as [any];
+        const { instancePath, message, params } = /** @type {any} */ (check.errors)[0];
         return `the body is not as documented: ${instancePath === '' ? 'it' : instancePath} ${message} ${JSON.stringify(params)}`;
       }
     }
     return undefined;
   }
 
-  private check(schema: Schema): ValidateFunction {
+  /** @param {Schema} schema */
+  check(schema) {
     const name = JSON.stringify(schema);
     let check = this.checks.get(name);
     if (!check) {
@@ -113,5 +138,3 @@ export class ResponseSchemas {
     return check;
   }
 }
-
-const parse = (line: string): unknown => JSON.parse(line);

@@ -1,0 +1,35 @@
+/**
+ * One operation of /openapi.json.
+ * @typedef {object} Operation
+ * @property {string} id for example `GET /v1/users/{user}`
+ * @property {string} method
+ * @property {string} path
+ * @property {Declared} declared as the document has it
+ *
+ * @typedef {object} Declared
+ * @property {string} [summary]
+ * @property {string[]} [tags]
+ * @property {object[]} [security]
+ * @property {{ name: string, in: string, schema?: Record<string, any> }[]} [parameters]
+ * @property {{ content: Record<string, { schema: { $ref: string } }> }} [requestBody]
+ * @property {Record<string, DeclaredResponse>} responses
+ *
+ * @typedef {object} DeclaredResponse
+ * @property {Record<string, Record<string, any>>} [headers]
+ * @property {Record<string, { schema?: Record<string, any>, examples?: Record<string, { $ref: string }> }>} [content]
+ */
+
+/**
+ * Every operation of a document.
+ * @param {any} document
+ * @returns {Operation[]}
+ */
+export function operationsIn(document) {
+  return Object.entries(/** @type {Record<string, Record<string, Declared>>} */ (document.paths)).flatMap(
+    ([path, methods]) =>
+      Object.entries(methods).map(([name, declared]) => {
+        const method = name.toUpperCase();
+        return { id: `${method} ${path}`, method, path, declared };
+      }),
+  );
+}
