@@ -271,11 +271,11 @@ class Reader {
     return value;
   }
 
-  /** Reads a bearer token (RFC 6750, section 2.1). */
+  /** Reads a bearer token. Clients encode other characters in different ways. */
   token(name: string, length: number): string | undefined {
     const value = this.secret(name, length);
-    if (value !== undefined && !/^[\w.~+/-]+=*$/.test(value)) {
-      throw new ConfigError(`${name} must have the characters A-Z, a-z, 0-9, -, ., _, ~, + and / only.`);
+    if (value !== undefined && !/^[\x20-\x7e]+$/.test(value)) {
+      throw new ConfigError(`${name} must have ASCII characters only.`);
     }
     return value;
   }
