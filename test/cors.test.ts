@@ -176,7 +176,7 @@ describe('a preflight', () => {
 });
 
 test('CORS_ORIGINS=*: any origin, and caches need not tell origins apart', async () => {
-  const open = await TestServer.spawn({ DATABASE_URL: process.env.TEST_SERVER_DATABASE!, CORS_ORIGINS: '*' });
+  const open = await TestServer.start({ DATABASE_URL: process.env.TEST_SERVER_DATABASE!, CORS_ORIGINS: '*' });
   try {
     for (const origin of [ALLOWED, FOREIGN]) {
       const answer = await new Api(open.url).get('/livez', { headers: { origin } });

@@ -335,6 +335,14 @@ test('an Idempotency-Key may have 255 characters, and what a header may hold', a
   }
 });
 
+test('POST /v1/resources: many replays at once after the first is answered: all get the stored response', async () => {
+  const key = withKey(uniqueName());
+  const first = await mine.post('/v1/resources', { value: 'x' }, key);
+  expect(first.status).toBe(201);
+  const replays = await Promise.all(Array.from({ length: 30 }, () => mine.post('/v1/resources', { value: 'x' }, key)));
+  for (const replay of replays) expectReplayed(replay, first);
+});
+
 test('different requests with keys of their own do not stand in each other’s way', async () => {
   const owner = api.as(await api.createUser());
   const limits = [{ meter: 'api:api1', limit: 5 }];

@@ -15,6 +15,7 @@ import {
   query,
   type ServerProcess,
 } from './support/server.js';
+import { sizesOf } from './support/sizes.js';
 import { until } from './support/until.js';
 import { Wire } from './support/wire.js';
 
@@ -92,11 +93,17 @@ async function ask(api: Api, agent: Agent): Promise<[IncomingMessage, net.Socket
   return [response, socket];
 }
 
-describe.each([
-  [1, 'the primary'],
-  [2, 'the primary'],
-  [2, 'all processes'],
-])('during the delay, a server with WORKERS=%d (signal to %s)', (workers, told) => {
+const { SERVERS } = sizesOf('shutdown');
+
+describe.each(
+  (
+    [
+      [1, 'the primary'],
+      [2, 'all processes'],
+      [2, 'the primary'],
+    ] as const
+  ).slice(0, SERVERS),
+)('during the delay, a server with WORKERS=%d (signal to %s)', (workers, told) => {
   let server: ServerProcess;
   let api: Api;
   let pids: number[];

@@ -3,7 +3,7 @@ import { uniqueName } from './support/api.js';
 import { Fleet, expectDone, outcomeOf, tally } from './support/fleet.js';
 import { headerOf, load, write, type Reply, type Shot } from './support/load.js';
 import { Random } from './support/random.js';
-import { TestServer, type ServerProcess } from './support/server.js';
+import { TestServer } from './support/server.js';
 import { as, expire, holdingsOf, withoutSweeper, writeBatch } from './support/store.js';
 import { SEED, sizesOf } from './support/sizes.js';
 import { until } from './support/until.js';
@@ -11,11 +11,11 @@ import { until } from './support/until.js';
 /** Many clients write the same entries at once, at two servers. */
 const { ROUNDS, INCREMENTS, KILLS } = sizesOf('storeRaces');
 
-let fleet: Fleet<ServerProcess>;
+let fleet: Fleet;
 let owner: string;
 
 beforeAll(async () => {
-  fleet = await Fleet.spawn(2);
+  fleet = await Fleet.start(2);
 });
 
 beforeEach(async () => {
@@ -341,7 +341,7 @@ describe('a server that is killed while it writes', () => {
     const told = new Map<string, { version: number; value: unknown }>();
     const outcomes: string[] = [];
     for (let kill = 0; kill < KILLS; kill++) {
-      const victim = kill === 0 ? fleet.servers[1]! : await TestServer.spawn({ DATABASE_URL: fleet.url });
+      const victim = await TestServer.spawn({ DATABASE_URL: fleet.url });
       const before = outcomes.length;
       const state = { isKilled: false };
       const loading = load([fleet.servers[0]!, victim], 12, (): Shot | undefined => {

@@ -84,14 +84,14 @@ export class Idempotency implements OnApplicationBootstrap, BeforeApplicationShu
       request.body === undefined ? '' : JSON.stringify(request.body),
     );
     return this.database.transaction(async (tx) => {
-      if (!(await this.answers.claim(tx, request.ownerId, keyHash))) {
-        throw new Problem('idempotency_in_progress', { retryAfter: 1 });
-      }
+      const isClaimed = await this.answers.claim(tx, request.ownerId, keyHash);
       const stored = await this.answers.find(tx, request.ownerId, keyHash);
       if (stored) {
         if (!stored.fingerprint.equals(fingerprint)) throw new Problem('idempotency_key_reused');
         return { ...this.open(stored.answer, context), isReplayed: true };
       }
+      // Another replay also holds the key, but then the response is stored.
+      if (!isClaimed) throw new Problem('idempotency_in_progress', { retryAfter: 1 });
       const answer = await work(tx);
       if (answer.isKept !== false) {
         const sealed = this.seal.seal(JSON.stringify(answer), context);

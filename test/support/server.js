@@ -21,7 +21,15 @@ const CHEAP_HASHES = { ARGON2_MEMORY: '1024', ARGON2_PASSES: '1' };
 export const FULL_HASHES = { ARGON2_MEMORY: '', ARGON2_PASSES: '' };
 
 /** What a server is started with where a test says nothing else. */
-const DEFAULTS = { PORT: '0', LOG_LEVEL: 'info', SHUTDOWN_DELAY: '0', ADMIN_PASSWORD, SECRET_KEY, ...CHEAP_HASHES };
+const DEFAULTS = {
+  PORT: '0',
+  LOG_LEVEL: 'info',
+  SHUTDOWN_DELAY: '0',
+  DATABASE_POOL: '4',
+  ADMIN_PASSWORD,
+  SECRET_KEY,
+  ...CHEAP_HASHES,
+};
 
 /** Logs of the servers that this file of tests has started: the environment shows them when a test fails. */
 const logs = (globalThis.testLogs ??= []);

@@ -39,6 +39,8 @@ const SIZES = {
     ...{ SIGN_INS: [64, 500], GREEDY: [32, 60], PIPELINED: [5_000, 20_000] },
     ...{ SLOW: [5, 20], WORKERS: [1, 2], IDLE: [1_000, 5_000] },
   },
+  /** Servers that are told to stop: with one worker, with two, and with two of which only the primary is told. */
+  shutdown: { SERVERS: [2, 3] },
   /** Sign-ins that are compared. */
   signIn: { ROUNDS: [8, 30] },
   /** Random histories of spends against PostgreSQL. */
