@@ -390,7 +390,7 @@ describe('two processes on one database', () => {
   });
 
   test.each([true, false])(
-    'POST /v1/resources waiting for the deletion of its owner: only it gets 404 (owner had a counter: %s)',
+    'POST /v1/resources waiting for the deletion of its owner: 404, and other users are unaffected (owner had a counter: %s)',
     async (counted) => {
       const [user, neighbour] = await Promise.all([createUser(), createUser()]);
       const had = counted ? [user, neighbour] : [neighbour];

@@ -375,31 +375,28 @@ describe('password recovery', () => {
     expect((await recover(tokens.at(-1)!)).status).toBe(204);
   });
 
-  test.concurrent(
-    'unknown, disabled or missing e-mail: same 202 response, e-mail only to active accounts',
-    async () => {
-      // No recovery is requested for the last account.
-      const [person, disabled, silent] = [await createPerson(), await createPerson(), await createPerson()];
-      const withoutEmail = await api.createUser();
-      expect((await admin.patch(`/v1/users/${disabled.id}`, { status: 'disabled' })).status).toBe(200);
-      const unknown = `${uniqueName()}@example.com`;
-      const logins = [
-        ...[person.username, person.email, disabled.username, disabled.email, withoutEmail.username],
-        ...[uniqueName(), unknown, 'me', person.id, 'ﷺ'.repeat(254), `' OR 1=1 --`, '%'],
-      ];
-      const answers = await Promise.all(logins.map(ask));
-      const visible = answers.map(({ status, text, headers }) => {
-        const names = [...headers.entries()].filter(([name]) => !['date', 'x-request-id'].includes(name));
-        return JSON.stringify({ status, text, names });
-      });
-      expect(answers[0]!.status).toBe(202);
-      expect([...new Set(visible)]).toHaveLength(1);
-      await mailbox.next(person.email, RESET);
-      await settled(person, disabled, silent, withoutEmail);
-      const sent = [person.email, disabled.email, silent.email, withoutEmail.username, unknown].flatMap(about);
-      expect(sent.map(({ recipients }) => recipients)).toEqual([[person.email]]);
-    },
-  );
+  test.concurrent('account unknown, disabled or without an e-mail: the same 202, but no e-mail is sent', async () => {
+    // No recovery is requested for the last account.
+    const [person, disabled, silent] = [await createPerson(), await createPerson(), await createPerson()];
+    const withoutEmail = await api.createUser();
+    expect((await admin.patch(`/v1/users/${disabled.id}`, { status: 'disabled' })).status).toBe(200);
+    const unknown = `${uniqueName()}@example.com`;
+    const logins = [
+      ...[person.username, person.email, disabled.username, disabled.email, withoutEmail.username],
+      ...[uniqueName(), unknown, 'me', person.id, 'ﷺ'.repeat(254), `' OR 1=1 --`, '%'],
+    ];
+    const answers = await Promise.all(logins.map(ask));
+    const visible = answers.map(({ status, text, headers }) => {
+      const names = [...headers.entries()].filter(([name]) => !['date', 'x-request-id'].includes(name));
+      return JSON.stringify({ status, text, names });
+    });
+    expect(answers[0]!.status).toBe(202);
+    expect([...new Set(visible)]).toHaveLength(1);
+    await mailbox.next(person.email, RESET);
+    await settled(person, disabled, silent, withoutEmail);
+    const sent = [person.email, disabled.email, silent.email, withoutEmail.username, unknown].flatMap(about);
+    expect(sent.map(({ recipients }) => recipients)).toEqual([[person.email]]);
+  });
 
   test.concurrent('repeated requests in any spelling: one encrypted row, one e-mail', async () => {
     const holder = new pg.Client({ connectionString: database.url });

@@ -428,7 +428,7 @@ describe('signature', () => {
     }
   });
 
-  test('accepts the authority of the request line or the Host header, not that of untrusted proxies', async () => {
+  test('checked against the request line and the Host header; headers of an untrusted proxy are ignored', async () => {
     const { host } = new URL(api.url);
     const absolute = signer.sign(signer.request('GET', ME));
     expect((await send(api.url, { ...absolute, target: `http://${host}${ME}` })).status).toBe(200);

@@ -945,7 +945,7 @@ describe('entry with a time to live', () => {
 });
 
 test.each(['carts/17', 'a/', '/a', 'a//b', 'a/b/c?owner=me'])(
-  '/v1/store/%s with an unencoded slash: 404 that mentions %2F',
+  '/v1/store/%s with an unencoded slash: 404 that explains how to encode it',
   async (path) => {
     const mine = await emptyStore();
     for (const method of ['GET', 'PUT', 'DELETE', 'POST']) {

@@ -397,7 +397,7 @@ describe('credits', () => {
     expect(await many(user, 2)).toEqual({ 201: 2 });
   });
 
-  test('user and platform limits reached: 402 only when the user limit is violated', async () => {
+  test('user limit reached, platform limit not: 402 names only the user limit', async () => {
     const user = await api.createUser({ credits: 1 });
     const quota = '/v1/platform/quotas/tasks';
     // Other tests create tasks concurrently, so the limit is too high to bind them.

@@ -281,7 +281,7 @@ describe('GET /v1/metrics/usage: access and limits', () => {
         WHERE datname = current_database() AND application_name = 'quartermaster' AND query LIKE '%streamed%'`);
       looks = state === 'idle in transaction' && since === last ? looks + 1 : 0;
       last = since;
-      // The event loop of the server runs between two checks, so the export could continue if it wanted to.
+      // The event loop of the server runs between two checks, so the export would continue if the client read.
       await admin.get('/v1/users/me');
       return looks >= 5;
     });

@@ -310,7 +310,7 @@ describe('PATCH /v1/users/me', () => {
     expectProblem(await api.as(one).patch('/v1/users/me', { username: null }), 400, 'validation_failed');
     const swapped = { username: null, email: `${uniqueName()}@example.com` };
     expect((await api.as(one).patch('/v1/users/me', swapped)).body).toMatchObject(swapped);
-    // Two concurrent removals must not leave neither.
+    // Concurrent removals must not remove both.
     const answers = await Promise.all(
       [{ username: null }, { email: null }].map((change) => api.as(both).patch('/v1/users/me', change)),
     );
