@@ -21,7 +21,7 @@ async function make(body: object): Promise<string> {
 const idsFound = async (text: string): Promise<string[]> =>
   (await admin.get(`/v1/users?query=${encodeURIComponent(text)}`)).body.data.map(({ id }: { id: string }) => id);
 
-/** Spellings of one e-mail; `name` is a part that no other test has. */
+/** Equivalent spellings of one e-mail address. `name` is a unique part, so that tests do not collide. */
 const SPELLINGS: [what: string, spell: (name: string) => string[]][] = [
   ['final sigma', (name) => [`νικος.παπας.${name}@x.example`, `ΝΙΚΟΣ.ΠΑΠΑΣ.${name.toUpperCase()}@X.example`]],
   ['ß', (name) => [`straße.${name}@x.example`, `STRASSE.${name}@x.example`, `STRAẞE.${name}@x.example`]],
@@ -35,43 +35,52 @@ const SPELLINGS: [what: string, spell: (name: string) => string[]][] = [
   ],
 ];
 
-describe('spellings of one e-mail', () => {
-  test.each(SPELLINGS)('that differ in %s: 409 email_taken', async (_what, spell) => {
-    const [first, ...others] = spell(uniqueName());
-    expect((await register({ email: first })).status).toBe(201);
-    for (const email of others) {
-      expectProblem(await register({ email }), 409, 'email_taken');
-      expectProblem(await admin.post('/v1/users', { email, password: PASSWORD }), 409, 'email_taken');
-    }
-  });
+describe('equivalent spellings of an e-mail', () => {
+  test.each(SPELLINGS)(
+    'POST /v1/auth/register, POST /v1/users: 409 email_taken when only %s differs',
+    async (_what, spell) => {
+      const [first, ...others] = spell(uniqueName());
+      expect((await register({ email: first })).status).toBe(201);
+      for (const email of others) {
+        expectProblem(await register({ email }), 409, 'email_taken');
+        expectProblem(await admin.post('/v1/users', { email, password: PASSWORD }), 409, 'email_taken');
+      }
+    },
+  );
 
-  test.each(SPELLINGS)('that differ in %s, registered at once: one account', async (_what, spell) => {
-    const spellings = spell(uniqueName());
-    const answers = await Promise.all(
-      Array.from({ length: 12 }, (_each, i) => register({ email: spellings[i % spellings.length] })),
-    );
-    expect(answers.filter(({ status }) => status === 201)).toHaveLength(1);
-    expect(answers.filter(({ body }) => body.code === 'email_taken')).toHaveLength(11);
-  });
+  test.each(SPELLINGS)(
+    'POST /v1/auth/register: concurrent requests create one account when only %s differs',
+    async (_what, spell) => {
+      const spellings = spell(uniqueName());
+      const answers = await Promise.all(
+        Array.from({ length: 12 }, (_each, i) => register({ email: spellings[i % spellings.length] })),
+      );
+      expect(answers.filter(({ status }) => status === 201)).toHaveLength(1);
+      expect(answers.filter(({ body }) => body.code === 'email_taken')).toHaveLength(11);
+    },
+  );
 
-  test.each(SPELLINGS)('that differ in %s: find the account everywhere', async (_what, spell) => {
-    const spellings = spell(uniqueName());
-    const id = await make({ email: spellings[0] });
-    for (const email of spellings) {
-      const { accessToken } = await api.signIn(email, PASSWORD);
-      const path = encodeURIComponent(email);
-      expect((await api.as({ accessToken }).get(`/v1/users/${path}`)).body.id).toBe(id);
-      expect((await admin.get(`/v1/users/${path}/quotas`)).status).toBe(200);
-      expect((await admin.post('/v1/resources', { value: 'x', owner: email })).body.owner).toBe(id);
-      expect((await admin.get(`/v1/resources?owner=${path}`)).body.data).not.toHaveLength(0);
-      expect((await admin.get(`/v1/store?owner=${path}`)).status).toBe(200);
-      expect((await admin.get(`/v1/audit?target=${path}&action=user.create`)).body.data).toHaveLength(1);
-      expect((await admin.get(`/v1/metrics/users/${path}`)).status).toBe(200);
-      expect(await idsFound(email)).toEqual([id]);
-    }
-  });
+  test.each(SPELLINGS)(
+    'an e-mail in a path, query, body or login: finds the account when only %s differs',
+    async (_what, spell) => {
+      const spellings = spell(uniqueName());
+      const id = await make({ email: spellings[0] });
+      for (const email of spellings) {
+        const { accessToken } = await api.signIn(email, PASSWORD);
+        const path = encodeURIComponent(email);
+        expect((await api.as({ accessToken }).get(`/v1/users/${path}`)).body.id).toBe(id);
+        expect((await admin.get(`/v1/users/${path}/quotas`)).status).toBe(200);
+        expect((await admin.post('/v1/resources', { value: 'x', owner: email })).body.owner).toBe(id);
+        expect((await admin.get(`/v1/resources?owner=${path}`)).body.data).not.toHaveLength(0);
+        expect((await admin.get(`/v1/store?owner=${path}`)).status).toBe(200);
+        expect((await admin.get(`/v1/audit?target=${path}&action=user.create`)).body.data).toHaveLength(1);
+        expect((await admin.get(`/v1/metrics/users/${path}`)).status).toBe(200);
+        expect(await idsFound(email)).toEqual([id]);
+      }
+    },
+  );
 
-  test('change to another spelling of the own e-mail: 200, and to that of another: 409', async () => {
+  test('PATCH /v1/users/{user}: 200 for another spelling of the own e-mail, 409 for that of another user', async () => {
     const [first = '', second = ''] = SPELLINGS[0]![1](uniqueName());
     const [one, other] = [await make({ email: first }), await make({ username: uniqueName() })];
     expect((await admin.patch(`/v1/users/${one}`, { email: second })).body.email).toBe(second);
@@ -79,12 +88,12 @@ describe('spellings of one e-mail', () => {
   });
 });
 
-describe('names that only look the same', () => {
+describe('look-alike names', () => {
   test.each([
     ['ı and i', 'ı', 'i'],
     ['fullwidth letters', 'ａ', 'a'],
     ['Cyrillic letters', 'а', 'a'],
-  ])('%s: two accounts, each found by its own', async (_what, one, other) => {
+  ])('%s: two accounts, each found by its own e-mail', async (_what, one, other) => {
     const name = uniqueName();
     const emails = [`${one}.${name}@x.example`, `${other}.${name}@x.example`];
     const ids = [await make({ email: emails[0] }), await make({ email: emails[1] })];
@@ -96,7 +105,7 @@ describe('names that only look the same', () => {
 });
 
 describe('GET /v1/users?query=', () => {
-  test('finds an e-mail by the start of its domain in any script', async () => {
+  test('finds an e-mail by a prefix that ends in the domain, in any script', async () => {
     const name = uniqueName();
     const id = await make({ email: `${name}@münchen-x.example` });
     for (const end of [
@@ -114,7 +123,7 @@ describe('GET /v1/users?query=', () => {
     }
   });
 
-  test('finds an e-mail by the start of its name in any case', async () => {
+  test('finds an e-mail by a prefix of the local part, in any case', async () => {
     const name = uniqueName();
     const id = await make({ email: `Straße.${name}@x.example` });
     expect(await idsFound(`STRASSE.${name}`)).toEqual([id]);
@@ -122,8 +131,8 @@ describe('GET /v1/users?query=', () => {
   });
 });
 
-describe('texts that are not the name of an account', () => {
-  /** What stands behind an e-mail or in it, as it is written in a path. */
+describe('strings that resemble an account name', () => {
+  /** Percent-encoded suffixes and infixes of an e-mail. */
   const ENDS = [
     ...['%2Fx', '%3Fx', '%23x', '%3A80', '%5Cx', '.', '%2E', '%2F', '%40', '%252Fx', '%20', '%09', '%0A', '%00'],
     ...[
@@ -141,7 +150,7 @@ describe('texts that are not the name of an account', () => {
     ],
   ];
 
-  test.each(ENDS)('e-mail and %s: 404, and the account stays', async (end) => {
+  test.each(ENDS)('GET, DELETE /v1/users/{user}: 404 for an e-mail with %s, and the account remains', async (end) => {
     const name = uniqueName();
     const id = await make({ username: name, email: `${name}@example.com` });
     for (const path of [`${name}@example.com${end}`, name + end, `${name}${end}@example.com`]) {
@@ -158,7 +167,7 @@ describe('texts that are not the name of an account', () => {
     expect((await admin.get(`/v1/users/${id}`)).status).toBe(200);
   });
 
-  test.each(ENDS)('e-mail and %s: no way to the account by sign-in, owner or recovery', async (end) => {
+  test.each(ENDS)('sign-in, `owner` and recovery: no account found for an e-mail with %s', async (end) => {
     const name = uniqueName();
     await make({ username: name, email: `${name}@example.com` });
     for (const text of [`${name}@example.com`, name].map((each) => each + decodeURIComponent(end))) {
@@ -171,7 +180,7 @@ describe('texts that are not the name of an account', () => {
     }
   });
 
-  test('neither are they the caller’s own', async () => {
+  test('GET /v1/users/{user}: 403 for a string that resembles the name of the caller', async () => {
     const email = `${uniqueName()}@example.com`;
     const user = await api.createUser({ email });
     for (const path of [
@@ -214,7 +223,7 @@ describe('texts that are not the name of an account', () => {
     ['punycode of nothing', (name: string) => `${name}@xn--a.com`],
     ['a label of 64 bytes', (name: string) => `${name}@${'ü'.repeat(59)}.com`],
     ['a percent-encoded domain', (name: string) => `${name}@ex%61mple.com`],
-  ] as const)('an e-mail with %s is refused', async (_what, spell) => {
+  ] as const)('POST /v1/auth/register: 400 for an e-mail with %s', async (_what, spell) => {
     const answer = await register({ email: spell(uniqueName()) });
     expectProblem(answer, 400, 'validation_failed');
     expect(answer.body.errors).toEqual([{ pointer: '/email', detail: 'must be an e-mail address' }]);
@@ -241,7 +250,7 @@ describe('USERNAME_POLICY=extended', () => {
     extended.post('/v1/auth/register', { username, password: PASSWORD });
 
   test.each(['john.doe', 'john-doe', 'john_doe', 'J.R.R-T_x', '1.2', 'a-1'])(
-    'allows %s, and finds it',
+    'allows %s, and finds the account by it',
     async (username) => {
       const made = await registerThere(username);
       expect(made.body).toMatchObject({ username });
@@ -264,13 +273,13 @@ describe('USERNAME_POLICY=extended', () => {
     ['019AA5D2_7C1E_7B1A_9D54_3F0F5A1F2B3C', 'must not have the form of an id'],
     ...['.john', 'john.', '-john', 'john-', '_x', 'jo..hn', 'jo.-hn'].map((name): [string, string] => [name, FORM]),
     ...['john@doe', 'john doe', 'jöhn', 'x', '..', 'a/b', '', 'john\n'].map((name): [string, string] => [name, FORM]),
-  ])('refuses %j', async (username, detail) => {
+  ])('POST /v1/auth/register: 400 for %j', async (username, detail) => {
     const answer = await registerThere(username);
     expectProblem(answer, 400, 'validation_failed');
     expect(answer.body.errors).toEqual([{ pointer: '/username', detail }]);
   });
 
-  test('is not the default, and its names still sign in under the default', async () => {
+  test('is not the default; existing extended names still sign in under the default policy', async () => {
     const username = `${uniqueName()}.x`;
     expect((await registerThere(username)).status).toBe(201);
     const refusal = await register({ username });
@@ -282,7 +291,7 @@ describe('USERNAME_POLICY=extended', () => {
     await strict.stop();
   });
 
-  test('makes the database hold the folded name', async () => {
+  test('stores the case-folded name in the database', async () => {
     const username = `J.${uniqueName()}`;
     await registerThere(username);
     const rows = await query(database.url, 'SELECT username_key AS key FROM users WHERE username = $1', [username]);

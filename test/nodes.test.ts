@@ -3,10 +3,10 @@ import { Fleet, expectDone, tally, type Key } from './support/fleet.js';
 import { sizesOf } from './support/sizes.js';
 import { until } from './support/until.js';
 
-/** What one server is told, the others know at the next request. */
+/** Changes made on one server, which the other servers must apply to the next request. */
 const { ROUNDS, REVOCATIONS } = sizesOf('nodes');
 let fleet: Fleet;
-/** Every key that was shown to anybody. */
+/** Every key that a test received; the last test searches dumps and logs for them. */
 const shown: Key[] = [];
 
 beforeAll(async () => {
@@ -23,7 +23,7 @@ async function makeKey(owner: string, fields: object = {}): Promise<Key> {
   return made;
 }
 
-/** What a call with a key is answered, at a server: `200` or a status and a code. */
+/** Returns the outcome of a call with a key at a server: `200`, or the status and the problem code. */
 async function callAt(server: number, { key }: { key: string }): Promise<string> {
   return said(await fleet.admin(server).as({ accessToken: key }).get('/call/api1'));
 }
@@ -32,7 +32,7 @@ function said({ status, body }: Answer): string {
   return status === 200 ? '200' : `${status} ${body.code}`;
 }
 
-/** Calls at the two servers that come after one. */
+/** Calls at the two servers after the given one. */
 async function callElsewhere(server: number, key: { key: string }): Promise<string> {
   return (await Promise.all([callAt(server + 1, key), callAt(server + 2, key)])).join(', ');
 }
@@ -41,15 +41,15 @@ const BOTH = '200, 200';
 const TOO_MANY = '429 quota_exceeded, 429 quota_exceeded';
 const INVALID = '401 invalid_api_key, 401 invalid_api_key';
 
-/** Does a round so many times, each at the next server, and counts what came of them. */
+/** Runs `round` `count` times, each time at the next server, and counts the outcomes. */
 async function rounds(count: number, round: (server: number) => Promise<string>): Promise<Record<string, number>> {
   const outcomes: string[] = [];
   for (let i = 0; i < count; i++) outcomes.push(await round(i));
   return tally(outcomes);
 }
 
-describe('a limit that was set holds for the next call on another server', () => {
-  test.each(['user', 'key'])('a quota of a %s: to the unit, up and down', async (whose) => {
+describe('a changed limit applies to the next call on another server', () => {
+  test.each(['user', 'key'])('quota of a %s, raised and lowered: exact to the unit', async (whose) => {
     const owner = await fleet.makeUser();
     const key = await makeKey(owner);
     const path = whose === 'user' ? `/v1/users/${owner}/quotas/api:api1` : `/v1/keys/${key.id}/quotas/api:api1`;
@@ -65,7 +65,7 @@ describe('a limit that was set holds for the next call on another server', () =>
     expect(await fleet.ledger(owner)).toEqual({ granted: ROUNDS, denied: 2 * ROUNDS });
   });
 
-  test('a plan that is changed, and a quota that overrides it and goes again', async () => {
+  test('limits of a plan, changed or overridden by a quota of the user', async () => {
     const plan = await fleet.makePlan([{ meter: 'api:*', limit: 0 }]);
     const owner = await fleet.makeUser({ plan });
     const key = await makeKey(owner);
@@ -88,7 +88,7 @@ describe('a limit that was set holds for the next call on another server', () =>
     expect(overrides).toEqual({ [`${BOTH}, ${TOO_MANY}`]: ROUNDS });
   });
 
-  test('another plan of a user', async () => {
+  test('PATCH /v1/users/{user} with another plan', async () => {
     const [none, all] = [await fleet.makePlan([{ meter: 'api:api1', limit: 0 }]), await fleet.makePlan([])];
     const owner = await fleet.makeUser({ plan: none });
     const key = await makeKey(owner);
@@ -102,8 +102,8 @@ describe('a limit that was set holds for the next call on another server', () =>
   });
 });
 
-describe('a key is refused at the next call on another server', () => {
-  test('that was revoked, also while it is in use', async () => {
+describe('a changed key is rejected by the next call on another server', () => {
+  test('key revoked, also while it is in use: 401', async () => {
     const owner = await fleet.makeUser();
     const keys = await Promise.all(Array.from({ length: REVOCATIONS }, () => makeKey(owner)));
     const outcomes = await rounds(REVOCATIONS, async (server) => {
@@ -119,7 +119,7 @@ describe('a key is refused at the next call on another server', () => {
     expect(outcomes).toEqual({ [`200, ${INVALID}, invalid_api_key`]: REVOCATIONS });
   });
 
-  test('that was disabled, and is good again when it is enabled', async () => {
+  test('key disabled: 401; enabled again: 200', async () => {
     const key = await makeKey(await fleet.makeUser());
     const outcomes = await rounds(ROUNDS, async (server) => {
       expectDone(await fleet.admin(server).patch(`/v1/keys/${key.id}`, { disabled: true }));
@@ -130,7 +130,7 @@ describe('a key is refused at the next call on another server', () => {
     expect(outcomes).toEqual({ [`${INVALID}, ${BOTH}`]: ROUNDS });
   });
 
-  test('whose scopes were taken away', async () => {
+  test('scopes removed: 403; restored: 200', async () => {
     const key = await makeKey(await fleet.makeUser());
     const outcomes = await rounds(ROUNDS, async (server) => {
       expectDone(await fleet.admin(server).patch(`/v1/keys/${key.id}`, { scopes: ['api2'] }));
@@ -141,7 +141,7 @@ describe('a key is refused at the next call on another server', () => {
     expect(outcomes).toEqual({ [`403 scope_denied, 403 scope_denied, ${BOTH}`]: ROUNDS });
   });
 
-  test('that was rotated without grace; the new one takes over limits and counts', async () => {
+  test('key rotated without grace: 401 for the old secret; the new one keeps limits and counts', async () => {
     const owner = await fleet.makeUser();
     let key = await makeKey(owner, { limits: [{ meter: 'api:api1', limit: 2 * ROUNDS }] });
     const outcomes = await rounds(ROUNDS, async (server) => {
@@ -156,7 +156,7 @@ describe('a key is refused at the next call on another server', () => {
     expect(await fleet.ledger(owner)).toEqual({ granted: 2 * ROUNDS, denied: 2 });
   });
 
-  test('that has expired', async () => {
+  test('key expired: 401', async () => {
     const owner = await fleet.makeUser();
     const outcomes = await Promise.all(
       Array.from({ length: ROUNDS }, async (_, i) => {
@@ -165,7 +165,7 @@ describe('a key is refused at the next call on another server', () => {
         const soon = `UPDATE api_key_secrets SET expires_at = clock_timestamp() + interval '500 ms' WHERE key_id = $1
           RETURNING expires_at::text AS at`;
         const [{ at }] = await fleet.query(soon, [key.id]);
-        // Used on until the database's clock says that it is over.
+        // Keeps calling until the database clock has passed the expiry.
         const meanwhile = new Set<string>();
         await until(async () => {
           meanwhile.add(await callAt(i, key));
@@ -179,7 +179,7 @@ describe('a key is refused at the next call on another server', () => {
     expect((await fleet.ledger(owner)).granted).toBeGreaterThan(0);
   });
 
-  test('whose owner was disabled, and is good again when the owner is', async () => {
+  test('owner disabled: 403; enabled again: 200', async () => {
     const owner = await fleet.makeUser();
     const key = await makeKey(owner);
     const outcomes = await rounds(ROUNDS, async (server) => {
@@ -191,7 +191,7 @@ describe('a key is refused at the next call on another server', () => {
     expect(outcomes).toEqual({ [`403 account_disabled, 403 account_disabled, ${BOTH}`]: ROUNDS });
   });
 
-  test('whose owner was deleted; what it used stays on record', async () => {
+  test('owner deleted: 401; the ledger keeps the usage', async () => {
     const outcomes = await rounds(ROUNDS, async (server) => {
       const owner = await fleet.makeUser();
       const key = await makeKey(owner);
@@ -204,10 +204,10 @@ describe('a key is refused at the next call on another server', () => {
   });
 });
 
-describe('50 requests at once with one Idempotency-Key, to three servers', () => {
+describe('50 concurrent requests with one Idempotency-Key, to three servers', () => {
   const REQUESTS = 50;
 
-  /** Sends them all, those again that are told that the first is running, and gives what each was answered. */
+  /** Sends all requests, retries those that get `idempotency_in_progress`, and returns the final responses. */
   async function sendAll(send: (server: number, init: object) => Promise<Answer>): Promise<Answer[]> {
     const init = { headers: { 'idempotency-key': uniqueName() } };
     const answers = await Promise.all(Array.from({ length: REQUESTS }, (_, i) => send(i, init)));
@@ -215,13 +215,13 @@ describe('50 requests at once with one Idempotency-Key, to three servers', () =>
       if (answer.body.code !== 'idempotency_in_progress') continue;
       expect(answer.status).toBe(409);
       expect(Number(answer.headers.get('retry-after'))).toBeGreaterThanOrEqual(1);
-      // One after the other: of repetitions at once, too, only one is answered.
+      // Sequential, because concurrent retries would get `idempotency_in_progress` again.
       answers[i] = await send(i, init);
     }
     return answers;
   }
 
-  /** Checks that all were answered the same, and that one of them was the first. */
+  /** Checks that all responses are identical and that all but one are replays. */
   function expectAlike(answers: Answer[], status: number): void {
     const seen = answers.map((answer) =>
       [answer.status, answer.headers.get('ratelimit'), answer.headers.get('content-type'), answer.text].join('\n'),
@@ -232,7 +232,7 @@ describe('50 requests at once with one Idempotency-Key, to three servers', () =>
     expect(tally(replayed)).toEqual({ first: 1, true: REQUESTS - 1 });
   }
 
-  test.each(['/call/api1', '/v1/verify'])('%s: one charge', async (path) => {
+  test.each(['/call/api1', '/v1/verify'])('%s: charges once', async (path) => {
     const owner = await fleet.makeUser();
     await fleet.setQuota(owner, 'api:api1', 1_000);
     const key = await makeKey(owner);
@@ -248,7 +248,7 @@ describe('50 requests at once with one Idempotency-Key, to three servers', () =>
     }
   });
 
-  test('/call/api1 and /v1/verify beyond the limit: nothing is charged, and a raised limit is seen', async () => {
+  test('/call/api1 beyond the limit: charges nothing, and is judged again after the limit is raised', async () => {
     const owner = await fleet.makeUser();
     await fleet.setQuota(owner, 'api:*', 0);
     const key = await makeKey(owner);
@@ -261,7 +261,7 @@ describe('50 requests at once with one Idempotency-Key, to three servers', () =>
     expect((await fleet.ledger(owner)).granted).toBe(1);
   });
 
-  test('/v1/resources: one resource', async () => {
+  test('POST /v1/resources: creates one resource', async () => {
     const user = await fleet.admin().createUser();
     const answers = await sendAll((server, init) =>
       fleet.admin(server).as(user).post('/v1/resources', { value: 'x' }, init),
@@ -273,7 +273,7 @@ describe('50 requests at once with one Idempotency-Key, to three servers', () =>
     expect(await fleet.counter(user.id, 'resources')).toBe(1);
   });
 
-  test('/v1/keys and its rotation: one key, one secret', async () => {
+  test('POST /v1/keys and its rotation: one key, one secret', async () => {
     const owner = await fleet.makeUser();
     const body = { name: 'a key', scopes: ['*'], owner };
     const made = await sendAll((server, init) => fleet.admin(server).post('/v1/keys', body, init));
@@ -290,8 +290,8 @@ describe('50 requests at once with one Idempotency-Key, to three servers', () =>
   });
 });
 
-test('no key is in a dump of the database, nor in a log', async () => {
-  // Some of its own, so that there is something to find whichever tests run before it.
+test('database dump and logs contain no API key', async () => {
+  // Makes its own keys, so that it does not depend on which tests ran before.
   const holder = await fleet.makeUser();
   const own = await Promise.all(Array.from({ length: REVOCATIONS + 1 }, () => makeKey(holder)));
   const init = { headers: { 'idempotency-key': uniqueName() } };
@@ -301,7 +301,7 @@ test('no key is in a dump of the database, nor in a log', async () => {
     WHERE relkind IN ('r', 'p') AND relnamespace = 'public'::regnamespace`);
   let dump = '';
   for (const { name } of tables) {
-    // As text, a bytea is written in hexadecimal.
+    // The text form of a bytea is hexadecimal.
     const rows = await fleet.query(`SELECT t::text AS row FROM ${name} t`);
     dump += rows.map(({ row }) => `${name}${row}\n`).join('');
   }
@@ -317,12 +317,12 @@ test('no key is in a dump of the database, nor in a log', async () => {
   };
   expect(shown.length).toBeGreaterThan(REVOCATIONS);
   expect(shown.filter((each) => forms(each).some((form) => dump.includes(form) || logs.includes(form)))).toEqual([]);
-  // It is a dump: what is told of a key is in it, and the answers that were kept.
+  // Checks that the dump is complete: it contains key hints, idempotency records and secret hashes.
   expect(shown.some(({ key }) => dump.includes(key.slice(0, 7)))).toBe(true);
   expect(dump).toMatch(/^idempotency_keys\(/m);
   expect(dump).toMatch(/^api_key_secrets\("\\\\x[0-9a-f]{64}"/m);
 });
 
-test('of which nothing went wrong unsaid', () => {
+test('server logs contain no error after these tests', () => {
   for (const server of fleet.servers) expect(server.output).not.toMatch(/"level":(50|60)/);
 });

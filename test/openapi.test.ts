@@ -15,7 +15,7 @@ function operation(id: string): Operation['declared'] {
   return operations.find((each) => each.id === id)!.declared;
 }
 
-/** Every part of the document that `isMeant` takes, with the path to it. */
+/** Returns every part of the document that `isMeant` accepts, with its path. */
 function partsOf(value: unknown, isMeant: (part: Schema) => boolean, at = ''): [path: string, part: Schema][] {
   if (typeof value !== 'object' || value === null) return [];
   const inner = Object.entries(value).flatMap(([name, part]) => partsOf(part, isMeant, `${at}/${name}`));
@@ -26,27 +26,27 @@ const ajv = new Ajv2020({ strict: false });
 formats.default(ajv);
 ajv.addSchema({ $id: 'document', components: { schemas: inDocument(document.components.schemas) } });
 
-/** The same schemas with their references leading into the document. */
+/** Returns the schemas with references that point into the registered document. */
 function inDocument(schemas: object): object {
   return JSON.parse(JSON.stringify(schemas).replaceAll('"#/components/', '"document#/components/'));
 }
 
-describe('the OpenAPI document', () => {
-  test('is of version 3.1, names its server, and declares every tag', () => {
+describe('GET /openapi.json', () => {
+  test('has version 3.1, names its server and declares every tag', () => {
     expect(document.openapi).toBe('3.1.0');
     expect(document.servers).toEqual([{ url: '/', description: expect.any(String) }]);
     const declared = document.tags.map(({ name }: { name: string }) => name);
     expect([...new Set(operations.flatMap(({ declared: { tags = [] } }) => tags))].sort()).toEqual(declared.sort());
   });
 
-  test('gives every id, time, e-mail and address its format', () => {
+  test('declares the format of every id, time, e-mail and URI', () => {
     const wanted: [format: string, RegExp][] = [
       ['uuid', /^[0-9a-f]{8}-[0-9a-f]{4}-/],
       ['date-time', /^\d{4}-\d\d-\d\dT/],
       ['email', /^\S+@\S+\.\S+$/],
       ['uri', /^[a-z]+:\/\//],
     ];
-    // An id or a slug; a day or a time.
+    // The audit target is an id or a slug, so it has no single format.
     const either = '/AuditEntryResponse/properties/target';
     const isText = ({ type, example }: Schema): boolean =>
       [type].flat().includes('string') && typeof example === 'string';
@@ -61,7 +61,7 @@ describe('the OpenAPI document', () => {
     expect(named).toEqual([]);
   });
 
-  test.each(IDS)('says who may call: %s', (id) => {
+  test.each(IDS)('description states who has access: %s', (id) => {
     const { security, description = '', responses } = operation(id) as any;
     expect(description).toMatch(/^Access: /);
     const isPublic = security.length === 0;
@@ -69,11 +69,11 @@ describe('the OpenAPI document', () => {
     const codes = Object.keys(responses['403']?.content['application/problem+json'].examples ?? {});
     const isOfAdmins = description.startsWith('Access: administrators only.');
     expect(codes).toEqual(expect.arrayContaining(isOfAdmins ? ['forbidden'] : []));
-    // Nothing that the document is made with is left in it.
+    // The served document contains no internal `x-` members.
     expect(Object.keys(operation(id)).filter((name) => name.startsWith('x-'))).toEqual([]);
   });
 
-  test.each(IDS)('documents the headers of the answers of %s', (id) => {
+  test.each(IDS)('documents the response headers of %s', (id) => {
     for (const [status, { headers = {} }] of Object.entries(operation(id).responses)) {
       const wanted = ['X-Request-Id', ...({ 201: ['Location'], 401: ['WWW-Authenticate'] }[status] ?? [])];
       if (status === '429' || status === '503') wanted.push('Retry-After');
@@ -91,19 +91,19 @@ describe('the OpenAPI document', () => {
     expect(success.includes('RateLimit')).toBe(id.includes('/call/'));
   });
 
-  test.each(IDS.filter((id) => id.includes(' /call/')))('asks for an API key alone, and takes any body: %s', (id) => {
+  test.each(IDS.filter((id) => id.includes(' /call/')))('requires an API key only, and accepts any body: %s', (id) => {
     const { security, requestBody } = operation(id);
     expect(security).toEqual([{ key: [] }]);
     const takesBody = /^(POST|PUT|PATCH)/.test(id);
     expect(Object.keys(requestBody?.content ?? {})).toEqual(takesBody ? ['*/*'] : []);
   });
 
-  test('has a media type for each form of the export', () => {
+  test('GET /v1/metrics/usage: has one media type for each export format', () => {
     const { content } = operation('GET /v1/metrics/usage').responses['200']!;
     expect(Object.keys(content!)).toEqual(['application/x-ndjson', 'text/csv']);
   });
 
-  test('names the refusal at the bound of objects wherever an object is made', () => {
+  test('documents 403 quota_exceeded for every operation that creates objects', () => {
     for (const id of ['auth/register', 'users', 'tasks', 'resources', 'store/write'].map(
       (path) => `POST /v1/${path}`,
     )) {
@@ -115,7 +115,7 @@ describe('the OpenAPI document', () => {
     }
   });
 
-  test('has an example for required parameters only', () => {
+  test('has examples for path parameters only', () => {
     const wrong = operations.flatMap(({ id, declared: { parameters = [] } }) =>
       (parameters as { name: string; in: string; example?: unknown; schema?: Schema }[])
         .filter(({ in: where, example, schema }) => (where === 'path') !== ((example ?? schema?.example) !== undefined))
@@ -125,7 +125,7 @@ describe('the OpenAPI document', () => {
   });
 
   test.each(IDS.filter((id) => operation(id).requestBody?.content['application/json']))(
-    'shows bodies that fit their schema: %s',
+    'example bodies match their schema: %s',
     (id) => {
       const { schema, ...shown } = operation(id).requestBody!.content['application/json'] as Schema;
       const check = ajv.compile(inDocument(schema));
@@ -137,7 +137,7 @@ describe('the OpenAPI document', () => {
   );
 });
 
-/** What Swagger UI offers as the body: the named examples, else the examples of all members. */
+/** Returns the bodies that Swagger UI offers: the named examples, or one body made of all member examples. */
 function prefilledBodies(schema: Schema, shown: Schema): unknown[] {
   if (shown.examples) return Object.values<Schema>(shown.examples).map(({ value }) => value);
   if (shown.example !== undefined) return [shown.example];
@@ -146,21 +146,21 @@ function prefilledBodies(schema: Schema, shown: Schema): unknown[] {
 }
 
 describe('a request as Swagger UI prefills it', () => {
-  /** Needs what only a user knows: a token, a code, a password, or the id of an object. */
+  /** Operations that need a value only a user has: a token, a code, a password, or the id of an object. */
   const NEEDS_MORE =
     /^\w+ \/v1\/(auth\/(refresh|password|totp|recovery\/confirm|email-confirmation)|(keys|tasks|resources)\/\{id\})/;
 
-  test('is accepted on a new server, and takes nothing from the administrator who sends it', async () => {
+  test('is accepted on a new server, and leaves the administrator intact', async () => {
     const database = await createDatabase();
     const server = await TestServer.start({ DATABASE_URL: database.url });
     try {
       const admin = await new Api(server.url).admin();
       const { id, username, email, role, status, plan, credits } = (await admin.get('/v1/users/me')).body;
       const sent = operations.filter(({ id, method }) => /^(POST|PUT|PATCH)$/.test(method) && !NEEDS_MORE.test(id));
-      // Signing out is what it says.
+      // Signing out would end the session of this test.
       const tried = sent.filter(({ path }) => path !== '/v1/auth/logout' && !path.startsWith('/call/'));
       const refused: string[] = [];
-      // Things are made before they are changed.
+      // Creates objects before changing them.
       for (const { id, method, path, declared } of tried.sort((a, b) => rankOf(a) - rankOf(b))) {
         const { schema, ...shown } = (declared.requestBody?.content['application/json'] ?? {}) as Schema;
         const [body] = schema ? prefilledBodies(schema, shown) : [];
@@ -176,7 +176,7 @@ describe('a request as Swagger UI prefills it', () => {
         lastLoginAt: expect.any(String),
       });
       await new Api(server.url).admin();
-      // What deletes names nothing that was there before.
+      // The examples of DELETE operations name no object of a new server.
       for (const { path, declared } of operations.filter(
         ({ method, path: of }) => method === 'DELETE' && !of.startsWith('/call'),
       )) {
@@ -193,7 +193,7 @@ describe('a request as Swagger UI prefills it', () => {
 
   const rankOf = ({ method, path }: Operation): number => (method === 'POST' && !path.includes('{') ? 0 : 1);
 
-  /** A path with the examples of its parameters. */
+  /** Fills the path parameters with their examples. */
   function filled(path: string, { parameters = [] }: Operation['declared']): string {
     return path.replaceAll(/\{(\w+)\}/g, (_all, name: string) => {
       const { example } = parameters.find((each) => each.name === name && each.in === 'path') as any;
@@ -202,7 +202,7 @@ describe('a request as Swagger UI prefills it', () => {
   }
 });
 
-describe('an answer is held against the document', () => {
+describe('expectDocumented', () => {
   const answerOf = (fields: Partial<Answer> & { head?: Record<string, string> }): Answer => ({
     status: 200,
     body: { status: 'ok' },
@@ -217,7 +217,7 @@ describe('an answer is held against the document', () => {
     body: { type: 'about:blank', title: 'x', status, detail: 'x', instance: '/', code, requestId: 'a' },
   });
 
-  test('passes when it is as documented, and when nothing is documented there', async () => {
+  test('passes for a documented response, and for an undocumented path', async () => {
     await expect(check(answerOf({}))).resolves.toBeUndefined();
     await expect(check(answerOf({ text: '' }), 'HEAD')).resolves.toBeUndefined();
     await expect(check(answerOf({ status: 418 }), 'GET', '/nowhere')).resolves.toBeUndefined();
@@ -234,7 +234,7 @@ describe('an answer is held against the document', () => {
     await expect(check(answer)).rejects.toThrow(message);
   });
 
-  test('fails when a header is missing that every answer has', async () => {
+  test('fails when a required header is missing', async () => {
     const answer = answerOf({});
     answer.headers.delete('x-request-id');
     await expect(check(answer)).rejects.toThrow(/the documented header X-Request-Id is missing/);

@@ -5,10 +5,8 @@ import { deadlocksIn, expectSound, waitingIn } from './support/platform.js';
 import { sizesOf } from './support/sizes.js';
 import { until } from './support/until.js';
 
-/** How often two who together would exceed the bound try it at once. */
+/** ROUNDS: races of two changes that together exceed the bound. BOUNDS: changes of the bound under load. */
 const { ROUNDS, BOUNDS } = sizesOf('overprovisioning');
-
-/** How often the bound changes while everything else does. */
 
 let fleet: Fleet;
 
@@ -57,7 +55,7 @@ const tasksOf = (limit: number | null): object => ({ limits: [{ meter: 'tasks', 
 const patchPlan = (plan: string, changes: object, turn = 0): Promise<Answer> =>
   fleet.admin(turn).patch(`/v1/plans/${plan}`, changes);
 
-/** Refused, and nothing has changed. */
+/** Checks that the request was rejected and changed nothing. */
 async function expectRefused(answer: Answer, sum: number): Promise<void> {
   expectProblem(answer, 409, 'credits_overprovisioned');
   expect(await granted()).toBe(sum);
@@ -69,15 +67,15 @@ async function expectTaken(answer: Answer, sum: number): Promise<void> {
   expect([200, 201, 204]).toContain(answer.status);
 }
 
-describe('with a bound and no over-provisioning, all finite credits together', () => {
-  test('fit: users are made, and their credits changed, up to it and not beyond', async () => {
+describe('sum of finite credits, with a bound and without over-provisioning', () => {
+  test('POST, PATCH, DELETE /v1/users: accepts credits up to the bound, 409 beyond it', async () => {
     await set({ totalObjects: 20 });
     const user = await userOf({ credits: 8 });
     await expectTaken(await makeUser({ credits: 7 }), 15);
     await expectRefused(await makeUser({ credits: 6 }), 15);
     await expectTaken(await makeUser({ credits: 5 }), 20);
     await expectRefused(await makeUser({ credits: 1 }), 20);
-    // Unlimited is no finite credit, and none is none.
+    // Unlimited credits and zero credits add nothing to the sum.
     await expectTaken(await makeUser({ credits: null }), 20);
     await expectTaken(await makeUser({ credits: 0 }), 20);
     await expectTaken(await makeUser({}), 20);
@@ -90,12 +88,12 @@ describe('with a bound and no over-provisioning, all finite credits together', (
     await expectTaken(await patch(user, { credits: null }), 12);
     await expectRefused(await patch(user, { credits: 9 }), 12);
     await expectTaken(await patch(user, { credits: 8 }), 20);
-    // Who goes takes its credits along.
+    // Deleting a user releases its credits.
     await expectTaken(await fleet.admin().delete(`/v1/users/${user}`), 12);
     await expectTaken(await makeUser({ credits: 8 }), 20);
   });
 
-  test('a refused user is not there, with or without an Idempotency-Key', async () => {
+  test('POST /v1/users: 409 creates no user, with or without an Idempotency-Key', async () => {
     await set({ totalObjects: 10 });
     const body = { username: uniqueName(), password: 'Unguessable-7', credits: 11 };
     for (const headers of [{}, { 'idempotency-key': 'refused' }]) {
@@ -107,7 +105,7 @@ describe('with a bound and no over-provisioning, all finite credits together', (
     await expectTaken(made, 11);
   });
 
-  test('count what plans give: of who gets a plan, and of all who have it when it changes', async () => {
+  test('includes plan credits, when a user gets a plan and when the plan changes', async () => {
     await set({ totalObjects: 20 });
     const [plan, other] = [
       await fleet.makePlan([{ meter: 'tasks', limit: 5 }]),
@@ -128,25 +126,25 @@ describe('with a bound and no over-provisioning, all finite credits together', (
     await expectTaken(await patchPlan(plan, { limits: [] }), 2);
     await expectTaken(await patchPlan(plan, tasksOf(6)), 20);
 
-    // From one plan to another, and to none.
+    // Changes of the plan of a user, including to no plan.
     await expectTaken(await patch(one, { plan: other }), 14);
     await expectTaken(await patch(two, { plan: null }), 8);
     await expectTaken(await patch(two, { plan }), 14);
     await expectTaken(await patchPlan(plan, tasksOf(8)), 18);
     await expectRefused(await patch(one, { plan }), 18);
     await expectTaken(await patch(one, { plan, credits: 2 }), 20);
-    // Own credits come in the place of the plan's.
+    // The user's own credits override those of the plan.
     await expectRefused(await patch(one, { credits: 3 }), 20);
     await expectRefused(await unsetQuota(one), 20);
     await expectTaken(await patch(own, { plan: null }), 20);
     await expectTaken(await unsetQuota(own), 18);
-    // A name is no limit.
+    // Renaming a plan does not change the sum.
     const renamed = uniqueName();
     await expectTaken(await patchPlan(plan, { slug: renamed, name: 'New' }), 18);
     await expectTaken(await patchPlan(renamed, { slug: plan, ...tasksOf(9) }), 20);
   });
 
-  test('count the quota of tasks as the credits that it is', async () => {
+  test('includes the `tasks` quota of a user, which is its credits', async () => {
     await set({ totalObjects: 10 });
     const plan = await fleet.makePlan([{ meter: 'tasks', limit: 4 }]);
     const user = await userOf({ plan });
@@ -158,12 +156,12 @@ describe('with a bound and no over-provisioning, all finite credits together', (
     await expectTaken(await putQuota(user, null), 0);
     await expectTaken(await makeUser({ credits: 7 }), 7);
     await expectRefused(await unsetQuota(user), 7);
-    // Other meters are no credits.
+    // Other meters do not count as credits.
     expectDone(await fleet.admin().put(`/v1/users/${user}/quotas/resources`, { limit: 1_000 }));
     expect(await granted()).toBe(7);
   });
 
-  test('count bonus credits until they expire; of who is unlimited they count nothing', async () => {
+  test('includes bonus credits until they expire, except those of users with unlimited credits', async () => {
     await set({ totalObjects: 10 });
     const [user, free] = [await userOf({ credits: 4 }), await userOf({})];
     await expectTaken(await grant(user, 6, 0, { expiresAt: '2999-01-01T00:00:00Z' }), 10);
@@ -178,7 +176,7 @@ describe('with a bound and no over-provisioning, all finite credits together', (
     await expectTaken(await fleet.admin().delete(`/v1/users/${user}`), 0);
   });
 
-  test('hold the bound itself: it is not lowered below them, nor set, nor over-provisioning ended', async () => {
+  test('PATCH /v1/platform: 409 when the bound would be below the sum, or over-provisioning ends above it', async () => {
     const user = await userOf({ credits: 15 });
     const change = (changes: object): Promise<Answer> => fleet.admin().patch('/v1/platform', changes);
     const expectHeld = async (changes: object): Promise<void> => {
@@ -202,11 +200,11 @@ describe('with a bound and no over-provisioning, all finite credits together', (
     await expectTaken(await change({ totalObjects: 100 }), 100);
   });
 
-  test('may always be lowered, also where they are more than the bound', async () => {
+  test('may always be lowered, even when it exceeds the bound', async () => {
     const plan = await fleet.makePlan([{ meter: 'tasks', limit: 30 }]);
     const [user, member] = [await userOf({ credits: 30 }), await userOf({ plan })];
     await set({ totalObjects: 100 });
-    // As no request makes it.
+    // The API never lowers the bound below the sum, so the test does it in SQL.
     await fleet.query(`UPDATE platform_quotas SET limits = with_limit(limits, 1, 10) WHERE meter = 'objects'`);
     await expectTaken(await patch(user, { credits: 29 }), 59);
     await expectTaken(await patch(user, { credits: 29, lastName: 'Byron' }), 59);
@@ -223,8 +221,8 @@ describe('with a bound and no over-provisioning, all finite credits together', (
   });
 });
 
-describe('with over-provisioning', () => {
-  test('credits may be more than the bound, which bites when tasks are made', async () => {
+describe('sum of credits, with over-provisioning', () => {
+  test('may exceed the bound, which then applies when tasks are created', async () => {
     await set({ totalObjects: 6, creditOverprovisioning: true });
     const [one, two] = [await userOf({ credits: 10 }), await userOf({ credits: 10 })];
     await expectTaken(await grant(one, 10), 30);
@@ -239,8 +237,8 @@ describe('with over-provisioning', () => {
   });
 });
 
-describe('two who together would exceed the bound', () => {
-  /** What each of two does, on a process of its own, and what undoes both. */
+describe('concurrent changes that together exceed the bound', () => {
+  /** For each pair: the two changes, sent to different processes, and the statement that undoes both. */
   const pairs: Record<string, () => Promise<{ work: (() => Promise<Answer>)[]; undo: () => Promise<unknown> }>> = {
     'PATCH and PATCH of credits': async () => {
       const [one, two] = [await userOf({ credits: 0 }), await userOf({ credits: 0 })];
@@ -281,7 +279,7 @@ describe('two who together would exceed the bound', () => {
     },
   };
 
-  test.each(Object.keys(pairs))('never both succeed, and never neither: %s', async (name) => {
+  test.each(Object.keys(pairs))('exactly one succeeds: %s', async (name) => {
     await set({ totalObjects: 10 });
     const { work, undo } = await pairs[name]!();
     for (let round = 0; round < ROUNDS; round++) {
@@ -297,13 +295,13 @@ describe('two who together would exceed the bound', () => {
     await expectSound(fleet);
   });
 
-  test('wait for a bound that is just being set, and not for each other', async () => {
+  test('wait for a first bound that is being set, and do not deadlock with each other', async () => {
     const users = await Promise.all([1, 2, 3].map(() => userOf({ credits: 0 })));
     const before = await deadlocksIn(fleet);
     const client = new pg.Client({ connectionString: fleet.url });
     await client.connect();
     try {
-      // Whoever sets a first bound counts what there is, and waits for whoever may be charging.
+      // Setting the first bound counts all objects under a lock that waits for running charges.
       await client.query('BEGIN');
       await client.query('LOCK TABLE quotas IN ROW SHARE MODE');
       const bound = set({ totalObjects: 10 });
@@ -322,7 +320,7 @@ describe('two who together would exceed the bound', () => {
     expect((await deadlocksIn(fleet)) - before).toBe(0);
   });
 
-  test('are many, of every kind, while the bound is set and lifted: it holds whenever there is one', async () => {
+  test('of every kind while the bound is set and removed: the sum never exceeds a bound that is set', async () => {
     const plan = await fleet.makePlan([{ meter: 'tasks', limit: 1 }]);
     const users = [await userOf({}), await userOf({ plan }), await userOf({ plan }), await userOf({ credits: 0 })];
     const state = { changing: true };
@@ -346,10 +344,10 @@ describe('two who together would exceed the bound', () => {
       for (let i = 0; i < BOUNDS; i++) {
         const { status, body } = await fleet.admin(i).patch('/v1/platform', { totalObjects: i % 3 ? 12 : null });
         bounds.push(`${status} ${body.code ?? ''}`.trim());
-        // Each bound is there while something changes.
+        // Every bound stays until some changes have run under it.
         const before = codes.length;
         await until(async () => {
-          // Of one snapshot.
+          // Both values come from one snapshot.
           const [{ sum, bound }] = await fleet.query(
             `SELECT credits_granted(now())::int AS sum, (SELECT limits[1]::int FROM platform_quotas WHERE meter = 'objects') AS bound`,
           );

@@ -3,12 +3,12 @@ import { TestServer, createDatabase } from './support/server.js';
 
 const api = sharedApi();
 
-/** What browsers send. */
+/** The Accept header of browsers. */
 const BROWSER = 'text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8';
 
 const accepting = (accept: string) => ({ headers: { accept } });
 
-/** A page of this server: whole, with a policy that runs no script. */
+/** Checks for a complete HTML page whose policy allows no script. */
 function expectPage(answer: Answer, status: number): void {
   expect(answer.status).toBe(status);
   expect(answer.headers.get('content-type')).toBe('text/html; charset=utf-8');
@@ -22,7 +22,7 @@ function expectPage(answer: Answer, status: number): void {
 
 describe('GET /', () => {
   test.each(['*/*', 'application/json', 'application/json, text/html', 'text/html;q=0, */*', 'text/html;q=0.5, */*'])(
-    'a program that accepts "%s" gets the places of the server',
+    '200 with JSON links when Accept is "%s"',
     async (accept) => {
       const answer = await api.get('/', accepting(accept));
       expect({ status: answer.status, body: answer.body }).toEqual({
@@ -37,13 +37,13 @@ describe('GET /', () => {
     },
   );
 
-  test('leads a program to what is there', async () => {
+  test('JSON links lead to existing paths', async () => {
     const { docs, openapi, health } = (await api.get('/')).body;
     for (const path of [docs, openapi, health]) expect((await api.get(path)).status).toBe(200);
   });
 
   test.each([BROWSER, 'text/html', 'text/*', 'text/html, application/json;q=0.9'])(
-    'a browser that accepts "%s" gets a page that leads to the documentation',
+    '200 with an HTML page that links to /docs when Accept is "%s"',
     async (accept) => {
       const answer = await api.get('/', accepting(accept));
       expectPage(answer, 200);
@@ -51,16 +51,16 @@ describe('GET /', () => {
     },
   );
 
-  test('HEAD has the headers of the page and no body', async () => {
+  test('HEAD: the headers of the page, without a body', async () => {
     const answer = await api.send('HEAD', '/', undefined, accepting(BROWSER));
     expect({ status: answer.status, text: answer.text }).toEqual({ status: 200, text: '' });
     expect(answer.headers.get('content-type')).toBe('text/html; charset=utf-8');
   });
 });
 
-describe('an address that leads nowhere', () => {
+describe('an unknown path', () => {
   test.each(['/console', '/nothing', '/v1/nothing', '/docs/nothing', '/docs/../nothing', '/%3Cscript%3E'])(
-    'is a page for a browser: %s',
+    '404 with an HTML page for a browser: %s',
     async (path) => {
       const answer = await api.get(path, accepting(BROWSER));
       expectPage(answer, 404);
@@ -70,13 +70,13 @@ describe('an address that leads nowhere', () => {
   );
 
   test.each(['*/*', 'application/json', 'application/problem+json', 'application/json, text/html'])(
-    'is a problem for a program that accepts "%s"',
+    '404 with a problem document when Accept is "%s"',
     async (accept) => {
       expectProblem(await api.get('/nothing', accepting(accept)), 404, 'not_found');
     },
   );
 
-  test('is a problem for other methods, and so is what the API refuses', async () => {
+  test('other methods and API errors: a problem document, also for a browser', async () => {
     const user = await api.createUser();
     expectProblem(await api.post('/nothing', {}, accepting(BROWSER)), 404, 'not_found');
     expectProblem(await api.as(user).get('/v1/apis/nothing', accepting(BROWSER)), 404, 'not_found');
@@ -84,7 +84,7 @@ describe('an address that leads nowhere', () => {
     expectProblem(await api.delete('/v1/users', accepting(BROWSER)), 405, 'method_not_allowed');
   });
 
-  test('varies by what CORS says as well', async () => {
+  test('Vary lists Accept and Origin when CORS is on', async () => {
     const database = await createDatabase();
     const origin = 'https://app.example';
     const server = await TestServer.start({ DATABASE_URL: database.url, CORS_ORIGINS: origin });

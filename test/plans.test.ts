@@ -16,14 +16,14 @@ function expectField(answer: Answer, pointer: string): void {
 const put = (user: Account, meter: string, body: object): Promise<Answer> =>
   admin.put(`/v1/users/${user.id}/quotas/${meter}`, body);
 
-/** What a user is told of a meter and window. */
+/** Returns the quota that GET /v1/users/me/quotas lists for a meter and window. */
 async function quotaOf(user: Account, meter: string, window = 'lifetime'): Promise<any> {
   const { body } = await api.as(user).get('/v1/users/me/quotas');
   return body.data.find((quota: any) => quota.meter === meter && quota.window === window);
 }
 
-describe('plans', () => {
-  test('are made, read, changed and deleted by administrators', async () => {
+describe('/v1/plans', () => {
+  test('administrator creates, reads, changes and deletes a plan', async () => {
     const slug = uniqueName();
     const limits = [
       { meter: 'api:*', window: 'month', limit: 1_000 },
@@ -50,7 +50,7 @@ describe('plans', () => {
     expectProblem(await admin.patch(`/v1/plans/${slug}`, { name: 'x' }), 404, 'not_found');
   });
 
-  test('of no limits are plans too; a window that is not said is lifetime', async () => {
+  test('POST: limits are optional, and their default window is lifetime', async () => {
     const slug = uniqueName();
     expect((await admin.post('/v1/plans', { slug, name: 'x' })).body.limits).toEqual([]);
     const limits = [{ meter: 'tasks', limit: 5 }];
@@ -59,7 +59,7 @@ describe('plans', () => {
     ]);
   });
 
-  test('are read by users, and written by none', async () => {
+  test('user may read plans; 403 for POST, PATCH and DELETE', async () => {
     const slug = await api.createPlan();
     const user = api.as(await api.createUser());
     expect((await user.get(`/v1/plans/${slug}`)).body).toEqual((await admin.get(`/v1/plans/${slug}`)).body);
@@ -69,7 +69,7 @@ describe('plans', () => {
     expectProblem(await user.delete(`/v1/plans/${slug}`), 403, 'forbidden');
   });
 
-  test('are listed, newest first, page by page, with their limits', async () => {
+  test('GET: newest first, in pages, with limits', async () => {
     const made: string[] = [];
     for (const limit of [1, 2, 3]) made.unshift(await api.createPlan([{ meter: 'tasks', window: 'lifetime', limit }]));
     const seen: any[] = [];
@@ -84,7 +84,7 @@ describe('plans', () => {
     expect(new Set(seen.map(({ slug }) => slug)).size).toBe(seen.length);
   });
 
-  test('may be renamed, and their users stay', async () => {
+  test('PATCH of the slug: the users keep the plan', async () => {
     const slug = await api.createPlan([{ meter: 'resources', limit: 0 }]);
     const user = await api.createUser({ plan: slug });
     const renamed = uniqueName();
@@ -98,7 +98,7 @@ describe('plans', () => {
     expectProblem(await admin.patch(`/v1/plans/${renamed}`, { slug: taken }), 409, 'slug_taken');
   });
 
-  test('that users have are not deleted', async () => {
+  test('DELETE: 409 while a user has the plan', async () => {
     const slug = await api.createPlan();
     const user = await api.createUser({ plan: slug });
     expectProblem(await admin.delete(`/v1/plans/${slug}`), 409, 'plan_in_use');
@@ -123,7 +123,7 @@ describe('plans', () => {
     ['limits', 'x'],
     ['limits', Array.from({ length: 101 }, () => ({ meter: 'tasks', limit: 1 }))],
     ['price', 5],
-  ])('take no %s %p', async (field, value) => {
+  ])('POST, PATCH: 400 for %s %p', async (field, value) => {
     const slug = uniqueName();
     expectField(await admin.post('/v1/plans', { slug, name: 'x', [field]: value }), `/${field}`);
     expectProblem(await admin.get(`/v1/plans/${slug}`), 404, 'not_found');
@@ -147,7 +147,7 @@ describe('plans', () => {
     ['limit', { meter: 'tasks', limit: '1' }],
     ['limit', { meter: 'tasks' }],
     ['scope', { meter: 'tasks', limit: 1, scope: 'user' }],
-  ])('have no limits with a wrong %s: %p', async (field, limit) => {
+  ])('POST, PATCH: 400 for a limit with a wrong %s: %p', async (field, limit) => {
     const slug = uniqueName();
     const limits = [{ meter: 'api:*', limit: 1 }, limit];
     expectField(await admin.post('/v1/plans', { slug, name: 'x', limits }), `/limits/1/${field}`);
@@ -157,14 +157,14 @@ describe('plans', () => {
     expect((await admin.get(`/v1/plans/${known}`)).body).toMatchObject({ name: known, limits: [] });
   });
 
-  test('limit a meter in a window once', async () => {
+  test('POST: 400 when two limits have the same meter and window', async () => {
     const limits = ['lifetime', undefined].map((window) => ({ meter: 'tasks', limit: 1, window }));
     expectField(await admin.post('/v1/plans', { slug: uniqueName(), name: 'x', limits }), '/limits/1/meter');
   });
 });
 
-describe('the limits of a plan', () => {
-  test('bind each of its users by itself, gauges and calls', () =>
+describe('limits of a plan', () => {
+  test('apply to each of its users separately, for gauges and calls', () =>
     inOne('day', async () => {
       const slug = await api.createApi();
       const plan = await api.createPlan([
@@ -181,12 +181,12 @@ describe('the limits of a plan', () => {
         const key = await api.as(user).createKey();
         for (const status of [200, 200, 429]) expect((await api.call(slug, key)).status).toBe(status);
         expect(await quotaOf(user, `api:${slug}`, 'month')).toMatchObject({ limit: 2, used: 2, scope: 'plan' });
-        // All its keys draw on it.
+        // All keys of a user share the limit.
         expect((await api.call(slug, await api.as(user).createKey())).status).toBe(429);
       }
     }));
 
-  test('stop exactly there, whoever hurries: 20 of 200', async () => {
+  test('POST /v1/resources: 200 concurrent requests create exactly 20', async () => {
     const user = await api.createUser({ plan: await api.createPlan([{ meter: 'resources', limit: 20 }]) });
     const answers = await Promise.all(
       Array.from({ length: 200 }, () => api.as(user).post('/v1/resources', { value: 'x' })),
@@ -195,7 +195,7 @@ describe('the limits of a plan', () => {
     expect(answers.filter(({ status }) => status === 403)).toHaveLength(180);
   });
 
-  test('yield to the user’s own, meter by meter and window by window', () =>
+  test('are overridden by limits of the user, for each meter and window', () =>
     inOne('day', async () => {
       const slug = await api.createApi();
       const meter = `api:${slug}`;
@@ -216,7 +216,7 @@ describe('the limits of a plan', () => {
       });
       expect(await call()).toBe(200);
       expect((await api.call(slug, key)).body.violated).toMatchObject([{ scope: 'user', window: 'day' }]);
-      // Null is unlimited, whatever the plan says.
+      // null means unlimited and overrides the plan.
       expect((await put(user, meter, { limit: null, window: 'day' })).body).toMatchObject({
         limit: null,
         scope: 'user',
@@ -226,7 +226,7 @@ describe('the limits of a plan', () => {
       expectProblem(await api.as(user).post('/v1/resources', { value: 'x' }), 403, 'quota_exceeded');
       expect((await put(user, 'resources', { limit: null })).status).toBe(200);
       expect((await api.as(user).post('/v1/resources', { value: 'x' })).status).toBe(201);
-      // Without its own it is bound by the plan’s again.
+      // Without a limit of its own, the user has the limit of the plan again.
       await admin.delete(`/v1/users/${user.id}/quotas/resources`);
       expectProblem(await api.as(user).post('/v1/resources', { value: 'x' }), 403, 'quota_exceeded');
       expect(await quotaOf(user, 'resources')).toMatchObject({ limit: 0, used: 1, remaining: 0, scope: 'plan' });
@@ -235,7 +235,7 @@ describe('the limits of a plan', () => {
       expect((await api.call(slug, key)).body.violated).toMatchObject([{ scope: 'plan', window: 'day', used: 4 }]);
     }));
 
-  test('of null are unlimited, and of 0 grant nothing', async () => {
+  test('null: unlimited; 0: grants nothing', async () => {
     const slug = await api.createApi();
     const plan = await api.createPlan([
       { meter: `api:${slug}`, limit: null },
@@ -248,7 +248,7 @@ describe('the limits of a plan', () => {
     expectProblem(await api.call('api1', key), 429, 'quota_exceeded');
   });
 
-  test('hold from the next request on, with what was used before', () =>
+  test('PATCH /v1/plans/{slug}: new limits apply to the next request and include earlier usage', () =>
     inOne('day', async () => {
       const slug = await api.createApi();
       const meter = `api:${slug}`;
@@ -279,7 +279,7 @@ describe('the limits of a plan', () => {
       expect(await statuses()).toEqual([200, 201]);
     }));
 
-  test('go with the plan: another plan binds from the next request on', async () => {
+  test('PATCH /v1/users/{user} with another plan: its limits apply to the next request', async () => {
     const [free, paid] = await Promise.all([1, 3].map((limit) => api.createPlan([{ meter: 'resources', limit }])));
     const user = await api.createUser({ plan: free });
     const create = async (): Promise<number> => (await api.as(user).post('/v1/resources', { value: 'x' })).status;

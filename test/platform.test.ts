@@ -8,7 +8,7 @@ import { expire, withoutSweeper } from './support/store.js';
 import { SEED, sizesOf } from './support/sizes.js';
 import { until } from './support/until.js';
 
-/** How much room there is for what is created at once, and how often a bound is first set amid writers. */
+/** ROOM: objects that fit under the bound. ROUNDS: first bounds set under load. */
 const { ROOM, ROUNDS } = sizesOf('platform');
 
 const PASSWORD = 'Unguessable-7';
@@ -25,7 +25,7 @@ afterAll(async () => {
   await fleet.stop();
 });
 
-/** Whatever a test did, the sums say what there is; and the next one begins with the administrator alone. */
+/** After each test: checks the sums against the rows, then removes everything but the administrator. */
 afterEach(async () => {
   await expectSound(fleet);
   await set(DEFAULTS);
@@ -69,14 +69,14 @@ const writeAll = (owner: string, keys: string[], fields: object = {}, turn = 0):
 
 const count = async (): Promise<number> => total(await objectsIn(fleet));
 
-/** How many more there may be. */
+/** Sets the bound so that `more` further objects fit. */
 const leaveRoom = async (more: number, turn = 0): Promise<number> => {
   const bound = (await count()) + more;
   expect(await set({ totalObjects: bound }, turn)).toMatchObject({ totalObjects: bound });
   return bound;
 };
 
-/** The platform refused it, and said that it is full. */
+/** Checks that the platform bound rejected the request and is reported as violated. */
 function expectFull(answer: Answer, bound: number, used = bound): void {
   expectProblem(answer, 403, 'quota_exceeded');
   const full = {
@@ -87,8 +87,8 @@ function expectFull(answer: Answer, bound: number, used = bound): void {
   expect(answer.body.limits).toContainEqual(full);
 }
 
-describe('the settings of the platform', () => {
-  test('are read and changed by administrators, each by itself, at every node at once', async () => {
+describe('/v1/platform', () => {
+  test('PATCH by an administrator: changes only the given settings, visible on every node at once', async () => {
     expect(await settings()).toEqual(DEFAULTS);
     const plan = await fleet.makePlan([]);
     let expected: object = DEFAULTS;
@@ -127,12 +127,12 @@ describe('the settings of the platform', () => {
     ['defaultPlan', 'x'.repeat(65)],
     ['defaultPlan', 'a\u0000'],
     ['total', 7],
-  ])('take no %s %p, and then change nothing', async (field, value) => {
+  ])('PATCH: 400 for %s %p, and nothing changes', async (field, value) => {
     expectField(await fleet.admin().patch('/v1/platform', { totalObjects: 500, [field]: value }), `/${field}`);
     expect(await settings()).toEqual(DEFAULTS);
   });
 
-  test('are no user’s to read or change', async () => {
+  test('GET, PATCH: 401 without credentials, 403 for a user', async () => {
     const user = await fleet.admin().createUser();
     for (const [who, status, code] of [
       [new Api(fleet.servers[0]!.url), 401, 'unauthenticated'],
@@ -145,8 +145,8 @@ describe('the settings of the platform', () => {
   });
 });
 
-describe('registration', () => {
-  test('is closed and opened from the next request on, at every node', async () => {
+describe('setting `registration`', () => {
+  test('applies to the next request on every node', async () => {
     for (let turn = 0; turn < 6; turn++) {
       await set({ registration: 'closed' }, turn);
       expectProblem(await register(turn + 1), 403, 'forbidden');
@@ -156,7 +156,7 @@ describe('registration', () => {
     }
   });
 
-  test('is what REGISTRATION says until an administrator says otherwise', async () => {
+  test('defaults to REGISTRATION until an administrator sets it', async () => {
     await fleet.query('UPDATE platform_settings SET registration = NULL');
     const server = await TestServer.start({ DATABASE_URL: fleet.url, REGISTRATION: 'closed' });
     const closed = new Api(server.url, fleet.admin().token);
@@ -166,7 +166,7 @@ describe('registration', () => {
     expect(await settings()).toMatchObject({ registration: 'open' });
     expectProblem(await attempt(), 403, 'forbidden');
     expect((await register()).status).toBe(201);
-    // What does not speak of it leaves it.
+    // A change of another setting keeps the default.
     await set({ creditOverprovisioning: true });
     expectProblem(await attempt(), 403, 'forbidden');
     await set({ registration: 'open' });
@@ -176,8 +176,8 @@ describe('registration', () => {
   });
 });
 
-describe('the default plan', () => {
-  test('is given to whoever registers, and to new users for whom none is chosen', async () => {
+describe('setting `defaultPlan`', () => {
+  test('applies to registrations and to new users without a plan in the request', async () => {
     const [plan, other] = [await fleet.makePlan([{ meter: 'resources', limit: 1 }]), await fleet.makePlan([])];
     await set({ defaultPlan: plan });
     expect((await register()).body).toMatchObject({ plan });
@@ -193,7 +193,7 @@ describe('the default plan', () => {
     expect((await fleet.admin().get(`/v1/users/${made.body.id}`)).body.plan).toBe(plan);
   });
 
-  test('is not deleted, but may be renamed, and another one chosen', async () => {
+  test('DELETE /v1/plans/{slug}: 409 for the default plan; it may be renamed or replaced', async () => {
     const plan = await fleet.makePlan([]);
     await set({ defaultPlan: plan });
     expectProblem(await fleet.admin(1).delete(`/v1/plans/${plan}`), 409, 'plan_in_use');
@@ -204,7 +204,7 @@ describe('the default plan', () => {
     expectField(await fleet.admin().patch('/v1/platform', { defaultPlan: plan }), '/defaultPlan');
     expect(await settings()).toMatchObject({ defaultPlan: renamed });
     await set({ defaultPlan: null });
-    // A user has it.
+    // A user has the plan.
     expectProblem(await fleet.admin().delete(`/v1/plans/${renamed}`), 409, 'plan_in_use');
     const unused = await fleet.makePlan([]);
     await set({ defaultPlan: unused });
@@ -212,7 +212,7 @@ describe('the default plan', () => {
     expect((await fleet.admin().delete(`/v1/plans/${unused}`)).status).toBe(204);
   });
 
-  test('is given to all who come while it is renamed again and again', async () => {
+  test('applies to every new user while the plan is renamed concurrently', async () => {
     const plan = await fleet.makePlan([{ meter: 'tasks', limit: 2 }]);
     await set({ defaultPlan: plan });
     const state = { renaming: true };
@@ -244,8 +244,8 @@ describe('the default plan', () => {
   });
 });
 
-describe('the bound on all objects', () => {
-  test('counts what is there when it is first set, and anew after it was lifted', async () => {
+describe('setting `totalObjects`', () => {
+  test('counts existing objects when first set, and again after it was removed', async () => {
     const owner = await fleet.makeUser();
     await makeTask(owner);
     await makeResource(owner);
@@ -260,7 +260,7 @@ describe('the bound on all objects', () => {
     expectFull(await writeAll(owner, ['d', 'e'], { atomic: true }, 1), 8);
     expectFull(await makeUser(1), 8);
     expectFull(await register(1), 8);
-    // What is there may be changed and written anew.
+    // Changing or overwriting existing objects needs no room.
     expect((await put(owner, 'a', 1)).status).toBe(200);
     expect((await writeAll(owner, ['a', 'b'], { onConflict: 'replace' })).body.written).toBe(2);
     expect((await fleet.admin().patch(`/v1/users/${owner}`, { firstName: 'Ada' })).status).toBe(200);
@@ -278,7 +278,7 @@ describe('the bound on all objects', () => {
     });
   });
 
-  test('of a batch lets in what there is room for, one that is atomic whole or not', async () => {
+  test('POST /v1/store/write: writes the entries that fit; an atomic batch writes all or none', async () => {
     const owner = await fleet.makeUser();
     await leaveRoom(5);
     const first = await writeAll(owner, ['a', 'b', 'c'], { atomic: true });
@@ -292,9 +292,9 @@ describe('the bound on all objects', () => {
     expect(body.written).toBe(3);
   });
 
-  test(`is exact: every kind at once from three processes; one deletion of each kind frees one`, async () => {
+  test('concurrent creations of every kind on three processes reach it exactly; one deletion frees one', async () => {
     const owners = [await fleet.makeUser(), await fleet.makeUser(), await fleet.makeUser()];
-    // Owns nothing. Of those made below, whose passwords are hashed first, all may come too late.
+    // Owns nothing, and exists before the race: new users hash a password first and may all come too late.
     const lonely = await fleet.makeUser();
     const bound = await leaveRoom(ROOM);
     const key = (i: number): object => ({ headers: { 'idempotency-key': `key-${String(i)}` } });
@@ -324,7 +324,7 @@ describe('the bound on all objects', () => {
             i,
           ),
       ],
-      // Each twice, with one key.
+      // Each Idempotency-Key is sent twice.
       [20, (i) => fleet.admin(i).post('/v1/tasks', { owner: owners[0], title: `${i >> 1}` }, key(i >> 1))],
       [8, (i, owner) => fleet.admin(i).post('/v1/resources', { owner, value: 'once' }, key(10_000 + i))],
       [4, (i, owner) => writeAll(owner, [`once-${i}`], {}, i)],
@@ -342,7 +342,7 @@ describe('the bound on all objects', () => {
     const objects = await objectsIn(fleet);
     expect(total(objects)).toBe(bound);
     expect(Object.values(objects).every((each) => each > 0)).toBe(true);
-    // As many as clients were told.
+    // The count equals the successes that clients saw.
     const told = answers.reduce((sum, { status, body, headers }) => {
       if (status >= 300 || headers.get('idempotency-replayed') === 'true') return sum;
       return sum + (body.results ? body.written : 1);
@@ -350,7 +350,7 @@ describe('the bound on all objects', () => {
     expect(told).toBe(ROOM);
     for (const [i, owner] of owners.entries()) expectFull(await makeTask(owner, i), bound);
 
-    // One deletion frees one, whatever it is of.
+    // A deletion of any kind frees room for one object.
     const [taken] = await fleet.query(`
       SELECT (SELECT id FROM tasks LIMIT 1) AS task, (SELECT id FROM resources LIMIT 1) AS resource,
         (SELECT json_build_array(owner_id, key) FROM store_entries LIMIT 1) AS entry`);
@@ -372,7 +372,7 @@ describe('the bound on all objects', () => {
     expect(kept).toEqual(made);
   });
 
-  test('is freed of all that a user owned when the user goes, and while others come', async () => {
+  test('DELETE /v1/users/{user}: frees all objects of the user, also under concurrent creations', async () => {
     const [owner, other] = [await fleet.makeUser(), await fleet.makeUser()];
     for (let i = 0; i < 3; i++) {
       await makeTask(owner);
@@ -394,7 +394,7 @@ describe('the bound on all objects', () => {
     await fleet.query(`DELETE FROM quotas WHERE meter = 'tasks'`);
   });
 
-  test('takes nothing for entries that have expired, from that moment on', async () => {
+  test('does not count entries from the moment they expire', async () => {
     const owner = await fleet.makeUser();
     await writeAll(owner, ['a', 'b', 'c', 'd', 'e']);
     const bound = await leaveRoom(0);
@@ -408,7 +408,7 @@ describe('the bound on all objects', () => {
         expectFull(answer, bound);
       }
       expectFull(await makeUser(), bound);
-      // In the place of one that has expired it is one more, too.
+      // Overwriting an expired entry creates a new object.
       expectFull(await put(owner, 'a'), bound);
       expect((await fleet.admin().get('/v1/metrics')).body.objects.total).toBe(bound);
     });
@@ -416,7 +416,7 @@ describe('the bound on all objects', () => {
     expectFull(await makeTask(owner), bound);
   });
 
-  test('is refused with 403; who has no credit left is refused with 402', async () => {
+  test('POST /v1/tasks: 403 when the bound is reached, 402 when no credit is left', async () => {
     const owner = await fleet.makeUser();
     await fleet.setQuota(owner, 'tasks', 1);
     const bound = await leaveRoom(2);
@@ -430,10 +430,10 @@ describe('the bound on all objects', () => {
     const full = await makeTask(owner);
     expectFull(full, bound);
     expect(full.body.limits).toMatchObject([{ scope: 'user', limit: 2, used: 1 }, { scope: 'platform' }]);
-    // Both at once: no deletion of others' would help.
+    // Both limits are reached: 402 has priority, because deleting the objects of others would not help.
     await fleet.setQuota(owner, 'tasks', 1);
     expectProblem(await makeTask(owner), 402, 'credits_exhausted');
-    // Beside the platform's limit on the meter itself.
+    // With a platform limit on the meter itself as well.
     await fleet.setQuota(owner, 'tasks', null);
     expectDone(await fleet.admin().put('/v1/platform/quotas/tasks', { limit: 1 }));
     await set({ totalObjects: bound + 5 });
@@ -444,7 +444,7 @@ describe('the bound on all objects', () => {
     expect((await makeTask(owner)).status).toBe(201);
   });
 
-  test('lowered below what is there deletes nothing and lets nothing in', async () => {
+  test('lowered below the count: deletes nothing and rejects creations', async () => {
     const owner = await fleet.makeUser();
     const tasks: string[] = [];
     for (let i = 0; i < 4; i++) tasks.push((await makeTask(owner, i)).body.id);
@@ -467,7 +467,7 @@ describe('the bound on all objects', () => {
     for (let i = 0; i < 5; i++) expect((await makeTask(owner, i)).status).toBe(201);
   });
 
-  test('first set while everything is written counts all of it, each once, and holds from then on', async () => {
+  test('first set under concurrent writes: counts each object once, and holds from then on', async () => {
     const owners = [await fleet.makeUser(), await fleet.makeUser()];
     for (let round = 0; round < ROUNDS; round++) {
       const state = { writing: true };
@@ -517,7 +517,7 @@ describe('the bound on all objects', () => {
       }
       await writing;
       expect(Object.keys(tally(codes)).filter((code) => !/^(20[014]|403 quota_exceeded|404)/.test(code))).toEqual([]);
-      // What came between the counting here and the bound is there all the same.
+      // Objects created between the count above and the bound remain.
       expect(Math.max(...seen.slice(1))).toBeLessThanOrEqual(Math.max(bound, seen[0]!));
       await expectSound(fleet);
       await set({ totalObjects: null }, round + 1);
@@ -526,57 +526,60 @@ describe('the bound on all objects', () => {
     expect(kept).toEqual(made);
   });
 
-  test.each(['made', 'deleted'])('is locked first by whatever is %s, so that nobody waits in a circle', async (how) => {
-    const owner = await fleet.makeUser();
-    const gauges = ['tasks', 'resources', 'store.entries', 'store.bytes'];
-    for (const meter of gauges) expectDone(await fleet.admin().put(`/v1/platform/quotas/${meter}`, { limit: 1_000 }));
-    await set({ totalObjects: 1_000 });
-    const [task, resource] = [(await makeTask(owner)).body.id, (await makeResource(owner)).body.id];
-    await put(owner, 'a');
-    // The rows lie the other way round, and PostgreSQL reads so small a table as it lies, once it knows that it is.
-    await fleet.query('CREATE INDEX other_way_round ON platform_quotas (meter DESC)');
-    await fleet.query('CLUSTER platform_quotas USING other_way_round');
-    await fleet.query('DROP INDEX other_way_round');
-    await fleet.query('ANALYZE platform_quotas');
-    const works: Record<string, () => Promise<Answer>> = {
-      ...(how === 'made'
-        ? {
-            task: () => makeTask(owner, 1),
-            resource: () => makeResource(owner, 1),
-            entry: () => put(owner, 'b', 1),
-            user: () => makeUser(1),
-          }
-        : {
-            task: () => fleet.admin(1).delete(`/v1/tasks/${task}`),
-            resource: () => fleet.admin(1).delete(`/v1/resources/${resource}`),
-            entry: () => fleet.admin(1).delete(`/v1/store/a?owner=${owner}`),
-            user: () => fleet.admin(1).delete(`/v1/users/${owner}`),
-          }),
-    };
-    const held: string[] = [];
-    for (const [kind, work] of Object.entries(works)) {
-      const client = new pg.Client({ connectionString: fleet.url });
-      await client.connect();
-      try {
-        await client.query('BEGIN');
-        await client.query(`SELECT FROM platform_quotas WHERE meter = 'objects' FOR UPDATE`);
-        const done = work();
-        // Should it fail before it is waited for.
-        done.catch(() => undefined);
-        await until(async () => (await waitingIn(fleet)) > 0, done);
-        const { rows } = await client.query<{ meter: string }>(
-          'SELECT meter FROM platform_quotas WHERE meter = ANY($1) FOR UPDATE SKIP LOCKED',
-          [gauges],
-        );
-        const free = new Set(rows.map(({ meter }) => meter));
-        held.push(...gauges.filter((meter) => !free.has(meter)).map((meter) => `${kind}: ${meter}`));
-        await client.query('ROLLBACK');
-        expect((await done).status).toBe(how === 'deleted' ? 204 : 201);
-      } finally {
-        await client.end();
+  test.each(['made', 'deleted'])(
+    'its row is locked before other quota rows when an object is %s, so that transactions do not deadlock',
+    async (how) => {
+      const owner = await fleet.makeUser();
+      const gauges = ['tasks', 'resources', 'store.entries', 'store.bytes'];
+      for (const meter of gauges) expectDone(await fleet.admin().put(`/v1/platform/quotas/${meter}`, { limit: 1_000 }));
+      await set({ totalObjects: 1_000 });
+      const [task, resource] = [(await makeTask(owner)).body.id, (await makeResource(owner)).body.id];
+      await put(owner, 'a');
+      // Stores the rows in reverse order: after ANALYZE, PostgreSQL scans so small a table sequentially.
+      await fleet.query('CREATE INDEX other_way_round ON platform_quotas (meter DESC)');
+      await fleet.query('CLUSTER platform_quotas USING other_way_round');
+      await fleet.query('DROP INDEX other_way_round');
+      await fleet.query('ANALYZE platform_quotas');
+      const works: Record<string, () => Promise<Answer>> = {
+        ...(how === 'made'
+          ? {
+              task: () => makeTask(owner, 1),
+              resource: () => makeResource(owner, 1),
+              entry: () => put(owner, 'b', 1),
+              user: () => makeUser(1),
+            }
+          : {
+              task: () => fleet.admin(1).delete(`/v1/tasks/${task}`),
+              resource: () => fleet.admin(1).delete(`/v1/resources/${resource}`),
+              entry: () => fleet.admin(1).delete(`/v1/store/a?owner=${owner}`),
+              user: () => fleet.admin(1).delete(`/v1/users/${owner}`),
+            }),
+      };
+      const held: string[] = [];
+      for (const [kind, work] of Object.entries(works)) {
+        const client = new pg.Client({ connectionString: fleet.url });
+        await client.connect();
+        try {
+          await client.query('BEGIN');
+          await client.query(`SELECT FROM platform_quotas WHERE meter = 'objects' FOR UPDATE`);
+          const done = work();
+          // Prevents an unhandled rejection before `done` is awaited.
+          done.catch(() => undefined);
+          await until(async () => (await waitingIn(fleet)) > 0, done);
+          const { rows } = await client.query<{ meter: string }>(
+            'SELECT meter FROM platform_quotas WHERE meter = ANY($1) FOR UPDATE SKIP LOCKED',
+            [gauges],
+          );
+          const free = new Set(rows.map(({ meter }) => meter));
+          held.push(...gauges.filter((meter) => !free.has(meter)).map((meter) => `${kind}: ${meter}`));
+          await client.query('ROLLBACK');
+          expect((await done).status).toBe(how === 'deleted' ? 204 : 201);
+        } finally {
+          await client.end();
+        }
       }
-    }
-    for (const meter of gauges) expectDone(await fleet.admin().delete(`/v1/platform/quotas/${meter}`));
-    expect(held).toEqual([]);
-  });
+      for (const meter of gauges) expectDone(await fleet.admin().delete(`/v1/platform/quotas/${meter}`));
+      expect(held).toEqual([]);
+    },
+  );
 });

@@ -16,7 +16,7 @@ const { CHANGES, ROUNDS, CONTESTS, DELETIONS } = sizesOf('processes');
 
 type Database = Awaited<ReturnType<typeof createDatabase>>;
 
-/** The result of each of so many tasks, or of tasks for as long as there are more, of which `lanes` run at a time. */
+/** Runs `task` `count` times, or while `count(i)` is true, `lanes` at a time. Returns the results. */
 async function inLanes<T>(
   count: number | ((i: number) => boolean),
   lanes: number,
@@ -32,7 +32,7 @@ async function inLanes<T>(
   return results;
 }
 
-/** How many answers had each status, and which code. */
+/** Counts the responses by status and problem code. */
 function tally(answers: Answer[]): Record<string, number> {
   const counts: Record<string, number> = {};
   for (const { status, body } of answers) {
@@ -48,13 +48,13 @@ interface Use {
   rows: number;
 }
 
-/** What the counters say and what there is, in one snapshot. */
+/** The counters and the number of rows, in one snapshot. */
 const USE = `
   SELECT u.id AS owner, coalesce(q.counts[1], 0)::int AS used,
          (SELECT count(*)::int FROM resources r WHERE r.owner_id = u.id) AS rows
   FROM users u LEFT JOIN quotas q ON q.owner_id = u.id AND q.meter = 'resources'`;
 
-/** Looks at every user's use over and over while `work` goes on, which is given what was seen, and once more after it. */
+/** Reads the usage of every user repeatedly while `work` runs, and once after it. `work` gets the snapshots so far. */
 async function watching(database: Database, work: (seen: Use[][]) => Promise<unknown>): Promise<Use[][]> {
   const client = new pg.Client({ connectionString: database.url });
   await client.connect();
@@ -62,7 +62,7 @@ async function watching(database: Database, work: (seen: Use[][]) => Promise<unk
     const seen: Use[][] = [];
     const state = { working: true };
     const done = work(seen).finally(() => (state.working = false));
-    // Should it fail while one looks, it is heard of below.
+    // Prevents an unhandled rejection; `done` is awaited below.
     done.catch(() => undefined);
     while (state.working) {
       seen.push((await client.query<Use>(USE)).rows);
@@ -76,7 +76,7 @@ async function watching(database: Database, work: (seen: Use[][]) => Promise<unk
   }
 }
 
-/** Those whose counter says another number than there are rows. */
+/** Returns the snapshots in which a counter differs from the number of rows. */
 const wrong = (seen: Use[][]): Use[] => seen.flat().filter(({ used, rows }) => used !== rows);
 
 describe('two processes on one database', () => {
@@ -98,7 +98,7 @@ describe('two processes on one database', () => {
     await database.drop();
   });
 
-  /** One of the two processes, in turn. */
+  /** Alternates between the two processes. */
   const either = (i: number): Api => (i % 2 === 0 ? first : second);
 
   async function createUser(limit?: number): Promise<Account> {
@@ -117,7 +117,7 @@ describe('two processes on one database', () => {
     return use;
   }
 
-  test('grant exactly the quota: 50 of 500 concurrent', async () => {
+  test('POST /v1/resources: 500 concurrent requests create exactly the quota of 50', async () => {
     const user = await createUser(50);
     const answers = await Promise.all(
       Array.from({ length: 500 }, (_, i) =>
@@ -130,7 +130,7 @@ describe('two processes on one database', () => {
     expect(await useOf(user)).toEqual({ used: 50, rows: 50 });
   });
 
-  test('count what there is, always, under mixed creations and deletions', async () => {
+  test('POST, DELETE /v1/resources: counters always match the rows', async () => {
     const limits = [5, 40, undefined, undefined];
     const users = await Promise.all(limits.map((limit) => createUser(limit)));
     const known = users.map((): string[] => []);
@@ -162,7 +162,7 @@ describe('two processes on one database', () => {
             answers.push(await create(i, who));
             return;
           }
-          // Sometimes twice at once: one of the two deletes.
+          // Some deletions are sent twice concurrently: exactly one succeeds.
           const deletions = Array.from({ length: 1 + (i % 2) }, (_, turn) =>
             either(i + turn)
               .as(users[who]!)
@@ -183,7 +183,7 @@ describe('two processes on one database', () => {
     for (const [who, user] of users.entries()) expect((await useOf(user))?.rows).toBe(known[who]?.length);
   });
 
-  test('never pass the highest limit in force while an administrator moves it', async () => {
+  test('POST /v1/resources: never exceeds the highest limit while an administrator changes it', async () => {
     const user = await createUser(20);
     const known: string[] = [];
     const random = new Random(SEED);
@@ -218,7 +218,7 @@ describe('two processes on one database', () => {
     expect(wrong(seen)).toEqual([]);
     const most = Math.max(...seen.flat().map((use) => (use.owner === user.id ? use.rows : 0)));
     expect(most).toBeLessThanOrEqual(30);
-    // With nothing else under way, the last limit holds to the unit; what is above a lowered one stays.
+    // Without concurrent changes the last limit is exact; rows above a lowered limit remain.
     await setLimit(user, 40);
     await inLanes(60, 20, (i) => either(i).as(user).post('/v1/resources', { value: 'x' }));
     expect(await useOf(user)).toEqual({ used: 40, rows: 40 });
@@ -227,7 +227,7 @@ describe('two processes on one database', () => {
     expect(await useOf(user)).toEqual({ used: 40, rows: 40 });
   });
 
-  test('know of a logout at once, also while the token is in use', async () => {
+  test('POST /v1/auth/logout: the other process rejects the token at once, also while it is in use', async () => {
     const user = await createUser();
     const sessions = await inLanes(ROUNDS, 4, (i) => either(i).signIn(user.username, user.password));
     const refused: string[] = [];
@@ -243,7 +243,7 @@ describe('two processes on one database', () => {
     expect(refused).toEqual(Array(ROUNDS).fill('401 invalid_token'));
   });
 
-  test('know of a disabled account at once, and of an enabled one', async () => {
+  test('PATCH status of a user: the other process applies it at once', async () => {
     const user = await createUser();
     for (let i = 0; i < ROUNDS; i++) {
       const [here, there] = [either(i), either(i + 1)];
@@ -256,7 +256,7 @@ describe('two processes on one database', () => {
     }
   });
 
-  test('know of a demoted administrator at once, and of a promoted user', async () => {
+  test('PATCH role of a user: the other process applies it at once', async () => {
     const user = await createUser();
     for (let i = 0; i < ROUNDS; i++) {
       const [here, there] = [either(i), either(i + 1)];
@@ -269,9 +269,9 @@ describe('two processes on one database', () => {
 
   const adminAccount = (): { accessToken: string } => ({ accessToken: admin.token ?? '' });
 
-  describe('keep one administrator', () => {
+  describe('the last administrator remains', () => {
     beforeEach(async () => {
-      // The one that the start made stands aside.
+      // Demotes the initial administrator.
       await query(database.url, `UPDATE users SET role = 'user' WHERE role = 'admin'`);
     });
 
@@ -297,7 +297,7 @@ describe('two processes on one database', () => {
     test.each([
       ['step down', { role: 'user' }],
       ['disable themselves', { status: 'disabled' }],
-    ])('when the last two %s at once', async (_what, change) => {
+    ])('when the last two %s concurrently', async (_what, change) => {
       const two = await twoAdmins();
       for (let round = 0; round < CONTESTS; round++) {
         const answers = await Promise.all(two.map((account, i) => either(i).as(account).patch('/v1/users/me', change)));
@@ -309,7 +309,7 @@ describe('two processes on one database', () => {
       await query(database.url, `UPDATE users SET role = 'user' WHERE role = 'admin'`);
     });
 
-    test('when the last two demote each other at once', async () => {
+    test('when the last two demote each other concurrently', async () => {
       const [one, other] = await twoAdmins();
       for (let round = 0; round < CONTESTS; round++) {
         const answers = await Promise.all([
@@ -324,7 +324,7 @@ describe('two processes on one database', () => {
       }
     });
 
-    test('when the last two delete themselves, or each other, at once', async () => {
+    test('when the last two delete themselves or each other concurrently', async () => {
       for (const target of ['themselves', 'each other']) {
         await query(database.url, `UPDATE users SET role = 'user' WHERE role = 'admin'`);
         const two = await twoAdmins();
@@ -341,11 +341,11 @@ describe('two processes on one database', () => {
     });
   });
 
-  test('delete a user that creates and deletes from many connections: no fault, and nothing left behind', async () => {
+  test('DELETE /v1/users/{user} under concurrent requests of the user: no error, and no row remains', async () => {
     const answers: Answer[] = [];
     for (let round = 0; round < DELETIONS; round++) {
       const user = await createUser();
-      // Every third user has nothing yet, not even a counter.
+      // Every third user has no rows yet, not even a counter.
       const ids = await inLanes(round % 3 === 0 ? 0 : 20, 10, async (i) => {
         return (await either(i).as(user).post('/v1/resources', { value: 'x' })).body.id as string;
       });
@@ -358,7 +358,7 @@ describe('two processes on one database', () => {
           answers.push(
             await (id === undefined ? api.post('/v1/resources', { value: 'x' }) : api.delete(`/v1/resources/${id}`)),
           );
-          // Until after it is gone.
+          // Continues until one request after the deletion.
           for (let isLast = false; !isLast;) {
             isLast = state.isGone;
             answers.push(await api.post('/v1/resources', { value: 'y' }));
@@ -366,7 +366,7 @@ describe('two processes on one database', () => {
         }),
       );
       try {
-        // Amid the first answers, or amid later ones.
+        // Deletes during the first requests in some rounds, and later in others.
         await until(() => answers.length >= before + 20 * (round % 4), work);
         expect((await admin.delete(`/v1/users/${user.id}`)).status).toBe(204);
       } finally {
@@ -390,7 +390,7 @@ describe('two processes on one database', () => {
   });
 
   test.each([true, false])(
-    'refuse, alone, what waited for its owner to be deleted (who had a counter: %s)',
+    'POST /v1/resources waiting for the deletion of its owner: 404, and other users are unaffected (owner had a counter: %s)',
     async (counted) => {
       const [user, neighbour] = await Promise.all([createUser(), createUser()]);
       const had = counted ? [user, neighbour] : [neighbour];
@@ -405,7 +405,7 @@ describe('two processes on one database', () => {
       const waiting = `SELECT FROM pg_stat_activity
       WHERE datname = current_database() AND wait_event_type = 'Lock' AND application_name = 'quartermaster'
         AND query LIKE '%resources%'`;
-      // Request statistics may wait for the user's row too: only creations count here.
+      // Request statistics may also wait for the row of the user; only creations count here.
       await until(async () => (await query(database.url, waiting)).length > 0);
       await deleting.query('COMMIT');
       await deleting.end();
@@ -417,15 +417,15 @@ describe('two processes on one database', () => {
     },
   );
 
-  test('of which nothing went wrong unsaid', () => {
+  test('server logs contain no error after these tests', () => {
     for (const server of servers) expect(server.output).not.toMatch(/"level":(50|60)/);
   });
 });
 
-/** What became of one request: its whole answer, or the error and how much of an answer had come by then. */
+/** The outcome of one request: the complete response, or the error and the status received before it. */
 interface Outcome {
   status: number;
-  /** Whether every byte came that was announced. */
+  /** Whether all announced bytes arrived. */
   whole: boolean;
   error?: string;
 }
@@ -481,7 +481,7 @@ describe.each([1, 2])('a server with WORKERS=%d', (workers) => {
   });
 
   if (workers > 1) {
-    test('both serve, and one that is killed is replaced while requests go on', async () => {
+    test('a killed worker is replaced while requests go on', async () => {
       const whoAnswers = (): Promise<number[]> => answeringProcesses(server);
       const before = (await childrenOf(primary)).sort((a, b) => a - b);
       expect(before).toHaveLength(2);
@@ -499,20 +499,20 @@ describe.each([1, 2])('a server with WORKERS=%d', (workers) => {
     });
   }
 
-  describe('that is told to stop', () => {
-    /** Of the load, and of the sign-ins that were under way. */
+  describe('after SIGTERM', () => {
+    /** Outcomes of the load, and of the sign-ins in progress. */
     const outcomes: Outcome[] = [];
     const signIns: Outcome[] = [];
     let created = 0;
     let exitCode: number | null;
     let pids: number[];
 
-    // All that a signal finds under way, on one server.
+    // Sends one signal to one server that is under load and has sign-ins in progress.
     beforeAll(async () => {
       pids = [primary, ...(await childrenOf(primary))];
       const agent = new Agent({ keepAlive: true, maxSockets: 40 });
       const signingIn = new Agent({ keepAlive: true, maxSockets: 20 });
-      // Large enough that an answer goes out in several pieces.
+      // Large enough that a response is sent in several pieces.
       const value = 'x'.repeat(4_096);
       await inLanes(60, 20, () => attempt(agent, api, 'POST', '/v1/resources', { value }));
       const client = async (i: number): Promise<void> => {
@@ -531,8 +531,8 @@ describe.each([1, 2])('a server with WORKERS=%d', (workers) => {
       const answers = Array.from({ length: 20 }, async () => {
         signIns.push(await attempt(signingIn, new Api(server.url), 'POST', '/v1/auth/login', body));
       });
-      // All have arrived: a connection on which nothing was sent yet, or that nobody has accepted, is closed unanswered. They
-      // are accepted in order, so whoever comes after them is answered only once they are read.
+      // The server closes connections that are not accepted or have sent nothing yet. So this waits until all sign-ins
+      // are sent; connections are accepted in order, so the response to a later request proves that they were read.
       const areSent = (): boolean => {
         const sockets = Object.values(signingIn.sockets).flatMap((some) => some ?? []);
         return signIns.length + sockets.filter(({ bytesWritten }) => bytesWritten > 0).length >= 20;
@@ -541,33 +541,33 @@ describe.each([1, 2])('a server with WORKERS=%d', (workers) => {
       await sendExactly(new Api(server.url), 'GET', '/livez');
       server.child.kill('SIGTERM');
       await Promise.all([...clients, ...answers]);
-      // The connections of the sign-ins are kept open.
+      // The agent keeps the connections of the sign-ins open.
       exitCode = await server.exited;
       for (const each of [agent, signingIn]) each.destroy();
     });
 
-    test('answers in full, under load, whatever it has accepted, and leaves no process', async () => {
+    test('answers every accepted request completely, under load, and leaves no process', async () => {
       expect(pids.length).toBe(workers === 1 ? 1 : 1 + workers);
       expect(exitCode).toBe(0);
       expect(pids.filter(isAlive)).toEqual([]);
       const answered = outcomes.filter((outcome) => outcome.error === undefined);
       expect(answered.filter(({ status, whole }) => !whole || ![200, 201].includes(status))).toEqual([]);
-      // What got no answer was never begun: not one byte of an answer came, and no row was written without its 201.
+      // A request without a response was never started: no byte of a response, and no row without its 201.
       expect(outcomes.filter((outcome) => outcome.error !== undefined && outcome.status !== 0)).toEqual([]);
       const [{ rows }] = await query(database.url, 'SELECT count(*)::int AS rows FROM resources');
       expect(rows).toBe(created + 60);
     });
 
-    test('ends what is under way, and then does not wait for connections that clients keep open', () => {
+    test('finishes sign-ins in progress, then exits despite open keep-alive connections', () => {
       expect(signIns).toEqual(Array(20).fill({ status: 200, whole: true }));
       expect(exitCode).toBe(0);
     });
   });
 });
 
-describe('while the database is away', () => {
+describe('PostgreSQL unavailable', () => {
   let folder: string;
-  /** What the tests have started, last first. */
+  /** Started servers, the last one first. */
   let running: { stop(): Promise<unknown> }[] = [];
 
   beforeEach(async () => {
@@ -595,7 +595,7 @@ describe('while the database is away', () => {
     expect(Number(answer.headers.get('retry-after'))).toBeGreaterThanOrEqual(1);
   }
 
-  test('requests under way and new ones get 503, the process lives, and all works when it is back', async () => {
+  test('running and new requests get 503, the process stays up, and recovers when PostgreSQL returns', async () => {
     const dataDir = join(folder, 'data');
     const postgres = await start(EmbeddedPostgres.start({ dataDir }));
     const server = await start(TestServer.start({ DATABASE_URL: postgres.url }));
@@ -603,8 +603,9 @@ describe('while the database is away', () => {
     const user = await api.createUser();
     const kept = (await api.as(user).post('/v1/resources', { value: 'kept' })).body;
 
-    // A transaction of ours holds the counter, so that the request is under way when its connection is cut. Cut by name,
-    // since a database that stops may end our transaction first, and the request would have its turn.
+    // A transaction of this test locks the counter, so that the request is running when its connection is terminated.
+    // It is terminated by application name: stopping PostgreSQL could end this transaction first, and the request would
+    // succeed.
     const holder = new pg.Client({ connectionString: postgres.url });
     holder.on('error', () => undefined);
     await holder.connect();
@@ -641,7 +642,7 @@ describe('while the database is away', () => {
     expect(await server.stop()).toBe(0);
   });
 
-  test('because it was killed, the owner of the folder starts it again, and nothing that was acknowledged is lost', async () => {
+  test('embedded PostgreSQL killed: the server restarts it and loses no acknowledged write', async () => {
     const dataDir = join(folder, 'data');
     const server = await start(TestServer.spawn({ DATA_DIR: dataDir }));
     const api = new Api(server.url);

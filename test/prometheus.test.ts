@@ -11,7 +11,7 @@ interface Sample {
   value: number;
 }
 
-/** A scrape: what each metric is, and its samples. */
+/** A scrape: the type of each metric, and the samples. */
 interface Scrape {
   types: Map<string, string>;
   samples: Sample[];
@@ -19,14 +19,14 @@ interface Scrape {
 
 const LABELS = /([a-zA-Z_]\w*)="((?:[^"\\\n]|\\["\\n])*)"(?:,|$)/y;
 
-/** Reads the text format; fails where a line is none of it. */
+/** Parses the text exposition format; fails on an invalid line. */
 function parse(text: string): Scrape {
   const scrape: Scrape = { types: new Map(), samples: [] };
   expect(text.endsWith('\n')).toBe(true);
   for (const line of text.split('\n').filter((each) => each !== '')) {
     const type = /^# TYPE (\w+) (counter|gauge|histogram|summary|untyped)$/.exec(line);
     if (type) {
-      // Each metric once.
+      // Each metric is declared once.
       expect(scrape.types.has(type[1]!)).toBe(false);
       scrape.types.set(type[1]!, type[2]!);
     } else if (!/^# HELP \w+ \S/.test(line)) {
@@ -55,7 +55,7 @@ function labelsOf(text: string): Record<string, string> {
 }
 
 async function scrape(api: Api): Promise<Scrape> {
-  // On a connection of its own, which may lead to another worker.
+  // Uses a new connection, which may reach another worker.
   const answer = await sendExactly(api, 'GET', '/metrics');
   expect(answer.status).toBe(200);
   expect(answer.headers.get('content-type')).toMatch(/^text\/plain; version=0\.0\.4; charset=utf-8$/);
@@ -65,11 +65,11 @@ async function scrape(api: Api): Promise<Scrape> {
 const identity = ({ name, labels }: Sample): string =>
   `${name} ${JSON.stringify(Object.entries(labels).sort(([a], [b]) => (a < b ? -1 : 1)))}`;
 
-/** The family of a sample. */
+/** Returns the metric family of a sample. */
 const familyOf = ({ types }: Scrape, name: string): string =>
   types.has(name) ? name : name.replace(/_(bucket|sum|count)$/, '');
 
-/** What may only rise: counters and histograms, but for what is measured of the process. */
+/** Returns the values that never decrease: those of counters and histograms. */
 function rising(scrape: Scrape): Map<string, number> {
   return new Map(
     scrape.samples
@@ -78,7 +78,7 @@ function rising(scrape: Scrape): Map<string, number> {
   );
 }
 
-/** Of what may only rise, what fell or went. */
+/** Returns the monotonic series that decreased or disappeared. */
 function fallen(before: Scrape, after: Scrape): string[] {
   const now = rising(after);
   return [...rising(before)].flatMap(([name, value]) => {
@@ -95,7 +95,7 @@ function valueOf({ samples }: Scrape, name: string, labels: Record<string, strin
     .reduce((sum, { value }) => sum + value, 0);
 }
 
-/** Checks that every histogram is one. */
+/** Checks that every histogram is well formed. */
 function expectHistograms(scrape: Scrape): void {
   const series = new Map<string, { buckets: [le: number, count: number][]; count?: number; sum?: number }>();
   for (const { name, labels, value } of scrape.samples) {
@@ -121,7 +121,7 @@ function expectHistograms(scrape: Scrape): void {
   }
 }
 
-describe('what Prometheus is told', () => {
+describe('GET /metrics', () => {
   let fleet: Fleet<ServerProcess>;
   let admin: Api;
 
@@ -134,7 +134,7 @@ describe('what Prometheus is told', () => {
     await fleet.stop();
   });
 
-  test('is its text format, of names of our own, each with what it is', async () => {
+  test('valid text format; every metric is declared and named quartermaster_*', async () => {
     const said = await scrape(admin);
     expect(said.samples.length).toBeGreaterThan(50);
     expect([...said.types.keys()].filter((name) => !/^quartermaster_[a-z0-9_]+$/.test(name))).toEqual([]);
@@ -142,7 +142,7 @@ describe('what Prometheus is told', () => {
     const identities = said.samples.map(identity);
     expect(new Set(identities).size).toBe(identities.length);
     expectHistograms(said);
-    // Counters are named as such, and nothing else is: what `promtool check metrics` asks for.
+    // Only counters end in `_total`, as `promtool check metrics` requires.
     const misnamed = [...said.types].filter(([name, type]) => (type === 'counter') !== name.endsWith('_total'));
     expect(misnamed).toEqual([]);
     const reserved = [...said.types].filter(([name]) => /_(bucket|count|sum)$/.test(name));
@@ -171,7 +171,7 @@ describe('what Prometheus is told', () => {
     }
   });
 
-  test('rises by what was asked and spent, to the unit', async () => {
+  test('counters increase exactly by the requests and spends', async () => {
     const owner = await fleet.makeUser();
     const key = await fleet.makeKey(owner);
     await fleet.setQuota(owner, 'api:api2', 1);
@@ -212,7 +212,7 @@ describe('what Prometheus is told', () => {
     expect(risen('http_request_duration_seconds_sum', { method: 'GET', route: '/call/:slug' })).toBeGreaterThan(0);
     expect(fallen(before, after)).toEqual([]);
     expectHistograms(after);
-    // What was counted of durations is what was counted of requests.
+    // The duration histogram counts the same requests as the request counter.
     for (const { labels, value } of after.samples.filter(
       ({ name }) => name === 'quartermaster_http_request_duration_seconds_count',
     )) {
@@ -220,7 +220,7 @@ describe('what Prometheus is told', () => {
     }
     const size = after.samples.filter(({ name }) => name === 'quartermaster_coalescer_batch_size_sum');
     expect(size.length).toBeGreaterThan(2);
-    // Every statement of a coalescer has waited for something.
+    // Each statement of a coalescer records one wait and one batch size.
     for (const { labels } of size) {
       expect(valueOf(after, 'quartermaster_coalescer_wait_seconds_count', labels)).toBe(
         valueOf(after, 'quartermaster_coalescer_batch_size_count', labels),
@@ -235,7 +235,7 @@ describe('what Prometheus is told', () => {
     expect(active + idle).toBeLessThanOrEqual(most);
   });
 
-  test('names nobody and nothing of anybody, and has no more series however much is asked for', async () => {
+  test('labels contain no user data, and more requests create no new series', async () => {
     const email = `${uniqueName()}@example.com`;
     const user = await admin.createUser({ email });
     const mine = admin.as(user);
@@ -291,8 +291,8 @@ describe('what Prometheus is told', () => {
   });
 });
 
-describe('with METRICS_TOKEN', () => {
-  test('/metrics answers only whoever sends it', async () => {
+describe('METRICS_TOKEN', () => {
+  test('GET /metrics: 200 only with the token, 400 or 401 otherwise', async () => {
     const token = 'a token of Prometheus’ own'.replace('’', '');
     const database = await createDatabase();
     const server = await TestServer.start({ DATABASE_URL: database.url, METRICS_TOKEN: token });
@@ -319,7 +319,7 @@ describe('with METRICS_TOKEN', () => {
       const answer = await as(`Bearer ${token}`);
       expect(answer.status).toBe(200);
       expect(parse(answer.text).samples.length).toBeGreaterThan(50);
-      // It opens nothing else.
+      // The token is not valid on other routes.
       expect((await new Api(server.url, token).get('/v1/metrics')).status).toBe(401);
     } finally {
       await server.stop();
@@ -328,7 +328,7 @@ describe('with METRICS_TOKEN', () => {
   });
 });
 
-describe('with WORKERS=2', () => {
+describe('WORKERS=2', () => {
   let database: Awaited<ReturnType<typeof createDatabase>>;
   let server: ServerProcess;
   let anybody: Api;
@@ -344,7 +344,7 @@ describe('with WORKERS=2', () => {
     await database.drop();
   });
 
-  /** The children of a process: those of the primary are its workers. */
+  /** Returns the worker processes of the primary. */
   async function workers(): Promise<number[]> {
     const pid = String(server.child.pid);
     const text = await readFile(`/proc/${pid}/task/${pid}/children`, 'utf8');
@@ -354,19 +354,19 @@ describe('with WORKERS=2', () => {
   const unmatched = (scrape: Scrape): number =>
     valueOf(scrape, 'quartermaster_http_requests_total', { route: '(unmatched)' });
 
-  /** What is now is told of those only that live. */
+  /** Gauges cover live workers only: 20 is the sum of the connection limits of both. */
   const bothServe = async (): Promise<boolean> =>
     valueOf(await scrape(anybody), 'quartermaster_database_connections_max') === 20;
 
-  /** Requests on connections of their own, so that both workers get some. */
+  /** Sends requests on new connections, so that both workers get some. */
   async function ask(count: number): Promise<void> {
     for (let i = 0; i < count; i++) expect((await sendExactly(anybody, 'GET', '/nowhere')).status).toBe(404);
   }
 
-  test('any of them tells the sums over both, which never fall, also when one is killed', async () => {
+  test('GET /metrics: sums over both workers, which never decrease, even after a worker is killed', async () => {
     await until(bothServe);
     let last = await scrape(anybody);
-    /** Sends requests, and scrapes until they are counted: the sums leave out a worker that does not answer in time. */
+    /** Sends requests and scrapes until they are counted: the sums omit a worker that does not answer in time. */
     const expectRisen = async (count: number): Promise<void> => {
       const expected = unmatched(last) + count;
       await ask(count);
@@ -396,7 +396,7 @@ describe('with WORKERS=2', () => {
     }
   });
 
-  test('many who ask at once are all answered', async () => {
+  test('GET /metrics: 30 concurrent scrapes return the same sum', async () => {
     const before = unmatched(await scrape(anybody));
     await ask(10);
     let count = 0;
@@ -405,7 +405,7 @@ describe('with WORKERS=2', () => {
     expect(scrapes.map(unmatched)).toEqual(Array(30).fill(count));
   });
 
-  test('whoever asks while it stops is answered, or finds nobody; it ends in time', async () => {
+  test('GET /metrics during shutdown: 200 or a closed connection, and the server exits with 0', async () => {
     const outcomes: string[] = [];
     const state = { isOver: false };
     const asking = Array.from({ length: 6 }, async () => {

@@ -25,7 +25,7 @@ const put = (user: Account, meter: string, body: object): Promise<Answer> =>
 
 const quotasOf = async (user: Account): Promise<any[]> => (await api.as(user).get('/v1/users/me/quotas')).body.data;
 
-/** When the window that holds this moment ends. */
+/** Returns the end of the current window. */
 function endOf(window: string): string | null {
   const now = new Date();
   const [year, month, day, hour, minute] = [
@@ -44,8 +44,8 @@ function endOf(window: string): string | null {
   return ends[window] === undefined ? null : new Date(ends[window]).toISOString();
 }
 
-describe('the quotas of a user', () => {
-  test('are of every meter there is, and count calls that no limit bore on', async () => {
+describe('quotas of a user', () => {
+  test('GET: lists every meter, with the usage even where no limit is set', async () => {
     const user = await api.createUser();
     const slug = await api.createApi();
     const key = await api.as(user).createKey();
@@ -72,7 +72,7 @@ describe('the quotas of a user', () => {
     );
   });
 
-  test.each(WINDOWS)('of calls in a %s count what was called before they were first set', (window) =>
+  test.each(WINDOWS)('PUT of a limit for a %s: includes the calls made before', (window) =>
     inOneMinute(async () => {
       const user = await api.createUser();
       const slug = await api.createApi();
@@ -95,7 +95,7 @@ describe('the quotas of a user', () => {
     }),
   );
 
-  test('of a window that is over begin anew, those of longer ones go on, and the ledger keeps the hours', async () => {
+  test('window over: its count restarts, longer windows continue, and the ledger keeps every hour', async () => {
     const user = await api.createUser();
     const slug = await api.createApi();
     const meter = `api:${slug}`;
@@ -111,7 +111,7 @@ describe('the quotas of a user', () => {
       await sql(`UPDATE quotas SET counts = '{0,0,0,0,0}', denied = 0, hour_denied = 0 WHERE owner_id = $1`, [user.id]);
       await sql('DELETE FROM usage_hours WHERE owner_id = $1', [user.id]);
       expect([await call(), await call()]).toEqual([200, 429]);
-      // As if the calls had been made two days ago.
+      // Moves the calls two days into the past.
       await pass('2 days');
       const windows = (await quotasOf(user)).filter((quota) => quota.meter === meter);
       expect(windows.map(({ window, used }) => [window, used])).toEqual([
@@ -133,7 +133,7 @@ describe('the quotas of a user', () => {
     });
   });
 
-  test('hold from the next call on, raised, lowered and removed', () =>
+  test('PUT, DELETE: a limit that is raised, lowered or removed applies to the next call', () =>
     inOne('day', async () => {
       const user = await api.createUser();
       const slug = await api.createApi();
@@ -162,7 +162,7 @@ describe('the quotas of a user', () => {
       ]);
     }));
 
-  test('may be several on one meter, in different windows', async () => {
+  test('PUT: one meter may have a limit in each window', async () => {
     const user = await api.createUser();
     for (const [i, window] of WINDOWS.entries()) await put(user, 'api:api1', { limit: i * 10, window });
     const listed = (await quotasOf(user)).filter(({ meter }) => meter === 'api:api1');
@@ -184,14 +184,14 @@ describe('the quotas of a user', () => {
     ['api:api*', { limit: 1 }, '/meter'],
     ['api1', { limit: 1 }, '/meter'],
     ['*', { limit: 1 }, '/meter'],
-  ])('cannot be of %s with %p', async (meter, body, pointer) => {
+  ])('PUT: 400 for meter %s with %p', async (meter, body, pointer) => {
     const user = await api.createUser();
     expectField(await put(user, meter, body), pointer);
     expectField(await admin.put(`/v1/platform/quotas/${meter}`, body), pointer);
     expect(await sql('SELECT FROM quotas WHERE owner_id = $1', [user.id])).toEqual([]);
   });
 
-  test('of one user are not those of another', async () => {
+  test('PUT: does not affect other users', async () => {
     const [one, other] = await Promise.all([api.createUser(), api.createUser()]);
     await put(one, 'api:*', { limit: 0 });
     expect((await api.call('api1', await api.as(one).createKey())).status).toBe(429);
@@ -199,7 +199,7 @@ describe('the quotas of a user', () => {
   });
 });
 
-describe('the quotas of the platform', () => {
+describe('quotas of the platform', () => {
   let database: Awaited<ReturnType<typeof createDatabase>>;
   let server: TestServer;
   let own: Api;
@@ -233,7 +233,7 @@ describe('the quotas of the platform', () => {
 
   const create = (user: Account): Promise<Answer> => own.as(user).post('/v1/resources', { value: 'x' });
 
-  test('are none until they are set, and administrators’ alone', () =>
+  test('GET: empty until a quota is set; 403 for users', () =>
     inOne('month', async () => {
       await unsetAll();
       const user = own.as(await own.createUser());
@@ -261,7 +261,7 @@ describe('the quotas of the platform', () => {
       expectProblem(await user.delete('/v1/platform/quotas/resources'), 403, 'forbidden');
     }));
 
-  test('of a gauge bind all users together, and every deletion gives back', async () => {
+  test('limit of a gauge: shared by all users, and each deletion frees a unit', async () => {
     const [one, other, gone] = await Promise.all([own.createUser(), own.createUser(), own.createUser()]);
     const made = (await create(one)).body.id;
     for (const user of [gone, gone]) expect((await create(user)).status).toBe(201);
@@ -272,11 +272,11 @@ describe('the quotas of the platform', () => {
     expectProblem(refused, 403, 'quota_exceeded');
     const limit = { scope: 'platform', meter: 'resources', window: 'lifetime', limit: 5, used: 5, remaining: 0 };
     expect(refused.body).toMatchObject({ violated: [limit], limits: [limit] });
-    // One deletion frees one.
+    // One deletion frees one unit.
     expect((await own.as(one).delete(`/v1/resources/${made}`)).status).toBe(204);
     expect((await create(other)).status).toBe(201);
     expectProblem(await create(one), 403, 'quota_exceeded');
-    // With a user goes all it holds.
+    // Deleting a user frees the units of the user.
     expect((await boss.delete(`/v1/users/${gone.id}`)).status).toBe(204);
     expect(await quotas()).toMatchObject([{ used: 3, remaining: 2 }]);
     expect([(await create(one)).status, (await create(one)).status, (await create(one)).status]).toEqual([
@@ -285,7 +285,7 @@ describe('the quotas of the platform', () => {
     expect(await quotas()).toMatchObject([{ used: 5, remaining: 0 }]);
   });
 
-  test('apply beside the user’s own; what one refuses is counted by none', async () => {
+  test('apply together with those of the user; a call that one rejects is charged to neither', async () => {
     const user = await own.createUser();
     const { used } = await set('resources', { limit: 1_000 });
     await boss.put(`/v1/users/${user.id}/quotas/resources`, { limit: 1 });
@@ -303,7 +303,7 @@ describe('the quotas of the platform', () => {
     expect((await create(user)).status).toBe(201);
   });
 
-  test.each(WINDOWS)('of calls in a %s count what all have called before, and bind all', (window) =>
+  test.each(WINDOWS)('limit of calls in a %s: includes all calls made before, and applies to all users', (window) =>
     inOneMinute(async () => {
       const slug = await own.createApi();
       const keys = await Promise.all([1, 2].map(async () => own.as(await own.createUser()).createKey()));
@@ -325,13 +325,13 @@ describe('the quotas of the platform', () => {
       expect(listed).toContainEqual(expect.objectContaining({ meter: 'api:*', window, used: all.used + 9 }));
       for (const each of [meter, 'api:*']) await boss.delete(`/v1/platform/quotas/${each}?window=${window}`);
       expect((await own.call(slug, keys[0]!)).status).toBe(200);
-      // Set again, it counts what was called while there was none.
+      // A new quota includes the calls made while there was none.
       expect(await set(meter, { limit: 20, window })).toMatchObject({ used: 11 });
       await boss.delete(`/v1/platform/quotas/${meter}?window=${window}`);
     }),
   );
 
-  test('first set while calls are made count each of them once', async () => {
+  test('PUT under concurrent calls: counts each call once', async () => {
     const slug = await own.createApi();
     const keys = await Promise.all([1, 2, 3].map(async () => own.as(await own.createUser()).createKey()));
     const state = { calling: true };
@@ -356,7 +356,7 @@ describe('the quotas of the platform', () => {
     expect(await quotas()).toMatchObject([{ used: granted }]);
   });
 
-  test('know their meters, windows and amounts only', async () => {
+  test('PUT, DELETE: 400 for an unknown meter, window or amount', async () => {
     for (const limit of [-1, 1.5, '1', true, 2 ** 53]) {
       expectField(await boss.put('/v1/platform/quotas/resources', { limit }), '/limit');
     }
@@ -366,7 +366,7 @@ describe('the quotas of the platform', () => {
     expect(await quotas()).toEqual([]);
   });
 
-  test('and no key is in the log, wherever it was sent, at any level', async () => {
+  test('API keys do not appear in the log, wherever they are sent', async () => {
     const key = await own.as(await own.createUser()).createKey();
     const upstream = await own.createApi({ upstream: server.url });
     await own.call('api1', key);

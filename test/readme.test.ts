@@ -9,7 +9,7 @@ import { TestServer, createDatabase } from './support/server.js';
 const README = fileURLToPath(new URL('../README.md', import.meta.url));
 const CURL = fileURLToPath(new URL('support/curl.js', import.meta.url));
 
-/** The commands between ```sh and ``` that follow a heading. */
+/** Returns the commands of the first `sh` block under a heading. */
 async function commandsUnder(heading: string): Promise<string> {
   const text = await readFile(README, 'utf8');
   const match = new RegExp(`\\n${heading}\\n[^]*?\`\`\`sh\\n([^]*?)\`\`\``).exec(text);
@@ -17,7 +17,7 @@ async function commandsUnder(heading: string): Promise<string> {
   return match[1];
 }
 
-describe('the README', () => {
+describe('README.md', () => {
   let folder: string;
   let server: TestServer;
   let database: Awaited<ReturnType<typeof createDatabase>>;
@@ -34,7 +34,9 @@ describe('the README', () => {
     await rm(folder, { recursive: true, force: true });
   });
 
-  /** A machine with Node and little else has no curl: then one of ours, for the few options of the tour, stands in. */
+  /**
+   * Returns a PATH with curl. If curl is not installed, a script with the options that the tour needs takes its place.
+   */
   async function pathWithCurl(): Promise<string> {
     const path = process.env.PATH ?? '';
     if (spawnSync('curl', ['--version']).status === 0) return path;
@@ -43,7 +45,7 @@ describe('the README', () => {
     return folder + delimiter + path;
   }
 
-  test('has a tour whose commands answer what it says', async () => {
+  test('commands of the tour return the documented statuses', async () => {
     const commands = await commandsUnder('## A tour');
     const promised = [...commands.matchAll(/^api .* # (\d{3})$/gm)].map(([, status]) => status);
     expect(promised.length).toBeGreaterThan(8);
@@ -56,7 +58,7 @@ describe('the README', () => {
     expect(stdout).toContain('"code":"quota_exceeded"');
   });
 
-  test('lists every variable of the configuration, and no other', async () => {
+  test('table of configuration lists exactly the variables that the server reads', async () => {
     const source = await readFile(fileURLToPath(new URL('../src/config/env.ts', import.meta.url)), 'utf8');
     const read = [...source.matchAll(/read\.\w+\('([A-Z_]+)'/g)].map(([, name]) => name);
     const section = (await readFile(README, 'utf8')).split('\n## Configuration\n')[1]?.split('\n## ')[0] ?? '';
@@ -64,10 +66,10 @@ describe('the README', () => {
     expect(listed.sort()).toEqual(read.sort());
   });
 
-  test('has a docker-compose.yml that passes every variable on, and an .env.example that names each', async () => {
+  test('docker-compose.yml passes every variable on, and .env.example names each', async () => {
     const read = (name: string): Promise<string> =>
       readFile(fileURLToPath(new URL(`../${name}`, import.meta.url)), 'utf8');
-    // The image sets these three.
+    // The image sets HOST, PORT and DATA_DIR.
     const wanted = variables().filter(
       (name) => !name.endsWith('_FILE') && !['HOST', 'PORT', 'DATA_DIR'].includes(name),
     );

@@ -24,17 +24,17 @@ let mailbox: Mailbox;
 let database: Awaited<ReturnType<typeof createDatabase>>;
 let servers: TestServer[];
 let api: Api;
-/** The same platform, another process. */
+/** A second process of the same platform. */
 let other: Api;
 let admin: Api;
 
 const environment = (overrides: Record<string, string> = {}): Record<string, string> => ({
   ...{ DATABASE_URL: database.url, SMTP_URL: mailbox.url, PUBLIC_URL, MAIL_FROM: 'The Stores <qm@example.com>' },
-  // Recovery is asked for from an address at a time: see `Api`.
+  // Recovery requests are limited by client address; `Api` sends its own address for each user.
   ...{ LOG_LEVEL: 'debug', TRUST_PROXY: '127.0.0.1', ...overrides },
 });
 
-/** In a process of its own, so that its log has what is said of e-mails, or so that it can be killed. */
+/** Starts a server in its own process, so that its log contains only its e-mails, or so that it can be killed. */
 const spawn = (overrides?: Record<string, string>): Promise<ServerProcess> => TestServer.spawn(environment(overrides));
 
 const sql = (text: string, values: unknown[] = []): Promise<any[]> => query(database.url, text, values);
@@ -52,13 +52,13 @@ afterAll(async () => {
   await mailbox.close();
 });
 
-/** Somebody with an e-mail, made by an administrator: nothing was sent yet. */
+/** Creates a user with an e-mail through an administrator, which sends no e-mail. */
 async function createPerson(overrides: Record<string, unknown> = {}): Promise<Person> {
   const email = `${uniqueName()}@example.com`;
   return { email, ...(await api.createUser({ email, ...overrides })) };
 }
 
-/** Lets a minute pass since the last token of a kind, or longer. */
+/** Moves the last token of a kind into the past, by a minute unless told otherwise. */
 async function age({ id }: { id: string }, kind: string, interval = '1 minute'): Promise<void> {
   await sql(
     `UPDATE account_tokens SET made_at = made_at - $3::interval, hour_at = hour_at - $3::interval
@@ -85,8 +85,8 @@ async function resetToken(person: Person, count = 1): Promise<string> {
 }
 
 /**
- * Waits until everything that was asked for so far is looked at, and everything that was sent to some accounts has
- * arrived. Other tests ask at the same time.
+ * Waits until all recovery requests made so far are processed and all e-mails to the given accounts are sent. Other
+ * tests send requests at the same time.
  */
 async function settled(...accounts: { id: string }[]): Promise<void> {
   const [{ now }] = await sql(`SELECT clock_timestamp() + interval '1 ms' AS now`);
@@ -95,7 +95,7 @@ async function settled(...accounts: { id: string }[]): Promise<void> {
   await until(async () => (await waiting(...accounts)).length === 0);
 }
 
-/** What waits to be sent to some accounts. */
+/** Returns the e-mails in the outbox for the given accounts. */
 function waiting(...accounts: { id: string }[]): Promise<any[]> {
   return sql(
     `SELECT attempts, next_at > now() AS later, next_at < now() + interval '30 seconds' AS soon FROM mail_outbox
@@ -104,18 +104,18 @@ function waiting(...accounts: { id: string }[]): Promise<any[]> {
   );
 }
 
-/** Has what waits for some accounts sent now. */
+/** Makes the e-mails in the outbox for the given accounts due now. */
 function sendNow(...accounts: { id: string }[]): Promise<any[]> {
   return sql('UPDATE mail_outbox SET next_at = now() WHERE owner_id = ANY($1)', [accounts.map(({ id }) => id)]);
 }
 
-/** The e-mails that name something, or go to it. */
+/** Returns the received e-mails that contain a text or are addressed to it. */
 const about = (text: string): Received[] =>
   mailbox.received.filter(({ mail, raw, recipients }) =>
     [mail.text ?? '', raw, ...recipients].some((each) => each.toLowerCase().includes(text.toLowerCase())),
   );
 
-/** All that is in the database, as text: bytes as they are, in hexadecimal, and as UTF-8. */
+/** Dumps the database as text. Bytes appear in hexadecimal and as UTF-8. */
 async function dump(url: string): Promise<string> {
   const tables = await query(url, `SELECT tablename AS name FROM pg_tables WHERE schemaname = 'public'`);
   const rows = await Promise.all(tables.map(({ name }) => query(url, `SELECT * FROM ${name}`)));
@@ -125,23 +125,23 @@ async function dump(url: string): Promise<string> {
   return text;
 }
 
-/** A secret as it is, and as bytes are written. */
+/** Returns the encodings in which a secret could appear. */
 function spellingsOf(secret: string): string[] {
   const bytes = [Buffer.from(secret), Buffer.from(secret.replace(/^qmt_/, ''), 'base64url')];
   return [
     secret,
     secret.replace(/^qmt_/, ''),
     ...bytes.flatMap((each) => (['hex', 'base64', 'base64url'] as const).map((encoding) => each.toString(encoding))),
-    // Without the id of the account, which is no secret.
+    // Without the account id, which is not secret.
     bytes[1]!.subarray(16).toString('hex'),
     bytes[1]!.subarray(18).toString('base64url'),
   ];
 }
 
-// First, since it takes longest: a server is started, and killed.
-describe('without a mail server that answers', () => {
+// First, because it takes longest: it starts and kills servers.
+describe('mail server unavailable', () => {
   test.concurrent(
-    'nothing is lost: what was asked for comes when it is back, and what waits is no secret told',
+    'unreachable: e-mails are sent when it returns, and neither outbox nor logs contain a token',
     async () => {
       const own = await createDatabase();
       const post = await Mailbox.start();
@@ -171,7 +171,7 @@ describe('without a mail server that answers', () => {
       await until(() => server.output.includes('discarded: EENVELOPE 550'));
       expect(await server.stop()).toBe(0);
 
-      // The search finds what is there.
+      // Proves that the dump contains stored values, so that the search below can find tokens.
       const [hash] = tokens.map((token) => createHash('sha256').update(token).digest('hex'));
       expect(before).toContain(hash);
       expect(before).toContain(email);
@@ -184,7 +184,7 @@ describe('without a mail server that answers', () => {
     },
   );
 
-  test.concurrent('what was changed before a crash is told after it', async () => {
+  test.concurrent('process killed after a password change: the notice is sent after the restart', async () => {
     const own = await createDatabase();
     const post = await Mailbox.start();
     await post.close();
@@ -198,7 +198,7 @@ describe('without a mail server that answers', () => {
     expect((await me.post('/v1/auth/password', change)).status).toBe(204);
     await first.kill();
     await post.open();
-    // As if its time had come; else somebody would wait for it.
+    // Makes the e-mails due now, instead of waiting for the retry.
     await query(own.url, 'UPDATE mail_outbox SET next_at = now()');
     const second = await TestServer.start(environment({ DATABASE_URL: own.url, SMTP_URL: post.url }));
     await post.next(email, PASSWORD_CHANGED);
@@ -208,50 +208,55 @@ describe('without a mail server that answers', () => {
     await own.drop();
   });
 
-  test.concurrent('an answer waits for none: it takes connections and says nothing', async () => {
-    const { createServer } = await import('node:net');
-    const connections: Socket[] = [];
-    const silent = createServer((socket) => connections.push(socket.on('error', () => undefined))).listen(
-      0,
-      '127.0.0.1',
-    );
-    await until(() => silent.listening);
-    const { port } = silent.address() as { port: number };
-    const own = await createDatabase();
-    const server = await TestServer.start(environment({ DATABASE_URL: own.url, SMTP_URL: `smtp://127.0.0.1:${port}` }));
-    const there = new Api(server.url);
-    const username = uniqueName();
-    const email = `${username}@example.com`;
-    expect((await there.post('/v1/auth/register', { username, email, password: PASSWORD })).status).toBe(201);
-    expect((await there.post('/v1/auth/recovery', { login: username })).status).toBe(202);
-    await until(async () => (await query(own.url, 'SELECT FROM mail_outbox WHERE attempts > 0')).length > 0);
-    expect((await there.signIn(username, PASSWORD)).user.id).toBeDefined();
-    // No transaction is open meanwhile; those of other work are over soon.
-    const open = `SELECT FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in transaction%'`;
-    let isOpen = true;
-    await until(async () => {
-      const isTrying = connections[0]?.closed === false;
-      isOpen = (await query(own.url, open)).length > 0;
-      return !isOpen || !isTrying;
-    });
-    expect(isOpen).toBe(false);
-    expect(await server.stop()).toBe(0);
-    for (const each of connections) each.destroy();
-    silent.close();
-    await own.drop();
-  });
+  test.concurrent(
+    'accepts connections but never answers: requests get their responses, and no transaction stays open',
+    async () => {
+      const { createServer } = await import('node:net');
+      const connections: Socket[] = [];
+      const silent = createServer((socket) => connections.push(socket.on('error', () => undefined))).listen(
+        0,
+        '127.0.0.1',
+      );
+      await until(() => silent.listening);
+      const { port } = silent.address() as { port: number };
+      const own = await createDatabase();
+      const server = await TestServer.start(
+        environment({ DATABASE_URL: own.url, SMTP_URL: `smtp://127.0.0.1:${port}` }),
+      );
+      const there = new Api(server.url);
+      const username = uniqueName();
+      const email = `${username}@example.com`;
+      expect((await there.post('/v1/auth/register', { username, email, password: PASSWORD })).status).toBe(201);
+      expect((await there.post('/v1/auth/recovery', { login: username })).status).toBe(202);
+      await until(async () => (await query(own.url, 'SELECT FROM mail_outbox WHERE attempts > 0')).length > 0);
+      expect((await there.signIn(username, PASSWORD)).user.id).toBeDefined();
+      // No transaction stays open during the attempt; transactions of other work end soon.
+      const open = `SELECT FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in transaction%'`;
+      let isOpen = true;
+      await until(async () => {
+        const isTrying = connections[0]?.closed === false;
+        isOpen = (await query(own.url, open)).length > 0;
+        return !isOpen || !isTrying;
+      });
+      expect(isOpen).toBe(false);
+      expect(await server.stop()).toBe(0);
+      for (const each of connections) each.destroy();
+      silent.close();
+      await own.drop();
+    },
+  );
 });
 
 const REQUESTS = 'SELECT login_hash AS hash, login FROM recovery_requests WHERE';
 
-/** Has a person ask four times, in two spellings. Returns the row of the request, which a transaction locks meanwhile. */
+/** Sends four recovery requests of one person in two spellings, while a transaction locks the row. Returns the row. */
 async function heldRequest(holder: pg.Client): Promise<{ person: Person; hashes: Buffer[]; row: any }> {
   for (;;) {
     const person = await createPerson();
     await holder.query('BEGIN');
     const [{ now }] = await sql(`SELECT clock_timestamp() - interval '1 ms' AS now`);
     const answers = [await ask(person.email)];
-    // The servers skip rows that are locked, but can update them.
+    // The servers skip locked rows when they claim requests, but can still update them.
     const { rows: held } = await holder.query(`${REQUESTS} created_at >= $1 FOR KEY SHARE SKIP LOCKED`, [now]);
     const logins = [person.email, person.email.toUpperCase(), person.email];
     answers.push(...(await Promise.all(logins.map(ask))));
@@ -262,14 +267,14 @@ async function heldRequest(holder: pg.Client): Promise<{ person: Person; hashes:
       held.some((before) => hash.equals(before.hash) && !login.equals(before.login)),
     );
     if (row) return { person, hashes, row };
-    // A server took the request before its row was locked.
+    // A server claimed the request before the row was locked; tries again.
     await holder.query('ROLLBACK');
   }
 }
 
-describe('a forgotten password', () => {
+describe('password recovery', () => {
   test.concurrent.each(['username', 'email', 'EMAIL'])(
-    'is replaced by a link to the e-mail, asked for by %s',
+    'requested by %s: the e-mailed token sets a new password',
     async (by) => {
       const person = await createPerson();
       const login = by === 'username' ? person.username : by === 'email' ? person.email : person.email.toUpperCase();
@@ -281,7 +286,7 @@ describe('a forgotten password', () => {
     },
   );
 
-  test.concurrent('is replaced on one process, and every session ends on all', async () => {
+  test.concurrent('confirmed on one process: every session ends on both', async () => {
     const person = await createPerson();
     const second = await api.signIn(person.username, PASSWORD);
     const token = await resetToken(person);
@@ -295,7 +300,7 @@ describe('a forgotten password', () => {
     expectProblem(await api.post('/v1/auth/refresh', { refreshToken }), 401, 'invalid_token');
   });
 
-  test.concurrent('replaced by e-mail confirms the e-mail, and its holder is told', async () => {
+  test.concurrent('confirms the e-mail address and sends a notice', async () => {
     const person = await createPerson();
     expect(await confirmedAt(person)).toBeNull();
     expect((await recover(await resetToken(person))).status).toBe(204);
@@ -305,13 +310,13 @@ describe('a forgotten password', () => {
     expect(mail.text).not.toContain('token=');
   });
 
-  test.concurrent('has a token that is good once', async () => {
+  test.concurrent('token used again: 401', async () => {
     const token = await resetToken(await createPerson());
     expect((await recover(token)).status).toBe(204);
     expectProblem(await recover(token, 'Yet-Another-9'), 401, 'invalid_token');
   });
 
-  test.concurrent('has a token that one of a hundred at once can use', async () => {
+  test.concurrent('token used by 100 concurrent requests: exactly one succeeds', async () => {
     const person = await createPerson();
     const token = await resetToken(person);
     const passwords = Array.from({ length: 100 }, (_, n) => `Difference-${n}`);
@@ -324,7 +329,7 @@ describe('a forgotten password', () => {
     expect(mailbox.to(person.email, PASSWORD_CHANGED)).toHaveLength(1);
   });
 
-  test.concurrent('has a token that is good for half an hour', async () => {
+  test.concurrent('token after 30 minutes: 401', async () => {
     const person = await createPerson();
     const token = await resetToken(person);
     const [row] = await sql(
@@ -337,7 +342,7 @@ describe('a forgotten password', () => {
     expect((await signIn(person.username, PASSWORD)).status).toBe(200);
   });
 
-  test.concurrent('has one token: a newer one is in its place', async () => {
+  test.concurrent('newer token: the older one gets 401', async () => {
     const person = await createPerson();
     const first = await resetToken(person);
     await age(person, 'reset');
@@ -346,7 +351,7 @@ describe('a forgotten password', () => {
     expect((await recover(second)).status).toBe(204);
   });
 
-  test.concurrent('is mailed once a minute and five times an hour at most, and the answer is the same', async () => {
+  test.concurrent('repeated requests: at most one e-mail a minute and five an hour, always 202', async () => {
     const person = await createPerson();
     const tokens = [await resetToken(person)];
     const again = async (): Promise<void> => {
@@ -362,7 +367,7 @@ describe('a forgotten password', () => {
     await age(person, 'reset');
     await again();
     expect(mailbox.to(person.email)).toHaveLength(5);
-    // What was not sent took nothing from what was.
+    // Requests over the limit leave the tokens and the limit of the next hour unchanged.
     await age(person, 'reset', '1 hour');
     await sql(`UPDATE account_tokens SET expires_at = now() + interval '1 minute' WHERE owner_id = $1`, [person.id]);
     tokens.push(await resetToken(person, 6));
@@ -370,39 +375,36 @@ describe('a forgotten password', () => {
     expect((await recover(tokens.at(-1)!)).status).toBe(204);
   });
 
-  test.concurrent(
-    'is answered alike whether there is such an account or not, and mailed only where there is',
-    async () => {
-      // Nobody asks for the last.
-      const [person, disabled, silent] = [await createPerson(), await createPerson(), await createPerson()];
-      const withoutEmail = await api.createUser();
-      expect((await admin.patch(`/v1/users/${disabled.id}`, { status: 'disabled' })).status).toBe(200);
-      const unknown = `${uniqueName()}@example.com`;
-      const logins = [
-        ...[person.username, person.email, disabled.username, disabled.email, withoutEmail.username],
-        ...[uniqueName(), unknown, 'me', person.id, 'ﷺ'.repeat(254), `' OR 1=1 --`, '%'],
-      ];
-      const answers = await Promise.all(logins.map(ask));
-      const visible = answers.map(({ status, text, headers }) => {
-        const names = [...headers.entries()].filter(([name]) => !['date', 'x-request-id'].includes(name));
-        return JSON.stringify({ status, text, names });
-      });
-      expect(answers[0]!.status).toBe(202);
-      expect([...new Set(visible)]).toHaveLength(1);
-      await mailbox.next(person.email, RESET);
-      await settled(person, disabled, silent, withoutEmail);
-      const sent = [person.email, disabled.email, silent.email, withoutEmail.username, unknown].flatMap(about);
-      expect(sent.map(({ recipients }) => recipients)).toEqual([[person.email]]);
-    },
-  );
+  test.concurrent('account unknown, disabled or without an e-mail: the same 202, but no e-mail is sent', async () => {
+    // No recovery is requested for the last account.
+    const [person, disabled, silent] = [await createPerson(), await createPerson(), await createPerson()];
+    const withoutEmail = await api.createUser();
+    expect((await admin.patch(`/v1/users/${disabled.id}`, { status: 'disabled' })).status).toBe(200);
+    const unknown = `${uniqueName()}@example.com`;
+    const logins = [
+      ...[person.username, person.email, disabled.username, disabled.email, withoutEmail.username],
+      ...[uniqueName(), unknown, 'me', person.id, 'ﷺ'.repeat(254), `' OR 1=1 --`, '%'],
+    ];
+    const answers = await Promise.all(logins.map(ask));
+    const visible = answers.map(({ status, text, headers }) => {
+      const names = [...headers.entries()].filter(([name]) => !['date', 'x-request-id'].includes(name));
+      return JSON.stringify({ status, text, names });
+    });
+    expect(answers[0]!.status).toBe(202);
+    expect([...new Set(visible)]).toHaveLength(1);
+    await mailbox.next(person.email, RESET);
+    await settled(person, disabled, silent, withoutEmail);
+    const sent = [person.email, disabled.email, silent.email, withoutEmail.username, unknown].flatMap(about);
+    expect(sent.map(({ recipients }) => recipients)).toEqual([[person.email]]);
+  });
 
-  test.concurrent('is asked for by one row, sealed, however often and by whichever spelling', async () => {
+  test.concurrent('repeated requests in any spelling: one encrypted row, one e-mail', async () => {
     const holder = new pg.Client({ connectionString: database.url });
     await holder.connect();
     try {
       const { person, hashes, row } = await heldRequest(holder);
       expect(row.login.toString('latin1')).not.toContain(person.email);
-      // There is no other row of the person: the servers have taken all others.
+      // Only the locked row is left: the servers have processed all others.
       await until(async () => (await sql(`${REQUESTS} login_hash <> ALL($1)`, [hashes])).length === 0);
       expect([...(await waiting(person)), ...mailbox.to(person.email)]).toEqual([]);
       await holder.query('COMMIT');
@@ -413,7 +415,7 @@ describe('a forgotten password', () => {
     }
   });
 
-  test.concurrent('tells of the policy only whoever has a good token, and leaves it good', async () => {
+  test.concurrent('password against the policy: 400 only with a valid token, which remains valid', async () => {
     const person = await createPerson();
     const token = await resetToken(person);
     expectProblem(await recover(token, 'short'), 400, 'validation_failed');
@@ -424,13 +426,13 @@ describe('a forgotten password', () => {
     expect((await recover(token)).status).toBe(204);
   });
 
-  test.concurrent('is set by no token that is altered, of another, of another kind, or made up', async () => {
+  test.concurrent('altered, foreign or invented token, or token of another kind: 401', async () => {
     const [person, stranger] = await Promise.all([createPerson(), createPerson()]);
     const token = await resetToken(person);
     const strangers = await resetToken(stranger);
     expect((await api.as(person).post('/v1/auth/email-confirmation')).status).toBe(202);
     const confirming = tokenOf(await mailbox.next(person.email, CONFIRM));
-    // Owner of the one, secret of the other: 16 bytes are not a whole number of digits, so by bytes.
+    // Owner of one token and secret of the other. Combined as bytes, because 16 bytes do not end on a base64 digit.
     const bytesOf = (text: string): Buffer => Buffer.from(text.slice(4), 'base64url');
     const mixed = Buffer.concat([bytesOf(token).subarray(0, 16), bytesOf(strangers).subarray(16)]);
     const altered = bytesOf(token);
@@ -471,7 +473,7 @@ describe('a forgotten password', () => {
     ],
     ['the e-mail is removed', (person: Person) => api.as(person).patch('/v1/users/me', { email: null })],
     ['the account is deleted', (person: Person) => admin.delete(`/v1/users/${person.id}`)],
-  ] as const)('has no good token any more when %s', async (_what, change) => {
+  ] as const)('token after this change: 401: %s', async (_what, change) => {
     const person = await createPerson();
     const token = await resetToken(person);
     const link = (await admin.post(`/v1/users/${person.id}/reset-link`)).body.token;
@@ -479,7 +481,7 @@ describe('a forgotten password', () => {
     for (const each of [token, link]) expectProblem(await recover(each), 401, 'invalid_token');
   });
 
-  test.concurrent('keeps its token when something else changes, or the e-mail only in case', async () => {
+  test.concurrent('token after another change, or a change of case in the e-mail: remains valid', async () => {
     const person = await createPerson();
     const token = await resetToken(person);
     const changes = { firstName: 'Ada', username: uniqueName(), email: person.email.toUpperCase() };
@@ -487,7 +489,7 @@ describe('a forgotten password', () => {
     expect((await recover(token)).status).toBe(204);
   });
 
-  test.concurrent('that is replaced leaves the second factor: the new one alone lets nobody in', async () => {
+  test.concurrent('second factor: remains required after the password is replaced', async () => {
     const person = await createPerson();
     const { recoveryCodes } = await enableTotp(api, person);
     expect((await recover(await resetToken(person))).status).toBe(204);
@@ -496,7 +498,7 @@ describe('a forgotten password', () => {
     expect((await api.post('/v1/auth/login', { ...credentials, code: recoveryCodes[0] })).status).toBe(200);
   });
 
-  test.concurrent('of a disabled account cannot be replaced while it is', async () => {
+  test.concurrent('account disabled: 403; enabled again: the token is valid', async () => {
     const person = await createPerson();
     const token = await resetToken(person);
     await admin.patch(`/v1/users/${person.id}`, { status: 'disabled' });
@@ -506,8 +508,8 @@ describe('a forgotten password', () => {
   });
 });
 
-describe('a link of an administrator’s', () => {
-  test.concurrent('sets a password, and says nothing of the e-mail', async () => {
+describe('POST /v1/users/{user}/reset-link', () => {
+  test.concurrent('its token sets a password and does not confirm the e-mail', async () => {
     const person = await createPerson();
     const made = await admin.post(`/v1/users/${person.username}/reset-link`);
     expect(made).toMatchObject({
@@ -521,12 +523,12 @@ describe('a link of an administrator’s', () => {
     await mailbox.next(person.email, PASSWORD_CHANGED);
   });
 
-  test.concurrent('takes the place of the one before, but of none that was mailed, nor the other way', async () => {
+  test.concurrent('a newer link replaces an older link, but not an e-mailed token, and vice versa', async () => {
     const person = await createPerson();
     const link = async (): Promise<string> => (await admin.post(`/v1/users/${person.id}/reset-link`)).body.token;
     const [mailed, first, second] = [await resetToken(person), await link(), await link()];
     expectProblem(await recover(first), 401, 'invalid_token');
-    // Whoever asks for e-mails in somebody's name cannot void what an administrator handed over.
+    // Otherwise anyone who requests recovery for an account could invalidate the link of an administrator.
     await age(person, 'reset');
     const later = await resetToken(person, 2);
     expectProblem(await recover(mailed), 401, 'invalid_token');
@@ -534,7 +536,7 @@ describe('a link of an administrator’s', () => {
     expectProblem(await recover(later), 401, 'invalid_token');
   });
 
-  test.concurrent('is for administrators to make, of accounts that exist', async () => {
+  test.concurrent('403 for users, 404 for an unknown account', async () => {
     const [person, stranger] = await Promise.all([createPerson(), createPerson()]);
     for (const each of [person, stranger]) {
       expectProblem(await api.as(each).post(`/v1/users/${person.id}/reset-link`), 403, 'forbidden');
@@ -543,7 +545,7 @@ describe('a link of an administrator’s', () => {
     expect(await sql('SELECT FROM account_tokens WHERE owner_id = $1', [person.id])).toEqual([]);
   });
 
-  test.concurrent('works where there is no mail server, and then nothing is written to be mailed', async () => {
+  test.concurrent('works without a mail server, and then no e-mail is queued', async () => {
     const shared = sharedApi();
     const email = `${uniqueName()}@example.com`;
     const registered = await shared.post('/v1/auth/register', { username: uniqueName(), email, password: PASSWORD });
@@ -567,7 +569,7 @@ describe('a link of an administrator’s', () => {
   });
 });
 
-describe('an e-mail address', () => {
+describe('e-mail confirmation', () => {
   async function register(email: string): Promise<Person> {
     const username = uniqueName();
     const made = await api.post('/v1/auth/register', { username, email, password: PASSWORD });
@@ -575,7 +577,7 @@ describe('an e-mail address', () => {
     return { email, password: PASSWORD, ...made.body, ...(await api.signIn(username, PASSWORD)) };
   }
 
-  test.concurrent('is confirmed with the token that comes at registration, once', async () => {
+  test.concurrent('token from registration: confirms once', async () => {
     const person = await register(`${uniqueName()}@example.com`);
     const token = tokenOf(await mailbox.next(person.email, CONFIRM));
     expect(await confirmedAt(person)).toBeNull();
@@ -584,11 +586,11 @@ describe('an e-mail address', () => {
     expect(at).not.toBeNull();
     expectProblem(await confirm(token), 401, 'invalid_token');
     expect((await api.as(person).get('/v1/users/me/security')).body).toMatchObject({ emailConfirmedAt: at });
-    // Nothing of it shows where the contract has no place for it, and no session ended.
+    // The user object does not contain the confirmation, and no session ends.
     expect((await api.as(person).get('/v1/users/me')).body).not.toHaveProperty('emailConfirmedAt');
   });
 
-  test.concurrent('is confirmed by one of a hundred at once', async () => {
+  test.concurrent('token used by 100 concurrent requests: exactly one succeeds', async () => {
     const person = await register(`${uniqueName()}@example.com`);
     const token = tokenOf(await mailbox.next(person.email, CONFIRM));
     const answers = await Promise.all(Array.from({ length: 100 }, (_, n) => confirm(token, n % 2 ? api : other)));
@@ -596,7 +598,7 @@ describe('an e-mail address', () => {
     expect(answers.filter(({ status }) => status === 401)).toHaveLength(99);
   });
 
-  test.concurrent('is not confirmed after a day', async () => {
+  test.concurrent('token after a day: 401', async () => {
     const person = await register(`${uniqueName()}@example.com`);
     const token = tokenOf(await mailbox.next(person.email, CONFIRM));
     await sql(`UPDATE account_tokens SET expires_at = now() WHERE owner_id = $1`, [person.id]);
@@ -604,7 +606,7 @@ describe('an e-mail address', () => {
     expect(await confirmedAt(person)).toBeNull();
   });
 
-  test.concurrent('that is changed is not confirmed, its tokens are void, and the old one hears of it', async () => {
+  test.concurrent('e-mail changed: unconfirmed, old tokens invalid, notice to the old address', async () => {
     const person = await register(`${uniqueName()}@example.com`);
     expect((await confirm(tokenOf(await mailbox.next(person.email, CONFIRM)))).status).toBe(204);
     const email = `${uniqueName()}@example.com`;
@@ -613,26 +615,23 @@ describe('an e-mail address', () => {
     const { mail } = await mailbox.next(person.email, EMAIL_CHANGED);
     expect(`${mail.text} ${mail.html}`).not.toContain(email);
     const token = tokenOf(await mailbox.next(email, CONFIRM));
-    // And back: the token that went to the other address is of no use.
+    // After a change back, the token for the other address is invalid.
     expect((await api.as(person).patch('/v1/users/me', { email: person.email })).status).toBe(200);
     expectProblem(await confirm(token), 401, 'invalid_token');
     expect((await confirm(tokenOf(await mailbox.next(person.email, CONFIRM, 2)))).status).toBe(204);
     await mailbox.next(email, EMAIL_CHANGED);
   });
 
-  test.concurrent(
-    'that is changed to one that only looks the same is another mailbox, and the old one hears of it',
-    async () => {
-      const person = await register(`owner${uniqueName()}@example.com`);
-      await confirm(tokenOf(await mailbox.next(person.email, CONFIRM)));
-      const email = person.email.replace('o', '\uff4f');
-      expect((await api.as(person).patch('/v1/users/me', { email })).status).toBe(200);
-      expect(await confirmedAt(person)).toBeNull();
-      await mailbox.next(person.email, EMAIL_CHANGED);
-    },
-  );
+  test.concurrent('e-mail changed to a look-alike address: unconfirmed, notice to the old address', async () => {
+    const person = await register(`owner${uniqueName()}@example.com`);
+    await confirm(tokenOf(await mailbox.next(person.email, CONFIRM)));
+    const email = person.email.replace('o', '\uff4f');
+    expect((await api.as(person).patch('/v1/users/me', { email })).status).toBe(200);
+    expect(await confirmedAt(person)).toBeNull();
+    await mailbox.next(person.email, EMAIL_CHANGED);
+  });
 
-  test.concurrent('that changes only in case stays confirmed, and nobody is told', async () => {
+  test.concurrent('e-mail changed only in case: remains confirmed, and no e-mail is sent', async () => {
     const person = await register(`${uniqueName()}@example.com`);
     await confirm(tokenOf(await mailbox.next(person.email, CONFIRM)));
     const at = await confirmedAt(person);
@@ -643,26 +642,29 @@ describe('an e-mail address', () => {
     expect(mailbox.to(person.email)).toHaveLength(1);
   });
 
-  test.concurrent('is asked for again at most once a minute, and only where there is one to confirm', async () => {
-    const person = await register(`${uniqueName()}@example.com`);
-    const first = tokenOf(await mailbox.next(person.email, CONFIRM));
-    const me = api.as(person);
-    const refused = await me.post('/v1/auth/email-confirmation');
-    expectProblem(refused, 429, 'too_many_attempts');
-    const wait = Number(refused.headers.get('retry-after'));
-    expect(wait).toBeGreaterThan(0);
-    expect(wait).toBeLessThanOrEqual(60);
-    await age(person, 'confirm');
-    expect((await me.post('/v1/auth/email-confirmation')).status).toBe(202);
-    const second = tokenOf(await mailbox.next(person.email, CONFIRM, 2));
-    expectProblem(await confirm(first), 401, 'invalid_token');
-    expect((await confirm(second)).status).toBe(204);
-    expectProblem(await me.post('/v1/auth/email-confirmation'), 409, 'nothing_to_confirm');
-    const nobody = await api.createUser();
-    expectProblem(await api.as(nobody).post('/v1/auth/email-confirmation'), 409, 'nothing_to_confirm');
-  });
+  test.concurrent(
+    'POST /v1/auth/email-confirmation: 429 within a minute, 409 without an unconfirmed e-mail',
+    async () => {
+      const person = await register(`${uniqueName()}@example.com`);
+      const first = tokenOf(await mailbox.next(person.email, CONFIRM));
+      const me = api.as(person);
+      const refused = await me.post('/v1/auth/email-confirmation');
+      expectProblem(refused, 429, 'too_many_attempts');
+      const wait = Number(refused.headers.get('retry-after'));
+      expect(wait).toBeGreaterThan(0);
+      expect(wait).toBeLessThanOrEqual(60);
+      await age(person, 'confirm');
+      expect((await me.post('/v1/auth/email-confirmation')).status).toBe(202);
+      const second = tokenOf(await mailbox.next(person.email, CONFIRM, 2));
+      expectProblem(await confirm(first), 401, 'invalid_token');
+      expect((await confirm(second)).status).toBe(204);
+      expectProblem(await me.post('/v1/auth/email-confirmation'), 409, 'nothing_to_confirm');
+      const nobody = await api.createUser();
+      expectProblem(await api.as(nobody).post('/v1/auth/email-confirmation'), 409, 'nothing_to_confirm');
+    },
+  );
 
-  test.concurrent('of strangers is mailed five times an hour at most by whoever changes to it and away', async () => {
+  test.concurrent('repeated changes of the e-mail: at most five e-mails an hour to other addresses', async () => {
     const person = await createPerson();
     const strangers = Array.from({ length: 12 }, () => `${uniqueName()}@example.com`);
     for (const email of [...strangers, person.email]) {
@@ -671,7 +673,7 @@ describe('an e-mail address', () => {
     await settled(person);
     const told = strangers.map((email) => mailbox.to(email, EMAIL_CHANGED).length);
     expect(told).toEqual([1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0]);
-    // Those that were still to be sent when the address changed again are not.
+    // Confirmations still in the outbox when the address changes again are not sent.
     const asked = strangers.map((email) => mailbox.to(email, CONFIRM).length);
     expect(Math.max(...asked.slice(0, 5))).toBeLessThanOrEqual(1);
     expect(asked.slice(5)).toEqual([0, 0, 0, 0, 0, 0, 0]);
@@ -680,15 +682,15 @@ describe('an e-mail address', () => {
     expect(Number(again.headers.get('retry-after'))).toBeGreaterThan(3_000);
   });
 
-  test.concurrent('that an administrator gave is not written to unasked', async () => {
+  test.concurrent('e-mail set by an administrator: no e-mail is sent', async () => {
     const person = await createPerson();
     await settled(person);
     expect(mailbox.to(person.email)).toEqual([]);
   });
 });
 
-describe('a notice', () => {
-  test.concurrent('comes when the user or an administrator changes the password', async () => {
+describe('notice of a change', () => {
+  test.concurrent('sent after the user or an administrator changes the password', async () => {
     const person = await createPerson();
     const newPassword = 'Changed-Since-9';
     const me = api.as(person);
@@ -698,7 +700,7 @@ describe('a notice', () => {
     await mailbox.next(person.email, PASSWORD_CHANGED, 2);
   });
 
-  test.concurrent('of both goes to the address that the account had', async () => {
+  test.concurrent('password and e-mail changed together: both notices go to the old address', async () => {
     const person = await createPerson();
     const email = `${uniqueName()}@example.com`;
     expect((await admin.patch(`/v1/users/${person.id}`, { password: NEW_PASSWORD, email })).status).toBe(200);
@@ -708,7 +710,7 @@ describe('a notice', () => {
     expect(mailbox.to(email, PASSWORD_CHANGED)).toEqual([]);
   });
 
-  test.concurrent('does not come of what did not happen', async () => {
+  test.concurrent('not sent after a rejected change', async () => {
     const [person, taken] = await Promise.all([createPerson(), createPerson()]);
     const change = { password: NEW_PASSWORD, email: taken.email };
     expectProblem(await admin.patch(`/v1/users/${person.id}`, change), 409, 'email_taken');
@@ -719,8 +721,8 @@ describe('a notice', () => {
   });
 });
 
-describe('an e-mail', () => {
-  test.concurrent('is text and HTML that say the same, from whom it should be, and nothing else', async () => {
+describe('content and delivery of e-mails', () => {
+  test.concurrent('text and HTML alternatives with the same link, and the configured sender', async () => {
     const person = await createPerson();
     await resetToken(person);
     const { mail, raw, recipients } = await mailbox.next(person.email, RESET);
@@ -740,7 +742,7 @@ describe('an e-mail', () => {
     expect(mail.html).toContain(`href="${link}"`);
   });
 
-  test.concurrent('holds what an account is named by as text only', async () => {
+  test.concurrent('account name: escaped in HTML', async () => {
     const email = `o'neil&co@${uniqueName()}.example.com`;
     expect((await admin.post('/v1/users', { email, password: PASSWORD })).status).toBe(201);
     expect((await ask(email)).status).toBe(202);
@@ -750,29 +752,29 @@ describe('an e-mail', () => {
   });
 
   test.concurrent.each(['"eve@evil.example,x"', '"eve@evil.example> x"', '"x<eve@evil.example>"', '"x@evil.example "'])(
-    'goes to nobody else, whatever an address looks like: %s',
+    'address that resembles another: sent only to the exact address: %s',
     async (name) => {
       const domain = `${uniqueName()}.example.com`;
       const email = `${name}@${domain}`;
-      // Either it is no address, or it is that one.
+      // The address is either rejected or used exactly as given.
       const { status, body } = await admin.post('/v1/users', { email, password: PASSWORD });
       expect([201, 400]).toContain(status);
       expect((await ask(email)).status).toBe(202);
       await settled(...(status === 201 ? [body] : []));
-      // Its text names the account, whoever gets it.
+      // The text names the account, so this finds every copy, whoever the recipient is.
       const recipients = about(domain).flatMap((received) => received.recipients);
       expect(recipients.filter((recipient) => recipient !== email)).toEqual([]);
     },
   );
 
-  test.concurrent('goes to an address of another script as it is', async () => {
+  test.concurrent('internationalized address: sent unchanged', async () => {
     const email = `ädä.${uniqueName()}@exämple.com`;
     expect((await admin.post('/v1/users', { email, password: PASSWORD })).status).toBe(201);
     await ask(email);
     expect((await mailbox.next(email, RESET)).mail.to).toMatchObject([{ address: email }]);
   });
 
-  test.concurrent('is sent once, by whichever process comes first', async () => {
+  test.concurrent('two processes: each e-mail is sent once', async () => {
     const people = await Promise.all(Array.from({ length: 10 }, () => createPerson()));
     await Promise.all(people.flatMap(({ username, email }) => [ask(username), ask(email)]));
     await Promise.all(people.map(({ email }) => mailbox.next(email, RESET)));
@@ -781,11 +783,11 @@ describe('an e-mail', () => {
     expect(sent.sort()).toEqual(people.map(({ email }) => email).sort());
   });
 
-  test.concurrent('that is refused for now is tried again; one to nobody is given up', async () => {
+  test.concurrent('temporary rejection: retried; permanent rejection: discarded', async () => {
     const [busy, gone] = await Promise.all([createPerson(), createPerson()]);
     mailbox.refusals.set(busy.email, 450).set(gone.email, 550);
     await Promise.all([ask(busy.username), ask(gone.username)]);
-    // Refused: while it is tried it is not due for a minute.
+    // After a rejection the retry is due within 30 seconds; a running attempt is leased for a minute.
     await until(async () => (await waiting(busy)).some(({ attempts, later, soon }) => attempts > 0 && later && soon));
     await until(async () => (await waiting(gone)).length === 0);
     expect(await waiting(busy, gone)).toHaveLength(1);
@@ -796,12 +798,12 @@ describe('an e-mail', () => {
     expect(mailbox.to(gone.email)).toEqual([]);
   });
 
-  test.concurrent('that is of no use any more is not sent', async () => {
+  test.concurrent('expired e-mail, or e-mail of a changed or deleted account: not sent', async () => {
     const people = await Promise.all(Array.from({ length: 3 }, () => createPerson()));
     const [late, changed, deleted] = people as [Person, Person, Person];
     for (const { email } of people) mailbox.refusals.set(email, 450);
     await Promise.all(people.map(({ username }) => ask(username)));
-    // Refused, each: while one is tried it is not due for a minute.
+    // Waits until all three were rejected; a running attempt is leased for a minute.
     await until(
       async () => (await waiting(...people)).filter(({ attempts, soon }) => attempts > 0 && soon).length === 3,
     );
@@ -815,9 +817,9 @@ describe('an e-mail', () => {
   });
 });
 
-describe('the pages that links lead to', () => {
+describe('pages of e-mailed links', () => {
   test.concurrent.each(['/recovery', '/email-confirmation'])(
-    '%s is whole, runs only its own script, and tells nobody',
+    'GET %s: allows only its own script, sends no referrer and loads nothing external',
     async (path) => {
       const answer = await api.get(path);
       expect(answer.status).toBe(200);

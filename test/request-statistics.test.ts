@@ -15,7 +15,7 @@ interface Requests {
   errors: number;
 }
 
-/** What a user is said to have asked; an administrator asks. */
+/** Returns the request counts of a user, read by an administrator. */
 async function of(admin: Api, user: string): Promise<Requests> {
   return expectDone(await admin.get(`/v1/metrics/users/${user}`)).body.requests;
 }
@@ -24,7 +24,7 @@ async function ofAll(admin: Api): Promise<Requests> {
   return expectDone(await admin.get('/v1/metrics')).body.requests;
 }
 
-/** What was asked of a route: all, and what was answered 400 to 499 and 500 and above. */
+/** Returns the counts of a route: all requests, client errors, server errors. */
 async function ofRoute(admin: Api, method: string, route: string): Promise<[number, number, number]> {
   const { data } = expectDone(await admin.get('/v1/metrics/routes')).body;
   const found = data.find((each: any) => each.method === method && each.route === route);
@@ -49,7 +49,7 @@ describe('a request', () => {
     await fleet.stop();
   });
 
-  /** How much is counted for the user while something is done. */
+  /** Returns by how much the counts of the user rise during `work`. */
   async function counted(work: () => Promise<unknown>): Promise<[total: number, errors: number]> {
     const before = await of(admin, user.id);
     await work();
@@ -57,7 +57,7 @@ describe('a request', () => {
     return [after.total - before.total, after.errors - before.errors];
   }
 
-  test('of any route is counted for its caller, once, whatever came of it', async () => {
+  test('any route, any status: counted once for its caller', async () => {
     const mine = admin.as(user);
     const bodies = await listBodies(admin);
     const forCallers = (await listOperations(admin)).filter(
@@ -74,7 +74,7 @@ describe('a request', () => {
       const sent = path.replaceAll('{user}', 'me').replaceAll(/\{\w+\}/g, '019aa5d2-7c1e-7b1a-9d54-3f0f5a1f2b3c');
       let status = 0;
       const [total, errors] = await counted(async () => {
-        // No body that any route takes.
+        // A body that no route accepts.
         ({ status } = await mine.send(method, sent, bodies.has(id) ? { of: 'no use' } : undefined));
       });
       if (total !== 1 || errors !== (status >= 400 ? 1 : 0)) wrong.push({ id, status, total, errors });
@@ -83,7 +83,7 @@ describe('a request', () => {
     expect(forCallers.length).toBeGreaterThan(40);
   });
 
-  test('that guards and pipes refuse is counted with the errors, for whom they know', async () => {
+  test('rejected by a guard or a pipe: counted as an error for an authenticated caller', async () => {
     const mine = admin.as(user);
     expect(
       await counted(async () => {
@@ -95,21 +95,21 @@ describe('a request', () => {
         expect((await mine.get('/v1/resources')).status).toBe(200);
       }),
     ).toEqual([6, 5]);
-    // Whom nobody knows it is counted for nobody, but for all.
+    // Unauthenticated requests count only in the totals.
     const before = await ofAll(admin);
     const route = await ofRoute(admin, 'GET', '/v1/users/:user');
     expect((await new Api(admin.url).get('/v1/users/me')).status).toBe(401);
     expect((await new Api(admin.url, 'no.token.either').get('/v1/users/me')).status).toBe(401);
-    // What is no JSON is refused before anyone asks who sent it.
+    // Malformed JSON is rejected before authentication.
     expect((await mine.post('/v1/resources', undefined, { raw: '{' })).status).toBe(400);
     const [total, errors] = await ofRoute(admin, 'GET', '/v1/users/:user');
     expect([total - route[0], errors - route[1]]).toEqual([2, 2]);
-    // With the four that asked.
+    // Includes the four requests that read the counts.
     const after = await ofAll(admin);
     expect([after.total - before.total, after.errors - before.errors]).toEqual([6, 3]);
   });
 
-  test('with an API key is counted for its owner, one that says no more than that it is none for nobody', async () => {
+  test('with an API key: counted for the owner; with an invalid key: for no user', async () => {
     const key = await admin.as(user).createKey();
     const anybody = new Api(admin.url);
     await fleet.setQuota(user.id, 'api:api2', 0);
@@ -131,7 +131,7 @@ describe('a request', () => {
     expect((await ofRoute(admin, 'GET', '/call/:slug/*'))[0]).toBeGreaterThanOrEqual(1);
   });
 
-  test('of the store is counted under its routes', async () => {
+  test('to the store: counted under its routes', async () => {
     const mine = admin.as(user);
     expect(
       await counted(async () => {
@@ -148,7 +148,7 @@ describe('a request', () => {
     );
   });
 
-  test('of no route is counted under one name; a method that a path does not take as well', async () => {
+  test('to an unknown path, or with an unsupported method: counted as (unmatched)', async () => {
     const before = await ofRoute(admin, '*', '(unmatched)');
     const mine = admin.as(user);
     for (const path of ['/nowhere/', '/nowhere', `/nowhere/${user.id}`, '/v1', '/v2/users', '/livez/x', '/metrics/x']) {
@@ -162,32 +162,32 @@ describe('a request', () => {
     expect(data.filter(({ route }: any) => !/^\/(v1|call|\.well-known)\/|^\(unmatched\)$/.test(route))).toEqual([]);
   });
 
-  test('of whoever watches over the server, or reads about it, is not counted', async () => {
+  test('health checks, metrics and docs: not counted', async () => {
     const before = await ofAll(admin);
     const anybody = new Api(admin.url);
     for (const path of ['/', '/livez', '/readyz', '/metrics', '/openapi.json', '/docs', '/docs/', '/docs/none.js']) {
       for (const method of ['GET', 'HEAD']) await sendExactly(anybody, method, path);
     }
-    // The one that asked.
+    // Includes the request that reads the counts.
     expect(await ofAll(admin)).toEqual({ total: before.total + 1, errors: before.errors });
   });
 
-  test('of a user that is deleted while it is not written yet fails nobody; what all asked stays', async () => {
+  test('of a user deleted before the flush: the flush succeeds, and the totals keep the request', async () => {
     const other = await admin.createUser();
     const before = await ofAll(admin);
     const mine = await of(admin, user.id);
     for (const each of [user, other, user, other, user]) expectDone(await admin.as(each).get('/v1/users/me'));
-    // Past the API, so that nothing is written in between.
+    // Deletes in SQL: a request to the API could flush the counts first.
     await fleet.query('DELETE FROM users WHERE id = $1', [other.id]);
     expect((await of(admin, user.id)).total).toBe(mine.total + 3);
     const after = await ofAll(admin);
-    // And the three that asked.
+    // Includes the three requests that read the counts.
     expect(after).toEqual({ total: before.total + 8, errors: before.errors });
     expectDone(await admin.delete(`/v1/users/${user.id}`));
     expect((await ofAll(admin)).total).toBe(after.total + 2);
   });
 
-  test('is in the totals, in the routes and in the users’ sums alike', async () => {
+  test('totals, routes and users: the sums agree', async () => {
     await load(
       fleet.servers,
       8,
@@ -203,7 +203,7 @@ describe('a request', () => {
     );
     const { total, errors } = await of(admin, user.id);
     expect([total, errors]).toEqual([150, 50]);
-    // The request that asks is counted too, and may be written before the sums are read: then both are read again.
+    // The reading request is counted too, and may be flushed before the sums are read; then both are read again.
     await until(async () => {
       const all = await ofAll(admin);
       const [sums] = await fleet.query(`SELECT sum(requests)::int AS total,
@@ -215,7 +215,7 @@ describe('a request', () => {
   });
 
   // Last: the server may count an aborted request at any later time.
-  test('that its client does not wait for is counted', async () => {
+  test('aborted by its client: counted', async () => {
     const before = await of(admin, user.id);
     for (let i = 0; i < 5; i++) {
       const aborted = new AbortController();
@@ -233,12 +233,12 @@ describe('a request', () => {
     expect(after.total - before.total).toBeLessThanOrEqual(6);
   });
 
-  test('of which nothing went wrong unsaid', () => {
+  test('server logs contain no error after these tests', () => {
     for (const server of fleet.servers) expect(server.output).not.toMatch(/"level":(50|60)/);
   });
 });
 
-describe('what was counted', () => {
+describe('counts in memory', () => {
   let database: Awaited<ReturnType<typeof createDatabase>>;
 
   beforeEach(async () => {
@@ -253,7 +253,7 @@ describe('what was counted', () => {
     SELECT (SELECT sum(requests)::int FROM platform_totals) AS total, (SELECT sum(errors)::int FROM platform_totals) AS errors,
       (SELECT sum(requests)::int FROM request_routes) AS routes, (SELECT sum(total)::int FROM request_counts) AS users`;
 
-  test.each([1, 2])('is written when the server stops, all of it (WORKERS=%d)', async (workers) => {
+  test.each([1, 2])('server stops: all counts are flushed (WORKERS=%d)', async (workers) => {
     const env = { DATABASE_URL: database.url, WORKERS: String(workers) };
     const server = await TestServer.spawn(env);
     const { token } = await new Api(server.url).admin();
@@ -265,7 +265,7 @@ describe('what was counted', () => {
     });
     expect(await server.stop()).toBe(0);
     const [totals] = await query(database.url, TOTALS);
-    // And the one that signed in.
+    // Includes the sign-in.
     expect(totals).toEqual({ total: 501, errors: 100, routes: 501, users: 400 });
     const next = await TestServer.start({ DATABASE_URL: database.url });
     try {
@@ -277,7 +277,7 @@ describe('what was counted', () => {
     }
   });
 
-  test('is nothing with REQUEST_STATISTICS=off', async () => {
+  test('REQUEST_STATISTICS=off: nothing is counted', async () => {
     const server = await TestServer.start({ DATABASE_URL: database.url, REQUEST_STATISTICS: 'off' });
     try {
       const admin = await new Api(server.url).admin();
@@ -288,7 +288,7 @@ describe('what was counted', () => {
       expect(await of(admin, 'me')).toEqual({ total: 0, errors: 0 });
       expect((await admin.get('/v1/metrics/routes')).body.data).toEqual([]);
       expect((await admin.get('/v1/metrics/top?by=requests')).body.data).toEqual([]);
-      // The ledger is no statistic.
+      // The ledger is kept regardless of the setting.
       expect((await admin.get('/v1/metrics')).body.calls).toEqual({ granted: 3, denied: 0 });
       expect((await admin.get('/metrics')).text).not.toMatch(/^quartermaster_http_requests_total\{/m);
     } finally {
@@ -298,12 +298,12 @@ describe('what was counted', () => {
   });
 });
 
-/** Statements after which a server has tried several times to write: each second all its loops connect, the writer too. */
+/** Connection attempts that include several of the flush: every loop of the server connects each second. */
 const TRIES = 20;
 
 /**
- * Stands in for a PostgreSQL that is away: takes connections, and cuts each off at its first statement, with which a
- * server reads the settings of the connection. Resolves when a server has tried often enough.
+ * Replaces a stopped PostgreSQL: accepts connections and closes each at its first statement, by which a server reads
+ * the connection settings. Resolves after `TRIES` attempts.
  */
 async function failsToWrite(databaseUrl: string): Promise<void> {
   const { searchParams, port } = new URL(databaseUrl);
@@ -311,7 +311,7 @@ async function failsToWrite(databaseUrl: string): Promise<void> {
   const away = createServer((socket) => {
     socket.on('error', () => undefined);
     socket.once('data', () => {
-      // AuthenticationOk, and ReadyForQuery.
+      // AuthenticationOk and ReadyForQuery.
       socket.write(Buffer.from('5200000008000000005a0000000549', 'hex'));
       socket.once('data', () => {
         tries++;
@@ -326,7 +326,7 @@ async function failsToWrite(databaseUrl: string): Promise<void> {
   await once(away, 'close');
 }
 
-test('while the database is away nothing of what is counted is lost, and nothing counts twice', async () => {
+test('PostgreSQL unavailable: no count is lost, and none is flushed twice', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'quartermaster-statistics-'));
   await chmod(folder, 0o755);
   const dataDir = join(folder, 'data');
@@ -352,9 +352,9 @@ test('while the database is away nothing of what is counted is lost, and nothing
     await until(async () => (await admin.get('/readyz')).status === 200);
     for (let i = 0; i < 5; i++) await ask('/v1/users/me', 200);
     const after = await ofAll(admin);
-    // And the two that asked what there was before.
+    // Includes the two requests that read the counts before.
     expect(after).toEqual({ total: before.total + asked.total + 2, errors: before.errors + asked.errors });
-    // While nobody can be asked who calls, it counts for nobody.
+    // Without the database the caller is unknown, so these requests count only in the totals.
     expect(await of(admin, user.id)).toEqual({ total: mine.total + 10, errors: mine.errors });
     const { data } = (await admin.get('/v1/metrics/routes')).body;
     expect(data.find(({ route, method }: any) => route === '/v1/users/:user' && method === 'GET')).toMatchObject({

@@ -25,8 +25,8 @@ async function countOf(user: Account): Promise<number> {
   return count;
 }
 
-describe('resources', () => {
-  test('are created, read, listed and deleted by their owner', async () => {
+describe('/v1/resources', () => {
+  test('owner creates, reads, lists and deletes a resource', async () => {
     const user = await api.createUser();
     const made = await api.as(user).post('/v1/resources', { value: 'mine ✓' });
     expect(made.status).toBe(201);
@@ -43,7 +43,7 @@ describe('resources', () => {
     expect((await api.as(user).delete(`/v1/resources/${made.body.id}`)).body.code).toBe('not_found');
   });
 
-  test('of a stranger are 404, exactly like those that do not exist', async () => {
+  test('GET, DELETE by a stranger: the same 404 as for an unknown id', async () => {
     const [owner, stranger] = await Promise.all([api.createUser(), api.createUser()]);
     const { body } = await api.as(owner).post('/v1/resources', { value: 'x' });
     for (const method of ['GET', 'DELETE']) {
@@ -59,7 +59,7 @@ describe('resources', () => {
     expect((await api.as(owner).get(`/v1/resources/${body.id}`)).status).toBe(200);
   });
 
-  test('are stopped exactly at the quota, whoever hurries: 50 of 500 concurrent', async () => {
+  test('POST: 500 concurrent requests create exactly the quota of 50', async () => {
     const user = await userWithQuota(50);
     const answers = await Promise.all(
       Array.from({ length: 500 }, (_, i) => api.as(user).post('/v1/resources', { value: String(i) })),

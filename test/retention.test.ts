@@ -3,12 +3,12 @@ import { Fleet, expectDone } from './support/fleet.js';
 import { TestServer, createDatabase, query } from './support/server.js';
 import { until } from './support/until.js';
 
-/** More than a statement deletes. */
+/** More rows than one statement deletes. */
 const ROWS = 20_000;
 
 const TABLES = ['usage_hours', 'platform_hours', 'request_hours', 'request_routes'] as const;
 
-/** Puts into each table so many rows, an hour each, from some days ago on back. */
+/** Inserts rows for consecutive hours into each table, ending some days ago. */
 async function putRows(url: string, owner: string, daysAgo: number, count: number): Promise<void> {
   const hour = `date_trunc('hour', now(), 'UTC') - make_interval(days => ${daysAgo}, hours => i)`;
   const each = `FROM generate_series(1, ${count}) AS i`;
@@ -18,7 +18,7 @@ async function putRows(url: string, owner: string, daysAgo: number, count: numbe
   await query(url, `INSERT INTO request_routes SELECT ${hour}, 'GET', '/old', 2, 1, 1 ${each}`);
 }
 
-/** How many of them there are still. */
+/** Counts the remaining test rows in each table. */
 async function rowsLeft(url: string): Promise<Record<string, number>> {
   const [row] = await query(
     url,
@@ -30,7 +30,7 @@ async function rowsLeft(url: string): Promise<Record<string, number>> {
   return row;
 }
 
-test('at a start what is older than it is kept goes, what is younger stays, and so do all that was ever counted', async () => {
+test('server start: deletes rows older than the retention, keeps newer rows and all totals', async () => {
   const database = await createDatabase();
   const fleet = await Fleet.start(1, database.url);
   let next: TestServer | undefined;
@@ -44,14 +44,14 @@ test('at a start what is older than it is kept goes, what is younger stays, and 
       'SELECT sum(requests)::int AS total, sum(errors)::int AS errors FROM platform_totals',
     );
     const days: Record<string, number> = { usage_hours: 50, platform_hours: 50, request_hours: 30, request_routes: 30 };
-    // Around what is kept of either, to the hour, and far beyond it.
+    // Rows around the retention limit, to the hour, and rows far beyond it.
     await putRows(database.url, owner, 0, 60 * 24);
     await putRows(database.url, owner, 1_000, ROWS);
     next = await TestServer.start({ DATABASE_URL: database.url, USAGE_RETENTION_DAYS: '50' });
     const kept = Object.fromEntries(TABLES.map((table) => [table, (days[table] ?? 0) * 24]));
     await until(async () => isGone(await rowsLeft(database.url), kept));
     const left = await rowsLeft(database.url);
-    // An hour is over when its last minute is.
+    // An hour may end during the test, so the counts can differ by up to two.
     for (const table of TABLES) {
       expect(left[table]).toBeGreaterThanOrEqual(kept[table]! - 2);
       expect(left[table]).toBeLessThanOrEqual(kept[table]!);

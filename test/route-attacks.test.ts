@@ -20,7 +20,7 @@ import { sizesOf } from './support/sizes.js';
 
 const OPERATIONS = (await listOperations(sharedApi())).map(({ id }) => id);
 
-/** How else a path may be written. None of it may reach more than the path itself. */
+/** Returns alternative spellings of a path. None may give more access than the path itself. */
 function spellingsOf(path: string, documented: string): string[] {
   const parts = path.split('/').slice(1);
   const isStatic = documented
@@ -34,7 +34,7 @@ function spellingsOf(path: string, documented: string): string[] {
   const rest = path.slice(first.length + 1);
   return [
     ...new Set([
-      // Each segment with a letter, and with all of them, percent-encoded.
+      // Percent-encodes one letter of each segment, and all of them.
       ...parts.flatMap((part, i) => [
         withPart(i, encoded(part.slice(0, 1)) + part.slice(1)),
         withPart(i, encoded(part)),
@@ -62,7 +62,7 @@ function spellingsOf(path: string, documented: string): string[] {
   ].filter((spelling) => spelling !== path);
 }
 
-/** Headers by which other programs let a request be about something else. */
+/** Headers that override the method or path in other software. */
 const OVERRIDES = [
   'x-http-method-override',
   'x-method-override',
@@ -90,7 +90,7 @@ const CALLERS: CallerName[] = [
 
 const { SHARE } = sizesOf('routeAttacks');
 
-/** One in so many spellings, of callers whose answer depends little on the path. */
+/** Callers whose responses depend little on the path try only one in so many spellings. */
 const SHARES: Partial<Record<CallerName, number>> = {
   ...{ expired: 6, ended: 6, disabled: 6, unscoped: 4, narrow: 4 },
   ...{ owner: 3, admin: 3 },
@@ -99,7 +99,7 @@ const SHARES: Partial<Record<CallerName, number>> = {
 let database: Awaited<ReturnType<typeof createDatabase>>;
 let server: TestServer;
 let agent: Agent;
-/** For what is no HTTP to the server: with that a connection that was used before ends, without an answer. */
+/** For requests that are not valid HTTP to the server: on a reused connection they would get no response. */
 const fresh = new Agent({ maxSockets: 24 });
 let connection: pg.Client;
 let document: Document;
@@ -107,12 +107,12 @@ let api: Api;
 let root: Api;
 let means: Means;
 const subjects = {} as Record<'stranger' | 'owner' | 'admin', Subject>;
-/** What the others send as their bearer token. */
+/** Bearer tokens of the callers that are not subjects. */
 const tokens = {} as Record<'expired' | 'ended' | 'disabled' | 'unscoped' | 'narrow', string>;
 
 beforeAll(async () => {
   database = await createDatabase();
-  // Requests are counted whatever becomes of them.
+  // Request counts would change the database contents, which must stay equal.
   server = await TestServer.start({ DATABASE_URL: database.url, LOG_LEVEL: 'silent', REQUEST_STATISTICS: 'off' });
   agent = keptConnections(24);
   connection = new pg.Client({ connectionString: database.url });
@@ -178,7 +178,7 @@ function send({ caller, method, path, headers, body }: Try): Promise<Answer> {
   );
 }
 
-/** Signs whoever lost its session in again, and replaces who is gone. */
+/** Signs a subject in again after it lost its session, and replaces it if it was deleted. */
 async function revive(who: keyof typeof subjects): Promise<void> {
   const subject = subjects[who];
   if ((await api.as(subject).get('/v1/users/me')).status === 200) return;
@@ -192,7 +192,7 @@ async function revive(who: keyof typeof subjects): Promise<void> {
   subjects[who] = await furnish(document, api, account);
 }
 
-/** With a body that is never taken, or a parameter that is never known: what is allowed has no effect either. */
+/** Adds a malformed body or an unknown parameter, so that an allowed request is rejected without effect. */
 function refusable({ declared }: Operation, path: string): Pick<Try, 'path' | 'body'> {
   if (declared.requestBody) return { path, body: '{' };
   const [before = '', fragment] = path.split('#');
@@ -201,14 +201,14 @@ function refusable({ declared }: Operation, path: string): Pick<Try, 'path' | 'b
 }
 
 describe.each(OPERATIONS)('%s', (id) => {
-  test('gives nobody more by another spelling', async () => {
+  test('an alternative spelling of the path gives no caller more access', async () => {
     const operation = document.operations.find((each) => each.id === id)!;
     const { method, path: documented, declared } = operation;
     const list = /^(.+)\/\{id\}/.exec(documented)?.[1];
     if (list !== undefined) await refurnish(document, api, subjects.owner, list);
     const { owner } = subjects;
     const path = await pathFor(operation, owner, root);
-    // Whatever is made of it by others is no secret of the owner's.
+    // A canary in the body could be echoed to other callers, so the body contains none.
     const acceptable = async (): Promise<{ body?: string }> => {
       const proof = await prepare(operation, owner, means);
       const accepted = acceptedBody(document, operation, { ...owner, ...proof, canary: 'something' });
@@ -216,7 +216,7 @@ describe.each(OPERATIONS)('%s', (id) => {
     };
     const isRead = method === 'GET';
 
-    // What is plain: reads by all, writes by those who must be refused.
+    // Status of the documented spelling: reads for all callers, writes for those that must be rejected.
     const plain = {} as Record<CallerName, number>;
     for (const caller of CALLERS) {
       const mayAll = caller === 'owner' || caller === 'admin';
@@ -230,7 +230,7 @@ describe.each(OPERATIONS)('%s', (id) => {
     const isAllowed = (caller: CallerName): boolean => plain[caller] < 400;
     const place = OPERATIONS.indexOf(id);
     const tries = CALLERS.flatMap((caller, turn): Try[] => {
-      // Whose credential is refused wherever it is sent tries some, and over the operations all.
+      // Callers whose credential is rejected everywhere try a share; the shares differ by operation.
       const share = (SHARES[caller] ?? 1) * SHARE;
       const some = spellingsOf(path, documented).filter((_each, i) => (i + place + turn) % share === 0);
       const spelled = some.map((each) =>
@@ -251,7 +251,7 @@ describe.each(OPERATIONS)('%s', (id) => {
 
     const before = await contentsOf(connection);
     const wrong: string[] = [];
-    // Of exports only so many run at a time: those that came too many come again, one after the other.
+    // Concurrent exports are limited: those that get 503 are repeated sequentially.
     const later: Try[] = [];
     const attempt = async (each: Try, isLast: boolean): Promise<void> => {
       const shown = `${each.caller} ${each.method} ${each.path} ${JSON.stringify(each.headers ?? {})}`;
@@ -270,7 +270,7 @@ describe.each(OPERATIONS)('%s', (id) => {
     expect(wrong).toEqual([]);
     expect(await contentsOf(connection)).toEqual(before);
 
-    // It was the access that refused the others: the same request is taken from whoever may.
+    // Proves that access control rejected the others: the same request succeeds for an allowed caller.
     const isMetered = (declared.security ?? []).some((scheme) => 'key' in scheme);
     const statuses: number[] = [];
     for (const caller of ['owner', 'admin'] as const) {

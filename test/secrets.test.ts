@@ -27,7 +27,7 @@ const RECOVERY_CODES = 'POST /v1/auth/totp/recovery-codes';
 const RESET_LINK = 'POST /v1/users/{user}/reset-link';
 const SIGNING_KEYS = 'POST /v1/auth/signing-keys';
 
-/** An answer, as one text with its headers. */
+/** A response as text, including its headers. */
 interface Heard {
   operation: string;
   text: string;
@@ -37,14 +37,14 @@ interface Init {
   token?: string | undefined;
   headers?: Record<string, string>;
   body?: unknown;
-  /** In place of a body. */
+  /** Sent in place of `body`. */
   raw?: string;
-  /** What the document calls it, where its path is another. */
+  /** The documented operation, if its path differs from the target. */
   as?: string;
 }
 
 const canaries: Canary[] = [];
-/** Codes of six digits, which many other numbers hold: they are looked for by themselves. */
+/** Six-digit codes. They can occur by chance inside other numbers, so they are searched separately. */
 const codes = new Set<string>();
 const heard: Heard[] = [];
 const dumps: string[] = [];
@@ -55,19 +55,19 @@ let mailbox: Mailbox;
 let tunnel: Tunnel;
 let server: TestServer;
 
-/** A secret that is to be found nowhere, but in what may answer it. */
+/** Registers a secret that may appear only in the responses of the operations in `shownBy`. */
 function guard(name: string, secret: string | Buffer, ...shownBy: string[]): void {
   canaries.push({ name, forms: formsOf(secret), shownBy });
 }
 
-/** A password that is guarded. */
+/** Creates a password and registers it. */
 function password(name: string): string {
   const made = canaryPassword();
   guard(`password: ${name}`, made);
   return made;
 }
 
-/** A code of now, or of some steps later; or a wrong one. */
+/** Returns a TOTP code for now or for a later step, or a wrong code, and registers it. */
 function code(secret?: string, steps = 0): string {
   const made = secret === undefined ? '740185' : codeOf(secret, steps);
   codes.add(made);
@@ -83,7 +83,7 @@ function guardSession({ accessToken, refreshToken }: { accessToken: string; refr
 
 function guardKey(key: string): string {
   guard('API key', key, KEYS, ROTATE);
-  // Its beginning is a hint that is shown.
+  // The prefix of a key is its public hint.
   guard('API key: without its beginning', key.slice(7), KEYS, ROTATE);
   return key;
 }
@@ -108,7 +108,7 @@ function guardRecoveryCodes(all: string[]): string {
   return all[0]!;
 }
 
-/** A pair whose private half is guarded, in what people keep it in. */
+/** Creates a key pair and registers the private half. */
 function keyPair(...shownBy: string[]) {
   const { publicKey, privateKey } = generateKeyPairSync('ed25519');
   const jwk = privateKey.export({ format: 'jwk' });
@@ -118,12 +118,12 @@ function keyPair(...shownBy: string[]) {
 
 const randomAddress = (): string => `10.${[...randomBytes(3)].join('.')}`;
 
-/** Sends a request and keeps all of the answer. */
+/** Sends a request and stores the complete response. */
 async function ask(method: string, target: string, { token, headers, body, raw, as }: Init = {}): Promise<any> {
   const text = raw ?? (body === undefined ? undefined : JSON.stringify(body));
   const all: Record<string, string> = {
     host: 'qm.example.com',
-    // A place of its own for each: wrong passwords shut nobody out.
+    // A new client address for each request, so that wrong passwords throttle no other request.
     'x-forwarded-for': randomAddress(),
     ...(method === 'POST' ? { 'idempotency-key': randomUUID() } : {}),
     ...(text === undefined
@@ -140,7 +140,7 @@ async function ask(method: string, target: string, { token, headers, body, raw, 
   return answer;
 }
 
-/** Sends what has to succeed. */
+/** Sends a request that must succeed. */
 async function must(method: string, target: string, init?: Init): Promise<any> {
   const { status, text, body } = await ask(method, target, init);
   if (status >= 300) throw new Error(`${method} ${target} answered ${String(status)}: ${String(text)}`);
@@ -174,7 +174,7 @@ beforeAll(async () => {
   address.username = ROLE;
   address.password = encodeURIComponent(DATABASE_PASSWORD);
   tunnel = await Tunnel.to(address.href);
-  // In a process of its own: its log has all that is said of it, and nothing of other servers.
+  // Runs in its own process, so that the log contains everything about this server and nothing else.
   server = await TestServer.spawn({
     ...{ DATABASE_URL: tunnel.url, SECRET_KEY, METRICS_TOKEN, ADMIN_PASSWORD: ROOT_PASSWORD, LOG_LEVEL: 'trace' },
     ...{ SMTP_URL: mailbox.url, PUBLIC_URL: 'https://qm.example.com', TRUST_PROXY: '127.0.0.1' },
@@ -189,7 +189,7 @@ afterAll(async () => {
   await database.drop();
 });
 
-/** Every field that a secret belongs in, right and wrong; resolves with one secret of each kind, all of them good. */
+/** Sends valid and invalid secrets in every field that takes one. Resolves with one valid secret of each kind. */
 async function useAll(): Promise<Record<string, string>> {
   const root = (await signIn('admin', ROOT_PASSWORD)).accessToken;
   const username = uniqueName();
@@ -227,7 +227,7 @@ async function useAll(): Promise<Record<string, string>> {
     body: { username: other, password: password('of a name that is taken') },
   });
 
-  // A second factor, and codes in place of it.
+  // TOTP and recovery codes.
   const totp = guardTotp((await must('POST', '/v1/auth/totp', { token, body: { password: word } })).secret);
   await ask('POST', '/v1/auth/totp', { token, body: { password: password('wrong for a second factor') } });
   await ask('POST', '/v1/auth/totp/confirm', { token, body: { code: code() } });
@@ -243,7 +243,7 @@ async function useAll(): Promise<Record<string, string>> {
   });
   const recoveryCode = guardRecoveryCodes(renewed.recoveryCodes);
 
-  // Keys, each answer kept for its repetition.
+  // API keys; each response is kept for idempotent replays.
   const making = { token, body: { name: 'a key', scopes: ['*'] }, headers: { 'idempotency-key': 'a key' } };
   const made = await must('POST', '/v1/keys', making);
   expect(await must('POST', '/v1/keys', making)).toEqual(made);
@@ -260,7 +260,7 @@ async function useAll(): Promise<Record<string, string>> {
   await must('POST', '/v1/verify', { body: { key, api: 'api1' } });
   await ask('POST', '/v1/verify', { body: { key, api: 'none' } });
 
-  // Keys to sign with: made here, registered, and the wrong half.
+  // Signing keys: generated by the server, registered, and private halves sent by mistake.
   const { privateKey } = await must('POST', '/v1/auth/signing-keys', { token, body: { name: 'made' } });
   guard('signing key: made', privateKey, SIGNING_KEYS);
   guard('signing key: made, bytes', seedOf(privateKey), SIGNING_KEYS);
@@ -286,7 +286,7 @@ async function useAll(): Promise<Record<string, string>> {
   };
 }
 
-/** A mail server that is not there, one that does not let us in and says why, one that does. */
+/** Sends e-mails while the mail server is down, while it rejects the credentials, and while it works. */
 async function useMail(): Promise<{ mailed: string }> {
   const username = uniqueName();
   const email = `${username}@example.com`;
@@ -313,7 +313,7 @@ async function useMail(): Promise<{ mailed: string }> {
   return { mailed: token };
 }
 
-/** A new password by an administrator's link. */
+/** Sets a new password through a link of an administrator. */
 async function reset(root: string, username: string): Promise<string> {
   const { token } = await must('POST', `/v1/users/${username}/reset-link`, { token: root, as: RESET_LINK });
   guardAccountToken('token of a link', token, RESET_LINK);
@@ -322,19 +322,25 @@ async function reset(root: string, username: string): Promise<string> {
   return word;
 }
 
-/** Once the log says of an e-mail why it was not sent, and it waits to be tried again: while it is tried, for a minute. */
+/**
+ * Waits until the log reports the failed e-mail and its retry is due within 30 seconds; a running attempt is leased for
+ * a minute.
+ */
 async function mailFails(why: string): Promise<void> {
   await until(() => server.output.includes(`(reset) was not sent: ${why}`));
   const waiting = `SELECT FROM mail_outbox WHERE kind = 'reset' AND next_at < now() + interval '30 seconds'`;
   await until(async () => (await query(database.url, waiting)).length > 0);
 }
 
-/** The private bytes of an Ed25519 key in PEM: the last 32 of its DER (RFC 8410, section 7). */
+/** Returns the private bytes of an Ed25519 key in PEM: the last 32 of its DER (RFC 8410, section 7). */
 function seedOf(pem: string): Buffer {
   return Buffer.from(pem.replace(/-----.*-----/g, ''), 'base64').subarray(-32);
 }
 
-/** What is made here is known by its form wherever it is sent; what is not can only be kept out of where it belongs not. */
+/**
+ * Secrets made by the server have a recognizable form and are redacted anywhere. Other secrets are only tried where
+ * values are never logged or stored.
+ */
 const hasForm = (secret: string): boolean => /^(qm|eyJ)/.test(secret);
 
 const BODIES: [method: string, path: string, body: (secret: string) => object][] = [
@@ -378,7 +384,7 @@ const HEADERS = [
   'signature-input',
 ];
 
-/** Where a secret does not belong, with an answer or without. */
+/** Sends a secret in places that do not take it. */
 async function misuse(secret: string, token: string | undefined): Promise<void> {
   const inUrl = encodeURIComponent(secret);
   await Promise.all(
@@ -423,10 +429,10 @@ async function misuse(secret: string, token: string | undefined): Promise<void> 
   ]);
 }
 
-/** Statements that fail, of which the database tells the values. */
+/** Makes SQL statements fail with errors whose details contain the values. */
 async function failInSql(root: string): Promise<void> {
   const tables = ['users', 'sessions', 'api_keys', 'request_keys', 'tasks', 'account_tokens', 'recovery_requests'];
-  // One transaction for each table: a transaction that locks several can deadlock with the server's housekeeping.
+  // One transaction for each table: a transaction that locks several can deadlock with housekeeping of the server.
   const each = async (change: (table: string) => string): Promise<void> => {
     for (const table of tables) await query(database.url, change(table));
   };
@@ -452,7 +458,7 @@ async function failInSql(root: string): Promise<void> {
   await each((table) => `ALTER TABLE ${table} DROP CONSTRAINT refuses`);
 }
 
-/** Starts that fail, by what is wrong with the environment. */
+/** Runs starts that fail because of a wrong environment. */
 async function failToStart(): Promise<void> {
   const wrong = new URL(database.url);
   wrong.username = ROLE;
@@ -475,14 +481,14 @@ async function failToStart(): Promise<void> {
   for (const env of starts) logs.push(await TestServer.refusal({ DATABASE_URL: database.url, ...env }));
 }
 
-describe('what is secret', () => {
-  test('is in no log, no dump of the database, and no answer but the one that shows it', async () => {
-    // The mail server's pauses are long: meanwhile all else goes on.
+describe('secrets', () => {
+  test('appear in no log, no database dump, and no response except the one that shows them', async () => {
+    // In parallel, because the mail retries take long.
     const [all, mailed] = await Promise.all([useAll(), useMail(), failToStart()]);
     const secrets: Record<string, string> = { ...all, ...mailed };
     const root = (await signIn('admin', ROOT_PASSWORD)).accessToken;
     const user = (await signIn('admin', ROOT_PASSWORD)).accessToken;
-    // As what somebody sends to sign in, a session and an audit entry keep it.
+    // The session and the audit entry of a sign-in store the user agent and the request id.
     for (const each of Object.values(secrets).filter(hasForm)) {
       await ask('POST', '/v1/auth/login', {
         body: { login: 'admin', password: ROOT_PASSWORD },
@@ -525,14 +531,15 @@ describe('what is secret', () => {
     expect(
       [...codes].filter((each) => new RegExp(`(?<![\\w.-])${each}(?![\\w-])`).test(places.log + places.dump)),
     ).toEqual([]);
-    // Hashes and the platform's own private keys are no secrets of the tests'; RFC 8410, RFC 5958: how those begin in DER.
+    // Password hashes and private keys of the platform are not registered, so they are searched by form. RFC 8410 and
+    // RFC 5958 define the DER prefixes.
     expect(places.log).not.toMatch(/\$argon2/);
     expect(answers.filter(({ low }) => low.includes('$argon2'))).toEqual([]);
     expect(places.dump).not.toMatch(/PRIVATE KEY|302e020100300506032b6570|06092a864886f70d010101/i);
   });
 
-  test('was looked for where it might have been', () => {
-    // Each is shown where it may be, a log and a dump are what they are called, and everything went wrong that should.
+  test('the search covers every place where secrets can appear', () => {
+    // Each secret was found where it may appear, the dumps and logs are complete, and every kind of error occurred.
     const shown = canaries.filter(({ name, shownBy }) => shownBy.length > 0 && !name.includes(':'));
     const hidden = shown.filter(
       ({ forms, shownBy }) =>

@@ -7,12 +7,12 @@ const read = (path: string): string => readFileSync(`${ROOT}${path}`, 'utf8');
 
 const document = read('SECURITY.md');
 
-/** Files of tests, each with the names that are quoted behind it. */
+/** Test files named in SECURITY.md, with the test names quoted after each. */
 const REFERENCES = [...document.matchAll(/`((?:test|src)\/[\w./-]+\.(?:test|spec)\.ts)`((?:(?::|,) "[^"]+")*)/g)].map(
   ([, file = '', names = '']) => ({ file, names: [...names.matchAll(/"([^"]+)"/g)].map(([, name = '']) => name) }),
 );
 
-/** OWASP ASVS 5.0.0: how many items each section has at levels 1 and 2. */
+/** OWASP ASVS 5.0.0: the number of items of each section at levels 1 and 2. */
 const ASVS: Record<string, number> = {
   ...{ 1.1: 2, 1.2: 9, 1.3: 11, 1.4: 3, 1.5: 2, 2.1: 3, 2.2: 3, 2.3: 4, 2.4: 1 },
   ...{ 3.2: 2, 3.3: 4, 3.4: 6, 3.5: 5, 3.7: 2, 4.1: 3, 4.2: 1, 4.3: 2, 4.4: 4 },
@@ -24,14 +24,14 @@ const ASVS: Record<string, number> = {
   ...{ 16.1: 1, 16.2: 5, 16.3: 4, 16.4: 3, 16.5: 3 },
 };
 
-/** Whether a file has a test, or a group of tests, of that name. */
+/** Whether a file has a `test` or `describe` with that name. */
 function hasTest(file: string, name: string): boolean {
   const written = name.replace(/[.*+?^${}()|[\]\\]/g, '\\$&');
   return new RegExp(`\\(\\s*(['"\`])${written}\\1,`).test(read(file));
 }
 
 describe('SECURITY.md', () => {
-  test('names tests that there are', () => {
+  test('names only existing test files and tests', () => {
     expect(REFERENCES.length).toBeGreaterThan(100);
     const files = [...new Set(REFERENCES.map(({ file }) => file))];
     expect(files.filter((file) => !existsSync(`${ROOT}${file}`))).toEqual([]);
@@ -41,13 +41,13 @@ describe('SECURITY.md', () => {
     expect([...new Set(missing)]).toEqual([]);
   });
 
-  test('quotes no test that stands behind no file', () => {
+  test('quotes test names only after a test file', () => {
     const quoted = [...document.matchAll(/[:,;] "([^"]+)"/g)].map(([, name = '']) => name);
     const known = new Set(REFERENCES.flatMap(({ names }) => names));
     expect(quoted.filter((name) => !known.has(name))).toEqual(['Report a\nvulnerability']);
   });
 
-  test('says something, once, of every item of ASVS at levels 1 and 2 but for whole chapters', () => {
+  test('covers every ASVS item of levels 1 and 2 exactly once, except for whole chapters', () => {
     const [, chapter = ''] = document.split('## OWASP ASVS 5.0');
     const said = [...chapter.matchAll(/(?<![\d.])(\d+\.\d+\.\d+)(?![\d.]\d)/g)].map(([, id = '']) => id).sort();
     const wanted = Object.entries(ASVS).flatMap(([section, count]) =>
@@ -58,12 +58,12 @@ describe('SECURITY.md', () => {
     expect(chapter).toContain('WebRTC (chapter 17)');
   });
 
-  test('has all ten of the OWASP API Security Top 10', () => {
+  test('lists all ten of the OWASP API Security Top 10', () => {
     const risks = [...document.matchAll(/^\| API(\d+) /gm)].map(([, number]) => Number(number));
     expect(risks).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
   });
 
-  test('is where the README says', () => {
+  test('is linked from the README', () => {
     expect(read('README.md')).toContain('](SECURITY.md)');
   });
 });

@@ -18,10 +18,10 @@ const JSON_TYPE = 'Content-Type: application/json\r\n';
 const LOGIN = `POST /v1/auth/login HTTP/1.1\r\nHost: x\r\n${JSON_TYPE}`;
 const LIVEZ = 'GET /livez HTTP/1.1\r\nHost: x\r\n';
 
-/** So many connections, none of which is ended because it took long to make them all. */
+/** Settings for many connections: no timeout ends one while the test opens the others. */
 const PATIENT = { MAX_CONNECTIONS: '12000', HEADERS_TIMEOUT: '3600000', REQUEST_TIMEOUT: '3600000' };
 
-/** Resident memory of a process, in MiB. */
+/** Returns the resident memory of a process in MiB. */
 async function memoryOf({ child }: ServerProcess): Promise<number> {
   if (process.platform === 'linux') {
     const status = await readFile(`/proc/${String(child.pid)}/status`, 'utf8');
@@ -31,7 +31,7 @@ async function memoryOf({ child }: ServerProcess): Promise<number> {
   return Number(stdout) / 1_024;
 }
 
-/** Asks again and again while `work` goes on, and once more after it. @returns each status there was */
+/** Sends a request repeatedly while `work` runs, and once after it. @returns the status of each */
 async function statusesDuring(ask: () => Promise<Answer>, work: () => Promise<unknown>): Promise<number[]> {
   const statuses: number[] = [];
   const state = { working: true };
@@ -45,13 +45,13 @@ async function statusesDuring(ask: () => Promise<Answer>, work: () => Promise<un
   return statuses;
 }
 
-/** The body of an answer that came over a wire whose other side has closed it. */
+/** Returns the body of the response on a closed connection. */
 const bodyOf = ({ text }: Wire): any => JSON.parse(text.slice(text.indexOf('\r\n\r\n') + 4));
 
-describe('a message', () => {
+describe('a request', () => {
   const api = sharedApi();
 
-  /** What comes back to who says this and waits for the end. */
+  /** Sends data, ends the sending side, and waits for the end of the connection. */
   const answerTo = (...says: (string | Buffer)[]): Promise<Wire> => new Wire(api.url, ...says).hangUp().over;
 
   test.each<[name: string, status: number, message: string | Buffer]>([
@@ -101,7 +101,7 @@ describe('a message', () => {
     ['of TLS', 400, Buffer.from('16030100a5010000a10303', 'hex')],
     ['of 100 kB of nothing', 400, Buffer.alloc(100_000)],
     ['of an unknown method', 400, 'FOO /livez HTTP/1.1\r\nHost: x\r\n\r\n'],
-  ])('%s is refused with %d, and its connection ends', async (_name, status, message) => {
+  ])('%s: %d, and the connection is closed', async (_name, status, message) => {
     const wire = await answerTo(message, LIVEZ, '\r\n');
     expect(wire.statuses).toEqual([status]);
     expect(wire.text).toMatch(/content-type: application\/problem\+json/i);
@@ -123,11 +123,11 @@ describe('a message', () => {
     ['with 100 headers', `${LIVEZ}${'a:\r\n'.repeat(98)}Connection: close\r\n\r\n`, [200]],
     ['that expects to be told to go on', `${LIVEZ}Expect: 100-continue\r\nConnection: close\r\n\r\n`, [100, 200]],
     ['that expects anything else', `${LIVEZ}Expect: bananas\r\nConnection: close\r\n\r\n`, [417]],
-  ])('%s gets what it can have', async (_name, message, statuses) => {
+  ])('%s: gets the supported response', async (_name, message, statuses) => {
     expect((await answerTo(message)).statuses).toEqual(statuses);
   });
 
-  test('of 100,000 levels is refused before anything goes down them', async () => {
+  test('JSON of 100,000 levels: 400', async () => {
     const user = api.as(await api.createUser());
     for (const raw of ['['.repeat(100_000), '{"a":'.repeat(100_000)]) {
       for (const path of ['/v1/auth/login', '/v1/resources', '/v1/store/write', '/v1/store/read']) {
@@ -138,7 +138,7 @@ describe('a message', () => {
     }
   });
 
-  test.each(['/v1/auth/login', '/v1/store/write', '/v1/verify'])('to %s is not decompressed', async (path) => {
+  test.each(['/v1/auth/login', '/v1/store/write', '/v1/verify'])('compressed body to %s: 415', async (path) => {
     const user = api.as(await api.createUser());
     for (const coding of ['gzip', 'br', 'deflate', 'zstd', 'gzip, gzip']) {
       const answer = await user.post(path, {}, { headers: { 'content-encoding': coding } });
@@ -146,13 +146,13 @@ describe('a message', () => {
     }
   });
 
-  test('that cannot be read does not take the place of an earlier answer', async () => {
+  test('unreadable second request: the response to the first remains', async () => {
     const wire = await answerTo(`${LIVEZ}\r\n\x01\x02\r\n\r\n`);
     expect(wire.statuses).toEqual([200]);
     expect(wire.text).toContain('{"status":"ok"}');
   });
 
-  test('a hundred of them may wait for their answers on one connection, and no more', async () => {
+  test('pipelined: at most a hundred wait for responses on one connection', async () => {
     const user = await api.createUser();
     const ask = `GET /v1/users/me HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${user.accessToken}\r\n\r\n`;
     const few = new Wire(api.url, ask.repeat(50));
@@ -162,10 +162,10 @@ describe('a message', () => {
     const others = await statusesDuring(
       () => api.as(user).get('/v1/users/me'),
       async () => {
-        // In one piece as it arrives: thousands at once.
+        // Thousands at once, in one piece.
         const many = await new Wire(api.url, `${LIVEZ}\r\n`.repeat(PIPELINED)).over;
         expect(many.statuses.filter((status) => status !== 200 && status !== 429)).toEqual([]);
-        // What is on its way when a connection is reset can be lost.
+        // Responses in transit are lost when the connection is reset.
         expect(many.statuses.length).toBeLessThan(PIPELINED);
         expect(many.statuses.indexOf(429)).toBe(many.statuses.includes(429) ? many.statuses.length - 1 : -1);
       },
@@ -176,9 +176,9 @@ describe('a message', () => {
 
 describe('a server', () => {
   let database: Database;
-  /** Impatient. */
+  /** With short timeouts. */
   let impatient: ServerProcess;
-  /** Allowed few open files. */
+  /** With a low limit of open files. */
   let small: ServerProcess;
   let large: ServerProcess;
   let user: Account;
@@ -199,7 +199,7 @@ describe('a server', () => {
 
   const me = ({ url }: TestServer) => new Api(url).as(user).get('/v1/users/me');
 
-  test('that is asked for thousands of large answers which nobody takes holds few of them, and answers the others', async () => {
+  test('thousands of large responses not read by clients: bounded memory, and other clients are served', async () => {
     const writer = new Api(large.url).as(user);
     for (let i = 0; i < 20; i++) await writer.post('/v1/resources', { value: '€'.repeat(4_096) });
     await writer.get('/openapi.json');
@@ -215,7 +215,7 @@ describe('a server', () => {
     });
     const statuses: number[] = [];
     let most = before;
-    // Until it makes no more of them: it answers others ten times, and has not grown.
+    // Waits until memory has stopped growing for ten responses in a row.
     for (let looks = 0; looks < 10 || statuses.length < 20; looks++) {
       statuses.push((await me(large)).status);
       const now = await memoryOf(large);
@@ -223,15 +223,15 @@ describe('a server', () => {
       most = Math.max(most, now);
     }
     expect(new Set(statuses)).toEqual(new Set([200]));
-    // All of what was asked for would be over a gigabyte.
+    // All requested responses together would take over a gigabyte.
     expect(most - before).toBeLessThan(400);
     for (const socket of greedy) socket.destroy();
     expect((await me(large)).status).toBe(200);
   }, 180_000);
 
-  describe('that is sent requests byte by byte', () => {
+  describe('slow requests', () => {
     let upstream: Server;
-    /** Whether each body that arrived was whole. */
+    /** Whether each received body was complete. */
     let bodies: boolean[];
     let call: string;
 
@@ -253,7 +253,7 @@ describe('a server', () => {
       upstream.close();
     });
 
-    test('cuts each off, whatever it is, and answers everybody else', async () => {
+    test('sent byte by byte: 408 after the timeout, and other clients are served', async () => {
       const { url } = impatient;
       const write = `POST /v1/store/write HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${user.accessToken}\r\n${JSON_TYPE}`;
       const length = 'Content-Length: 100000\r\n\r\n';
@@ -268,7 +268,7 @@ describe('a server', () => {
         [new Wire(url, write + chunked).drip('1\r\n \r\n', 500), [408]],
         [new Wire(url, call + length).drip(' ', 500), [408]],
         [new Wire(url, call + chunked).drip('1\r\n \r\n', 500), [408]],
-        // Answered before it is whole: a second answer would be taken for that to the next request.
+        // Answered before the body is complete: a second response would be taken for that to the next request.
         [new Wire(url, LIVEZ + length).drip(' ', 500), [200]],
         [new Wire(url, `POST /call/api1 HTTP/1.1\r\nHost: x\r\n${length}`).drip(' ', 500), [401]],
       ];
@@ -279,32 +279,32 @@ describe('a server', () => {
       );
       expect(new Set(others)).toEqual(new Set([200]));
       for (const [wire, statuses] of wires) expect(wire.statuses).toEqual(statuses);
-      // No upstream takes half a body for a whole one.
+      // The upstream never sees a partial body as complete.
       await until(() => bodies.length === 2 * SLOW);
       expect(new Set(bodies)).toEqual(new Set([false]));
     });
 
-    test('cuts off who goes on talking after a refusal', async () => {
+    test('data after a rejection: the connection is closed', async () => {
       const wire = await new Wire(impatient.url, `${LIVEZ}X: ${'a'.repeat(20_000)}\r\n`).drip('a: b\r\n', 100).over;
       expect(wire.statuses).toEqual([431]);
     });
   });
 
-  test('that may open few files refuses connections beyond, and serves those it has', async () => {
+  test('file limit reached: rejects new connections and serves existing ones', async () => {
     const first = new Wire(small.url, `${LIVEZ}\r\n`);
     await until(() => first.statuses.length === 1);
     const wires = Array.from({ length: 1_300 }, () => new Wire(small.url));
     await until(() => wires.filter(({ end }) => end !== undefined).length >= 100);
     const refused = wires.filter(({ end }) => end !== undefined);
     expect(new Set(refused.map(({ end }) => end))).toEqual(new Set(['reset']));
-    // It still reaches its database.
+    // The connection pool to the database still works.
     first.say(`GET /v1/users/me HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${user.accessToken}\r\n\r\n`);
     await until(() => first.statuses.length === 2);
     expect(first.statuses).toEqual([200, 200]);
     await until(() => small.output.includes('connections refused'));
     expect(small.output.match(/connections refused/g)).toHaveLength(1);
     for (const wire of [first, ...wires]) wire.destroy();
-    // Those gone make room.
+    // Closed connections make room for new ones.
     await until(async () => {
       const wire = new Wire(small.url, `${LIVEZ}Connection: close\r\n\r\n`);
       return (await wire.hangUp().over).statuses[0] === 200;
@@ -312,7 +312,7 @@ describe('a server', () => {
     expect((await me(small)).status).toBe(200);
   });
 
-  test('keeps its memory and answers the others while hundreds sign in at once', async () => {
+  test('hundreds of concurrent sign-ins: bounded memory, and other clients are served', async () => {
     const before = await memoryOf(large);
     let peak = before;
     const answers: Answer[] = [];
@@ -320,7 +320,7 @@ describe('a server', () => {
       () => me(large),
       async () => {
         const logins = Array.from({ length: SIGN_INS }, (_, i) =>
-          // Known and unknown, right and wrong.
+          // Known and unknown logins, right and wrong passwords.
           new Api(large.url)
             .post('/v1/auth/login', {
               login: i % 2 === 0 ? 'admin' : `nobody${i}`,
@@ -340,13 +340,13 @@ describe('a server', () => {
     for (const { status, headers } of answers) {
       expect(headers.has('retry-after')).toBe(status === 429 || status === 503);
     }
-    // 19 MiB a hash that runs, not one that waits.
+    // Each running hash takes 19 MiB; a waiting one takes none.
     expect(peak - before).toBeLessThan(300);
   }, 180_000);
 
-  test('with thousands of idle connections and of half requests answers the others, and stops', async () => {
+  test('thousands of idle connections and partial requests: other clients are served, and the server stops', async () => {
     const { stdout } = await promisify(execFile)('sh', ['-c', 'ulimit -n']);
-    // Node raises its own to the hard limit, which is what its children see.
+    // Node raises its soft limit to the hard limit, and children inherit it.
     const files = stdout.trim() === 'unlimited' ? Infinity : Number(stdout);
     const count = Math.min(IDLE, Math.floor((files * 0.9 - 200) / 2));
     expect(count).toBeGreaterThan(200);
@@ -369,7 +369,7 @@ describe('a server', () => {
     );
     expect(new Set(others)).toEqual(new Set([200]));
     expect(wires.filter(({ end }) => end === 'reset')).toEqual([]);
-    // Tens of kilobytes each.
+    // Each connection takes tens of kilobytes.
     expect((await memoryOf(large)) - before).toBeLessThan(64 + (2 * count * 40) / 1_024);
     expect(await large.stop()).toBe(0);
     for (const wire of wires) wire.destroy();

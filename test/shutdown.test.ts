@@ -21,17 +21,19 @@ import { Wire } from './support/wire.js';
 
 const MAIN = fileURLToPath(new URL('../dist/src/main.js', import.meta.url));
 
-/** Milliseconds: longer than any test, which ends such a server with a second signal. */
+/** A delay in milliseconds that outlasts any test; a second signal ends such a server. */
 const ENDLESS = '600000';
 
-/** The key of the advisory lock under which a start runs the migrations. */
+/** The key of the advisory lock that migrations take at a start. */
 const MIGRATION_LOCK = 0x716d_6d69;
 
 /** Statements of servers that wait for a lock. */
 const WAITING = `SELECT FROM pg_stat_activity
   WHERE datname = current_database() AND wait_event_type = 'Lock' AND application_name = 'quartermaster'`;
 
-/** What became of a request on a connection of its own that may be kept: the status and the header `Connection`, or the error's code. */
+/**
+ * The outcome of a request on its own keep-alive connection: the status and the `Connection` header, or the error code.
+ */
 type Outcome = { status: number; connection: string | undefined } | string;
 
 function attempt({ url }: Api, path: string): Promise<Outcome> {
@@ -51,7 +53,7 @@ function attempt({ url }: Api, path: string): Promise<Outcome> {
 
 let database: Awaited<ReturnType<typeof createDatabase>>;
 
-/** The servers of a test, in case it fails. */
+/** Servers of the running test, killed after it. */
 const servers: ServerProcess[] = [];
 
 async function startServer(env: Record<string, string>): Promise<ServerProcess> {
@@ -73,7 +75,7 @@ afterEach(async () => {
 
 afterAll(() => database.drop());
 
-/** Whether each of `workers` processes says that it is shutting down: connections go to one after the other. */
+/** Waits until all `workers` processes report the shutdown: connections go to one worker after the other. */
 function retired(api: Api, workers: number): Promise<void> {
   let inARow = 0;
   return until(async () => {
@@ -85,7 +87,7 @@ function retired(api: Api, workers: number): Promise<void> {
 
 const closing = (status: number): Outcome => ({ status, connection: 'close' });
 
-/** Sends a request. @returns its answer, and the connection that it came by */
+/** Sends a request. @returns the response and its connection */
 async function ask(api: Api, agent: Agent): Promise<[IncomingMessage, net.Socket]> {
   const [response] = (await once(get(`${api.url}/livez`, { agent }), 'response')) as [IncomingMessage];
   const { socket } = response;
@@ -103,11 +105,11 @@ describe.each(
       [2, 'the primary'],
     ] as const
   ).slice(0, SERVERS),
-)('during the delay, a server with WORKERS=%d (signal to %s)', (workers, told) => {
+)('shutdown delay, WORKERS=%d (signal to %s)', (workers, told) => {
   let server: ServerProcess;
   let api: Api;
   let pids: number[];
-  /** Of /readyz before the signal. */
+  /** The outcome of /readyz before the signal. */
   let ready: Outcome;
   const kept = new Agent({ keepAlive: true, maxSockets: 1 });
   let keptSocket: net.Socket;
@@ -115,7 +117,7 @@ describe.each(
   let pipelined: Wire;
   let upload: Wire;
 
-  // Everything that a signal finds under way, on one server.
+  // Sends one signal to one server that has every kind of open request.
   beforeAll(async () => {
     server = await TestServer.spawn({
       ...{ DATABASE_URL: database.url, WORKERS: String(workers), SHUTDOWN_DELAY: ENDLESS },
@@ -140,7 +142,7 @@ describe.each(
     );
     await until(async () => (await query(database.url, WAITING)).length > 0);
     upload = new Wire(api.url, `${create}{"va`);
-    // Accepted in order, so it has been accepted as well.
+    // Connections are accepted in order, so a later response proves that the upload was accepted.
     await until(() => upload.isConnected);
     await sendExactly(api, 'GET', '/livez');
 
@@ -154,7 +156,7 @@ describe.each(
     kept.destroy();
   });
 
-  test('serves new connections, with /readyz 503 and Connection: close', async () => {
+  test('new connections: served, with /readyz 503 and Connection: close', async () => {
     expect(ready).toEqual({ status: 200, connection: 'keep-alive' });
     for (let i = 0; i < 2 * workers; i++) {
       const refusal = await sendExactly(api, 'GET', '/readyz', { connection: 'keep-alive' });
@@ -170,13 +172,13 @@ describe.each(
     }
   });
 
-  test('answers on a connection that is kept, then closes it', async () => {
+  test('request on a kept connection: answered, then the connection is closed', async () => {
     const [after, sameSocket] = await ask(api, kept);
     expect(after.headers.connection).toBe('close');
     expect(sameSocket).toBe(keptSocket);
   });
 
-  test('answers pipelined requests that it has, and closes the connection after the last', async () => {
+  test('pipelined requests: all answered, and the connection is closed after the last', async () => {
     await holder.query('ROLLBACK');
     await holder.end();
     await pipelined.over;
@@ -186,7 +188,7 @@ describe.each(
     expect(headers).toEqual(['keep-alive', 'keep-alive', 'close']);
   });
 
-  test('takes the rest of a slow upload, and answers it', async () => {
+  test('slow upload: accepted and answered', async () => {
     upload.say('lue":');
     await sendExactly(api, 'GET', '/livez');
     upload.say('"y"}');
@@ -195,15 +197,15 @@ describe.each(
     expect(upload.text).toMatch(/^connection: close\r$/im);
   });
 
-  test('ends at once at a second signal', async () => {
-    // Those of the first second count as one.
+  test('second signal: exits at once', async () => {
+    // Signals within the first second count as one.
     await until(() => !server.child.kill('SIGTERM') || server.child.exitCode !== null);
     expect(await server.exited).toBe(1);
     await until(() => !pids.some(isAlive));
   });
 });
 
-describe.each([1, 2])('a server with WORKERS=%d that is told to stop', (workers) => {
+describe.each([1, 2])('shutdown, WORKERS=%d', (workers) => {
   let server: ServerProcess;
   let api: Api;
   let pids: number[];
@@ -215,7 +217,7 @@ describe.each([1, 2])('a server with WORKERS=%d that is told to stop', (workers)
     pids = [pid, ...(await childrenOf(pid))];
   }
 
-  test('loses no request of clients that connect anew for each, and closes idle connections at the end of the delay', async () => {
+  test('loses no request on new connections, and closes idle connections at the end of the delay', async () => {
     await start('3000');
     const idle = new Agent({ keepAlive: true, maxSockets: 1 });
     const [, idleSocket] = await ask(api, idle);
@@ -243,7 +245,7 @@ describe.each([1, 2])('a server with WORKERS=%d that is told to stop', (workers)
     expect(pids.filter(isAlive)).toEqual([]);
   });
 
-  test('without a delay, answers what the kernel has accepted before the process looks', async () => {
+  test('no delay: answers requests that the kernel accepted before the signal is handled', async () => {
     await start('0');
     for (const pid of pids) process.kill(pid, 'SIGSTOP');
     const wires = Array.from({ length: 60 }, () => new Wire(api.url, 'GET /livez HTTP/1.1\r\nHost: x\r\n\r\n'));
@@ -258,7 +260,7 @@ describe.each([1, 2])('a server with WORKERS=%d that is told to stop', (workers)
   });
 });
 
-describe('of two workers', () => {
+describe('shutdown of workers', () => {
   let server: ServerProcess;
   let api: Api;
   let primary: number;
@@ -273,7 +275,7 @@ describe('of two workers', () => {
 
   afterAll(() => server.kill());
 
-  test('a worker that alone is told to stop ends cleanly and is replaced', async () => {
+  test('SIGTERM to one worker: exits cleanly and is replaced', async () => {
     const [told = 0, other] = await childrenOf(primary);
     process.kill(told, 'SIGTERM');
     const answers: Answer[] = [];
@@ -285,11 +287,11 @@ describe('of two workers', () => {
     expect(new Set(answers.map(({ status }) => status))).toEqual(new Set([200]));
     expect(await childrenOf(primary)).toContain(other);
     expect(server.output).toMatch(new RegExp(`^Worker ${told} died \\(code 0,`, 'm'));
-    // The next test needs both.
+    // The next test needs both workers.
     await until(async () => (await answeringProcesses(server)).length === 2);
   });
 
-  test('a worker that is killed during the delay leaves the other one to serve, and the stop is clean', async () => {
+  test('worker killed during the delay: the other one serves, and the server exits with 0', async () => {
     const [victim = 0] = await childrenOf(primary);
     server.child.kill('SIGTERM');
     await until(async () => (await sendExactly(api, 'GET', '/readyz')).status === 503);
@@ -301,9 +303,9 @@ describe('of two workers', () => {
 });
 
 test.each(['1', '2'])(
-  'a stop during the start with WORKERS=%s needs no delay and leaves no process',
+  'signal during the start, WORKERS=%s: exits without a delay and leaves no process',
   async (WORKERS) => {
-    // Holds up the start where it waits for the migrations of another process.
+    // Holds the migration lock, so that the start waits as for the migrations of another process.
     const holder = new pg.Client({ connectionString: database.url });
     await holder.connect();
     await holder.query('SELECT pg_advisory_lock($1)', [MIGRATION_LOCK]);
@@ -317,7 +319,7 @@ test.each(['1', '2'])(
     let errors = '';
     child.stderr.on('data', (chunk: Buffer) => (errors += chunk.toString()));
     try {
-      // Resolves when no process holds its output any more, so when its workers have ended as well.
+      // The pipe closes when no process holds it, so the workers have exited as well.
       const closed = once(child, 'close');
       await until(async () => (await query(database.url, WAITING)).length > 0);
       for (const signal of ['SIGTERM', 'SIGINT', 'SIGTERM'] as const) child.kill(signal);

@@ -48,7 +48,7 @@ async function resources(value: string): Promise<number> {
   return body.data.filter((each: { value: string }) => each.value === value).length;
 }
 
-describe('a signing key', () => {
+describe('/v1/auth/signing-keys', () => {
   const pair = generateKeyPairSync('ed25519');
   const pem = pair.publicKey.export({ format: 'pem', type: 'spki' }).toString();
   const jwk = pair.publicKey.export({ format: 'jwk' });
@@ -61,7 +61,7 @@ describe('a signing key', () => {
     ['base64 of its SPKI', pair.publicKey.export({ format: 'der', type: 'spki' }).toString('base64')],
   ];
 
-  test.each(forms)('is registered as %s, and answered as PEM', async (_name, publicKey) => {
+  test.each(forms)('POST: registers a key given as %s, and returns PEM', async (_name, publicKey) => {
     const answer = await mine.post('/v1/auth/signing-keys', { name: 'laptop', publicKey });
     expect(answer).toMatchObject({ status: 201, body: { name: 'laptop', publicKey: pem } });
     expect(Object.keys(answer.body).sort()).toEqual(['createdAt', 'id', 'name', 'publicKey']);
@@ -69,7 +69,7 @@ describe('a signing key', () => {
     expect(await own.send('GET', ME)).toMatchObject({ status: 200, body: { id: user.id } });
   });
 
-  test('is made here where none is given, and its private half is shown once and kept nowhere', async () => {
+  test('POST without a key: generates one, returns the private key once and stores it nowhere', async () => {
     const key = randomUUID();
     const post = (): Promise<Answer> =>
       mine.post('/v1/auth/signing-keys', { name: 'made' }, { headers: { 'idempotency-key': key } });
@@ -93,7 +93,7 @@ describe('a signing key', () => {
     expect(fleet.servers[0]!.output).not.toContain(seed);
   });
 
-  test('is refused where it is private, weak or no Ed25519 key, and nothing of it is repeated', async () => {
+  test('POST: 400 for a private, weak or non-Ed25519 key, without echoing it', async () => {
     const jwkOf = pair.privateKey.export({ format: 'jwk' });
     const given = [
       pair.privateKey.export({ format: 'pem', type: 'pkcs8' }).toString(),
@@ -113,7 +113,7 @@ describe('a signing key', () => {
     expect((await mine.get('/v1/auth/signing-keys?limit=100')).text).toBe(before);
   });
 
-  test('is listed by page to its owner, newest first, and revoked by it alone', async () => {
+  test('GET: own keys in pages, newest first; DELETE: 404 for other users and administrators', async () => {
     const [{ account: owner }, { account: stranger }] = await Promise.all([newSigner(), newSigner()]);
     for (const name of ['b', 'c']) await api.as(owner).post('/v1/auth/signing-keys', { name });
     const first = await api.as(owner).get('/v1/auth/signing-keys?limit=2');
@@ -130,7 +130,7 @@ describe('a signing key', () => {
     expect((await api.as(owner).get('/v1/auth/signing-keys')).body.data).toHaveLength(2);
   });
 
-  test('is one of a hundred at most, however many are registered at once', async () => {
+  test('POST: 403 beyond 100 keys, also under concurrent requests', async () => {
     const owner = api.as(await api.createUser());
     const [one, two] = [owner, other.as({ accessToken: owner.token! })];
     const body = { name: 'x', publicKey: pem };
@@ -143,8 +143,8 @@ describe('a signing key', () => {
   });
 });
 
-describe('a signed request', () => {
-  test('acts as its user on every kind of route', async () => {
+describe('signature', () => {
+  test('authenticates the user on every kind of route', async () => {
     expect(await signer.send('GET', ME)).toMatchObject({ status: 200, body: { id: user.id } });
     expect((await signer.send('HEAD', ME)).status).toBe(200);
     const made = await signer.send('POST', '/v1/resources', { value: 'signed' });
@@ -161,7 +161,7 @@ describe('a signed request', () => {
     expectProblem(await signer.send('GET', '/v1/users'), 403, 'forbidden');
   });
 
-  test('is a credential wherever a token is one, and the document says so', async () => {
+  test('accepted and documented on every route that accepts a session token', async () => {
     const { signer: admin } = await newSigner({ role: 'admin' });
     const takes = (security: object[], scheme: string): boolean => security.some((each) => scheme in each);
     const operations = (await listOperations(api)).filter(({ path }) => !path.startsWith('/call/'));
@@ -170,7 +170,7 @@ describe('a signed request', () => {
     expect(signed.length).toBeGreaterThan(40);
     for (const { id, method, path, declared } of signed) {
       const target = path.replaceAll(/\{\w+\}/g, '019aa5d2-7c1e-7b1a-9d54-3f0f5a1f2b3c');
-      // No body that any route takes.
+      // A body that no route accepts.
       const sent = admin.request(method, target, declared.requestBody && { of: 'no use' });
       expect({ id, status: (await send(api.url, admin.sign(sent))).status }).not.toMatchObject({ status: 401 });
       expect({ id, code: (await send(api.url, admin.sign(sent, { components: [] }))).body.code }).toEqual({
@@ -180,7 +180,7 @@ describe('a signed request', () => {
     }
   });
 
-  test('acts on the store, whose bodies are bytes', async () => {
+  test('accepted by the store, whose bodies are bytes', async () => {
     const value = '{"pi": 3.14159265358979323846, "z": "\\u0000"}';
     const put = await signer.send('PUT', '/v1/store/a%2Fb?ttl=1000', Buffer.from(value), {
       headers: { 'content-type': 'application/json' },
@@ -191,7 +191,7 @@ describe('a signed request', () => {
       text: value.replaceAll(': ', ':').replace(', ', ','),
     });
     const entries = Array.from({ length: 300 }, (_, i) => ({ key: `k${i}`, value: 'x'.repeat(500) }));
-    // So much that the credential is judged before the body is taken.
+    // Large enough that the server authenticates before it reads the body.
     const large = await signer.send('POST', '/v1/store/write', { entries });
     expect(large).toMatchObject({ status: 200, body: { written: 300 } });
     expect((await signer.send('POST', '/v1/store/read', { keys: ['k7'] })).body.entries).toHaveLength(1);
@@ -205,7 +205,7 @@ describe('a signed request', () => {
     );
   });
 
-  test('is judged by its body also where that comes in chunks, or large', async () => {
+  test('covers chunked and large bodies: 401 when the body is changed', async () => {
     for (const size of [1_000, 200_000]) {
       const body = JSON.stringify({ entries: [{ key: uniqueName(), value: 'x'.repeat(size) }] });
       const sent = signer.sign(
@@ -226,7 +226,7 @@ describe('a signed request', () => {
     }
   });
 
-  test('of an administrator is one of an administrator, for as long as it is one', async () => {
+  test('by an administrator: has the rights of the current role', async () => {
     const { account, signer: admin } = await newSigner({ role: 'admin' });
     expect((await admin.send('GET', '/v1/users?limit=1')).status).toBe(200);
     await (await api.admin()).patch(`/v1/users/${account.id}`, { role: 'user' });
@@ -260,11 +260,11 @@ describe('a signed request', () => {
         digest: `${digestOf('{"limit":1}')}, md5=:AAAA:, ${digestOf('{"limit":1}', 512)}`,
       },
     ],
-  ])('may cover %s', async (_name, otherwise) => {
+  ])('accepted when it covers %s', async (_name, otherwise) => {
     const { signer: admin } = await newSigner({ role: 'admin' });
     const target = `/v1/users/me/quotas/resources?window=lifetime`;
     const sent = admin.sign(admin.request('PUT', target, { limit: 1 }, { 'x-more': 'a, b' }), otherwise);
-    // The route knows no query: what matters is that the request got there.
+    // The route rejects the query with 400, which proves that the signature was accepted.
     expectProblem(await send(api.url, sent), 400, 'validation_failed');
   });
 
@@ -283,7 +283,7 @@ describe('a signed request', () => {
       left,
       { parameters: { [left]: undefined } },
     ]),
-  ])('is refused that leaves out %s', async (_name, otherwise) => {
+  ])('401 when it leaves out %s', async (_name, otherwise) => {
     const [method, target, body] = request();
     expectRefused(await signer.send(method, target, body, otherwise));
     expect(await resources('never')).toBe(0);
@@ -304,12 +304,12 @@ describe('a signed request', () => {
     ['a nonce without end', { nonce: `"${'x'.repeat(257)}"` }, /nonce/],
     ['a key of no form', { keyid: '"x"' }, /keyid/],
     ['a key that is a token', { keyid: 'x' }, /keyid/],
-  ])('is refused with %s', async (_name, parameters, detail) => {
+  ])('401 with %s', async (_name, parameters, detail) => {
     expectRefused(await signer.send('GET', ME, undefined, { parameters }), detail);
   });
 
-  test('is refused 301 seconds early or late, and when it has expired', async () => {
-    /** Again where more than a second has turned over while it was on its way. */
+  test('401 when created 301 seconds ago or ahead, or expired', async () => {
+    /** Sends again if the request took more than a second. */
     const created = async (seconds: number): Promise<Answer> => {
       for (;;) {
         const sent = now();
@@ -324,7 +324,7 @@ describe('a signed request', () => {
     expect((await created(-295)).status).toBe(200);
   });
 
-  test('is refused with anything changed that it covers, one thing at a time', async () => {
+  test('401 when any covered part is changed', async () => {
     const value = uniqueName();
     const signed = (): Sent =>
       signer.sign(signer.request('POST', '/v1/resources', { value }, { 'x-covered': 'a' }), {
@@ -391,7 +391,7 @@ describe('a signed request', () => {
       });
     }
     expect(await resources(value)).toBe(0);
-    // Another method that the path has.
+    // GET is another supported method of the path.
     const { headers, ...rest } = signed();
     const withoutBody = headers.filter(([name]) => name !== 'content-length');
     expectRefused(await send(api.url, { ...rest, headers: withoutBody, method: 'GET', body: undefined }));
@@ -399,7 +399,7 @@ describe('a signed request', () => {
       await send(api.url, { ...signer.sign(signer.request('GET', '/v1/auth/sessions')), method: 'HEAD' }).then(
         (answer) => ({
           ...answer,
-          // HEAD has no body: the status is all there is to see.
+          // A HEAD response has no body, so only the status can be checked.
           ...(answer.status === 401 ? { body: refusalOf(answer) } : {}),
         }),
       ),
@@ -407,13 +407,13 @@ describe('a signed request', () => {
     expect((await send(api.url, signed())).status).toBe(201);
   });
 
-  /** What the body would have been. */
+  /** Returns the body that the response to another method would have. */
   function refusalOf({ headers }: Answer): object {
     const requestId = headers.get('x-request-id');
     return { code: 'invalid_signature', type: '', title: '', status: 401, detail: '', instance: '', requestId };
   }
 
-  test('is refused with a query changed, added or taken away', async () => {
+  test('401 when the query is changed, added or removed', async () => {
     for (const [from, to] of [
       ['?limit=1', '?limit=2'],
       ['?limit=1', ''],
@@ -428,7 +428,7 @@ describe('a signed request', () => {
     }
   });
 
-  test('names what was sent in the request line, in either form', async () => {
+  test('checked against the request line and the Host header; headers of an untrusted proxy are ignored', async () => {
     const { host } = new URL(api.url);
     const absolute = signer.sign(signer.request('GET', ME));
     expect((await send(api.url, { ...absolute, target: `http://${host}${ME}` })).status).toBe(200);
@@ -437,7 +437,7 @@ describe('a signed request', () => {
     const upper = { ...signer.request('GET', ME), authority: host };
     const shouted = withHeader(signer.sign(upper), 'host', (name) => name.toUpperCase());
     expect((await send(api.url, shouted)).status).toBe(200);
-    // No header of a proxy counts that nobody trusts.
+    // Without TRUST_PROXY the headers of a proxy are ignored.
     const proxied = signer.sign({ ...signer.request('GET', ME), authority: 'api.example' });
     const headers = [
       ['host', host],
@@ -452,7 +452,7 @@ describe('a signed request', () => {
     );
   });
 
-  test('is refused with its headers malformed, missing or there twice', async () => {
+  test('401 when its headers are malformed, missing or repeated', async () => {
     const sent = signer.sign(signer.request('POST', '/v1/tasks', { title: 'x' }));
     for (const name of ['signature-input', 'signature', 'content-digest']) {
       const without = { ...sent, headers: sent.headers.filter(([each]) => each !== name) };
@@ -468,7 +468,7 @@ describe('a signed request', () => {
       const value = sent.headers.find(([each]) => each === name)![1];
       expectRefused(await send(api.url, { ...sent, headers: [...sent.headers, [name, value]] }), /only once/);
     }
-    // RFC 9112, section 3.2: whatever it is signed with.
+    // RFC 9112, section 3.2 requires 400 for two Host headers, regardless of the signature.
     const ofTwoHosts = { ...sent, headers: [...sent.headers, ['host', 'elsewhere.example'] as const] };
     expectProblem(await send(api.url, ofTwoHosts), 400, 'validation_failed');
     expectRefused(
@@ -478,11 +478,11 @@ describe('a signed request', () => {
       ),
       /one signature/,
     );
-    // Nothing of it was used up.
+    // Rejected requests do not use up the nonce.
     expect((await send(api.url, sent)).status).toBe(201);
   });
 
-  test('is accepted beside the signature of a proxy', async () => {
+  test('accepted next to the signature of a proxy', async () => {
     const sent = signer.sign(signer.request('GET', ME));
     const first = withHeader(sent, 'signature-input', (input) => `proxy=("@method");keyid="proxy", ${input}`);
     expect(
@@ -495,7 +495,7 @@ describe('a signed request', () => {
     ).toBe(200);
   });
 
-  test('is refused beside another credential', async () => {
+  test('401 next to another credential', async () => {
     const signed = signer.sign(signer.request('GET', ME));
     for (const authorization of [`Bearer ${user.accessToken}`, 'Bearer x', '']) {
       const headers = [...signed.headers, ['authorization', authorization] as const];
@@ -510,7 +510,7 @@ describe('a signed request', () => {
     expect((await send(api.url, signed)).status).toBe(200);
   });
 
-  test('has no body where none is read', async () => {
+  test('401 with a body on GET; without a body the digest is optional', async () => {
     const signed = signer.request('GET', ME, { a: 1 });
     expectRefused(await send(api.url, signer.sign(signed)), /must not have a body/);
     expect((await signer.send('DELETE', '/v1/store/nothing', { a: 1 })).status).toBe(404);
@@ -519,13 +519,13 @@ describe('a signed request', () => {
     expectRefused(await signer.send('POST', '/v1/tasks', undefined, { digest: digestOf('x') }));
   });
 
-  test('of a body that cannot be read is answered as any other', async () => {
+  test('malformed, too large or non-JSON body: same status as without a signature', async () => {
     const raw = (text: string): Promise<Answer> =>
       signer.send('POST', '/v1/resources', Buffer.from(text), { headers: { 'content-type': 'application/json' } });
     expectProblem(await raw('{'), 400, 'malformed_json');
     expectProblem(await raw(' '.repeat(2 ** 21)), 413, 'body_too_large');
     expectProblem(await signer.send('POST', '/v1/resources', Buffer.from('x')), 415, 'unsupported_media_type');
-    // Bytes that are no UTF-8 are the bytes that were signed, and no JSON.
+    // Invalid UTF-8: the signed bytes match, but they are not JSON.
     const latin = Buffer.from('{"value":"caf\u00e9"}', 'latin1');
     const answer = await signer.send('POST', '/v1/resources', latin, {
       headers: { 'content-type': 'application/json' },
@@ -533,7 +533,7 @@ describe('a signed request', () => {
     expectProblem(answer, 400, 'malformed_json');
   });
 
-  test('opens neither what is public nor what takes keys', async () => {
+  test('ignored by public routes and by /call', async () => {
     expect(
       (await signer.send('POST', '/v1/auth/login', { login: user.username, password: user.password })).status,
     ).toBe(200);
@@ -551,7 +551,7 @@ describe('a signed request', () => {
     expect((await send(api.url, { ...call, body: '{"a":2}' })).text).toBe('API1');
   });
 
-  test('has no session: nothing to sign out of, and none that a changed password leaves', async () => {
+  test('has no session: 403 on sign-out; remains valid after a password change', async () => {
     const { account, signer: own } = await newSigner();
     expectProblem(await own.send('POST', '/v1/auth/logout'), 403, 'forbidden');
     const change = { currentPassword: account.password, newPassword: 'Unguessable-8' };
@@ -565,7 +565,7 @@ describe('a signed request', () => {
     expect((await own.send('GET', ME)).status).toBe(200);
   });
 
-  test('is refused from the moment on at which its key or its user is gone, on every node', async () => {
+  test('key revoked, user disabled or deleted: rejected at once on both nodes', async () => {
     const { account, signer: own } = await newSigner();
     const admin = await api.admin();
     const [here, there] = [own, own.at(other.url)];
@@ -573,7 +573,7 @@ describe('a signed request', () => {
     await admin.patch(`/v1/users/${account.id}`, { status: 'disabled' });
     for (const each of [here, there]) {
       expectProblem(await each.send('GET', ME), 403, 'account_disabled');
-      // To whoever cannot sign it is a signature like any other.
+      // Without a valid signature, the response does not reveal that the account is disabled.
       expectRefused(await each.send('GET', ME, undefined, { components: [] }));
       const forged = new Signer(each.url, { ...each.key, privateKey: signer.key.privateKey });
       expectRefused(await forged.send('GET', ME));
@@ -592,28 +592,28 @@ describe('a signed request', () => {
   });
 });
 
-describe('a nonce', () => {
-  test('is good once, here and on another process', async () => {
+describe('nonce', () => {
+  test('used again: 401, also on another process', async () => {
     const sent = signer.sign(signer.request('GET', ME));
     expect((await send(api.url, sent)).status).toBe(200);
-    // The address is part of what is signed: as behind a balancer, both processes go by one name.
+    // Both processes share one authority, as behind a load balancer, because the signature covers it.
     for (const url of [api.url, other.url, api.url]) expectRefused(await send(url, sent), /nonce/);
     const parameters = { nonce: '"the same"' };
     expect((await signer.send('GET', ME, undefined, { parameters })).status).toBe(200);
     expectRefused(await signer.at(other.url).send('GET', '/v1/resources', undefined, { parameters }), /nonce/);
-    // Of another key it is another.
+    // Nonces are separate for each key.
     const second = new Signer(api.url, await registerKey(mine));
     expect((await second.send('GET', ME, undefined, { parameters })).status).toBe(200);
   });
 
-  test('is good once for large bodies as well', async () => {
+  test('used again with a large body: 401', async () => {
     const body = { entries: [{ key: uniqueName(), value: 'x'.repeat(100_000) }] };
     const sent = signer.sign(signer.request('POST', '/v1/store/write', body));
     expect((await send(other.url, sent)).status).toBe(200);
     expectRefused(await send(api.url, sent), /nonce/);
   });
 
-  test('of a hundred at once on two processes is accepted once, and acts once', async () => {
+  test('100 concurrent requests on two processes: exactly one is accepted', async () => {
     for (let round = 0; round < 3; round++) {
       const value = uniqueName();
       const sent = signer.sign(signer.request('POST', '/v1/resources', { value }));
@@ -627,7 +627,7 @@ describe('a nonce', () => {
     }
   });
 
-  test('is on record before the request acts, as a hash', async () => {
+  test('stored as a hash before the request runs', async () => {
     const nonce = uniqueName();
     expect((await signer.send('GET', ME, undefined, { parameters: { nonce: `"${nonce}"` } })).status).toBe(200);
     const rows = await fleet.query('SELECT owner_id, key_id FROM request_nonces WHERE nonce_hash = $1', [
@@ -636,7 +636,7 @@ describe('a nonce', () => {
     expect(rows).toEqual([{ owner_id: user.id, key_id: signer.key.id }]);
   });
 
-  test('is not used up by who cannot sign for it, nor with another body', async () => {
+  test('not used up by an invalid signature or another body', async () => {
     const sent = signer.sign(signer.request('POST', '/v1/resources', { value: 'mine' }));
     expectRefused(
       await send(
@@ -648,7 +648,7 @@ describe('a nonce', () => {
     expect((await send(api.url, sent)).status).toBe(201);
   });
 
-  test('is forgotten when no signature with it can be good any more', async () => {
+  test('deleted once no signature with it can be valid', async () => {
     const parameters = { nonce: `"${uniqueName()}"` };
     expect((await signer.send('GET', ME, undefined, { parameters })).status).toBe(200);
     const count = async (): Promise<number> =>
@@ -657,7 +657,7 @@ describe('a nonce', () => {
           `SELECT count(*)::int AS count FROM request_nonces WHERE signed_at < now() - interval '601 s'`,
         )
       )[0].count;
-    // Counted at once: any process may sweep them at any time.
+    // Counted in the same statement: any process may sweep the rows at any time.
     const [put] = await fleet.query(
       `WITH put AS (
          INSERT INTO request_nonces (owner_id, key_id, nonce_hash, signed_at)
@@ -666,7 +666,7 @@ describe('a nonce', () => {
       [user.id, signer.key.id],
     );
     expect(put).toEqual({ count: 2500 });
-    // A sweep is the first thing that a process does.
+    // A new process sweeps first.
     const third = await TestServer.start({ DATABASE_URL: fleet.url });
     await until(async () => (await count()) === 0);
     await third.stop();
@@ -675,7 +675,7 @@ describe('a nonce', () => {
 });
 
 describe('Idempotency-Key', () => {
-  test('makes a signed request one that may be sent again, signed anew', async () => {
+  test('signed request sent again with a new signature: replayed once', async () => {
     const value = uniqueName();
     const headers = { 'idempotency-key': uniqueName() };
     const first = await signer.send('POST', '/v1/resources', { value }, { headers });
@@ -684,13 +684,13 @@ describe('Idempotency-Key', () => {
     expect(again.body).toEqual(first.body);
     expect(again.headers.get('idempotency-replayed')).toBe('true');
     expect(await resources(value)).toBe(1);
-    // A session of the same user is the same user.
+    // A session of the same user replays it too.
     const third = await mine.post('/v1/resources', { value }, { headers });
     expect(third).toMatchObject({ status: 201, body: first.body });
   });
 });
 
-test('behind a proxy that is trusted a request is to the host and scheme that the proxy names', async () => {
+test('signature behind a trusted proxy: must match the forwarded host and scheme', async () => {
   const server = await TestServer.start({ DATABASE_URL: fleet.url, TRUST_PROXY: '127.0.0.1' });
   const forwarded = (scheme: string, authority: string): Promise<Answer> => {
     const signed = { ...signer.request('GET', ME), authority: 'api.example' };

@@ -12,7 +12,7 @@ const api = sharedApi();
 
 const has = (tool: string, argument: string): boolean => spawnSync(tool, [argument]).status === 0;
 
-/** Every machine has Node; one without the others cannot try what is written for them. */
+/** Node is always installed; the shell examples are skipped without openssl and curl. */
 const describeWithTools = has('openssl', 'version') && has('curl', '--version') ? describe : describe.skip;
 
 let folder: string;
@@ -25,7 +25,7 @@ beforeAll(async () => {
 
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
-/** Runs a program in the repository while this process goes on serving nobody. @returns what it printed */
+/** Runs a program asynchronously in the repository. @returns its output */
 function run(program: string, args: string[], env: Record<string, string>): Promise<{ out: string; error: string }> {
   return new Promise((resolve, reject) => {
     const child = spawn(program, args, { cwd: ROOT, env: { ...inherited(), ...env } });
@@ -42,7 +42,7 @@ async function values(whose: { accessToken: string } = user): Promise<string[]> 
   return body.data.map(({ value }: { value: string }) => value);
 }
 
-describe('the examples', () => {
+describe('signing examples', () => {
   let env: Record<string, string>;
 
   beforeAll(async () => {
@@ -52,7 +52,7 @@ describe('the examples', () => {
     env = { KEY_ID: body.id, PRIVATE_KEY };
   });
 
-  test('sign with Node: a query, a body, neither', async () => {
+  test('docs/examples/sign.mjs: signs requests with a query, with a body, and with neither', async () => {
     const sign = (...args: string[]) => run(process.execPath, ['docs/examples/sign.mjs', ...args], env);
     const value = `${uniqueName()} é "quoted"`;
     expect((await sign('POST', `${api.url}/v1/resources`, JSON.stringify({ value }))).error).toBe('201\n');
@@ -76,7 +76,7 @@ describe('the examples', () => {
   });
 
   describeWithTools('for a shell', () => {
-    test('sign with openssl and curl: a query, a body, neither', async () => {
+    test('docs/examples/sign.sh: signs requests with a query, with a body, and with neither', async () => {
       const sign = (...args: string[]) => run('sh', ['docs/examples/sign.sh', ...args], env);
       const value = `${uniqueName()} é 'quoted' $HOME`;
       const made = await sign('POST', `${api.url}/v1/resources`, JSON.stringify({ value }));
@@ -93,7 +93,7 @@ describe('the examples', () => {
       expect(twice[1]).toEqual(twice[0]);
     });
 
-    test('are those of the README, whose commands work as they stand', async () => {
+    test('README commands: run as written', async () => {
       const text = await readFile(join(ROOT, 'README.md'), 'utf8');
       const commands = /\n## Signed requests\n[^]*?```sh\n([^]*?)```/.exec(text)?.[1] ?? '';
       expect(commands).toContain('sign.mjs');

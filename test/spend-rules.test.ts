@@ -15,7 +15,7 @@ import { SpendCases } from './support/spend-cases.js';
 import { ALL, SpendModel, windowName, type Fact } from './support/spend-model.js';
 import { seeds, sizesOf } from './support/sizes.js';
 
-/** A clock that tests set, found before PostgreSQL's own. */
+/** A clock that tests set; the search path finds it before that of PostgreSQL. */
 const CLOCK = [
   `CREATE FUNCTION public.clock_timestamp() RETURNS timestamptz LANGUAGE sql VOLATILE
    AS $$ SELECT current_setting('tests.clock')::timestamptz $$`,
@@ -26,7 +26,7 @@ const CLOCK = [
 
 const at = (moment: number | null): string | null => (moment === null ? null : new Date(moment).toISOString());
 
-/** A platform of a seed in PostgreSQL and in the model, in a transaction that is rolled back. */
+/** One generated platform in PostgreSQL and in the model, inside a transaction that is rolled back. */
 class Twins {
   readonly model = new SpendModel();
   private readonly tx: Transaction;
@@ -119,13 +119,13 @@ class Twins {
     }
   }
 
-  /** A batch to both. @returns what each said */
+  /** Sends a batch to both. @returns the verdicts of each */
   async spend(runs: readonly Run[]): Promise<{ said: string[]; expected: string[] }> {
     const said = await this.spends.spend(runs, this.tx);
     return { said: said.map(textOf), expected: this.model.spend(runs).map(textOf) };
   }
 
-  /** What each has counted and written down. */
+  /** Returns the counters and the ledger of both. */
   async contents(): Promise<{ said: string[]; expected: string[] }> {
     const { cases, model } = this;
     const meters = [ALL_CALLS, ...cases.slugs.map(callsOf)];
@@ -167,7 +167,7 @@ class Twins {
   }
 }
 
-/** The limits in whatever order they were judged. */
+/** Formats a verdict; limits are sorted, because their order is not specified. */
 function textOf({ verdict, ownerId, keyId, granted, limits, answer, upstream, moment }: RunVerdict): string {
   return JSON.stringify({
     ...{ verdict, ownerId, keyId, granted, limits: limits.split(';').sort().join(' '), answer, upstream, moment },
@@ -183,7 +183,7 @@ function batchOf(cases: SpendCases, random: Random): Run[] {
 
 const SEEDS = seeds(sizesOf('spendRules').SEEDS);
 
-describe('the spending in PostgreSQL', () => {
+describe('spends in PostgreSQL, compared with the model', () => {
   let database: Awaited<ReturnType<typeof createDatabase>>;
   let dataSource: DataSource;
   let runner: QueryRunner;
@@ -237,7 +237,9 @@ describe('the spending in PostgreSQL', () => {
     }
   }
 
-  /** What nobody limits is not counted then as the model counts it: of the same limits all the time, the verdicts. */
+  /**
+   * Compares the verdicts only: the counts of meters without a limit differ from the model after the clock goes back.
+   */
   async function expectSameWhenTheClockGoesBack(seed: number): Promise<void> {
     const random = new Random(seed);
     const cases = new SpendCases(random);
@@ -250,7 +252,7 @@ describe('the spending in PostgreSQL', () => {
     }
   }
 
-  /** Each seed in a transaction of its own; the first that fails, by name. */
+  /** Runs each seed in its own transaction. The error names the first seed that fails. */
   async function expectOfSeeds(work: (seed: number) => Promise<void>): Promise<void> {
     for (const seed of SEEDS) {
       await inTransaction(() => work(seed)).catch((error: unknown) => {
@@ -259,16 +261,16 @@ describe('the spending in PostgreSQL', () => {
     }
   }
 
-  test(`says and counts what the rules do`, async () => {
+  test('random spends: same verdicts, counters and ledger', async () => {
     await expectOfSeeds(expectSameOf);
   });
 
-  test(`says what the rules do when the clock goes back`, async () => {
+  test('clock set back: same verdicts', async () => {
     await expectOfSeeds(expectSameWhenTheClockGoesBack);
   });
 
   test.each(['key', 'user', 'platform'] as const)(
-    'counts what was used of a later window when the first limit of a %s is set on a clock that went back',
+    'first limit of a %s set after the clock was set back: includes usage of the later window',
     async (scope) => {
       const clock = (text: string): Fact => ({ kind: 'clock', moment: Date.parse(`2026-11-30T${text}Z`) });
       await inTransaction(async () => {
@@ -285,7 +287,7 @@ describe('the spending in PostgreSQL', () => {
     },
   );
 
-  test('counts no further than a number holds exactly', async () => {
+  test('counters near the largest exact integer: same verdicts and counts', async () => {
     await inTransaction(async () => {
       const { twins, run } = await oneKey();
       await expectSame(twins, [run(Number.MAX_SAFE_INTEGER - 5), run(3, 4), run(2), run(1)]);

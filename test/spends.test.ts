@@ -7,7 +7,7 @@ import { Random } from './support/random.js';
 import { until } from './support/until.js';
 import { SEED, seeds, sizesOf } from './support/sizes.js';
 
-/** Exact limits on PostgreSQL, from three servers at once; COSTED and SPENDS are those to each server. */
+/** Exact limits on PostgreSQL, with three servers. COSTED and SPENDS are requests to each server. */
 const { SEEDS, COSTED, SPENDS, FULL, LIMITS } = sizesOf('spends');
 const CONNECTIONS = 64;
 
@@ -25,11 +25,11 @@ afterAll(async () => {
   await fleet.stop();
 });
 
-/** A limit of 1,000 units somewhere, and who may spend them. */
+/** A limit of 1,000 units, and the keys that share it. */
 interface Limited {
   keys: Key[];
   slugs: string[];
-  /** What its counter holds. */
+  /** Reads its counter. */
   counter: () => Promise<number | undefined>;
 }
 
@@ -68,7 +68,7 @@ const LIMITED: Record<string, (limit: number) => Promise<Limited>> = {
   },
 };
 
-/** Every unit up to some number, each once: checks that what clients were told leaves no gap and overlaps nowhere. */
+/** Checks that the grants, as reported to clients, cover every unit once: no gap and no overlap. */
 function expectEachOnce(grants: { used: number; cost: number }[]): void {
   const sorted = [...grants].sort((a, b) => a.used - b.used);
   let sum = 0;
@@ -76,12 +76,12 @@ function expectEachOnce(grants: { used: number; cost: number }[]): void {
   expect(wrong.slice(0, 3)).toEqual([]);
 }
 
-describe('1,000 units are allowed', () => {
+describe('limit of 1,000 units, three servers', () => {
   const scopes = Object.keys(LIMITED);
   const runs = seeds(SEEDS).map((seed): [string, number] => [scopes[seed % scopes.length]!, seed]);
 
   test.each(runs)(
-    'to %s, and costs are 1 to 7 (seed %d): never more',
+    '%s, costs of 1 to 7 (seed %d): never exceeded',
     async (scope, seed) => {
       const random = new Random(seed);
       const { keys, slugs, counter } = await LIMITED[scope]!(1_000);
@@ -115,7 +115,7 @@ describe('1,000 units are allowed', () => {
   );
 
   test.each(scopes)(
-    'to %s, and each call costs 1: exactly 1,000',
+    '%s, cost of 1: exactly 1,000 granted',
     async (scope) => {
       const random = new Random(SEED);
       const { keys, slugs, counter } = await LIMITED[scope]!(1_000);
@@ -142,10 +142,10 @@ describe('1,000 units are allowed', () => {
   );
 });
 
-describe('three limits at once: key 100 a minute, user 150 a day, plan 120 a month', () => {
+describe('three limits: key 100 a minute, user 150 a day, plan 120 a month', () => {
   let owner: string;
   let plan: string;
-  /** The limited key, and another of the same user. */
+  /** The limited key, and another key of the same user. */
   let keys: [Key, Key];
 
   beforeEach(async () => {
@@ -162,7 +162,7 @@ describe('three limits at once: key 100 a minute, user 150 a day, plan 120 a mon
     await fleet.counter(owner, 'api:*', 'month'),
   ];
 
-  /** How many calls each outcome had, of so many to each server; who refused is named. */
+  /** Sends `calls` calls to each server. Returns the outcomes, with the scopes of the violated limits. */
   async function spend(key: Key, slug: string, calls: number): Promise<Record<string, number>> {
     const left = fleet.servers.map(() => calls);
     const outcomes: string[] = [];
@@ -174,7 +174,7 @@ describe('three limits at once: key 100 a minute, user 150 a day, plan 120 a mon
     return tally(outcomes);
   }
 
-  test('each stops what it bears on, and a refusal by one leaves the others untouched', async () => {
+  test('each rejects its own calls; a rejection by one charges none of the others', async () => {
     expect(await spend(keys[0], 'api1', 100)).toEqual({ ok: 100, 'quota_exceeded key': 200 });
     expect(await counters()).toEqual([100, 100, 100]);
     expect(await spend(keys[1], 'api2', 2)).toEqual({ ok: 6 });
@@ -190,7 +190,7 @@ describe('three limits at once: key 100 a minute, user 150 a day, plan 120 a mon
     expect(await fleet.ledger(owner)).toEqual({ granted: 156, denied: 780 });
   });
 
-  test('mixed, with costs 1 to 7, none is passed and none counts what another refused', async () => {
+  test('concurrent calls with costs of 1 to 7: none is exceeded, and rejected calls are charged to none', async () => {
     const random = new Random(7);
     const told = { limited: 0, api1: 0, all: 0 };
     const least = { key: Infinity, user: Infinity, plan: Infinity };
@@ -220,7 +220,9 @@ describe('three limits at once: key 100 a minute, user 150 a day, plan 120 a mon
   });
 });
 
-/** How long a window must be that this machine uses up: some times what 100 calls take, and half a second at least. */
+/**
+ * Returns a window length that this machine can fill: several times the duration of 100 calls, at least half a second.
+ */
 async function secondsToFill(): Promise<number> {
   const key = await fleet.makeKey(await fleet.makeUser());
   const started = Date.now();
@@ -229,9 +231,9 @@ async function secondsToFill(): Promise<number> {
   return Math.max(0.5, Math.ceil((Date.now() - started) / 100) * 0.2);
 }
 
-test('windows turn over under load: no unit is lost, none is granted twice', async () => {
+test('windows end under load: no unit is lost or granted twice', async () => {
   const owner = await fleet.makeUser();
-  // Written by the database itself: what each minute came to, for each quota.
+  // A trigger records the count of each minute and quota.
   await fleet.query(`
     CREATE TABLE minutes (key_id uuid, meter text, minute timestamptz, used bigint, PRIMARY KEY (key_id, meter, minute));
     CREATE FUNCTION note_minute() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
@@ -252,7 +254,7 @@ test('windows turn over under load: no unit is lost, none is granted twice', asy
   await fleet.setQuota(owner, 'api:api2', 200, 'hour');
   const random = new Random(1);
   const outcomes: string[] = [];
-  /** What clients were told of each key. */
+  /** Units that clients were granted with each key. */
   const told = new Map<Key, number>();
   let isOver = false;
   const loading = load(fleet.servers, 20, () => {
@@ -297,7 +299,7 @@ test('windows turn over under load: no unit is lost, none is granted twice', asy
   const ofHours =
     'SELECT sum(granted) FROM usage WHERE owner_id = $1 AND key_id = coalesce($2, key_id) AND meter LIKE $3 GROUP BY hour';
   const NO_KEY = '00000000-0000-0000-0000-000000000000';
-  // No window has more than its limit, and together they are all that was told.
+  // No window exceeds its limit, and the sums equal the grants that clients saw.
   expect(await most(ofMinutes, [NO_KEY, 'api:*'])).toMatchObject({ most: 90, units: all });
   const ofFirst = await most(ofMinutes, [keys[0].id, 'api:api1']);
   expect(ofFirst).toMatchObject({ units: told.get(keys[0]) });
@@ -308,8 +310,8 @@ test('windows turn over under load: no unit is lost, none is granted twice', asy
   expect((await most(ofHours, [owner, null, 'api:api2'])).most).toBeLessThanOrEqual(200);
 }, 600_000);
 
-describe('limits that are moved during load', () => {
-  /** Who is limited, and how an administrator moves the limit, at a server. */
+describe('limits changed under load', () => {
+  /** A limited key, and a function that changes its limit at a server. */
   interface Movable {
     key: Key;
     slug?: string;
@@ -347,13 +349,13 @@ describe('limits that are moved during load', () => {
     },
   };
 
-  test.each(Object.keys(MOVABLE))('%s: every answer is by a limit that was in force', async (name) => {
+  test.each(Object.keys(MOVABLE))('%s: every response reports a limit in force', async (name) => {
     const { key, slug = 'api1', move } = await MOVABLE[name]!();
-    // All different, up and down.
+    // All different, alternately high and low.
     const limits = Array.from({ length: LIMITS }, (_, i) => (i % 2 === 0 ? 200 + i * 40 : 1 + i * 20));
     const set = async (i: number): Promise<void> => void expectDone((await move(limits[i]!, i)) as never);
     await set(0);
-    /** The last move that was begun, and the last that was answered. */
+    /** The last change that was sent, and the last that was answered. */
     const moves = { begun: 0, answered: 0 };
     const grants: { used: number; cost: number }[] = [];
     const wrong: string[] = [];
@@ -380,7 +382,7 @@ describe('limits that are moved during load', () => {
         moves.begun = i;
         await set(i);
         moves.answered = i;
-        // More than the first low limit allows: that one refuses, however slow the calls are.
+        // More calls than the first low limit allows, so that it rejects some even when calls are slow.
         heardSince = 0;
         await until(() => heardSince > 30 || wrong.length > 0, loading);
       }
@@ -396,7 +398,7 @@ describe('limits that are moved during load', () => {
   });
 });
 
-describe('50 resources of 500', () => {
+describe('POST /v1/resources, two servers', () => {
   const sum = `
     SELECT (SELECT count(*)::int FROM resources WHERE owner_id = ANY($1)) AS rows,
       (SELECT coalesce(sum(counts[1]), 0)::int FROM quotas WHERE meter = 'resources' AND owner_id = ANY($1)) AS used,
@@ -411,7 +413,7 @@ describe('50 resources of 500', () => {
     limit: number | null;
   }
 
-  /** What there is and what the counters say, over and over while `work` goes on, and once more after it. */
+  /** Reads rows and counters repeatedly while `work` runs, and once after it. */
   async function watching(owners: string[], work: Promise<unknown>): Promise<Use[]> {
     const client = new pg.Client({ connectionString: fleet.url });
     await client.connect();
@@ -436,7 +438,7 @@ describe('50 resources of 500', () => {
     return { owner: id, headers: { authorization: `Bearer ${accessToken}` } };
   }
 
-  test('by a plan: exactly 50', async () => {
+  test('limit of 50 by a plan: 500 concurrent requests create exactly 50', async () => {
     const plan = await fleet.makePlan([{ meter: 'resources', limit: 50 }]);
     const { owner, headers } = await makeOwner(plan);
     const servers = fleet.servers.slice(0, 2);
@@ -453,7 +455,7 @@ describe('50 resources of 500', () => {
     expect(seen.at(-1)).toMatchObject({ rows: 50, used: 50 });
   });
 
-  test('by two plans and the platform, whose quota comes, moves and goes under way, mixed with deletions', async () => {
+  test('two plans and a platform quota that is set, changed and removed, with deletions: counters always match the rows', async () => {
     const plan = await fleet.makePlan([{ meter: 'resources', limit: 50 }]);
     const users = [await makeOwner(plan), await makeOwner(plan)];
     const owners = users.map(({ owner }) => owner);
@@ -471,7 +473,7 @@ describe('50 resources of 500', () => {
       owners,
       Promise.all([
         load(servers, 32, () => {
-          // Until each limit was there for a while, and the platform's has refused something.
+          // Runs until each limit was in force for a while and the platform quota has rejected a request.
           if (left-- <= 0 && !isMoving && outcomes.includes('403 platform')) return undefined;
           const who = random.below(2);
           const id = random.chance(45) ? known[who]?.shift() : undefined;
@@ -513,7 +515,7 @@ describe('50 resources of 500', () => {
       const codes = Object.keys(tally(outcomes));
       expect(codes).toEqual(expect.arrayContaining(['201', '204', '403 platform']));
       expect(codes.filter((code) => !/^(201|204|403( plan)?( platform)?)$/.test(code))).toEqual([]);
-      // With a quota that stays, to the unit.
+      // With a constant quota the limit is exact.
       const { all } = seen.at(-1)!;
       expectDone(await fleet.admin().put('/v1/platform/quotas/resources', { limit: all + 7 }));
       for (const { owner } of users) await fleet.setQuota(owner, 'resources', 100);
@@ -531,6 +533,6 @@ describe('50 resources of 500', () => {
   });
 });
 
-test('of which nothing went wrong unsaid', () => {
+test('server logs contain no error after these tests', () => {
   for (const server of fleet.servers) expect(server.output).not.toMatch(/"level":(50|60)/);
 });

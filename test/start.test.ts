@@ -17,7 +17,7 @@ let folder: string;
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'quartermaster-start-'));
-  // Started by root, PostgreSQL runs as another user, who must get through here.
+  // When started by root, PostgreSQL runs as another user, who needs access to this folder.
   await chmod(folder, 0o755);
 });
 
@@ -29,7 +29,7 @@ interface Ended {
   stderr: string;
 }
 
-/** Runs the program until it ends by itself, with its outputs apart. */
+/** Runs the program until it exits. Captures stdout and stderr separately. */
 async function run(env: Record<string, string>): Promise<Ended> {
   const child = spawn(process.execPath, [MAIN], {
     env: { ...inherited(), PORT: '0', LOG_LEVEL: 'warn', ADMIN_PASSWORD, SECRET_KEY, ...env },
@@ -38,7 +38,7 @@ async function run(env: Record<string, string>): Promise<Ended> {
   const ended = { code: null as number | null, stdout: '', stderr: '' };
   child.stdout.on('data', (chunk: Buffer) => {
     ended.stdout += chunk.toString();
-    // One that starts after all must not run for ever.
+    // Stops a program that starts although it should fail.
     if (ended.stdout.includes('listens on')) child.kill('SIGTERM');
   });
   child.stderr.on('data', (chunk: Buffer) => (ended.stderr += chunk.toString()));
@@ -46,10 +46,10 @@ async function run(env: Record<string, string>): Promise<Ended> {
   return { ...ended, code };
 }
 
-/** Where something happened in the code. */
+/** Matches a stack trace or a path of the code. */
 const STACK = /\s+at |node_modules|dist\/|\.js:\d/;
 
-/** Checks that the program ends with 1 and one line, which it returns. */
+/** Checks that the program exits with 1 and prints one line to stderr. Returns the line. */
 async function printedRefusal(env: Record<string, string>): Promise<string> {
   const { code, stdout, stderr } = await run(env);
   expect({ code, stdout, lines: stderr.split('\n').length - 1, stderr }).toEqual({
@@ -62,7 +62,7 @@ async function printedRefusal(env: Record<string, string>): Promise<string> {
   return stderr;
 }
 
-/** Checks that a start in a shared process fails for a reason of one line, which it returns. */
+/** Checks that a start in a shared process fails with a reason of one line. Returns the line. */
 async function refusal(env: Record<string, string>): Promise<string> {
   const line = await TestServer.refusal({ LOG_LEVEL: 'warn', ...env });
   expect(line).toMatch(/^.+$/);
@@ -70,11 +70,11 @@ async function refusal(env: Record<string, string>): Promise<string> {
   return line;
 }
 
-describe('a start on a fresh DATA_DIR', () => {
-  /** As at `npm start`: nothing is set but the port. */
+describe('start with a new DATA_DIR', () => {
+  /** As with `npm start`: only the port is set. */
   const UNSET = { ADMIN_PASSWORD: '', SECRET_KEY: '' };
 
-  test('makes an administrator once, and finds all again after an orderly stop and after kill -9', async () => {
+  test('creates the administrator once, and keeps all data after SIGTERM and after SIGKILL', async () => {
     const dataDir = join(folder, 'fresh');
     const env = { ...UNSET, DATA_DIR: dataDir };
     let server: TestServer = await TestServer.spawn(env);
@@ -125,7 +125,7 @@ describe('a start on a fresh DATA_DIR', () => {
   });
 });
 
-describe('a start that cannot be is one line on stderr and exit code 1:', () => {
+describe('failed start: exit code 1 and one line on stderr:', () => {
   const sharedDatabase = process.env.TEST_SERVER_DATABASE ?? '';
   const elsewhere = (change: (url: URL) => void): string => {
     const url = new URL(postgresUrl());
@@ -133,7 +133,7 @@ describe('a start that cannot be is one line on stderr and exit code 1:', () => 
     return url.href;
   };
 
-  // One of each kind: what a variable may be is tested in src/config/env.spec.ts.
+  // One example of each kind; src/config/env.spec.ts tests the values of variables.
   test.concurrent.each([
     ['DATABASE_URL', 'mysql://me:hunter2@localhost/x'],
     ['DATABASE_URL', 'postgresql://me:hunter2#x@localhost/x'],
@@ -147,7 +147,7 @@ describe('a start that cannot be is one line on stderr and exit code 1:', () => 
     expect(line).not.toContain('hunter2');
   });
 
-  test.concurrent('a weak ADMIN_PASSWORD, an ADMIN_EMAIL that is none', async () => {
+  test.concurrent('weak ADMIN_PASSWORD, or invalid ADMIN_EMAIL', async () => {
     const database = await createDatabase();
     const env = { DATABASE_URL: database.url };
     const lines = await Promise.all([
@@ -156,7 +156,7 @@ describe('a start that cannot be is one line on stderr and exit code 1:', () => 
       refusal({ ...env, ADMIN_EMAIL: 'nobody' }),
     ]);
     expect(lines).toEqual([
-      // All that is wrong, at once.
+      // One line reports all violations.
       expect.stringMatching(/ADMIN_PASSWORD must .*8 to 64 .*upper-case.*special/),
       expect.stringContaining('ADMIN_PASSWORD must '),
       expect.stringContaining('ADMIN_EMAIL is not '),
@@ -166,14 +166,14 @@ describe('a start that cannot be is one line on stderr and exit code 1:', () => 
     await database.drop();
   });
 
-  test.concurrent('a port that is taken', async () => {
+  test.concurrent('port in use', async () => {
     const { port } = new URL(sharedApi().url);
     const line = await refusal({ DATABASE_URL: sharedDatabase, PORT: port });
     expect(line).toContain(`PORT is taken`);
     expect(line).toContain(port);
   });
 
-  test('a port that is taken: nothing is made', async () => {
+  test('port in use: nothing is created', async () => {
     const { port } = new URL(sharedApi().url);
     const database = await createDatabase({ isEmpty: true });
     const dataDir = join(folder, 'port-taken');
@@ -185,42 +185,42 @@ describe('a start that cannot be is one line on stderr and exit code 1:', () => 
     await database.drop();
   });
 
-  test.concurrent('an address that is not of this machine', async () => {
+  test.concurrent('HOST is not an address of this machine', async () => {
     expect(await refusal({ DATABASE_URL: sharedDatabase, HOST: '192.0.2.1' })).toContain('HOST');
   });
 
-  test.concurrent('a database that nobody answers for', async () => {
+  test.concurrent('no database server at the address', async () => {
     const line = await refusal({ DATABASE_URL: 'postgresql://me:hunter2@127.0.0.1:1/x' });
     expect(line).toMatch(/DATABASE_URL cannot be reached.*ECONNREFUSED/);
     expect(line).not.toContain('hunter2');
   });
 
-  test.concurrent('a host that does not exist', async () => {
+  test.concurrent('unknown host of the database', async () => {
     const line = await refusal({ DATABASE_URL: 'postgresql://me:hunter2@nowhere.invalid/x' });
     expect(line).toContain('DATABASE_URL cannot be reached');
     expect(line).not.toContain('hunter2');
   });
 
-  test.concurrent('a wrong database password', async () => {
+  test.concurrent('wrong database password', async () => {
     const line = await printedRefusal({ DATABASE_URL: elsewhere((url) => (url.password = 'hunter2')) });
     expect(line).toContain('DATABASE_URL');
     expect(line).not.toContain('hunter2');
   });
 
-  test.concurrent('a database that does not exist', async () => {
+  test.concurrent('unknown database', async () => {
     const line = await refusal({ DATABASE_URL: elsewhere((url) => (url.pathname = '/no_such_database')) });
     expect(line).toContain('DATABASE_URL');
     expect(line).toContain('no_such_database');
     expect(line).not.toContain(decodeURIComponent(new URL(postgresUrl()).password));
   });
 
-  describe('a database of others:', () => {
+  describe('unsuitable database:', () => {
     let database: Database;
 
     beforeEach(async () => (database = await createDatabase({ isEmpty: true })));
     afterEach(() => database.drop());
 
-    test('a role that may not make tables', async () => {
+    test('role without the right to create tables', async () => {
       const role = uniqueName();
       await query(postgresUrl(), `CREATE ROLE ${role} LOGIN PASSWORD 'hunter2'`);
       const url = new URL(database.url);
@@ -229,7 +229,7 @@ describe('a start that cannot be is one line on stderr and exit code 1:', () => 
       expect(await refusal({ DATABASE_URL: url.href })).toContain(grant);
       const create = `run as a superuser in "${database.name}": CREATE SCHEMA qm AUTHORIZATION "${role}"`;
       expect(await refusal({ DATABASE_URL: url.href, DATABASE_SCHEMA: 'qm' })).toContain(create);
-      // What it says is what is needed.
+      // The privileges that the message names are sufficient.
       await query(database.url, `GRANT ALL ON SCHEMA public TO "${role}"; CREATE SCHEMA qm AUTHORIZATION "${role}"`);
       for (const schema of ['public', 'qm']) {
         const server = await TestServer.start({ DATABASE_URL: url.href, DATABASE_SCHEMA: schema });
@@ -252,7 +252,7 @@ describe('a start that cannot be is one line on stderr and exit code 1:', () => 
       ['a sequence', 'CREATE SEQUENCE tasks'],
       ['a function', 'CREATE FUNCTION x() RETURNS integer LANGUAGE sql RETURN 1'],
       ['an index', 'CREATE TABLE x (id integer); CREATE INDEX users_pkey ON x (id)'],
-    ])('%s of another program', async (_what, sql) => {
+    ])('contains %s of another program', async (_what, sql) => {
       await query(database.url, sql);
       const objects = `SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace ORDER BY relname`;
       const before = await query(database.url, objects);
@@ -261,7 +261,7 @@ describe('a start that cannot be is one line on stderr and exit code 1:', () => 
       expect(await query(database.url, objects)).toEqual(before);
     });
 
-    test('an encoding that cannot hold every text', async () => {
+    test('encoding that cannot store every text', async () => {
       const name = uniqueName();
       for (const encoding of ['SQL_ASCII', 'LATIN1']) {
         await query(
@@ -274,12 +274,12 @@ describe('a start that cannot be is one line on stderr and exit code 1:', () => 
       }
     });
 
-    test('triggers that are switched off', async () => {
+    test('triggers disabled', async () => {
       await query(postgresUrl(), `ALTER DATABASE ${database.name} SET session_replication_role = 'replica'`);
       expect(await refusal({ DATABASE_URL: database.url })).toContain('session_replication_role is replica');
     });
 
-    test('no TLS, where it is asked for', async () => {
+    test('TLS required, but the server has none', async () => {
       for (const mode of ['require', 'verify-full', 'no-verify']) {
         expect(await refusal({ DATABASE_URL: `${withoutTls(database.url)}&sslmode=${mode}` })).toMatch(
           /SSL.*set sslmode/,
@@ -287,7 +287,7 @@ describe('a start that cannot be is one line on stderr and exit code 1:', () => 
       }
     });
 
-    test('a fault of ours: where it happened is told at LOG_LEVEL=debug alone', async () => {
+    test('failed migration: the stack is printed only with LOG_LEVEL=debug', async () => {
       await query(database.url, 'CREATE TABLE migrations (id serial, "timestamp" bigint, name varchar)');
       await query(
         database.url,
@@ -303,13 +303,13 @@ describe('a start that cannot be is one line on stderr and exit code 1:', () => 
     });
   });
 
-  test.concurrent('another SECRET_KEY than the database was set up with', async () => {
+  test.concurrent('SECRET_KEY differs from that of the database', async () => {
     const line = await refusal({ DATABASE_URL: sharedDatabase, SECRET_KEY: 'hunter2 and some more letters of no use' });
     expect(line).toContain('SECRET_KEY is not the one');
     expect(line).not.toContain('hunter2');
   });
 
-  test.concurrent('a DATA_DIR that is a file, or lies below one, or cannot be made', async () => {
+  test.concurrent('DATA_DIR is a file, is below a file, or cannot be created', async () => {
     const file = join(folder, 'file');
     await writeFile(file, 'mine');
     const dataDirs = [file, join(file, 'data'), '/proc/quartermaster'];
@@ -318,7 +318,7 @@ describe('a start that cannot be is one line on stderr and exit code 1:', () => 
     expect(await readFile(file, 'utf8')).toBe('mine');
   });
 
-  test.concurrent('a DATA_DIR that cannot hold the secret key, or holds a damaged one', async () => {
+  test.concurrent('DATA_DIR cannot store the secret key, or contains a damaged one', async () => {
     const file = join(folder, 'file-for-the-key');
     await writeFile(file, 'mine');
     const env = { DATABASE_URL: sharedDatabase, SECRET_KEY: '' };
@@ -331,7 +331,7 @@ describe('a start that cannot be is one line on stderr and exit code 1:', () => 
     expect(line).not.toContain('hunter2');
   });
 
-  test.concurrent('WORKERS=2 on a port that is taken: told by one worker, once, and no process stays', async () => {
+  test.concurrent('port in use with WORKERS=2: one worker reports it once, and no process remains', async () => {
     const { port } = new URL(sharedApi().url);
     const { code, stdout, stderr } = await run({ DATABASE_URL: sharedDatabase, PORT: port, WORKERS: '2' });
     expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
@@ -340,7 +340,7 @@ describe('a start that cannot be is one line on stderr and exit code 1:', () => 
   });
 });
 
-/** An address with parameters, and none that says whether TLS is used. */
+/** Returns an address with parameters, but without `sslmode`. */
 function withoutTls(address: string): string {
   const url = new URL(address);
   url.searchParams.delete('sslmode');
@@ -348,13 +348,13 @@ function withoutTls(address: string): string {
   return url.href;
 }
 
-test('a misspelt variable is warned of, and the start goes on', async () => {
+test('unknown variable similar to a known one: prints a warning and starts', async () => {
   const { stdout, stderr } = await run({ DATABASE_URL: process.env.TEST_SERVER_DATABASE!, WORKER: '2', PROT: '1' });
   expect(stdout).toContain('listens on');
   expect(stderr).toBe('Warning: WORKER is set but not known; WORKERS is similar and not set.\n');
 });
 
-test('secrets of files are used, by workers too', async () => {
+test('variables with _FILE: read from files, also by workers', async () => {
   const database = await createDatabase();
   const files: Record<string, string> = {};
   for (const [name, value] of Object.entries({
@@ -371,7 +371,7 @@ test('secrets of files are used, by workers too', async () => {
   await database.drop();
 });
 
-describe('what an operator can set', () => {
+describe('configuration', () => {
   let database: Database;
   let server: TestServer;
   let api: Api;
@@ -396,14 +396,14 @@ describe('what an operator can set', () => {
     await database.drop();
   });
 
-  test('REGISTRATION=closed: administrators alone make accounts', async () => {
+  test('REGISTRATION=closed: 403 on registration; administrators can create users', async () => {
     const body = { username: uniqueName(), password: 'seven purple anchors' };
     expectProblem(await api.post('/v1/auth/register', body), 403, 'forbidden');
     expect((await (await api.admin()).post('/v1/users', body)).status).toBe(201);
     await api.signIn(body.username, body.password);
   });
 
-  test('PASSWORD_POLICY=length: 15 to 256 characters of any kind, but no common ones', async () => {
+  test('PASSWORD_POLICY=length: accepts 15 to 256 characters of any kind, except common passwords', async () => {
     const admin = await api.admin();
     const make = (password: string): Promise<Answer> => admin.post('/v1/users', { username: uniqueName(), password });
     for (const good of ['fifteen letters', 'x y'.repeat(85), 'пятнадцать букв']) {
@@ -416,7 +416,7 @@ describe('what an operator can set', () => {
     }
   });
 
-  test('CORS_ORIGINS: answers those origins, and no other', async () => {
+  test('CORS_ORIGINS: allows only the listed origins', async () => {
     const preflight = (origin: string): Promise<Answer> =>
       api.send('OPTIONS', '/v1/resources', undefined, {
         headers: { origin, 'access-control-request-method': 'POST', 'access-control-request-headers': 'authorization' },
@@ -436,19 +436,19 @@ describe('what an operator can set', () => {
     }
   });
 
-  test('CORS is off where it is not set', async () => {
+  test('CORS_ORIGINS unset: CORS is off', async () => {
     const headers = { origin: 'https://one.example' };
     expect((await sharedApi().get('/livez', { headers })).headers.get('access-control-allow-origin')).toBeNull();
   });
 
-  /** The address that a sign-in with some X-Forwarded-For is noted with. */
+  /** Returns the address that a session records after a sign-in with this X-Forwarded-For. */
   async function noted(at: Api, forwarded: string): Promise<string | null> {
     const login = { login: 'admin', password: ADMIN_PASSWORD };
     const { body } = await at.post('/v1/auth/login', login, { headers: { 'x-forwarded-for': forwarded } });
     return (await at.as(body).get('/v1/auth/sessions?limit=1')).body.data[0].ip;
   }
 
-  test('TRUST_PROXY=1: what the one proxy says counts, and nothing that it was told', async () => {
+  test('TRUST_PROXY=1: uses only the last address of X-Forwarded-For', async () => {
     expect(await noted(api, '203.0.113.9')).toBe('203.0.113.9');
     expect(await noted(api, '198.51.100.1, 203.0.113.9')).toBe('203.0.113.9');
     expect(await noted(api, '2001:db8::7')).toBe('2001:db8::7');
@@ -467,19 +467,19 @@ describe('what an operator can set', () => {
     ['1', null],
     ['x'.repeat(2_000), null],
     ['198.51.100.1, <script>', null],
-  ])('TRUST_PROXY=1, X-Forwarded-For: %s: sessions and audit have the address %s', async (sent, address) => {
+  ])('TRUST_PROXY=1, X-Forwarded-For: %s: session and audit entry record %s', async (sent, address) => {
     expect(await noted(api, sent)).toBe(address);
     const { data } = (await (await api.admin()).get('/v1/audit?action=session.create&limit=2')).body;
     expect(data[1].ip).toBe(address);
   });
 
-  test('without TRUST_PROXY nobody is believed', async () => {
+  test('TRUST_PROXY unset: ignores X-Forwarded-For', async () => {
     const server = await TestServer.start({ DATABASE_URL: process.env.TEST_SERVER_DATABASE! });
     expect(await noted(new Api(server.url), '203.0.113.9')).toBe('127.0.0.1');
     expect(await server.stop()).toBe(0);
   });
 
-  test('ADMIN_EMAIL, ISSUER and BODY_LIMIT hold', async () => {
+  test('ADMIN_EMAIL, ISSUER and BODY_LIMIT take effect', async () => {
     const { accessToken } = await api.signIn('root@example.com', ADMIN_PASSWORD);
     const claims = JSON.parse(Buffer.from(accessToken.split('.')[1] ?? '', 'base64url').toString());
     expect(claims.iss).toBe('https://id.example');
@@ -488,7 +488,7 @@ describe('what an operator can set', () => {
   });
 });
 
-describe('the log', () => {
+describe('log', () => {
   let database: Database;
   let server: TestServer;
 
@@ -502,12 +502,12 @@ describe('the log', () => {
     await database.drop();
   });
 
-  /** Waits until the log has come as far as an answer. */
+  /** Waits until the log contains the request of a response. */
   async function logged({ headers }: Answer): Promise<void> {
     await until(() => server.output.includes(headers.get('x-request-id') ?? 'none'));
   }
 
-  /** What of some secrets is in the log, and after which words. */
+  /** Returns the secrets that the log contains, with the preceding text. */
   function leaks(secrets: Record<string, string>): string[] {
     const log = server.output;
     const found = Object.entries(secrets).filter(([, secret]) => secret !== '' && log.includes(secret));
@@ -517,7 +517,7 @@ describe('the log', () => {
     });
   }
 
-  test('holds no secret that was sent or given out, not even at its most talkative', async () => {
+  test('LOG_LEVEL=trace: contains no secret from requests or responses', async () => {
     const api = new Api(server.url);
     const admin = await api.signIn('admin', ADMIN_PASSWORD);
     const username = uniqueName();
@@ -554,7 +554,7 @@ describe('the log', () => {
     ).toEqual([]);
   });
 
-  /** The line of an answer. */
+  /** Returns the log line of a response. */
   async function lineOf(answer: Answer): Promise<any> {
     await logged(answer);
     const id = answer.headers.get('x-request-id') ?? 'none';
@@ -562,7 +562,7 @@ describe('the log', () => {
     return JSON.parse(line ?? '{}');
   }
 
-  test('of a refused call: the code, whose key it is, and the limit that it exceeded; no secret', async () => {
+  test('rejected call: records the code, the key, its owner and the violated limit, but no secret', async () => {
     const api = new Api(server.url);
     const owner = await api.createUser();
     const other = await api.createApi();
@@ -591,7 +591,7 @@ describe('the log', () => {
     ] as const) {
       expect(await lineOf(answer)).toMatchObject({ level: 30, ...line });
     }
-    // To ask what would be is not to be refused.
+    // A dry run is not logged as a rejection.
     expect(await lineOf(await verify({ dryRun: true }))).toMatchObject({ level: 20, status: 200, ...who });
     await api.as(await api.signIn('admin', ADMIN_PASSWORD)).put(`/v1/users/${owner.id}/quotas/resources`, { limit: 0 });
     const resource = await lineOf(await api.as(owner).post('/v1/resources', { value: 'x' }));
@@ -602,7 +602,7 @@ describe('the log', () => {
     expect(leaks({ key: key.key, token: owner.accessToken })).toEqual([]);
   });
 
-  test('names addresses only, whatever a proxy sends', async () => {
+  test('X-Forwarded-For: records only valid addresses', async () => {
     const trusting = await TestServer.start({ DATABASE_URL: database.url, LOG_LEVEL: 'info', TRUST_PROXY: 'loopback' });
     const api = new Api(trusting.url);
     try {
@@ -623,13 +623,13 @@ describe('the log', () => {
     }
   });
 
-  test('tells the faults of the database without what was being written', async () => {
+  test('database error: contains no value of the failed statement', async () => {
     const api = new Api(server.url);
     const [username, password, next] = [uniqueName(), 'Sesame-Open-87', 'Sesame-Closed-89'];
     const admin = await api.signIn('admin', ADMIN_PASSWORD);
     await api.post('/v1/auth/register', { username, password });
     const user = await api.signIn(username, password);
-    // From here on the tables refuse whatever they are given.
+    // From here on the tables reject every write.
     for (const table of ['users', 'sessions', 'resources']) {
       await query(database.url, `ALTER TABLE ${table} ADD CONSTRAINT broken CHECK (false) NOT VALID`);
     }

@@ -8,7 +8,7 @@ import { StoreCases, StoreModel, type Amounts, type ModelVerdict } from './suppo
 import { until } from './support/until.js';
 import { SEED, seeds, sizesOf } from './support/sizes.js';
 
-/** What the store charges, on PostgreSQL. */
+/** Store quotas on PostgreSQL: random histories, their steps, and concurrent writes and deletions. */
 const { SEEDS, STEPS, SPENDS } = sizesOf('storeQuotas');
 
 const GAUGES = ['entries', 'bytes'] as const;
@@ -23,7 +23,7 @@ afterAll(async () => {
   await fleet.stop();
 });
 
-/** Nothing is left for a limit of the platform to count. */
+/** Removes all users, so that platform limits of the next test start at zero. */
 afterEach(async () => {
   await fleet.query(`DELETE FROM users WHERE username <> 'admin'`);
   for (const gauge of GAUGES) expectDone(await fleet.admin().delete(`/v1/platform/quotas/store.${gauge}`));
@@ -31,7 +31,7 @@ afterEach(async () => {
 
 const json = (reply: Reply): any => JSON.parse(reply.text);
 
-/** What the owner is said to use. */
+/** Returns the usage of the owner, as the API reports it. */
 async function usedBy(owner: string, api = fleet.admin()): Promise<Amounts> {
   const { data } = expectDone(await api.get(`/v1/users/${owner}/quotas`)).body;
   return amountsIn(data);
@@ -52,18 +52,18 @@ function put(owner: string, key: string, value: unknown, query = ''): Promise<An
   return fleet.admin().put(`/v1/store/${key}?owner=${owner}${query}`, value);
 }
 
-/** Keys of one length, and values of one length: an entry has 20 bytes. */
+/** Keys and values of constant length: each entry has 20 bytes. */
 const keyOf = (i: number): string => `key-${String(i).padStart(4, '0')}`;
 const VALUE = '0123456789';
 const SIZE = 20;
 
 interface Limited {
   owners: string[];
-  /** Who refuses, and what. */
+  /** The limit that rejects. */
   violated: { scope: string; meter: string; limit: number };
 }
 
-/** Room for 100 entries. */
+/** Limits with room for 100 entries. */
 const LIMITED: Record<string, () => Promise<Limited>> = {
   'entries, of a user': async () => {
     const owner = await fleet.makeUser();
@@ -94,8 +94,8 @@ const LIMITED: Record<string, () => Promise<Limited>> = {
   },
 };
 
-describe('room for 100 entries', () => {
-  test.each(Object.keys(LIMITED))('(%s): 20 batches of 10 at once, never more, and no less', async (name) => {
+describe('limits with room for 100 entries', () => {
+  test.each(Object.keys(LIMITED))('%s: 20 concurrent batches of 10 write exactly 100', async (name) => {
     const { owners, violated } = await LIMITED[name]!();
     const [first] = owners as [string];
     const told: number[] = [];
@@ -127,7 +127,7 @@ describe('room for 100 entries', () => {
     expect(told.reduce((sum, written) => sum + written, 0)).toBe(100);
     expect(seen.at(-1)).toMatchObject({ live: 100, liveBytes: 100 * SIZE });
 
-    // Not one more, but what is there may be written anew, and one deletion makes room for one.
+    // At the limit: a new entry is rejected, overwriting is allowed, and one deletion frees one entry.
     const refused = await put(first, 'new-0001', VALUE);
     expectProblem(refused, 403, 'quota_exceeded');
     const used = violated.meter === 'store.entries' ? 100 : 100 * SIZE;
@@ -142,7 +142,7 @@ describe('room for 100 entries', () => {
     expect(await holdingsOf(fleet, owners)).toMatchObject({ live: 100, wrong: [] });
   });
 
-  test.each(['user', 'plan', 'platform'])('of a %s is kept to the byte, and to the entry', async (scope) => {
+  test.each(['user', 'plan', 'platform'])('limit of a %s: exact to the byte and to the entry', async (scope) => {
     const plan = await fleet.makePlan([]);
     const owner = await fleet.makeUser({ plan });
     const set = async (meter: string, limit: number): Promise<void> => {
@@ -152,7 +152,7 @@ describe('room for 100 entries', () => {
       else expectDone(await fleet.admin().put(`/v1/platform/quotas/${meter}`, { limit }));
     };
     await set('store.bytes', 100);
-    // Each with its key, and the quotes around it.
+    // The size includes the key and the quotes of the string.
     expectProblem(await put(owner, 'k', 'x'.repeat(98)), 403, 'quota_exceeded');
     expect((await put(owner, 'k', 'x'.repeat(97))).status).toBe(201);
     expectProblem(await put(owner, 'k', 'x'.repeat(98)), 403, 'quota_exceeded');
@@ -166,7 +166,7 @@ describe('room for 100 entries', () => {
     expect(await usedBy(owner)).toEqual({ entries: 3, bytes: 102 });
   });
 
-  test('what has expired takes none of it, swept or not; nor does what was lowered under it', async () => {
+  test('expired entries take no room, swept or not; a lowered limit only rejects growth', async () => {
     const owner = await fleet.makeUser();
     await fleet.setQuota(owner, 'store.entries', 10);
     await fleet.setQuota(owner, 'store.bytes', 10 * SIZE);
@@ -177,7 +177,7 @@ describe('room for 100 entries', () => {
       expect((await fill(0, 10)).body.written).toBe(10);
       await expire(fleet, owner, [keyOf(1), keyOf(2), keyOf(3)]);
       expect(await usedBy(owner)).toEqual({ entries: 7, bytes: 7 * SIZE });
-      // One in the place of one that has expired, two beside them.
+      // One overwrites an expired entry, two are new.
       expect((await put(owner, keyOf(1), VALUE)).status).toBe(201);
       expect((await put(owner, 'new-0001', VALUE)).status).toBe(201);
       expect((await put(owner, 'new-0002', VALUE)).status).toBe(201);
@@ -204,7 +204,7 @@ describe('room for 100 entries', () => {
   });
 });
 
-test(`writes and deletions of every kind, expiries and limits that move: nobody has more than is allowed, all is counted`, async () => {
+test('concurrent writes, deletions, expiries and changes of limits: no owner exceeds a limit, and counters match the rows', async () => {
   const plan = await fleet.makePlan([
     { meter: 'store.entries', limit: 30 },
     { meter: 'store.bytes', limit: 500 },
@@ -220,7 +220,7 @@ test(`writes and deletions of every kind, expiries and limits that move: nobody 
   let left = SPENDS;
   let isOver = false;
   const shoot = (server: number): Shot | undefined => {
-    // Until every expected outcome has occurred.
+    // Continues until every expected outcome has occurred.
     if (left-- <= 0 && HEARD.every((each) => outcomes.some((outcome) => outcome.startsWith(each)))) return undefined;
     const owner = random.pick(owners);
     const admin = fleet.admin(server);
@@ -249,7 +249,7 @@ test(`writes and deletions of every kind, expiries and limits that move: nobody 
       const path = `/v1/platform/quotas/store.${i % 8 < 4 ? 'entries' : 'bytes'}`;
       if (i % 4 === 1) expectDone(await fleet.admin(i).put(path, { limit: i % 8 < 4 ? 60 : 1_000 }));
       if (i % 16 === 15) expectDone(await fleet.admin(i).delete(path));
-      // More is written than expires, however slow either is.
+      // Waits for writes, so that entries do not expire faster than they are written.
       const before = outcomes.length;
       await until(() => isOver || outcomes.length >= before + 4);
     }
@@ -266,7 +266,7 @@ test(`writes and deletions of every kind, expiries and limits that move: nobody 
   expect(codes).toEqual(expect.arrayContaining([expect.stringContaining('403 quota_exceeded'), '200', '201', '204']));
   const { live } = seen.at(-1)!;
   expect(live).toBeGreaterThan(0);
-  // What the platform counts is right: with so much room there is so much, and no more.
+  // The platform counter is exact: a limit of 7 admits exactly 7 entries.
   await withoutSweeper(fleet, async () => {
     for (const owner of owners) await expire(fleet, owner);
     expectDone(await fleet.admin().delete('/v1/platform/quotas/store.bytes'));
@@ -279,8 +279,8 @@ test(`writes and deletions of every kind, expiries and limits that move: nobody 
   });
 }, 600_000);
 
-describe('the sweeper', () => {
-  test('removes what has expired, and gives back what was charged for it', async () => {
+describe('sweeper', () => {
+  test('deletes expired entries and refunds their charges', async () => {
     const owner = await fleet.makeUser();
     for (const gauge of GAUGES)
       expectDone(await fleet.admin().put(`/v1/platform/quotas/store.${gauge}`, { limit: 1_000 }));
@@ -293,7 +293,7 @@ describe('the sweeper', () => {
         .post('/v1/store/write', { entries: [{ key: 'also', value: 1, ttlSeconds: 1 }], owner });
       expect(body.written).toBe(1);
       await until(async () => (await usedBy(owner)).entries === 1);
-      // Nobody else may, but another node tries.
+      // Only one sweeper runs at a time: while this test holds the lock, another one deletes nothing.
       expect(await fleet.query('SELECT sweep_entries(10) AS count')).toEqual([{ count: 0 }]);
       expect(await rows()).toBe(3);
       expect(await usedByAll()).toEqual({ entries: 1, bytes: 17 });
@@ -304,14 +304,14 @@ describe('the sweeper', () => {
     expect((await holdingsOf(fleet, [owner])).wrong).toEqual([]);
   });
 
-  test('leaves what was written anew while it waited for the store', async () => {
+  test('keeps an entry that is overwritten while the sweeper waits for the store', async () => {
     const owner = await fleet.makeUser();
     const client = new pg.Client({ connectionString: fleet.url });
     await client.connect();
     try {
       expectDone(await put(owner, 'again', VALUE));
       expectDone(await put(owner, 'gone', VALUE));
-      // A writer, who has the store; the sweeper of one of the servers has seen what is to go, and waits.
+      // A transaction locks the store like a writer. A sweeper has selected the expired entries and waits for the lock.
       await client.query('BEGIN');
       await client.query('SELECT FROM quotas WHERE owner_id = $1 ORDER BY meter FOR UPDATE', [owner]);
       await fleet.query('UPDATE store_entries SET expires_at = now() WHERE owner_id = $1', [owner]);
@@ -331,7 +331,7 @@ describe('the sweeper', () => {
   });
 });
 
-test('who is deleted takes all entries along, and the platform counts the others', async () => {
+test('DELETE /v1/users/{user}: deletes the entries and reduces the platform counters', async () => {
   const [gone, stays] = [await fleet.makeUser(), await fleet.makeUser()];
   for (const gauge of GAUGES) expectDone(await fleet.admin().put(`/v1/platform/quotas/store.${gauge}`, { limit: 60 }));
   await withoutSweeper(fleet, async () => {
@@ -348,7 +348,7 @@ test('who is deleted takes all entries along, and the platform counts the others
   });
 });
 
-/** A store of a seed, as servers have it and as the model does. */
+/** The stores of one seed, on the servers and in the model. */
 class Twins {
   readonly model = new StoreModel();
   private readonly cases: StoreCases;
@@ -368,12 +368,12 @@ class Twins {
     return new Twins(new Random(seed), owners, plans);
   }
 
-  /** Another server each time. */
+  /** Uses the next server for each request. */
   private get api(): Api {
     return fleet.admin(this.turn++);
   }
 
-  /** Something by chance. @returns what was said, and what should have been */
+  /** Runs a random operation. @returns the response and the expected response */
   async step(): Promise<{ said: unknown; expected: unknown }> {
     const kind = this.random.below(100);
     if (kind < 40) return this.write();
@@ -429,7 +429,7 @@ class Twins {
     const entry = { ...cases.entry(ownerId, key), ifVersion: random.chance(60) ? null : cases.condition(ownerId, key) };
     const ttl = entry.ttlSeconds === null ? '' : `&ttl=${entry.ttlSeconds}`;
     const path = `/v1/store/${encodeURIComponent(key)}?owner=${ownerId}${ttl}`;
-    // Blanks around it are not kept, and not charged.
+    // Whitespace around the value is neither stored nor charged.
     const init = { raw: ` ${entry.value.toString()}\n`, headers: conditionOf(entry.ifVersion) };
     const { status, body } = await this.api.put(path, undefined, init);
     const given = [body.version ?? null];
@@ -494,7 +494,7 @@ class Twins {
     return { said: answer.status, expected: isUnset ? 204 : 200 };
   }
 
-  /** What is there and what is said to be used; and whether it was charged. */
+  /** Returns the entries and usage, and the counters that differ from the rows. */
   async contents(): Promise<{ said: unknown; expected: unknown }> {
     const { cases, model, owners } = this;
     const look = async (owner: string): Promise<unknown[]> => {
@@ -524,7 +524,10 @@ class Twins {
   }
 }
 
-/** A refusal, by the quota where there is a verdict. It tells what the answer would have told. */
+/**
+ * Returns a rejection and the expected one: quota_exceeded with a verdict, else version_mismatch. The body includes the
+ * results of the write.
+ */
 function refusal(
   { status, body }: { status: number; body: any },
   verdict: ModelVerdict | null,
@@ -559,7 +562,7 @@ function conditionOf(ifVersion: number | null): Record<string, string> {
   return { 'if-match': ifVersion === -1 ? '*' : `"${ifVersion}"` };
 }
 
-describe('says and counts what the rules do', () => {
+describe('random histories: responses and counters match the model', () => {
   test.each(seeds(SEEDS))(
     '(SEED=%d)',
     async (seed) => {
@@ -578,6 +581,6 @@ describe('says and counts what the rules do', () => {
   );
 });
 
-test('of which nothing went wrong unsaid', () => {
+test('server logs contain no error after these tests', () => {
   for (const server of fleet.servers) expect(server.output).not.toMatch(/"level":(50|60)/);
 });

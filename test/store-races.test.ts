@@ -8,7 +8,7 @@ import { as, expire, holdingsOf, withoutSweeper, writeBatch } from './support/st
 import { SEED, sizesOf } from './support/sizes.js';
 import { until } from './support/until.js';
 
-/** Many clients write the same entries at once, at two servers. */
+/** Concurrent writes of the same entries through two servers. */
 const { ROUNDS, INCREMENTS, KILLS } = sizesOf('storeRaces');
 
 let fleet: Fleet;
@@ -28,7 +28,7 @@ afterAll(async () => {
 
 const json = (reply: Reply): any => JSON.parse(reply.text);
 
-/** A request of the administrator's, on the owner's store. */
+/** Formats a request of the administrator on the store of the owner. */
 function ask(method: string, key: string, body?: object, headers: Record<string, string> = {}, of = owner): string {
   return write(method, `/v1/store/${encodeURIComponent(key)}?owner=${of}`, { ...as(fleet.admin()), ...headers }, body);
 }
@@ -36,7 +36,7 @@ function ask(method: string, key: string, body?: object, headers: Record<string,
 const batch = (body: Omit<Parameters<typeof writeBatch>[1], 'owner'>, headers?: Record<string, string>): string =>
   writeBatch(fleet.admin(), { ...body, owner }, headers);
 
-/** Sends each of some requests once, all at once, to one server. @returns the answers in the order of the requests */
+/** Sends all requests concurrently to one server. @returns the responses in the order of the requests */
 async function atOnce(texts: readonly string[], server = 0): Promise<Reply[]> {
   const replies: Reply[] = [];
   let next = 0;
@@ -51,7 +51,7 @@ async function atOnce(texts: readonly string[], server = 0): Promise<Reply[]> {
 const statuses = (replies: readonly Reply[]): Record<string, number> =>
   tally(replies.map(({ status }) => String(status)));
 
-/** What is there under a key; undefined where nothing is. */
+/** Returns the entry of a key, or undefined. */
 async function find(key: string): Promise<{ value: any; version: number } | undefined> {
   const [entry] = expectDone(await fleet.admin().post('/v1/store/read', { keys: [key], onMissing: 'report', owner }))
     .body.entries;
@@ -63,10 +63,10 @@ async function countWrong(): Promise<object[]> {
 }
 
 /**
- * 64 count in one entry, half of them with batches: each reads, adds one and writes if nobody wrote meanwhile, and else does
- * it again.
+ * 64 writers increment one entry, half of them in batches. Each reads the entry, adds one and writes with the version
+ * it read; after a version mismatch it tries again.
  */
-test('64 who count in one entry, at two servers: no one counts what another did', async () => {
+test('64 writers increment one entry with If-Match or ifVersion on two servers: no update is lost', async () => {
   const WRITERS = 64;
   expect(statuses(await atOnce([ask('PUT', 'count', { count: 0 })]))).toEqual({ 201: 1 });
   const read = ask('GET', 'count');
@@ -113,7 +113,7 @@ describe('atomic batches over the same 100 keys in opposite orders', () => {
   const KEYS = Array.from({ length: 100 }, (_, i) => `key ${i}`);
   const ORDERS = [KEYS, [...KEYS].reverse()];
 
-  /** The one value that all 100 have; what there is besides is wrong. */
+  /** Returns the value that all 100 entries share, or the response if they differ. */
   function markOf(reply: Reply): unknown {
     const marks = new Set(json(reply).entries.map(({ value }: { value: unknown }) => value));
     return marks.size === 1 && json(reply).entries.length === 100 ? [...marks][0] : reply;
@@ -124,7 +124,7 @@ describe('atomic batches over the same 100 keys in opposite orders', () => {
 
   const all = (mark: number): { key: string; value: number }[] => KEYS.map((key) => ({ key, value: mark }));
 
-  test(`are there whole or not at all`, async () => {
+  test('each is written completely or not at all', async () => {
     const outcomes: string[] = [];
     const marks: unknown[] = [];
     expect(statuses(await atOnce([batch({ entries: all(0) })]))).toEqual({ 200: 1 });
@@ -146,7 +146,7 @@ describe('atomic batches over the same 100 keys in opposite orders', () => {
     expect(await countWrong()).toEqual([]);
   });
 
-  test(`and with ifVersion: of those who saw the same, one writes`, async () => {
+  test('with ifVersion: one writer wins for each version', async () => {
     const outcomes: string[] = [];
     const mixed: unknown[] = [];
     expect(statuses(await atOnce([batch({ entries: all(0) })]))).toEqual({ 200: 1 });
@@ -173,7 +173,7 @@ describe('atomic batches over the same 100 keys in opposite orders', () => {
           );
           const entries = ORDERS[(place + i) % 2]!.map((key) => ({
             ...{ key, value: Number(mark) + 1 },
-            // Some only of the last.
+            // Some batches check only the last key.
             ...(i % 2 === 0 || key === 'key 99' ? { ifVersion: versions.get(key)! } : {}),
           }));
           next = batch({ entries, atomic: true, onConflict: 'replace' });
@@ -192,7 +192,7 @@ describe('atomic batches over the same 100 keys in opposite orders', () => {
   });
 });
 
-describe('50 at once to one server', () => {
+describe('50 concurrent requests to one server', () => {
   const MANY = 50;
   const times = <T>(make: (i: number) => T): T[] => Array.from({ length: MANY }, (_, i) => make(i));
   const entry = (i: number): { key: string; value: number } => ({ key: 'k', value: i });
@@ -205,13 +205,13 @@ describe('50 at once to one server', () => {
     ['replace', (i) => batch({ entries: [entry(i)], onConflict: 'replace' }), { 200: MANY }],
     ['PUT', (i) => ask('PUT', 'k', [i]), { 200: MANY - 1, 201: 1 }],
     ['If-Match: *', (i) => ask('PUT', 'k', [i], { 'if-match': '*' }), { 412: MANY }],
-  ])('%s of one key: as one after the other', async (how, make, expected) => {
+  ])('%s on one key: same outcome as sequential requests', async (how, make, expected) => {
     const replies = await atOnce(times(make));
     expect(statuses(replies)).toEqual(expected);
     const versions = replies
       .filter(({ status }) => status < 300)
       .map((reply): number => json(reply).version ?? json(reply).results[0].version);
-    // Each write has a version of its own; who skips is told that of the one who wrote.
+    // Each write gets its own version; a skipped write reports the version of the entry that exists.
     expect(new Set(versions).size).toBe(how === 'skip' ? 1 : versions.length);
     const written = replies.map((reply) => reply.status < 300 && (json(reply).written ?? 1) === 1);
     expect(written.filter((each) => each)).toHaveLength(how === 'skip' ? 1 : versions.length);
@@ -223,7 +223,7 @@ describe('50 at once to one server', () => {
     expect(await countWrong()).toEqual([]);
   });
 
-  test('delete one entry: one does', async () => {
+  test('DELETE of one entry: exactly one succeeds', async () => {
     await atOnce([batch({ entries: [entry(0), { key: 'other', value: 0 }] })]);
     const both = { keys: ['k', 'other'], owner };
     const single = await atOnce(times(() => ask('DELETE', 'k')));
@@ -236,7 +236,7 @@ describe('50 at once to one server', () => {
     expect(await countWrong()).toEqual([]);
   });
 
-  test('write and delete one entry, also when it has expired: what was made and is not there was deleted', async () => {
+  test('PUT and DELETE of one entry, live or expired: creations minus deletions match the entry', async () => {
     await withoutSweeper(fleet, async () => {
       const random = new Random(5);
       const isThere = async (): Promise<number> => ((await find('k')) === undefined ? 0 : 1);
@@ -252,7 +252,7 @@ describe('50 at once to one server', () => {
     });
   });
 
-  test('with one Idempotency-Key, to two servers: written once', async () => {
+  test('one Idempotency-Key, two servers: written once', async () => {
     const headers = { 'idempotency-key': uniqueName() };
     const text = batch({ entries: [entry(1), { key: 'other', value: 2 }], onConflict: 'replace' }, headers);
     const answers: Reply[] = [];
@@ -278,8 +278,8 @@ describe('50 at once to one server', () => {
   });
 });
 
-describe('a user who is deleted while writing', () => {
-  test('leaves nothing behind, and the platform counts what there is', async () => {
+describe('DELETE /v1/users/{user} under concurrent writes', () => {
+  test('no entry remains, and counters match the rows', async () => {
     const users = await Promise.all(Array.from({ length: 8 }, () => fleet.makeUser()));
     const staying = users.slice(0, 2);
     for (const meter of ['store.entries', 'store.bytes']) {
@@ -334,10 +334,10 @@ describe('a user who is deleted while writing', () => {
   });
 });
 
-describe('a server that is killed while it writes', () => {
-  test(`has written whatever it said, whole, and charged what it wrote`, async () => {
+describe('server killed during writes', () => {
+  test('acknowledged batches are stored completely, and counters match the rows', async () => {
     const random = new Random(SEED);
-    /** What must be there, by key: the highest version that anybody was told of. */
+    /** For each key, the highest version that was acknowledged, with its value. */
     const told = new Map<string, { version: number; value: unknown }>();
     const outcomes: string[] = [];
     for (let kill = 0; kill < KILLS; kill++) {
@@ -377,6 +377,6 @@ describe('a server that is killed while it writes', () => {
   }, 600_000);
 });
 
-test('of which nothing went wrong unsaid', () => {
+test('server logs contain no error after these tests', () => {
   for (const server of fleet.servers) expect(server.output).not.toMatch(/"level":(50|60)/);
 });

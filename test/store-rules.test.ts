@@ -13,15 +13,15 @@ import { StoreCases, StoreModel, type Amounts, type ModelVerdict } from './suppo
 import { seeds, sizesOf } from './support/sizes.js';
 
 /**
- * Requests that go to the database in one batch have the same effect as one after the other, in an order that the
- * database chooses. `SEED=17` repeats one history.
+ * Requests that one statement executes have the same effect as sequential requests in an order that the database
+ * chooses. `SEED=17` repeats one history.
  */
 const { SEEDS, STEPS } = sizesOf('storeRules');
 
 const GAUGES = ['entries', 'bytes'] as const;
 const METERS = GAUGES.map((gauge) => `store.${gauge}`);
 
-/** What is in the stores, and what their counters say, where that is not the same. */
+/** Selects counters that differ from the rows. */
 const MISCOUNTED = `
   WITH there AS (
     SELECT owner_id, count(*) AS entries, sum(octet_length(key) + octet_length(value)) AS bytes FROM store_entries
@@ -55,14 +55,17 @@ afterAll(async () => {
   await database.drop();
 });
 
-/** Stores of a seed, in PostgreSQL and in the model. */
+/** The stores of one seed, in PostgreSQL and in the model. */
 class Twins {
   readonly model = new StoreModel();
   readonly cases: StoreCases;
-  /** A process of its own for each: what it is given in one turn goes out in one statement. */
+  /**
+   * A repository of its own, as in a separate process: requests of one event-loop turn are coalesced into one
+   * statement.
+   */
   private readonly store = new StoreRepository(db);
   private readonly quotas = new QuotaRepository(db);
-  /** What is limited: what one limit refuses, the other cannot. */
+  /** The meters with limits. With limits on one meter only, tests cover denials by that meter alone. */
   private readonly limited: readonly (keyof Amounts)[];
 
   constructor(
@@ -89,7 +92,7 @@ class Twins {
     return new Twins(random, owners);
   }
 
-  /** Something by chance. @returns what was said, and what should have been */
+  /** Runs a random operation. @returns the result and the expected result */
   async step(): Promise<Said> {
     const { random } = this;
     const kind = random.below(100);
@@ -106,7 +109,7 @@ class Twins {
     const requests = Array.from({ length: 1 + random.below(random.pick([1, 2, 8])) }, () => {
       const request = cases.write();
       const [entry, ...others] = request.entries;
-      // As `If-Match: *` asks.
+      // -1 is the value for `If-Match: *`.
       if (entry && others.length === 0 && random.chance(20)) entry.ifVersion = -1;
       return request;
     });
@@ -114,7 +117,7 @@ class Twins {
     const expected = Array<ModelVerdict | undefined>(requests.length);
     for (const place of orderOf(requests)) expected[place] = model.write(requests[place]!, said[place]!.versions);
     requests.forEach(({ ownerId }, place) => model.settle(ownerId, said[place]!.versions));
-    // No two entries of an owner get the same version, and of requests that came later they are higher.
+    // Versions are unique for each owner and rise in the order of the requests.
     const versions = this.owners.map((owner) =>
       said.flatMap((verdict, i) =>
         requests[i]!.ownerId === owner
@@ -182,7 +185,7 @@ class Twins {
     }
   }
 
-  /** What is there and what is said of it; what was charged that is not there, or the other way round. */
+  /** Returns the entries, the usage, and the counters that differ from the rows. */
   async contents(): Promise<Said> {
     const { model, owners } = this;
     const rows = await dataSource.query<object[]>(
@@ -212,7 +215,10 @@ class Twins {
   }
 }
 
-/** The order in which the database judges requests: who writes a key that an earlier one writes comes after it. */
+/**
+ * Returns the order in which the database judges requests: a request comes after an earlier one that writes the same
+ * key.
+ */
 function orderOf(requests: readonly WriteRequest[]): number[] {
   const latest = new Map<string, number>();
   const turns = requests.map(({ ownerId, entries }, place) => {
@@ -244,7 +250,7 @@ function toModelVerdict({ verdicts, versions, denial }: WriteVerdict): ModelVerd
 }
 
 test.each(seeds(SEEDS))(
-  'says and counts what the rules do (SEED=%d)',
+  'random histories: results and counters match the model (SEED=%d)',
   async (seed) => {
     const twins = await Twins.of(seed);
     for (let step = 1; step <= STEPS; step++) {

@@ -3,7 +3,7 @@ import { expectProblem, listOperations, openApiOf, sharedApi } from './support/a
 
 const api = sharedApi();
 
-describe('Swagger UI', () => {
+describe('GET /docs', () => {
   const METHODS = ['get', 'put', 'post', 'patch', 'delete'];
 
   async function shownOperations(): Promise<[id: string, operation: any][]> {
@@ -15,7 +15,7 @@ describe('Swagger UI', () => {
     );
   }
 
-  test('is a page for every width, whose scripts and styles are files', async () => {
+  test('responsive page without inline scripts and styles', async () => {
     const { text, headers } = await api.get('/docs');
     expect(text).toContain('<meta name="viewport" content="width=device-width, initial-scale=1">');
     expect(headers.get('content-security-policy')).toContain("script-src 'self'");
@@ -25,7 +25,7 @@ describe('Swagger UI', () => {
     for (const path of files) expect({ path, status: (await api.get(path)).status }).toEqual({ path, status: 200 });
   });
 
-  test('has a script that can be read and names the document of the page', async () => {
+  test('page script: valid JavaScript that loads /docs/page.json', async () => {
     const { text } = await api.get('/docs/page.js');
     expect(() => new Script(text)).not.toThrow();
     expect(text).toContain('/docs/page.json');
@@ -37,17 +37,17 @@ describe('Swagger UI', () => {
     '/docs/package.json',
     '/docs/index.js',
     '/docs/LICENSE',
-  ])('serves no other file of its package: %s', async (path) => {
+  ])('404 for other files of the swagger-ui package: %s', async (path) => {
     expectProblem(await api.get(path), 404, 'not_found');
   });
 
-  test('shows every operation, and /call once', async () => {
+  test('lists every operation, and /call once', async () => {
     const shown = (await shownOperations()).map(([id]) => id);
     const all = (await listOperations(api)).map(({ id }) => id);
     expect(shown).toEqual(all.filter((id) => !id.includes(' /call/') || id === 'GET /call/{slug}'));
   });
 
-  test('has one kind of credential for each operation', async () => {
+  test('declares one authentication scheme for each operation', async () => {
     const { components } = (await api.get('/docs/page.json')).body;
     const names = Object.keys(components.securitySchemes);
     expect(names).toEqual(['bearer', 'key']);
@@ -58,7 +58,7 @@ describe('Swagger UI', () => {
     }
   });
 
-  test('prefills no optional parameter, and tells the defaults', async () => {
+  test('prefills no optional parameter, and describes the defaults', async () => {
     const optional = (await shownOperations()).flatMap(([id, { parameters = [] }]) =>
       parameters
         .filter((each: any) => each.required !== true)
@@ -70,7 +70,7 @@ describe('Swagger UI', () => {
     expect(users.parameters.find((each: any) => each.name === 'limit').description).toContain('default: `50`');
   });
 
-  test('shows the answer first, and all errors folded into one line', async () => {
+  test('shows the success response first, and collapses all errors', async () => {
     const { paths } = await openApiOf(api);
     for (const [id, { responses }] of await shownOperations()) {
       const [method = '', path = ''] = id.split(' ');

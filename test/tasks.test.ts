@@ -32,13 +32,13 @@ const statuses = async (answers: Promise<Answer>[]): Promise<Record<string, numb
 const many = (user: Account, count: number): Promise<Record<string, number>> =>
   statuses(Array.from({ length: count }, () => create(user)));
 
-/** What a user is told of the tasks it may have. */
+/** Returns the `tasks` quota of a user. */
 async function quotaOf(user: Account): Promise<any> {
   const { body } = await api.as(user).get('/v1/users/me/quotas');
   return body.data.find(({ meter }: { meter: string }) => meter === 'tasks');
 }
 
-/** Every task of a list, page by page, newest first. */
+/** Returns all tasks of a list, newest first. */
 async function listAll(as: Api, query = '', limit = 100): Promise<any[]> {
   const seen: any[] = [];
   for (let cursor: string | null = ''; cursor !== null;) {
@@ -50,7 +50,7 @@ async function listAll(as: Api, query = '', limit = 100): Promise<any[]> {
   return seen;
 }
 
-/** The numbers that a user's metrics, quotas and list say of its tasks: they must be one. */
+/** Checks that metrics, quota and list of a user report the same number of tasks. */
 async function expectTasks(user: Account, total: number, credits: number | null): Promise<void> {
   const remaining = credits === null ? null : Math.max(0, credits - total);
   expect(await quotaOf(user)).toMatchObject({ used: total, limit: credits, remaining });
@@ -59,8 +59,8 @@ async function expectTasks(user: Account, total: number, credits: number | null)
   expect(await listAll(api.as(user))).toHaveLength(total);
 }
 
-describe('tasks', () => {
-  test('are created, read, listed, changed and deleted by their owner', async () => {
+describe('/v1/tasks', () => {
+  test('owner creates, reads, lists, changes and deletes a task', async () => {
     const user = await api.createUser();
     const me = api.as(user);
     const made = await create(user, { title: 'Count the blankets ✓' });
@@ -89,7 +89,7 @@ describe('tasks', () => {
     await expectTasks(user, 0, null);
   });
 
-  test('need nothing but an owner', async () => {
+  test('POST: every field is optional', async () => {
     const user = await api.createUser();
     for (const body of [undefined, {}, { title: null }, { completed: false }]) {
       const { status, body: task } = await create(user, body);
@@ -100,7 +100,7 @@ describe('tasks', () => {
     expect((await create(user, { title })).body.title).toBe(title);
   });
 
-  test('of a stranger are 404, exactly like those that do not exist, and stay as they are', async () => {
+  test('GET, PATCH, DELETE by a stranger: the same 404 as for an unknown id, and nothing changes', async () => {
     const [owner, stranger] = await Promise.all([api.createUser(), api.createUser()]);
     const { body: task } = await create(owner, { title: 'mine' });
     const bare = ({ body }: Answer): object => ({ ...body, instance: '', requestId: '' });
@@ -128,7 +128,7 @@ describe('tasks', () => {
     ['owner', null],
     ['id', randomUUID()],
     ['createdAt', '2026-01-01T00:00:00Z'],
-  ])('take no %s %p', async (field, value) => {
+  ])('POST, PATCH: 400 for %s %p', async (field, value) => {
     const user = await api.createUser();
     expectField(await create(user, { [field]: value }), `/${field}`);
     expect(await listAll(api.as(user))).toEqual([]);
@@ -137,20 +137,20 @@ describe('tasks', () => {
     expect((await api.as(user).get(`/v1/tasks/${task.id}`)).body).toEqual(task);
   });
 
-  test('keep their owner: a change of it is refused, also to administrators', async () => {
+  test('PATCH of the owner: 400, even for administrators', async () => {
     const user = await api.createUser();
     const { body: task } = await create(user);
     expectField(await admin.patch(`/v1/tasks/${task.id}`, { owner: 'admin' }), '/owner');
     expect((await admin.get(`/v1/tasks/${task.id}`)).body).toEqual(task);
   });
 
-  test('are made and handled for others by administrators', async () => {
+  test('administrator creates, reads, changes and deletes tasks of others', async () => {
     const user = await api.createUser({ credits: 2 });
     for (const owner of [user.id, user.username]) {
       const made = await admin.post('/v1/tasks', { title: 'for you', owner });
       expect({ status: made.status, owner: made.body.owner }).toEqual({ status: 201, owner: user.id });
     }
-    // By the owner's credits, not by those of whoever asks.
+    // Charged to the credits of the owner, not of the administrator.
     expectProblem(await admin.post('/v1/tasks', { owner: user.id }), 402, 'credits_exhausted');
     const [newest, oldest] = await listAll(api.as(user));
     expect((await admin.patch(`/v1/tasks/${newest.id}`, { completed: true })).body).toMatchObject({
@@ -165,14 +165,14 @@ describe('tasks', () => {
     expect((await api.as(user).post('/v1/tasks', { owner: 'me' })).status).toBe(201);
   });
 
-  test('administrators have as many as their own credits allow', async () => {
+  test('POST by an administrator: 402 when its own credits are used up', async () => {
     const boss = await api.createUser({ role: 'admin', credits: 1 });
     expect(await many(boss, 5)).toEqual({ 201: 1, 402: 4 });
   });
 });
 
-describe('lists of tasks', () => {
-  test('are newest first, page by page, also by whether they are completed', async () => {
+describe('GET /v1/tasks', () => {
+  test('newest first, in pages, filtered by `completed`', async () => {
     const user = await api.createUser();
     const me = api.as(user);
     const made: any[] = [];
@@ -193,7 +193,7 @@ describe('lists of tasks', () => {
     expect((await me.get('/v1/tasks?limit=11')).headers.get('link')).toBeNull();
   });
 
-  test('go on where they were, though tasks come, go and are completed between the pages', async () => {
+  test('cursor: continues at its position despite creations, deletions and changes', async () => {
     const user = await api.createUser();
     const me = api.as(user);
     const made: any[] = [];
@@ -207,7 +207,7 @@ describe('lists of tasks', () => {
     expect(second).toEqual({ data: made.slice(3), nextCursor: null });
   });
 
-  test('keep their cursors to themselves', async () => {
+  test('cursor of another list or filter: 400', async () => {
     const [user, other] = await Promise.all([api.createUser(), api.createUser()]);
     for (const each of [user, user, other, other]) await create(each, { completed: true });
     const { nextCursor } = (await api.as(user).get('/v1/tasks?limit=1')).body;
@@ -219,7 +219,7 @@ describe('lists of tasks', () => {
     expect((await admin.get(`/v1/tasks?owner=${user.id}&cursor=${nextCursor}`)).status).toBe(200);
   });
 
-  test('of others are administrators’ alone; theirs may be of everyone', async () => {
+  test('`owner`: other users and * for administrators, 403 for users', async () => {
     const [one, other] = await Promise.all([api.createUser(), api.createUser()]);
     const mine = (await create(one, { title: 'one', completed: true })).body;
     const theirs = (await create(other, { title: 'other', completed: true })).body;
@@ -240,7 +240,7 @@ describe('lists of tasks', () => {
   });
 
   test.each(['', 'yes', '1', '0', 'TRUE', 'null', 'true&completed=true', 'true,false', '%00'])(
-    'know no completed=%s',
+    '400 for completed=%s',
     async (completed) => {
       expectField(await admin.get(`/v1/tasks?completed=${completed}`), '/completed');
     },
@@ -248,7 +248,7 @@ describe('lists of tasks', () => {
 });
 
 describe('credits', () => {
-  test('pay for exactly as many tasks, whoever hurries: 100 of 500 concurrent; lowered, none goes and none comes', async () => {
+  test('POST /v1/tasks: 500 concurrent requests create exactly 100; lowered credits delete nothing and allow no more', async () => {
     const user = await api.createUser({ credits: 100 });
     const answers = await Promise.all(Array.from({ length: 500 }, () => create(user)));
     expect(tally(answers.map(({ status }) => String(status)))).toEqual({ 201: 100, 402: 400 });
@@ -266,7 +266,7 @@ describe('credits', () => {
     await expectTasks(user, 100, 10);
     expect(await many(user, 20)).toEqual({ 402: 20 });
 
-    // 95 of them deleted, five are left, and five more can be made.
+    // Deleting 95 of 100 leaves five, so five more fit into ten credits.
     const tasks = await listAll(api.as(user));
     expect(await statuses(tasks.slice(0, 95).map(({ id }) => api.as(user).delete(`/v1/tasks/${id}`)))).toEqual({
       204: 95,
@@ -276,7 +276,7 @@ describe('credits', () => {
     await expectTasks(user, 10, 10);
   });
 
-  test('are held by completed tasks too; only deletion gives back, and once', async () => {
+  test('completed tasks keep their credit; deletion refunds it once', async () => {
     const user = await api.createUser({ credits: 2 });
     const me = api.as(user);
     const [one, two] = [(await create(user)).body, (await create(user, { completed: true })).body];
@@ -289,7 +289,7 @@ describe('credits', () => {
     expect(await many(user, 10)).toEqual({ 201: 1, 402: 9 });
   });
 
-  test('stay exact while tasks are made, changed and deleted at once', async () => {
+  test('exact under concurrent creations, changes and deletions', async () => {
     const user = await api.createUser({ credits: 10 });
     const me = api.as(user);
     let most = 0;
@@ -310,7 +310,7 @@ describe('credits', () => {
     await expectTasks(user, left.length, 10);
   });
 
-  test('of null are unlimited, and of 0 pay for nothing', async () => {
+  test('null: unlimited; 0: no tasks', async () => {
     const user = await api.createUser({ credits: 0 });
     expect((await api.as(user).get('/v1/users/me')).body.credits).toBe(0);
     expect(await many(user, 5)).toEqual({ 402: 5 });
@@ -323,7 +323,7 @@ describe('credits', () => {
     expect(await many(silent, 5)).toEqual({ 201: 5 });
   });
 
-  test.each([-1, 0.5, 1e300, 2 ** 53, '5', true, [], {}])('cannot be %p', async (credits) => {
+  test.each([-1, 0.5, 1e300, 2 ** 53, '5', true, [], {}])('400 for %p', async (credits) => {
     const username = uniqueName();
     const fields = { username, password: 'Unguessable-7', credits };
     expectField(await admin.post('/v1/users', fields), '/credits');
@@ -333,13 +333,13 @@ describe('credits', () => {
     expect((await admin.get(`/v1/users/${user.id}`)).body.credits).toBe(3);
   });
 
-  test('may be as many as JSON can say', async () => {
+  test('the largest exact integer is accepted', async () => {
     const user = await api.createUser({ credits: Number.MAX_SAFE_INTEGER });
     expect((await create(user)).status).toBe(201);
     await expectTasks(user, 1, Number.MAX_SAFE_INTEGER);
   });
 
-  test('are set by administrators alone', async () => {
+  test('set by administrators only; 403 for users', async () => {
     const user = await api.createUser({ credits: 1 });
     expectProblem(await api.as(user).patch('/v1/users/me', { credits: 5 }), 403, 'forbidden');
     expectProblem(await api.as(user).put('/v1/users/me/quotas/tasks', { limit: 5 }), 403, 'forbidden');
@@ -348,7 +348,7 @@ describe('credits', () => {
     expect((await api.as(user).get('/v1/users/me')).body.credits).toBe(1);
   });
 
-  test('are the quota of tasks: one is the other', async () => {
+  test('equal the quota `tasks` of the user', async () => {
     const user = await api.createUser({ credits: 1 });
     const path = `/v1/users/${user.id}`;
     expect(await quotaOf(user)).toMatchObject({ limit: 1, scope: 'user' });
@@ -368,7 +368,7 @@ describe('credits', () => {
     await expectTasks(user, 8, null);
   });
 
-  test('come from the plan where the user has none of its own', async () => {
+  test('default to the `tasks` limit of the plan', async () => {
     const plan = await api.createPlan([{ meter: 'tasks', limit: 2 }]);
     const user = await api.createUser({ plan });
     const path = `/v1/users/${user.id}`;
@@ -379,15 +379,15 @@ describe('credits', () => {
     expectProblem(refused, 402, 'credits_exhausted');
     expect(refused.body.violated).toMatchObject([{ scope: 'plan', meter: 'tasks', limit: 2, used: 2 }]);
 
-    // Its own count instead, more or less.
+    // The user's own credits override those of the plan.
     await admin.patch(path, { credits: 3 });
     expect(await many(user, 5)).toEqual({ 201: 1, 402: 4 });
     await admin.patch(path, { credits: 1 });
     expectProblem(await create(user), 402, 'credits_exhausted');
-    // Unlimited of its own, whatever the plan says.
+    // null means unlimited and overrides the plan.
     await admin.patch(path, { credits: null });
     expect(await many(user, 2)).toEqual({ 201: 2 });
-    // Without its own it is bound by the plan's again.
+    // Without credits of its own, the user has the limit of the plan again.
     expect((await admin.delete(`${path}/quotas/tasks`)).status).toBe(204);
     await expectTasks(user, 5, 2);
     expect((await create(user)).body.violated).toMatchObject([{ scope: 'plan', limit: 2, used: 5 }]);
@@ -397,10 +397,10 @@ describe('credits', () => {
     expect(await many(user, 2)).toEqual({ 201: 2 });
   });
 
-  test('left by a platform’s limit on tasks are 403, not 402', async () => {
+  test('user limit reached, platform limit not: 402 names only the user limit', async () => {
     const user = await api.createUser({ credits: 1 });
     const quota = '/v1/platform/quotas/tasks';
-    // What there is of others must not bind them: only the used is read.
+    // Other tests create tasks concurrently, so the limit is too high to bind them.
     const { used } = (await admin.put(quota, { limit: Number.MAX_SAFE_INTEGER })).body;
     expect(used).toBeGreaterThanOrEqual(0);
     expect(await many(user, 3)).toEqual({ 201: 1, 402: 2 });
@@ -410,7 +410,7 @@ describe('credits', () => {
     expect((await admin.delete(quota)).status).toBe(204);
   });
 
-  test('of one user are not those of another', async () => {
+  test('independent for each user', async () => {
     const [one, other] = await Promise.all([api.createUser({ credits: 5 }), api.createUser({ credits: 3 })]);
     const both = await Promise.all([many(one, 20), many(other, 20)]);
     expect(both).toEqual([
@@ -420,8 +420,8 @@ describe('credits', () => {
   });
 });
 
-describe('a task of a user that is deleted', () => {
-  test('goes with its user', async () => {
+describe('tasks of a deleted user', () => {
+  test('404 after the deletion', async () => {
     const user = await api.createUser({ credits: 2 });
     const { body: task } = await create(user);
     expect((await admin.delete(`/v1/users/${user.id}`)).status).toBe(204);
@@ -433,7 +433,7 @@ describe('a task of a user that is deleted', () => {
     expectProblem(await create(user), 401, 'invalid_token');
   });
 
-  test('is not made while it goes', async () => {
+  test('POST /v1/tasks during the deletion: no task remains', async () => {
     const user = await api.createUser();
     const made = Array.from({ length: 40 }, () => admin.post('/v1/tasks', { owner: user.id }));
     const gone = admin.delete(`/v1/users/${user.id}`);
@@ -445,10 +445,10 @@ describe('a task of a user that is deleted', () => {
   });
 });
 
-describe('a task with an Idempotency-Key', () => {
+describe('POST /v1/tasks with an Idempotency-Key', () => {
   const withKey = (key: string) => ({ headers: { 'idempotency-key': key } });
 
-  test('holds one credit, however often it is sent', async () => {
+  test('repeated: uses one credit', async () => {
     const user = await api.createUser({ credits: 2 });
     const me = api.as(user);
     const send = (title: string, key: string): Promise<Answer> => me.post('/v1/tasks', { title }, withKey(key));
@@ -462,14 +462,14 @@ describe('a task with an Idempotency-Key', () => {
     expectProblem(await send('other', 'a'), 422, 'idempotency_key_reused');
     await expectTasks(user, 1, 2);
     expect((await send('twice', 'b')).status).toBe(201);
-    // A refusal is not kept: once there is a credit, the same request is granted.
+    // Rejections are not stored: with a new credit the same request succeeds.
     expectProblem(await send('thrice', 'c'), 402, 'credits_exhausted');
     await me.delete(`/v1/tasks/${first.body.id}`);
     expect((await send('thrice', 'c')).status).toBe(201);
     await expectTasks(user, 2, 2);
   });
 
-  test('and all others together stop exactly at the credits', async () => {
+  test('concurrent with other requests: stops exactly at the credits', async () => {
     const user = await api.createUser({ credits: 10 });
     const answers = await statuses(
       Array.from({ length: 60 }, (_, i) =>

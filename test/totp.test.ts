@@ -7,7 +7,7 @@ import { until } from './support/until.js';
 
 let fleet: Fleet;
 let apis: Api[];
-/** The first process. */
+/** The first of two processes. */
 let api: Api;
 
 beforeAll(async () => {
@@ -24,7 +24,7 @@ const signIn = ({ username, password }: Account, code?: string, turn = 0): Promi
   apis[turn % 2]!.post('/v1/auth/login', { login: username, password, ...(code === undefined ? {} : { code }) });
 
 describe('two-factor sign-in', () => {
-  test.concurrent('is off until a code of the secret was shown', async () => {
+  test.concurrent('POST /v1/auth/totp/confirm: sign-in needs no code before, and needs one after', async () => {
     const user = await api.createUser();
     expectProblem(await api.as(user).post('/v1/auth/totp', { password: 'wrong' }), 401, 'invalid_credentials');
     expectProblem(await api.as(user).post('/v1/auth/totp/confirm', { code: '123456' }), 404, 'not_found');
@@ -47,7 +47,7 @@ describe('two-factor sign-in', () => {
     }
   });
 
-  test.concurrent('ends the sessions that began without it, but for the one that switched it on', async () => {
+  test.concurrent('POST /v1/auth/totp/confirm: ends all other sessions', async () => {
     const user = await api.createUser();
     const other = (await signIn(user, undefined, 1)).body;
     await enableTotp(api, user);
@@ -56,7 +56,7 @@ describe('two-factor sign-in', () => {
     expect((await apis[1]!.as(user).get('/v1/users/me')).status).toBe(200);
   });
 
-  test.concurrent('asks for the password first, and tells nothing of itself to whoever has not got it', async () => {
+  test.concurrent('POST /v1/auth/login with a wrong password: same 401 with and without a code', async () => {
     const user = await api.createUser();
     const { secret } = await enableTotp(api, user);
     for (const code of [undefined, codeOf(secret, 1), '000000']) {
@@ -65,10 +65,10 @@ describe('two-factor sign-in', () => {
     expect((await signIn(user, codeOf(secret, 1))).status).toBe(200);
   });
 
-  test.concurrent('takes each code once, at whichever process, and none that is older', async () => {
+  test.concurrent('code used again or older: 401 at both processes', async () => {
     const user = await api.createUser();
     const { secret, used } = await enableTotp(api, user);
-    // The one that switched it on is used up.
+    // The code that enabled TOTP is used up.
     expectProblem(await signIn(user, used), 401, 'invalid_totp');
     const code = codeOf(secret, 1);
     const answers = await Promise.all(Array.from({ length: 8 }, (_, i) => signIn(user, code, i)));
@@ -79,7 +79,7 @@ describe('two-factor sign-in', () => {
     expectProblem(await signIn(user, used), 401, 'invalid_totp');
   });
 
-  test.concurrent('counts wrong codes as wrong passwords: there are ten', async () => {
+  test.concurrent('wrong codes: 429 after ten, like wrong passwords', async () => {
     const user = await api.createUser();
     const { secret } = await enableTotp(api, user);
     const from = { headers: { 'x-forwarded-for': '198.51.100.7' } };
@@ -94,7 +94,7 @@ describe('two-factor sign-in', () => {
     expect((await signIn(user, codeOf(secret, 1))).status).toBe(200);
   });
 
-  test.concurrent('has ten guesses at the code that switches it on', async () => {
+  test.concurrent('POST /v1/auth/totp/confirm: 429 after ten wrong codes', async () => {
     const user = await api.createUser();
     const secret = await prepareTotp(api, user);
     const guess = (code: string, turn: number): Promise<Answer> =>
@@ -110,7 +110,7 @@ describe('two-factor sign-in', () => {
     expectProblem(await guess(codeOf(secret), 1), 429, 'too_many_attempts');
   });
 
-  test.concurrent('does not count who was only not asked for a code yet', async () => {
+  test.concurrent('sign-in without a code: not counted as a failure', async () => {
     const user = await api.createUser();
     const { secret } = await enableTotp(api, user);
     const from = { headers: { 'x-forwarded-for': '198.51.100.8' } };
@@ -121,7 +121,7 @@ describe('two-factor sign-in', () => {
     expect((await api.post('/v1/auth/login', { ...credentials, code: codeOf(secret, 1) }, from)).status).toBe(200);
   });
 
-  test.concurrent('takes each recovery code once, however it is typed, until there are new ones', async () => {
+  test.concurrent('recovery code: valid once, in any spelling, until new ones are issued', async () => {
     const user = await api.createUser();
     const { secret, recoveryCodes } = await enableTotp(api, user);
     const [one = '', two = '', three = ''] = recoveryCodes;
@@ -138,7 +138,7 @@ describe('two-factor sign-in', () => {
     expectProblem(await signIn(other, renewed.body.recoveryCodes[8]), 401, 'invalid_totp');
   });
 
-  test.concurrent('is switched off by password and code, not by one of them', async () => {
+  test.concurrent('POST /v1/auth/totp/disable: requires password and code', async () => {
     const user = await api.createUser();
     const { secret, recoveryCodes } = await enableTotp(api, user);
     const off = (password: string, code: string): Promise<Answer> =>
@@ -153,20 +153,17 @@ describe('two-factor sign-in', () => {
     expect(rows).toHaveLength(0);
   });
 
-  test.concurrent(
-    'is taken by an administrator from who has lost it, and from no administrator by itself',
-    async () => {
-      const [user, boss] = [await api.createUser(), await api.createUser({ role: 'admin' })];
-      for (const account of [user, boss]) await enableTotp(api, account);
-      expectProblem(await api.as(boss).delete(`/v1/users/${boss.username}/totp`), 403, 'forbidden');
-      expect((await api.as(boss).delete(`/v1/users/${user.username}/totp`)).status).toBe(204);
-      expect((await signIn(user)).status).toBe(200);
-      expectProblem(await api.as(boss).delete(`/v1/users/${user.username}/totp`), 404, 'not_found');
-      expectProblem(await api.as(user).delete(`/v1/users/${boss.id}/totp`), 403, 'forbidden');
-    },
-  );
+  test.concurrent('DELETE /v1/users/{user}/totp: allowed for administrators, 403 on themselves', async () => {
+    const [user, boss] = [await api.createUser(), await api.createUser({ role: 'admin' })];
+    for (const account of [user, boss]) await enableTotp(api, account);
+    expectProblem(await api.as(boss).delete(`/v1/users/${boss.username}/totp`), 403, 'forbidden');
+    expect((await api.as(boss).delete(`/v1/users/${user.username}/totp`)).status).toBe(204);
+    expect((await signIn(user)).status).toBe(200);
+    expectProblem(await api.as(boss).delete(`/v1/users/${user.username}/totp`), 404, 'not_found');
+    expectProblem(await api.as(user).delete(`/v1/users/${boss.id}/totp`), 403, 'forbidden');
+  });
 
-  test.concurrent('is kept so that the database shows none of it', async () => {
+  test.concurrent('database stores neither secret nor recovery codes in plain text', async () => {
     const user = await api.createUser();
     const { secret, recoveryCodes } = await enableTotp(api, user);
     const rows = JSON.stringify(
@@ -179,7 +176,7 @@ describe('two-factor sign-in', () => {
       expect(rows).not.toContain(text);
       expect(rows).not.toContain(Buffer.from(text).toString('hex'));
     }
-    // Of the secret its bytes neither; the seal is of its owner and opens for nobody else.
+    // The encryption is bound to the owner: a secret copied from another user cannot be decrypted.
     const thief = await api.createUser();
     await enableTotp(api, thief);
     await fleet.query(
@@ -190,8 +187,8 @@ describe('two-factor sign-in', () => {
   });
 });
 
-describe('sign-ins while it is being switched on', () => {
-  test('leave no session that began without a code', async () => {
+describe('sign-ins while TOTP is being enabled', () => {
+  test('no session without a code remains', async () => {
     for (let round = 0; round < 5; round++) {
       const user = await api.createUser();
       const secret = await prepareTotp(api, user);
@@ -224,8 +221,8 @@ describe('sign-ins while it is being switched on', () => {
   });
 });
 
-describe('administrators that must have it (REQUIRE_ADMIN_TOTP)', () => {
-  test('are no more than users without it, from their next request on, and learn why', async () => {
+describe('REQUIRE_ADMIN_TOTP=on', () => {
+  test('administrator without TOTP: 403 totp_setup_required from the next request on', async () => {
     const server = await TestServer.start({
       DATABASE_URL: fleet.url,
       REQUIRE_ADMIN_TOTP: 'on',
@@ -250,7 +247,7 @@ describe('administrators that must have it (REQUIRE_ADMIN_TOTP)', () => {
     const { secret, recoveryCodes } = await enableTotp(strict, boss);
     for (const answer of await tries()) expect(answer.status).toBe(200);
     expect((await strict.as(boss).get(`/v1/resources/${resource.id}`)).status).toBe(200);
-    // Off again, and it is one no more.
+    // Disabling TOTP suspends the rights again.
     const { password } = boss;
     await strict.as(boss).post('/v1/auth/totp/disable', { password, code: recoveryCodes[0] });
     for (const answer of await tries()) expectProblem(answer, 403, 'totp_setup_required');

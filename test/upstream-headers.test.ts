@@ -13,7 +13,7 @@ let behind: TestServer;
 let upstream: Server;
 let origin: string;
 let key: string;
-/** Of APIs whose upstreams have a base path, and none. */
+/** Slugs of two APIs: the upstream of the first has a base path. */
 let based: string;
 let bare: string;
 let seen: IncomingMessage[];
@@ -66,8 +66,8 @@ const FORGED = {
   'x-real-ip': '203.0.113.9',
 };
 
-describe('what an upstream learns of a call', () => {
-  test('without TRUST_PROXY: the address of the connection, and nothing that the client says of it', async () => {
+describe('/call: headers of the upstream request', () => {
+  test('TRUST_PROXY unset: the connection address, and no forwarding header of the client', async () => {
     const sent = { ...FORGED, 'x-request-id': 'mine', 'x-other': 'kept' };
     expect((await call(direct, `/call/${based}/a`, sent)).status).toBe(200);
     const [{ headers }] = seen as [IncomingMessage];
@@ -82,7 +82,7 @@ describe('what an upstream learns of a call', () => {
     expect(JSON.stringify(headers)).not.toMatch(/203\.0\.113\.9|forged|gopher/);
   });
 
-  test('without an id of the client: the id that the answer and the log have', async () => {
+  test('X-Request-Id not sent: the id of the response', async () => {
     const answered = await call(direct, `/call/${based}`);
     expect(seen[0]!.headers['x-request-id']).toBe(answered.headers.get('x-request-id'));
   });
@@ -95,20 +95,20 @@ describe('what an upstream learns of a call', () => {
     ['[2001:db8::7]:443', '2001:db8::7, 127.0.0.1'],
     ['garbage, 10.0.0.2', '10.0.0.2, 127.0.0.1'],
     ['unknown', '127.0.0.1'],
-  ])('behind trusted proxies, X-Forwarded-For: %s: the chain %s', async (sent, chain) => {
+  ])('trusted proxies, X-Forwarded-For: %s: forwards %s', async (sent, chain) => {
     const forwarded = { 'x-forwarded-for': sent, 'x-forwarded-proto': 'https', 'x-forwarded-host': 'api.example' };
     expect((await call(behind, `/call/${based}`, forwarded)).status).toBe(200);
     expect(seen[0]!.headers).toMatchObject({ ...forwarded, 'x-forwarded-for': chain });
   });
 
-  test('X-Forwarded-Host and X-Forwarded-Proto of a trusted proxy that are invalid: not forwarded', async () => {
+  test('invalid X-Forwarded-Host or X-Forwarded-Proto of a trusted proxy: not forwarded', async () => {
     const garbage = { 'x-forwarded-proto': 'javascript', 'x-forwarded-host': 'evil<script>' };
     expect((await call(behind, `/call/${based}`, garbage)).status).toBe(200);
     const { headers } = seen[0]!;
     expect([headers['x-forwarded-proto'], headers['x-forwarded-host']]).toEqual(['http', undefined]);
   });
 
-  test('ends at this server where it is between two hops, or where Connection names it', async () => {
+  test('hop-by-hop headers, and those named by Connection: not forwarded', async () => {
     const hops = {
       ...{
         connection: 'close, X-Session-Hop , x-request-id,x-quartermaster-key,X-Forwarded-For',
@@ -120,7 +120,7 @@ describe('what an upstream learns of a call', () => {
     expect((await call(direct, `/call/${based}`, hops)).status).toBe(200);
     const { headers } = seen[0]!;
     expect(Object.keys(headers).filter((name) => /hop|^keep|proxy|^te$|upgrade|http2/.test(name))).toEqual([]);
-    // What this server says itself is not for a client to take away.
+    // A client cannot remove headers that this server sets.
     expect(headers).toMatchObject({
       'x-other': 'kept',
       'x-forwarded-for': '127.0.0.1',
@@ -130,8 +130,8 @@ describe('what an upstream learns of a call', () => {
   });
 });
 
-describe('what a client learns of an upstream’s answer', () => {
-  test('nothing that is between two hops, or that Connection names', async () => {
+describe('/call: headers of the response', () => {
+  test('hop-by-hop headers, and those named by Connection: not returned', async () => {
     answer = (_incoming, outgoing) => {
       outgoing.writeHead(200, {
         ...{ connection: 'keep-alive, X-Hop', 'keep-alive': 'timeout=1, max=1', 'x-hop': '1', 'x-own': 'kept' },
@@ -153,7 +153,7 @@ describe('what a client learns of an upstream’s answer', () => {
     expect(passedOn.headers.get('cache-control')).toBe('max-age=60');
   });
 
-  test('where an upstream says Connection: close, or twice: the client’s connection stays', async () => {
+  test('upstream sends Connection: close: the connection of the client stays open', async () => {
     answer = (_incoming, outgoing) => {
       outgoing.setHeader('connection', ['close', 'X-Hop']);
       outgoing.setHeader('x-hop', '1');
@@ -164,7 +164,10 @@ describe('what a client learns of an upstream’s answer', () => {
     expect(passedOn.headers.get('x-hop')).toBeNull();
   });
 
-  /** What becomes of the Location of an upstream, asked for `/a/b?q`. BASED and BARE stand for the slugs, UP for its origin, HERE for this server's. */
+  /**
+   * Location of an upstream response to `/a/b?q`. BASED and BARE stand for the slugs, UP for the upstream origin, HERE
+   * for the origin of this server.
+   */
   test.each([
     ['BASED', '/base/x', '/call/BASED/x'],
     ['BASED', '/base/x?q=1&r=%2F#part', '/call/BASED/x?q=1&r=%2F#part'],
@@ -178,7 +181,7 @@ describe('what a client learns of an upstream’s answer', () => {
     ['BASED', '?page=2', '/call/BASED/a/b?page=2'],
     ['BASED', 'HERE/base/x', '/call/BASED/x'],
     ['BASED', 'HERE/call/BASED/x', 'HERE/call/BASED/x'],
-    // Not below its base.
+    // Outside the base path.
     ['BASED', '/elsewhere', '/elsewhere'],
     ['BASED', '/basement/x', '/basement/x'],
     ['BASED', '/base/../x', '/base/../x'],
@@ -186,7 +189,7 @@ describe('what a client learns of an upstream’s answer', () => {
     ['BASED', 'https://other.example/base/x', 'https://other.example/base/x'],
     ['BASED', 'mailto:ada@example.com', 'mailto:ada@example.com'],
     ['BASED', 'http://[', 'http://['],
-    // Sent in UTF-8, which Node hands over as Latin-1.
+    // Sent in UTF-8; Node reads header bytes as Latin-1.
     ['BASED', Buffer.from('/base/café?q=日本').toString('latin1'), '/call/BASED/caf%C3%A9?q=%E6%97%A5%E6%9C%AC'],
     ['BASED', '/base/caf%C3%A9', '/call/BASED/caf%C3%A9'],
     ['BARE', '/x', '/call/BARE/x'],
@@ -195,7 +198,7 @@ describe('what a client learns of an upstream’s answer', () => {
     ['BARE', 'UP/x/y', '/call/BARE/x/y'],
     ['BARE', 'HERE/x', '/call/BARE/x'],
     ['BARE', '//other.example/x', '//other.example/x'],
-  ])('of an API %s, Location: %s: %s', async (api, location, expected) => {
+  ])('API %s, Location: %s: becomes %s', async (api, location, expected) => {
     const filled = (text: string): string =>
       text
         .replace('BASED', based)
@@ -212,7 +215,7 @@ describe('what a client learns of an upstream’s answer', () => {
     expect(passedOn.headers.get('content-location')).toBe(filled(expected));
   });
 
-  test('a Location that is followed leads through this server to the upstream again', async () => {
+  test('redirect followed by a client: leads through this server to the upstream', async () => {
     answer = ({ url }, outgoing) => {
       if (url === '/base/old') outgoing.writeHead(307, { location: '/base/new' }).end();
       else outgoing.end(url);

@@ -5,12 +5,12 @@ import { Api, expectProblem, inOne } from './support/api.js';
 import { Fleet, expectDone, type Key } from './support/fleet.js';
 import { until } from './support/until.js';
 
-/** Rows of a ledger that is too large to be sent at once. */
+/** More rows than fit into the buffers of a connection. */
 const ROWS = 100_000;
 const PATH = '/v1/metrics/usage';
 const LARGE = '?from=2020-01-01T00:00:00Z&to=2020-01-01T10:00:00Z';
 
-/** Exports of one process at a time. */
+/** Limit of concurrent exports for each process. */
 const MAX_AT_ONCE = 2;
 
 interface Line {
@@ -66,7 +66,7 @@ const LEDGER = `
     meter, granted::int AS granted, denied::int AS denied
   FROM usage WHERE hour >= $1 AND hour < $2 ORDER BY usage.hour, owner_id, key_id, meter`;
 
-/** Of exports, by their cursor: the server's housekeeping has transactions of its own now and then. */
+/** Counts open transactions of exports, recognized by their cursor; housekeeping has transactions too. */
 async function openTransactions(): Promise<number> {
   const [{ count }] = await fleet.query(`SELECT count(*)::int AS count FROM pg_stat_activity
     WHERE datname = current_database() AND application_name = 'quartermaster' AND xact_start IS NOT NULL
@@ -74,7 +74,7 @@ async function openTransactions(): Promise<number> {
   return count;
 }
 
-/** An export whose reader takes nothing of it until it is told to. */
+/** Starts an export whose client reads nothing until it resumes the response. */
 async function pausedExport(query = LARGE): Promise<{ sent: ClientRequest; response: IncomingMessage }> {
   const sent = request(`${admin.url}${PATH}${query}`, {
     headers: { authorization: `Bearer ${String(admin.token)}` },
@@ -95,7 +95,7 @@ async function readAll(response: IncomingMessage): Promise<string> {
   return text;
 }
 
-/** A key and what was called with it. */
+/** Creates a key and makes calls with it. */
 async function use(fields: { plan?: string } = {}): Promise<Key> {
   const key = await fleet.makeKey(await fleet.makeUser(fields));
   await fleet.setQuota(key.owner, 'api:api2', 2);
@@ -105,8 +105,8 @@ async function use(fields: { plan?: string } = {}): Promise<Key> {
   return key;
 }
 
-describe('the export of the ledger', () => {
-  test('has a line for each hour, owner, key and API, in JSON and in CSV', () =>
+describe('GET /v1/metrics/usage', () => {
+  test('one line for each hour, owner, key and API, as JSON and CSV', () =>
     inOne('hour', async () => {
       const key = await use();
       const other = await fleet.makeKey(key.owner);
@@ -137,7 +137,7 @@ describe('the export of the ledger', () => {
       expect(rows).toEqual(lines.map((each) => Object.values(each).join(',')));
     }));
 
-  test('is the ledger, in its order: also of keys, APIs and users that are gone', async () => {
+  test('equals the ledger in its order, including deleted keys, APIs and users', async () => {
     const [kept, revoked, gone, passing] = [await use(), await use(), await use(), await admin.createApi()];
     expect((await new Api(admin.url).call(passing, kept)).status).toBe(200);
     expectDone(await admin.delete(`/v1/keys/${revoked.id}`));
@@ -155,11 +155,11 @@ describe('the export of the ledger', () => {
       expect(ownerName === null).toBe(owner === gone.owner);
       expect(keyName === null).toBe([gone.id, revoked.id].includes(key));
     }
-    // Nothing but the ledger: not what exists.
+    // Lists only ledger rows, not every existing API.
     expect(lines.every(({ meter }) => /^api:[a-z0-9-]+$/.test(meter))).toBe(true);
   });
 
-  test('names owners and keys, and no name becomes a formula or another column of a table', async () => {
+  test('names of owners and keys: escaped in CSV, also against formula injection', async () => {
     const owner = await fleet.makeUser();
     const names = ['=1+1', '+1', '-1', '@SUM(A1)', '\t=1', 'a, b', 'say "a"', 'two\nlines', 'plain'];
     for (const name of names) {
@@ -176,7 +176,7 @@ describe('the export of the ledger', () => {
     }
   });
 
-  test('of a user without a username has the e-mail', async () => {
+  test('ownerName of a user without a username: the e-mail', async () => {
     const email = `${crypto.randomUUID()}@example.com`;
     const made = expectDone(await admin.post('/v1/users', { email, password: 'Unguessable-7' }));
     const key = await fleet.makeKey(made.body.id);
@@ -184,7 +184,7 @@ describe('the export of the ledger', () => {
     expect((await exported()).find((line) => line.key === key.id)?.ownerName).toBe(email);
   });
 
-  test('is a file that is named after its hours', async () => {
+  test('file name: contains the range of hours', async () => {
     const query = '?from=2020-01-01T03:59:59Z&to=2020-01-01T05:00:00Z';
     const nameOf = async (more: string): Promise<string | null> =>
       (await admin.get(`${PATH}${query}${more}`)).headers.get('content-disposition');
@@ -192,7 +192,7 @@ describe('the export of the ledger', () => {
     expect(await nameOf('&format=csv')).toBe('attachment; filename="usage-2020-01-01T03-2020-01-01T05.csv"');
   });
 
-  test('holds what began in its hours, the last one excluded', async () => {
+  test('range: includes hours that overlap it, excludes the end', async () => {
     for (const query of [
       '?from=2020-01-01T03:59:59Z&to=2020-01-01T05:00:00Z',
       '?from=2020-01-01T03:00:00Z&to=2020-01-01T04:00:01Z',
@@ -205,7 +205,7 @@ describe('the export of the ledger', () => {
     expect((await admin.get('/v1/metrics/usage?from=2019-01-01&to=2019-01-02&format=csv')).text).toBe(`${HEAD}\n`);
   });
 
-  test('without a range is of the month that runs', () =>
+  test('default range: the current month', () =>
     inOne('month', async () => {
       const key = await use();
       const [{ start, before }] = await fleet.query(
@@ -219,10 +219,10 @@ describe('the export of the ledger', () => {
       expect(meters).not.toContain('api:before');
     }));
 
-  test('of 100,000 rows has each of them once, as text and compressed', async () => {
+  test('100,000 rows: each exactly once, as NDJSON and CSV', async () => {
     const expected = await fleet.query(LEDGER, ['2020-01-01T00:00:00Z', '2020-01-01T10:00:00Z']);
     expect(expected).toHaveLength(ROWS);
-    // Line by line, since a difference of 100,000 is not to be shown.
+    // Compares line by line, because the diff of 100,000 lines is not readable.
     const lines = parse(await readAll((await pausedExport()).response));
     expect(lines).toHaveLength(ROWS);
     expect(lines.find((line, i) => JSON.stringify(line) !== JSON.stringify(expected[i]))).toBeUndefined();
@@ -231,7 +231,7 @@ describe('the export of the ledger', () => {
     expect(csv.find((line, i) => line !== Object.values(expected[i]).join(','))).toBeUndefined();
   });
 
-  test('is of one moment: what is deleted while it is read is in it', async () => {
+  test('snapshot: includes rows deleted during the export', async () => {
     const key = '99999999-9999-4999-8999-999999999999';
     const put = `INSERT INTO usage_hours (owner_id, key_id, meter, hour, granted, denied)
       SELECT $1::uuid, $1::uuid, 'api:' || i, '2021-01-01 00:00Z', 1, 0 FROM generate_series(1, 30000) AS i`;
@@ -243,8 +243,8 @@ describe('the export of the ledger', () => {
   });
 });
 
-describe('an export', () => {
-  test('is not for users', async () => {
+describe('GET /v1/metrics/usage: access and limits', () => {
+  test('403 for users, 401 without credentials', async () => {
     const user = await admin.createUser();
     expectProblem(await admin.as(user).get(PATH), 403, 'forbidden');
     const nobody = await fetch(`${admin.url}${PATH}`);
@@ -264,16 +264,16 @@ describe('an export', () => {
     ['an unknown format', '?format=xml', '/format'],
     ['two formats', '?format=csv&format=json', '/format'],
     ['an unknown parameter', '?user=me', '/user'],
-  ])('of %s is refused', async (_what, query, pointer) => {
+  ])('400 for %s', async (_what, query, pointer) => {
     const answer = await admin.get(`${PATH}${query}`);
     expectProblem(answer, 400, 'validation_failed');
     expect(answer.body.errors[0].pointer).toBe(pointer);
   });
 
-  test('is sent as it is read, without all of it in memory', async () => {
+  test('streams rows: waits for a slow client with a bounded buffer', async () => {
     const { sent, response } = await pausedExport();
     await until(async () => (await openTransactions()) > 0);
-    // Its reader takes nothing: the rest of it waits in the database, and nobody asks for it.
+    // The client reads nothing, so the server must not fetch further rows.
     let looks = 0;
     let last = '';
     await until(async () => {
@@ -281,7 +281,7 @@ describe('an export', () => {
         WHERE datname = current_database() AND application_name = 'quartermaster' AND query LIKE '%streamed%'`);
       looks = state === 'idle in transaction' && since === last ? looks + 1 : 0;
       last = since;
-      // The server does other work between two looks, and would do this.
+      // The event loop of the server runs between two checks, so the export would continue if the client read.
       await admin.get('/v1/users/me');
       return looks >= 5;
     });
@@ -292,14 +292,14 @@ describe('an export', () => {
     sent.destroy();
   });
 
-  test(`is one of ${MAX_AT_ONCE} at most: a further one is refused, until one is over`, async () => {
+  test(`503 for more than ${MAX_AT_ONCE} concurrent exports, until one ends`, async () => {
     const running = await Promise.all(Array.from({ length: MAX_AT_ONCE }, () => pausedExport()));
     for (let i = 0; i < 3; i++) {
       const refused = await admin.get(PATH);
       expectProblem(refused, 503, 'overloaded');
       expect(Number(refused.headers.get('retry-after'))).toBeGreaterThanOrEqual(1);
     }
-    // What cannot be is told all the same.
+    // Invalid parameters are still rejected with 400.
     expectProblem(await admin.get(`${PATH}?from=2100-01-01`), 400, 'validation_failed');
     await until(async () => (await openTransactions()) === MAX_AT_ONCE);
     const [first, ...others] = running;
@@ -310,7 +310,7 @@ describe('an export', () => {
     await until(async () => (await openTransactions()) === 0);
   });
 
-  test('whose reader goes away gives its connection back: ten of them, and it still works', async () => {
+  test('client disconnects, ten times: every connection returns to the pool', async () => {
     for (let i = 0; i < 10; i++) {
       await until(async () => (await openTransactions()) < MAX_AT_ONCE);
       const { sent, response } = await pausedExport();
@@ -328,8 +328,8 @@ async function waiting(): Promise<number> {
   return count;
 }
 
-describe('an export of which nothing is read', () => {
-  test('that is only asked for its head gives its connection back', async () => {
+describe('GET /v1/metrics/usage: unread exports', () => {
+  test('HEAD: releases the connection', async () => {
     for (let i = 0; i < 3; i++) {
       const answer = await admin.send('HEAD', `${PATH}${LARGE}`);
       expect({ status: answer.status, text: answer.text }).toEqual({ status: 200, text: '' });
@@ -337,7 +337,7 @@ describe('an export of which nothing is read', () => {
     await until(async () => (await openTransactions()) === 0);
   });
 
-  test('whose first lines take long, and whose reader goes away meanwhile, gives its connection back', async () => {
+  test('client disconnects before the first row: releases the connection', async () => {
     const locking = new pg.Client({ connectionString: fleet.url });
     await locking.connect();
     try {
@@ -353,7 +353,7 @@ describe('an export of which nothing is read', () => {
       });
       await until(async () => (await waiting()) === MAX_AT_ONCE);
       for (const reader of readers) reader.destroy();
-      // The server has heard of it once it has answered something that came after it.
+      // Responses to later requests prove that the server has seen the disconnect.
       for (let i = 0; i < 3; i++) await admin.get('/livez');
       await locking.query('COMMIT');
       await until(async () => (await waiting()) === 0);
@@ -365,6 +365,6 @@ describe('an export of which nothing is read', () => {
   });
 });
 
-test('of which nothing went wrong unsaid', () => {
+test('server logs contain no error after these tests', () => {
   for (const server of fleet.servers) expect(server.output).not.toMatch(/"level":(50|60).*"code":"internal_error"/);
 });

@@ -24,7 +24,7 @@ function expectField(answer: Answer, name: string): void {
   );
 }
 
-/** All pages of a list, by the cursor of each answer. */
+/** Follows the cursors of a list and returns all items. */
 async function listAll(as: Api, path: string): Promise<any[]> {
   const items = [];
   for (let cursor: string | null = ''; cursor !== null;) {
@@ -35,8 +35,8 @@ async function listAll(as: Api, path: string): Promise<any[]> {
   return items;
 }
 
-describe('an account made by an administrator', () => {
-  test('has every field as it was given', async () => {
+describe('POST /v1/users', () => {
+  test('returns every given field', async () => {
     const username = uniqueName();
     const plan = await api.createPlan();
     const fields = { username, email: `${username}@Example.com`, firstName: 'Ada', lastName: 'King', plan, credits: 7 };
@@ -56,14 +56,14 @@ describe('an account made by an administrator', () => {
     expect((await api.as(signedIn).get('/v1/users?limit=1')).status).toBe(200);
   });
 
-  test('is an ordinary one with no plan and unlimited credits where nothing else is said', async () => {
+  test('defaults: role user, no plan, unlimited credits', async () => {
     const made = await admin.post('/v1/users', { username: uniqueName(), password: PASSWORD });
     expect(made.body).toMatchObject({ role: 'user', plan: null, credits: null, email: null, firstName: null });
     const nulls = { username: uniqueName(), password: PASSWORD, plan: null, credits: null };
     expect((await admin.post('/v1/users', nulls)).body).toMatchObject({ plan: null, credits: null });
   });
 
-  test('never shows its password or what was made of it', async () => {
+  test('no response contains the password or its hash', async () => {
     const password = 'Correct-Horse-7-Battery';
     const user = await api.createUser({ password });
     const answers = await Promise.all([
@@ -94,13 +94,13 @@ describe('an account made by an administrator', () => {
     ['credits', true],
     ['status', 'disabled'],
     ['id', randomUUID()],
-  ])('is refused with the %s %p', async (field, value) => {
+  ])('400 for %s %p', async (field, value) => {
     const username = uniqueName();
     expectField(await admin.post('/v1/users', { username, password: PASSWORD, [field]: value }), field);
     expectProblem(await admin.get(`/v1/users/${username}`), 404, 'not_found');
   });
 
-  test('is refused where its names are taken, or it has none', async () => {
+  test('409 for a taken username or e-mail, 400 without either', async () => {
     const email = `${uniqueName()}@example.com`;
     const user = await api.createUser({ email });
     const make = (body: object) => admin.post('/v1/users', { password: PASSWORD, ...body });
@@ -110,8 +110,8 @@ describe('an account made by an administrator', () => {
   });
 });
 
-describe('an account', () => {
-  test('is read by id, username, e-mail or `me`, in any case', async () => {
+describe('GET /v1/users/{user}', () => {
+  test('found by id, username, e-mail or `me`, in any case', async () => {
     const email = `${uniqueName()}@example.com`;
     const user = await api.createUser({ email, username: `Ada${uniqueName()}` });
     const expected = await read(user.id);
@@ -125,13 +125,13 @@ describe('an account', () => {
     expect((await admin.get('/v1/users/me')).body.username).toBe('admin');
   });
 
-  test('is read by `me` in any case too, since no username can be that', async () => {
+  test('`ME`: same as `me`', async () => {
     const user = await api.createUser();
     expect((await api.as(user).get('/v1/users/ME')).body.id).toBe(user.id);
   });
 
   test.each([randomUUID(), 'nosuchuser', 'nobody@example.com', '*', '%25', "'", '%00', 'x'.repeat(300)])(
-    'that does not exist is 404 to an administrator: %s',
+    'all methods: 404 for an unknown user: %s',
     async (name) => {
       expectProblem(await admin.get(`/v1/users/${name}`), 404, 'not_found');
       expectProblem(await admin.get(`/v1/users/${name}/quotas`), 404, 'not_found');
@@ -142,7 +142,7 @@ describe('an account', () => {
     },
   );
 
-  test('has an ETag that spares who knows it the answer, until it changes', async () => {
+  test('If-None-Match: 304 until the account changes', async () => {
     const user = await api.createUser();
     const get = (tag: string) => api.as(user).get('/v1/users/me', { headers: { 'if-none-match': tag } });
     const first = await api.as(user).get('/v1/users/me');
@@ -162,13 +162,13 @@ describe('an account', () => {
     const changed = await get(tag);
     expect(changed.status).toBe(200);
     expect(changed.headers.get('etag')).not.toBe(tag);
-    // Who may not read it learns nothing from a tag either.
+    // Unauthenticated requests get 401 regardless of the tag.
     expectProblem(await api.get('/v1/users/me', { headers: { 'if-none-match': '*' } }), 401, 'unauthenticated');
   });
 });
 
-describe('the list of accounts', () => {
-  /** Some accounts that share the start of their names, oldest first. */
+describe('GET /v1/users', () => {
+  /** Creates accounts with a common prefix. Returns them oldest first. */
   async function makeUsers(prefix: string, count: number): Promise<any[]> {
     const users = [];
     for (let i = 0; i < count; i++) {
@@ -177,7 +177,7 @@ describe('the list of accounts', () => {
     return users;
   }
 
-  test('is newest first, and the same in pages of any size', async () => {
+  test('newest first, and the same in pages of any size', async () => {
     const prefix = uniqueName();
     const expected = (await makeUsers(prefix, 5)).reverse();
     const whole = await admin.get(`/v1/users?query=${prefix}`);
@@ -188,7 +188,7 @@ describe('the list of accounts', () => {
     }
   });
 
-  test('names the next page in Link, with the query kept', async () => {
+  test('Link: contains the next page and keeps the query', async () => {
     const prefix = uniqueName();
     const users = await makeUsers(prefix, 3);
     const first = await admin.get(`/v1/users?limit=2&query=${prefix}`);
@@ -200,7 +200,7 @@ describe('the list of accounts', () => {
     expect(second.headers.get('link')).toBeNull();
   });
 
-  test('goes on where it was while accounts come and go', async () => {
+  test('cursor: continues at its position despite creations and deletions', async () => {
     const prefix = uniqueName();
     const users = await makeUsers(prefix, 4);
     const first = (await admin.get(`/v1/users?limit=2&query=${prefix}`)).body;
@@ -210,7 +210,7 @@ describe('the list of accounts', () => {
     expect(second.data).toEqual([users[1], users[0]]);
   });
 
-  test('finds the start of a username or e-mail, in any case, and nothing else', async () => {
+  test('query: matches the start of username or e-mail in any case', async () => {
     const name = uniqueName();
     const [one] = await makeUsers(name, 1);
     const other = await admin.post('/v1/users', { email: `${name}x@Example.com`, password: PASSWORD });
@@ -234,7 +234,7 @@ describe('the list of accounts', () => {
     }
   });
 
-  test('takes `%`, `_` and `\\` of an e-mail as they are', async () => {
+  test('query: `%`, `_` and `\\` match literally', async () => {
     const name = uniqueName();
     const special = await admin.post('/v1/users', { email: `${name}%_a@example.com`, password: PASSWORD });
     await admin.post('/v1/users', { email: `${name}xya@example.com`, password: PASSWORD });
@@ -244,7 +244,7 @@ describe('the list of accounts', () => {
     }
   });
 
-  test('refuses a cursor of another list or filter', async () => {
+  test('cursor of another list or filter: 400', async () => {
     const prefix = uniqueName();
     await makeUsers(prefix, 2);
     const cursorOf = async (path: string): Promise<string> => {
@@ -268,10 +268,10 @@ describe('the list of accounts', () => {
   });
 });
 
-describe('one’s own account', () => {
-  test('is changed in its names, username and e-mail', async () => {
+describe('PATCH /v1/users/me', () => {
+  test('changes username, e-mail and names', async () => {
     const user = await api.createUser();
-    // A minute earlier: two changes may be in one millisecond.
+    // Moved back a minute, because two changes can share a millisecond.
     await sql(`UPDATE users SET updated_at = updated_at - interval '1 minute' WHERE id = $1`, [user.id]);
     const before = await read(user.id);
     const username = `Ada${uniqueName()}`;
@@ -285,7 +285,7 @@ describe('one’s own account', () => {
     expectProblem(await admin.get(`/v1/users/${user.username}`), 404, 'not_found');
   });
 
-  test('keeps what a change leaves out, and loses what it sets to null', async () => {
+  test('omitted fields remain, null removes a value', async () => {
     const email = `${uniqueName()}@example.com`;
     const user = await api.createUser({ email, firstName: 'Ada', lastName: 'King' });
     const me = api.as(user);
@@ -298,26 +298,26 @@ describe('one’s own account', () => {
     expect((await me.patch('/v1/users/me', { username: null })).body).toMatchObject({ username: null, email });
     expectProblem(await admin.get(`/v1/users/${user.username}`), 404, 'not_found');
     await api.signIn(email, user.password);
-    // Free again for anyone.
+    // The username is available again.
     const again = await admin.post('/v1/users', { username: user.username, password: PASSWORD });
     expect(again.status).toBe(201);
   });
 
-  test('always keeps a username or an e-mail', async () => {
+  test('400 without a username or e-mail', async () => {
     const both = await api.createUser({ email: `${uniqueName()}@example.com` });
     const one = await api.createUser();
     expectProblem(await api.as(both).patch('/v1/users/me', { username: null, email: null }), 400, 'validation_failed');
     expectProblem(await api.as(one).patch('/v1/users/me', { username: null }), 400, 'validation_failed');
     const swapped = { username: null, email: `${uniqueName()}@example.com` };
     expect((await api.as(one).patch('/v1/users/me', swapped)).body).toMatchObject(swapped);
-    // Clearing each of the two at once would leave neither.
+    // Concurrent removals must not remove both.
     const answers = await Promise.all(
       [{ username: null }, { email: null }].map((change) => api.as(both).patch('/v1/users/me', change)),
     );
     expect(answers.map(({ status }) => status).sort()).toEqual([200, 400]);
   });
 
-  test('may take its own name in another case, not another’s', async () => {
+  test('own name in another case: 200; name of another user: 409', async () => {
     const email = `${uniqueName()}@example.com`;
     const [user, other] = await Promise.all([api.createUser({ email }), api.createUser()]);
     const upper = user.username.toUpperCase();
@@ -340,7 +340,7 @@ describe('one’s own account', () => {
     ['credits', 1_000_000],
     ['credits', null],
     ['password', 'Unguessable-8'],
-  ])('takes no %s %p from its user', async (field, value) => {
+  ])('403 for %s %p', async (field, value) => {
     const user = await api.createUser({ credits: 3 });
     const before = await read(user.id);
     for (const others of [{}, { firstName: 'Ada', username: uniqueName() }]) {
@@ -351,7 +351,7 @@ describe('one’s own account', () => {
     await api.signIn(user.username, user.password);
   });
 
-  test('answers an empty change with itself', async () => {
+  test('empty change: 200 with the account', async () => {
     const user = await api.createUser();
     const answer = await api.as(user).patch('/v1/users/me', {});
     expect(answer.status).toBe(200);
@@ -359,7 +359,7 @@ describe('one’s own account', () => {
   });
 });
 
-describe('an administrator', () => {
+describe('PATCH, DELETE /v1/users/{user} by an administrator', () => {
   test('sets role, status, plan and credits', async () => {
     const user = await api.createUser();
     const plan = await api.createPlan();
@@ -388,14 +388,14 @@ describe('an administrator', () => {
     ['password', null],
     ['id', randomUUID()],
     ['createdAt', '2020-01-01T00:00:00.000Z'],
-  ])('cannot set the %s %p, nor anything else with it', async (field, value) => {
+  ])('400 for %s %p, and nothing changes', async (field, value) => {
     const user = await api.createUser();
     const before = await read(user.id);
     expectField(await admin.patch(`/v1/users/${user.id}`, { firstName: 'Ada', [field]: value }), field);
     expect(await read(user.id)).toEqual(before);
   });
 
-  test('who sets a password ends that user’s sessions', async () => {
+  test('new password: ends all sessions of the user', async () => {
     const user = await api.createUser();
     const { accessToken } = await api.signIn(user.username, user.password);
     expect((await admin.patch(`/v1/users/${user.id}`, { password: 'Unguessable-8' })).status).toBe(200);
@@ -410,7 +410,7 @@ describe('an administrator', () => {
     expect((await admin.get('/v1/users/me')).status).toBe(200);
   });
 
-  test('deletes an account with its sessions, resources and limits', async () => {
+  test('DELETE: removes sessions, resources, keys and limits', async () => {
     const user = await api.createUser({ credits: 3 });
     const resource = (await api.as(user).post('/v1/resources', { value: 'x' })).body.id;
     const key = await api.as(user).createKey();
@@ -433,7 +433,7 @@ describe('an administrator', () => {
     expect(again.body.id).not.toBe(user.id);
   });
 
-  test('deletes an account while it creates: nothing of it stays, and nothing breaks', async () => {
+  test('DELETE under concurrent creations of the user: no row remains', async () => {
     const user = await api.createUser();
     const [gone, ...made] = await Promise.all([
       admin.delete(`/v1/users/${user.id}`),
@@ -445,14 +445,14 @@ describe('an administrator', () => {
     expect(await sql('SELECT FROM resources WHERE owner_id = $1', [user.id])).toEqual([]);
   });
 
-  test('deletes twice at once: one did', async () => {
+  test('concurrent DELETEs: exactly one succeeds', async () => {
     const user = await api.createUser();
     const answers = await Promise.all([1, 2, 3].map(() => admin.delete(`/v1/users/${user.id}`)));
     expect(answers.map(({ status }) => status).sort()).toEqual([204, 404, 404]);
   });
 });
 
-describe('the last administrator', () => {
+describe('last administrator', () => {
   let server: TestServer;
   let database: Awaited<ReturnType<typeof createDatabase>>;
   let own: Api;
@@ -468,7 +468,7 @@ describe('the last administrator', () => {
     await database.drop();
   });
 
-  test('has a password that costs what OWASP asks for, as has everybody', async () => {
+  test('password hash has the OWASP parameters', async () => {
     const rows = await query(database.url, 'SELECT password_hash AS hash FROM users');
     expect(rows).toHaveLength(1);
     expect(rows[0].hash).toMatch(/^\$argon2id\$v=19\$m=19456,t=2,p=1\$/);
@@ -477,16 +477,16 @@ describe('the last administrator', () => {
   const activeAdmins = async (): Promise<number> =>
     (await query(database.url, `SELECT FROM users WHERE role = 'admin' AND status = 'active'`)).length;
 
-  /** Takes the power from an administrator, in each of the ways there are. */
+  /** The ways to remove an administrator. */
   const removals: [string, (as: Api, id: string) => Promise<Answer>][] = [
     ['demoted', (as, id) => as.patch(`/v1/users/${id}`, { role: 'user' })],
     ['disabled', (as, id) => as.patch(`/v1/users/${id}`, { status: 'disabled' })],
     ['deleted', (as, id) => as.delete(`/v1/users/${id}`)],
   ];
 
-  test.each(removals)('cannot be %s', async (_how, remove) => {
+  test.each(removals)('409 last_admin when it would be %s', async (_how, remove) => {
     const last = await own.admin();
-    // An ordinary user and a disabled administrator do not count.
+    // Ordinary users and disabled administrators do not count.
     await own.createUser();
     const disabled = await own.createUser({ role: 'admin' });
     await last.patch(`/v1/users/${disabled.id}`, { status: 'disabled' });
@@ -497,7 +497,7 @@ describe('the last administrator', () => {
     expect((await last.patch('/v1/users/me', { role: 'admin', status: 'active', firstName: 'Ada' })).status).toBe(200);
   });
 
-  test.each(removals)('of two that have each other %s at once stays', async (_how, remove) => {
+  test.each(removals)('two administrators, each %s by the other concurrently: one remains', async (_how, remove) => {
     for (let round = 0; round < 3; round++) {
       const [one, two] = await Promise.all([own.createUser({ role: 'admin' }), own.createUser({ role: 'admin' })]);
       const first = (await (await own.admin()).get('/v1/users/me')).body.id;
@@ -507,14 +507,14 @@ describe('the last administrator', () => {
       expect(await activeAdmins()).toBe(1);
       expect(answers.filter(({ status }) => status === 200 || status === 204)).toHaveLength(1);
       const refused = answers.find(({ status }) => status >= 400);
-      // Too late by a little or by much: gone already when it was to be judged.
+      // The code depends on when the other request took effect.
       expect(['last_admin', 'forbidden', 'account_disabled', 'invalid_token']).toContain(refused?.body.code);
       await query(database.url, `UPDATE users SET role = 'user' WHERE id = ANY($1)`, [[one.id, two.id]]);
       await query(database.url, `UPDATE users SET role = 'admin' WHERE id = $1`, [first]);
     }
   });
 
-  test('of five that all leave at once stays', async () => {
+  test('six administrators demote themselves concurrently: one remains', async () => {
     const leaving = await Promise.all(Array.from({ length: 5 }, () => own.createUser({ role: 'admin' })));
     const first = await own.signIn('admin', ADMIN_PASSWORD);
     const all = [...leaving, first];
@@ -525,10 +525,10 @@ describe('the last administrator', () => {
   });
 });
 
-describe('quotas', () => {
+describe('quotas of a user', () => {
   const path = (user: Account, meter = 'resources'): string => `/v1/users/${user.id}/quotas/${meter}`;
 
-  /** Of the gauges; calls are looked at in quotas.test.ts. */
+  /** Returns the gauges; quotas.test.ts tests the quotas of calls. */
   const gauges = ({ body }: Answer): any[] =>
     body.data.filter(({ meter }: { meter: string }) => !meter.startsWith('api:'));
 
@@ -548,7 +548,7 @@ describe('quotas', () => {
 
   const untouched = ['tasks', 'store.entries', 'store.bytes'].map(unlimited);
 
-  test('are set, read and removed by an administrator, and read by their user', async () => {
+  test('PUT, GET, DELETE by an administrator; GET by the user', async () => {
     const user = await api.createUser();
     expect(await quotasOf(user)).toEqual([unlimited('resources'), ...untouched]);
     const set = await admin.put(path(user), { limit: 3, window: 'lifetime' });
@@ -565,7 +565,7 @@ describe('quotas', () => {
     expect((await admin.delete(path(user))).status).toBe(204);
   });
 
-  test('are nobody else’s to read, and nobody but an administrator’s to set', async () => {
+  test('GET: 403 for other users; PUT, DELETE: 403 for all users', async () => {
     const [user, stranger] = await Promise.all([api.createUser(), api.createUser()]);
     expectProblem(await api.as(stranger).get(`/v1/users/${user.id}/quotas`), 403, 'forbidden');
     for (const account of [user, stranger]) {
@@ -575,7 +575,7 @@ describe('quotas', () => {
     expect((await quotasOf(user))[0]).toEqual(unlimited('resources'));
   });
 
-  test('of null are unlimited, and of 0 grant nothing', async () => {
+  test('null: unlimited; 0: grants nothing', async () => {
     const user = await api.createUser();
     expect((await admin.put(path(user), { limit: 0 })).body).toMatchObject({ limit: 0, remaining: 0 });
     const refused = await create(user);
@@ -587,7 +587,7 @@ describe('quotas', () => {
     expect((await quotasOf(user))[0]).toEqual({ ...unlimited('resources'), used: 1 });
   });
 
-  test('hold from the next request on, and give back what is deleted', async () => {
+  test('PUT applies to the next request, and deletion frees units', async () => {
     const user = await api.createUser();
     await admin.put(path(user), { limit: 1 });
     const { id } = (await create(user)).body;
@@ -601,7 +601,7 @@ describe('quotas', () => {
     expect((await create(user)).status).toBe(201);
   });
 
-  test('lowered below what is used delete nothing and grant nothing more', async () => {
+  test('lowered below the usage: deletes nothing and rejects creations', async () => {
     const user = await api.createUser();
     const made = await Promise.all([create(user), create(user), create(user)]);
     expect((await admin.put(path(user), { limit: 1 })).body).toMatchObject({ limit: 1, used: 3, remaining: 0 });
@@ -615,7 +615,7 @@ describe('quotas', () => {
     expect((await create(user)).status).toBe(201);
   });
 
-  test('bind administrators too, and those who create for another', async () => {
+  test('apply to administrators, also when they create for another user', async () => {
     const boss = await api.createUser({ role: 'admin' });
     await api.as(boss).put(path(boss), { limit: 0 });
     expectProblem(await create(boss), 403, 'quota_exceeded');
@@ -626,7 +626,7 @@ describe('quotas', () => {
     expectProblem(await give(), 403, 'quota_exceeded');
   });
 
-  test('of tasks are the user’s credits', async () => {
+  test('quota `tasks` equals the credits', async () => {
     const user = await api.createUser({ credits: 3 });
     expect((await quotasOf(user))[1]).toEqual({ ...unlimited('tasks'), limit: 3, remaining: 3 });
     await admin.put(path(user, 'tasks'), { limit: 5 });
@@ -635,7 +635,7 @@ describe('quotas', () => {
     expect((await read(user.id)).credits).toBeNull();
   });
 
-  test('may be as high as a number is exact', async () => {
+  test('the largest exact integer is accepted', async () => {
     const user = await api.createUser();
     await create(user);
     const limit = Number.MAX_SAFE_INTEGER;
@@ -653,14 +653,14 @@ describe('quotas', () => {
     ['an object', '{"limit":{}}'],
     ['nothing', '{}'],
     ['a window alone', '{"window":"lifetime"}'],
-  ])('cannot be %s', async (_case, raw) => {
+  ])('PUT: 400 for %s', async (_case, raw) => {
     const user = await api.createUser();
     await admin.put(path(user), { limit: 4 });
     expectField(await admin.put(path(user), undefined, { raw }), 'limit');
     expect((await quotasOf(user))[0].limit).toBe(4);
   });
 
-  test('know their meters and windows only', async () => {
+  test('PUT, DELETE: 400 for an unknown meter or window', async () => {
     const user = await api.createUser();
     for (const meter of ['unknown', 'RESOURCES', 'resources%20', '%00', 'toString', '__proto__']) {
       expectProblem(await admin.put(path(user, meter), { limit: 1 }), 400, 'validation_failed');

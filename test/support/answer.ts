@@ -1,7 +1,7 @@
 import type { ClientRequest } from 'node:http';
 import { brotliDecompressSync, gunzipSync } from 'node:zlib';
 
-/** An answer, read whole. `body` is parsed JSON, or the text where it is none. */
+/** A complete response. `body` is the parsed JSON, or the text of other media types. */
 export interface Answer<T = any> {
   status: number;
   headers: Headers;
@@ -9,7 +9,7 @@ export interface Answer<T = any> {
   text: string;
 }
 
-/** What a request is answered with, unpacked; whoever sends it ends it. */
+/** Reads the response to a request and decompresses it. The caller ends the request. */
 export function answerTo(sent: ClientRequest): Promise<Answer> {
   return new Promise((resolve, reject) => {
     sent.on('error', reject);
@@ -33,7 +33,7 @@ export function answerTo(sent: ClientRequest): Promise<Answer> {
   });
 }
 
-/** Notes a request for the report of a test that fails. */
+/** Records a request for the report of a failed test. */
 function note(method: string, path: string, status: number, headers: Headers): void {
   globalThis.testRequests?.push({
     id: headers.get('x-request-id') ?? '-',
@@ -41,7 +41,7 @@ function note(method: string, path: string, status: number, headers: Headers): v
   });
 }
 
-/** One document; NDJSON is lines of them. */
+/** Parses one JSON document. NDJSON stays text. */
 function parsed(headers: Headers, text: string): any {
   return /[/+]json\b/.test(headers.get('content-type') ?? '') && text !== '' ? JSON.parse(text) : text;
 }

@@ -15,7 +15,7 @@ export interface Account {
   refreshToken: string;
 }
 
-/** An API key as it is shown when it is made. */
+/** An API key as returned at its creation. */
 export interface Key {
   id: string;
   key: string;
@@ -28,7 +28,7 @@ interface Init {
   raw?: string;
 }
 
-/** Speaks to one server, as nobody or as somebody. Every answer must be as /openapi.json says. */
+/** A client of one server, with or without credentials. Every response must match /openapi.json. */
 export class Api {
   constructor(
     readonly url: string,
@@ -59,7 +59,7 @@ export class Api {
     return this.send('DELETE', path, undefined, init);
   }
 
-  /** Sends by `node:http`, which takes a quarter of the CPU time of `fetch`. */
+  /** Uses `node:http`, which takes a quarter of the CPU time of `fetch`. */
   async send(method: string, path: string, body?: unknown, init: Init = {}): Promise<Answer> {
     const text = init.raw ?? (body === undefined ? undefined : JSON.stringify(body));
     const { hostname, port, pathname, search } = new URL(this.url + path);
@@ -72,7 +72,8 @@ export class Api {
         'user-agent': 'node',
         ...(text === undefined ? {} : { 'content-type': 'application/json' }),
         ...(this.token === undefined ? {} : { authorization: `Bearer ${this.token}` }),
-        // A place of its own for each, where the server trusts us: passwords that are wrong on purpose shut nobody out.
+        // A new client address for each request, if the server trusts this proxy, so that wrong passwords do not
+        // throttle other tests.
         ...(path.startsWith('/v1/auth/') ? { 'x-forwarded-for': randomAddress() } : {}),
         ...init.headers,
       },
@@ -83,7 +84,7 @@ export class Api {
     return answer;
   }
 
-  /** Signs in; fails the test when that fails. */
+  /** Signs in; throws if that fails. */
   async signIn(
     login: string,
     password: string,
@@ -93,24 +94,24 @@ export class Api {
     return answer.body;
   }
 
-  /** The administrator that the start made. */
+  /** Signs in as the initial administrator. */
   async admin(): Promise<Api> {
     return this.as(await this.signIn('admin', ADMIN_PASSWORD));
   }
 
-  /** A request of the administrator's, with the session of the one before: signing in costs the hash of a password. */
+  /** Sends a request as administrator. Reuses the session, because each sign-in computes a password hash. */
   private async asAdmin(send: (admin: Api) => Promise<Answer>): Promise<Answer> {
     const known = await admins.get(this.url);
     const answer = known && (await send(known));
     if (answer && answer.status !== 401) return answer;
     const admin = this.admin();
     admins.set(this.url, admin);
-    // Who waits for it gets the error.
+    // Callers that await the promise get the error.
     admin.catch(() => admins.delete(this.url));
     return send(await admin);
   }
 
-  /** Makes an account with a name of its own and signs it in. */
+  /** Creates an account with a unique name and signs it in. */
   async createUser(overrides: { password?: string; [field: string]: unknown } = {}): Promise<Account> {
     const username = uniqueName();
     const password = 'Unguessable-7';
@@ -123,14 +124,14 @@ export class Api {
     return { id: made.body.id, username: made.body.username, password, accessToken, refreshToken };
   }
 
-  /** Makes an API key, good for every API, for whoever this is. */
+  /** Creates an API key for all APIs, owned by this user. */
   async createKey(overrides: Record<string, unknown> = {}): Promise<Key> {
     const made = await this.post('/v1/keys', { name: 'a key', scopes: ['*'], ...overrides });
     if (made.status !== 201) throw new Error(`Making a key answered ${String(made.status)}: ${made.text}`);
     return made.body;
   }
 
-  /** Makes an API that answers its own slug, unless it is told otherwise. Resolves with its slug. */
+  /** Creates an API that responds with its slug, unless overridden. Returns the slug. */
   async createApi(overrides: Record<string, unknown> = {}): Promise<string> {
     const slug = uniqueName();
     const api = { slug, name: slug, ...(overrides.upstream === undefined ? { answer: slug } : {}), ...overrides };
@@ -139,7 +140,7 @@ export class Api {
     return made.body.slug;
   }
 
-  /** Makes a plan with a name of its own. Resolves with its slug. */
+  /** Creates a plan with a unique name. Returns its slug. */
   async createPlan(limits: object[] = []): Promise<string> {
     const slug = uniqueName();
     const made = await this.asAdmin((admin) => admin.post('/v1/plans', { slug, name: slug, limits }));
@@ -147,32 +148,28 @@ export class Api {
     return slug;
   }
 
-  /** Calls an API with a key. */
   call(slug: string, { key }: { key: string }, init: Init = {}): Promise<Answer> {
     return this.send('GET', `/call/${slug}`, undefined, { ...init, headers: { 'x-api-key': key, ...init.headers } });
   }
 }
 
-/** An IPv4 address of a private network. */
+/** Returns a random IPv4 address in 10.0.0.0/8. */
 export function randomAddress(): string {
   return `10.${[...randomBytes(3)].join('.')}`;
 }
 
-/** Administrators that have signed in, by the address of their server. */
+/** Signed-in administrators by server address. */
 const admins = new Map<string, Promise<Api>>();
 
-/** A username that no other test has. */
+/** Returns a unique username. */
 export function uniqueName(): string {
   return `u${randomBytes(8).toString('hex')}`;
 }
 
-/** Characters of an ISO 8601 time that name each window. */
+/** The length of the ISO 8601 prefix that identifies each window. */
 const WINDOW_NAMES = { minute: 16, hour: 13, day: 10, month: 7 };
 
-/**
- * Does the work again if a window, and with it maybe a longer one, turned over meanwhile: what was counted in the one
- * before does not count then.
- */
+/** Runs `work` again if the window ended during it, because counts of the previous window no longer apply. */
 export async function inOne<T>(window: keyof typeof WINDOW_NAMES, work: () => Promise<T>): Promise<T> {
   const name = (): string => new Date().toISOString().slice(0, WINDOW_NAMES[window]);
   for (;;) {
@@ -191,7 +188,7 @@ export function inOneMinute<T>(work: () => Promise<T>): Promise<T> {
   return inOne('minute', work);
 }
 
-/** The server that most tests share, on a database of its own. */
+/** Returns a client of the server that most tests share, which has its own database. */
 export function sharedApi(): Api {
   const url = process.env.TEST_SERVER_URL;
   if (url === undefined) throw new Error('No server: is this run by `npm test`?');
@@ -199,9 +196,9 @@ export function sharedApi(): Api {
 }
 
 /**
- * Sends a path exactly as it is written: `Api.send` tidies `/./` and `/../` away.
- * @param agent by default each request has a new connection; one that was used before ends without an answer at what is
- * no HTTP to the server
+ * Sends a path unchanged; `Api.send` normalizes `/./` and `/../`.
+ * @param agent By default each request has a new connection. On a reused one, invalid HTTP closes the connection
+ * without a response.
  */
 export function sendExactly(
   { url, token }: Api,
@@ -217,13 +214,13 @@ export function sendExactly(
   return answerTo(sent);
 }
 
-/** What must never leave the server: stacks, SQL, its own files. */
+/** Matches stack traces, SQL and file names, which no response may contain. */
 export const LEAK =
   /\n\s+at |\.[jt]s:\d|node_modules|dist\/|\bSELECT\b|\bINSERT\b|\bUPDATE\b|violates|SQLSTATE|relation "/;
 
-/** Checks that an answer is a refusal in the contract's form, whole, and gives nothing away. */
+/** Checks that a response is a complete problem document with this status and code, and leaks no internals. */
 export function expectProblem({ status: given, headers, body }: Answer, status: number, code: string): void {
-  // One `expect`: each takes more CPU time than the request it is about.
+  // One `expect`, because each takes more CPU time than the request.
   expect({
     status: given,
     body,
@@ -247,7 +244,7 @@ export function expectProblem({ status: given, headers, body }: Answer, status: 
   });
 }
 
-/** A property of a body, as the document has it. */
+/** A property of a body, as documented. */
 export interface BodyProperty {
   type: string | string[];
   minLength?: number;
@@ -255,22 +252,24 @@ export interface BodyProperty {
   example?: unknown;
 }
 
-/** OpenAPI documents by the address of their server: half a megabyte each, which does not change while it runs. */
+/**
+ * OpenAPI documents by server address. Cached, because each has half a megabyte and is constant while the server runs.
+ */
 const documents = new Map<string, Promise<any>>();
 
-/** /openapi.json of a server, read once. */
+/** Returns /openapi.json of a server, from the cache after the first request. */
 export function openApiOf(api: Api): Promise<any> {
   const known = documents.get(api.url) ?? api.get('/openapi.json').then(({ body }) => body);
   documents.set(api.url, known);
   return known;
 }
 
-/** Every operation that the server documents. */
+/** Returns all documented operations. */
 export async function listOperations(api: Api): Promise<Operation[]> {
   return operationsIn(await openApiOf(api));
 }
 
-/** The properties of each operation's body, by the operation's id; operations without a body are left out. */
+/** Returns the body properties by operation id, for operations with a body. */
 export async function listBodies(api: Api): Promise<Map<string, Record<string, BodyProperty>>> {
   const { schemas } = (await openApiOf(api)).components;
   const bodies = new Map<string, Record<string, BodyProperty>>();

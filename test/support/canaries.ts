@@ -1,21 +1,21 @@
 import { randomBytes } from 'node:crypto';
 import { query } from './server.js';
 
-/** A secret that must be found nowhere, but in the answers to some operations. */
+/** A secret that may appear only in the responses of some operations. */
 export interface Canary {
   name: string;
-  /** In every form in which it might be found, small letters. */
+  /** The encodings to search for, in lower case. */
   forms: string[];
-  /** What may answer it. */
+  /** The operations whose responses may contain it. */
   shownBy: string[];
 }
 
-/** So much of a secret that nobody finds it by chance. */
+/** The minimum length of a searched form, so that none matches by chance. */
 const ENOUGH = 8;
 
 /**
- * The forms that a secret might be found in: as it is, in hexadecimal, base64 and base64url (wherever in something longer
- * it begins), in a URL, in JSON, in HTML.
+ * Returns the encodings in which a secret might appear: plain, UTF-16, hexadecimal, base64 and base64url at every
+ * offset, URL, JSON and HTML.
  */
 export function formsOf(secret: string | Buffer): string[] {
   const bytes = Buffer.from(secret);
@@ -25,7 +25,7 @@ export function formsOf(secret: string | Buffer): string[] {
       const text = Buffer.concat([Buffer.alloc(offset), bytes])
         .toString(encoding)
         .replace(/=+$/, '');
-      // Without the characters that hold bits of what is before and after.
+      // Drops characters that also encode bits of adjacent bytes.
       forms.push(text.slice(offset === 0 ? 0 : offset + 1, (bytes.length + offset) % 3 === 0 ? undefined : -1));
     }
   }
@@ -39,19 +39,19 @@ export function formsOf(secret: string | Buffer): string[] {
   return [...new Set(forms.map((form) => form.toLowerCase()))].filter((form) => form.length >= ENOUGH);
 }
 
-/** A password that nothing else has, and that the rules allow. */
+/** Returns a unique password that the password policy accepts. */
 export function canaryPassword(): string {
   return `Canary+${randomBytes(9).toString('base64url')}/7a`;
 }
 
-/** All that a database holds, each row as JSON; what is bytes also as the text that it may be. */
+/** Dumps the database, each row as JSON. Bytes are also decoded as text. */
 export async function dump(url: string): Promise<string> {
   const tables = await query(
     url,
     `SELECT format('%I.%I', table_schema, table_name) AS name FROM information_schema.tables
      WHERE table_schema NOT IN ('pg_catalog', 'information_schema')`,
   );
-  // One statement: one moment.
+  // One statement reads one snapshot.
   const all = tables.map(({ name }) => `SELECT '${name}' AS name, to_jsonb(t)::text AS row FROM ${name} t`);
   const rows = await query(url, all.join(' UNION ALL '));
   const text = rows.map(({ name, row }) => `${name} ${row}\n`).join('');

@@ -1,7 +1,7 @@
 import { makeToken } from '../../src/users/account-tokens.js';
 import { query } from './server.js';
 
-/** A token that confirms an e-mail, as one that was sent by e-mail, which servers of tests do not send: the shared one's. */
+/** Creates a token that confirms an e-mail, like one sent by e-mail: the shared server has no mail server. */
 export async function confirmationToken(
   id: string,
   databaseUrl = process.env.TEST_SERVER_DATABASE ?? '',

@@ -1,9 +1,9 @@
 import type { Answer } from './answer.js';
 
 /**
- * Fails where an answer is not as the document says: its status, its code, its headers, its body. Answers outside of the
- * documented operations pass.
- * @param url of the server that answered
+ * Throws if the status, code, headers or body of a response differ from the document. Responses of undocumented paths
+ * pass.
+ * @param url of the server that responded
  */
 export async function expectDocumented(
   url: string,

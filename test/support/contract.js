@@ -3,7 +3,7 @@ import { operationsIn } from './operations.js';
 import { ResponseSchemas } from './response-schemas.js';
 
 /**
- * What answers are held against: found by method and path, compiled as it is needed.
+ * The documented operations, found by method and path, with their response schemas.
  * @typedef {object} Contract
  * @property {(method: string, path: string) => import('./operations.js').Operation | undefined} operationOf
  * @property {ResponseSchemas} schemas
@@ -13,7 +13,7 @@ import { ResponseSchemas } from './response-schemas.js';
 let contract;
 
 /**
- * The contract of the servers of a run, which are one build: read once in each of Jest's processes.
+ * Returns the contract, which is the same for all servers of a run. Reads it once in each Jest process.
  * @param {string} url of a server
  */
 export function contractOf(url) {
@@ -36,7 +36,7 @@ async function readContract(url) {
   return {
     operationOf: (method, path) => {
       const match = router.find(/** @type {'GET'} */ (method), path);
-      // The router matches an empty last segment, which is not served.
+      // The router matches an empty last segment, but the server does not.
       return match && !Object.values(match.params).includes('') ? match.store : undefined;
     },
     schemas: new ResponseSchemas(document),

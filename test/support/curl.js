@@ -1,4 +1,4 @@
-// Stands in for curl where there is none, with the options that the README's tour uses.
+// Replaces curl where it is not installed. Supports the options that the README tour uses.
 const init = {
   method: '',
   headers: /** @type {Record<string, string>} */ ({}),

@@ -3,12 +3,12 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { TestEnvironment } from 'jest-environment-node';
 import { contractOf } from './contract.js';
 
-/** Requests, and lines of each log, that a report shows at most: the last ones. */
+/** The maximum number of requests, and of lines of each log, in a report. */
 const SHOWN = 40;
 
-/** Runs a file of tests in Node; the message of a test that fails also has its requests and what the servers logged. */
+/** Runs a test file in Node. Adds the requests and server logs of a failed test to its message. */
 export default class ServerLogEnvironment extends TestEnvironment {
-  /** Bytes of each log when the test began. */
+  /** The size of each log in bytes when the test began. */
   /** @type {Map<string, number>} */
   sizes = new Map();
 
@@ -23,7 +23,7 @@ export default class ServerLogEnvironment extends TestEnvironment {
       for (const entry of event.test.errors) {
         const error = Array.isArray(entry) ? (entry[0] ?? entry[1]) : entry;
         if (!(error?.stack?.includes('\n    at ') ?? false)) continue;
-        // Before the first frame: what stands behind it is formatted as frames.
+        // Inserted before the first frame, because Jest formats everything after it as stack frames.
         error.stack = error.stack.replace('\n    at ', () => `\n\n${report}\n    at `);
         break;
       }
@@ -33,7 +33,7 @@ export default class ServerLogEnvironment extends TestEnvironment {
   /** @override */
   async setup() {
     await super.setup();
-    // Else, in the process of the global setup, that of the setup.
+    // Without this, the pools of the global setup would be used in its process.
     this.global.testPools = new Map();
     this.global.contractOf = contractOf;
   }
@@ -41,12 +41,12 @@ export default class ServerLogEnvironment extends TestEnvironment {
   /** @override */
   async teardown() {
     const ends = [...(this.global.testPools?.values() ?? [])].map((pool) => pool.end());
-    // A test that has failed may have left a statement that waits for a lock.
+    // A failed test can leave a statement that waits for a lock.
     await Promise.race([Promise.all(ends), sleep(1_000, undefined, { ref: false })]);
     await super.teardown();
   }
 
-  /** Logs of the shared server and of those that this file has started. */
+  /** Returns the logs of the shared server and of servers started by this file. */
   logs() {
     const shared = process.env.TEST_SERVER_LOG;
     return [...(shared === undefined ? [] : [shared]), ...(this.global.testLogs ?? [])];
@@ -59,7 +59,7 @@ export default class ServerLogEnvironment extends TestEnvironment {
     const logged = this.logs().flatMap((log) => {
       const text = readFrom(log, this.sizes.get(log) ?? 0);
       const isShared = log === process.env.TEST_SERVER_LOG;
-      // Other tests use the shared server at the same time.
+      // Other tests use the shared server concurrently, so lines are filtered by request id.
       const own = text.split('\n').filter((line) => line !== '' && (!isShared || ids.some((id) => line.includes(id))));
       return own.slice(-SHOWN).map((line) => `  ${line}`);
     });

@@ -1,21 +1,21 @@
 import { Agent, request } from 'node:http';
 import { answerTo, type Answer } from './answer.js';
 
-/** A request as it goes over the wire. */
+/** A request as sent. */
 export interface Wire {
   method: string;
-  /** With its query; sent as it is, nothing is tidied. */
+  /** With query; sent without normalization. */
   path: string;
   headers?: Record<string, string>;
   body?: string | Buffer;
 }
 
-/** Connections that are kept, for many requests at once. */
+/** Returns an agent with `count` persistent connections. */
 export function keptConnections(count: number): Agent {
   return new Agent({ keepAlive: true, maxSockets: count });
 }
 
-/** Sends a request exactly as it is written, and reads the answer whole, unpacked. */
+/** Sends a request unchanged and reads the complete response, decompressed. */
 export function exchange(url: string, { method, path, headers = {}, body }: Wire, agent: Agent): Promise<Answer> {
   const { hostname, port } = new URL(url);
   const length = body === undefined ? {} : { 'content-length': String(Buffer.byteLength(body)) };
@@ -24,7 +24,7 @@ export function exchange(url: string, { method, path, headers = {}, body }: Wire
   return answerTo(sent);
 }
 
-/** Runs a function over items, so many at a time; the first failure ends it. */
+/** Runs `work` for each item, `width` at a time. Stops at the first failure. */
 export async function eachAtOnce<T>(
   items: Iterable<T>,
   width: number,

@@ -4,38 +4,37 @@ import { TestServer, createDatabase, query, type ServerProcess } from './server.
 
 export interface Key {
   id: string;
-  /** The secret. */
   key: string;
   owner: string;
 }
 
-/** What the ledger says: units and requests. */
+/** Sums of the ledger: units granted and requests denied. */
 export interface Ledger {
   granted: number;
   denied: number;
 }
 
-/** The places of `quotas.counts`. */
+/** Positions in the array `quotas.counts`. */
 const PLACES = { lifetime: 1, minute: 2, hour: 3, day: 4, month: 5 };
 
 export type Period = keyof typeof PLACES;
 
-/** Several servers on one database, each in another process. */
+/** Several servers on one database, each in its own process. */
 export class Fleet<S extends TestServer = TestServer> {
   private constructor(
     readonly url: string,
     readonly servers: S[],
-    /** The administrator, at each server. */
+    /** Clients of each server with the session of the administrator. */
     readonly admins: Api[],
     private readonly drop: () => Promise<void>,
   ) {}
 
-  /** @param url the address of a database that is there already; else one is made */
+  /** @param url the address of an existing database; by default a new one is created */
   static start(count: number, url?: string, env: Record<string, string> = {}): Promise<Fleet> {
     return Fleet.run(count, url, (variables) => TestServer.start({ ...variables, ...env }));
   }
 
-  /** Servers in processes of their own, that can be killed. */
+  /** Starts servers in processes that tests can kill. */
   static spawn(count: number, url?: string, env: Record<string, string> = {}): Promise<Fleet<ServerProcess>> {
     return Fleet.run(count, url, (variables) => TestServer.spawn({ ...variables, ...env }));
   }
@@ -52,14 +51,14 @@ export class Fleet<S extends TestServer = TestServer> {
     return new Fleet(database.url, servers, admins, database.drop);
   }
 
-  /** Ends all servers. @returns their exit codes */
+  /** Stops all servers. @returns their exit codes */
   async stop(): Promise<(number | null)[]> {
     const codes = await Promise.all(this.servers.map((server) => server.stop()));
     await this.drop();
     return codes;
   }
 
-  /** One of the servers, in turn. */
+  /** Returns the administrator client of a server, in rotation. */
   admin(turn = 0): Api {
     return this.admins[turn % this.admins.length]!;
   }
@@ -68,7 +67,7 @@ export class Fleet<S extends TestServer = TestServer> {
     return query(this.url, sql, values);
   }
 
-  /** Makes an account, to whom nobody signs in. @returns its id */
+  /** Creates an account without signing it in. @returns its id */
   async makeUser(fields: { plan?: string } = {}): Promise<string> {
     return (await this.post('/v1/users', { username: uniqueName(), password: 'Unguessable-7', ...fields })).id;
   }
@@ -77,7 +76,7 @@ export class Fleet<S extends TestServer = TestServer> {
     return this.post('/v1/keys', { name: 'a key', scopes: ['*'], owner, ...fields });
   }
 
-  /** @returns its slug */
+  /** Creates a plan. @returns its slug */
   async makePlan(limits: object[]): Promise<string> {
     return (await this.post('/v1/plans', { slug: uniqueName(), name: 'A plan', limits })).slug;
   }
@@ -86,7 +85,7 @@ export class Fleet<S extends TestServer = TestServer> {
     expectDone(await this.admin().put(`/v1/users/${owner}/quotas/${meter}`, { limit, window }));
   }
 
-  /** What is on record of some owners. */
+  /** Returns the sums of the ledger for some owners. */
   async ledger(...owners: string[]): Promise<Ledger> {
     const [row] = await this.query(
       `SELECT coalesce(sum(granted), 0)::int AS granted, coalesce(sum(denied), 0)::int AS denied
@@ -96,7 +95,7 @@ export class Fleet<S extends TestServer = TestServer> {
     return row;
   }
 
-  /** What a counter of an owner, or of one of its keys, holds; as it is in the table. */
+  /** Reads a counter of an owner or of one of its keys from the table. */
   async counter(owner: string, meter: string, period: Period = 'lifetime', key?: Key): Promise<number | undefined> {
     const [row] = await this.query(
       `SELECT counts[$4]::int AS count FROM quotas
@@ -107,8 +106,8 @@ export class Fleet<S extends TestServer = TestServer> {
   }
 
   /**
-   * Gives windows another length, in this database only: some seconds each; those that are not named never end, so that
-   * no test depends on when it runs.
+   * Changes the length of windows in this database to some seconds. Windows that are not named never end, so that no
+   * test depends on the time of day.
    */
   async setWindows(seconds: Partial<Record<Period, number>>): Promise<void> {
     const cases = Object.entries(seconds).map(
@@ -127,18 +126,18 @@ export class Fleet<S extends TestServer = TestServer> {
   }
 }
 
-/** Checks that what a test needs was done. */
+/** Throws if a request failed that a test requires. */
 export function expectDone(answer: Answer): Answer {
   if (answer.status >= 300) throw new Error(`Answered ${String(answer.status)}: ${answer.text}`);
   return answer;
 }
 
-/** A unit of an API, with a key. */
+/** Formats a call with a key. */
 export function call({ key }: { key: string }, slug = 'api1', headers: Record<string, string> = {}): string {
   return write('POST', `/call/${slug}`, { 'x-api-key': key, ...headers });
 }
 
-/** Units of an API that somebody else serves. */
+/** Formats a verification with a key and a cost. */
 export function verify(
   { key }: { key: string },
   cost: number,
@@ -148,14 +147,14 @@ export function verify(
   return write('POST', '/v1/verify', headers, { key, api, cost });
 }
 
-/** What became of a call or a verification: `ok`, a code, or `lost`. */
+/** Returns `ok`, a problem code, or `lost` for a connection that ended early. */
 export function outcomeOf(reply: Reply): string {
   if (reply.status === 0) return 'lost';
   if (!reply.text.startsWith('{')) return reply.status === 200 ? 'ok' : String(reply.status);
   return JSON.parse(reply.text).code;
 }
 
-/** How often there is each. */
+/** Counts equal outcomes. */
 export function tally(outcomes: readonly string[]): Record<string, number> {
   const counts: Record<string, number> = {};
   for (const outcome of outcomes) counts[outcome] = (counts[outcome] ?? 0) + 1;

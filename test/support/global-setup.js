@@ -3,23 +3,23 @@ import { once } from 'node:events';
 import { closeSync, openSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-// The built code: what the tests start is what users start.
+// Uses the built code, which is what users run.
 import { Env } from '../../dist/src/config/env.js';
 import { EmbeddedPostgres } from '../../dist/src/database/embedded-postgres.js';
 import { migrate } from '../../dist/src/database/migrate.js';
 import { TestServer, createDatabase, inherited } from './server.js';
 
-/** Processes that run servers: as many as the largest fleet, so that its servers share no memory. */
+/** Host processes: as many as the largest fleet, so that its servers run in different processes. */
 const HOSTS = 3;
 
 /**
- * Prepares a run: one PostgreSQL (the one of TEST_DATABASE_URL, else an embedded one in the run's folder), a database to
- * copy, processes to start servers in, and one server that most tests share.
+ * Prepares a run: PostgreSQL (TEST_DATABASE_URL, or an embedded one in the run folder), a template database, host
+ * processes for servers, and the server that most tests share.
  */
 export default async function setup() {
   const folder = process.env.TEST_RUN_FOLDER;
   if (folder === undefined) throw new Error('Run the tests by `npm test`.');
-  /** Undone in reverse order, also when the setup itself fails half-way. */
+  /** Cleanup steps, run in reverse order, also when the setup fails. */
   const undo = /** @type {(() => Promise<unknown>)[]} */ ([]);
   globalThis.stopShared = async () => {
     for (const step of undo.splice(0).reverse()) await step();

@@ -1,4 +1,4 @@
-// A process that runs servers for tests. Loading the program takes much longer than starting a server in it, so one
+// A host process that runs servers for tests. Loading the program takes much longer than starting a server, so one
 // process starts many, each with its own configuration, database, port and log file.
 //
 //   POST /          {env, log}            starts a server and answers {id, url}, or {failed, line}
@@ -19,10 +19,10 @@ import { explainStart } from '../../dist/src/start-error.js';
 
 isolateFromShell();
 
-/** What stops each server, by its port. @type {Map<string, () => Promise<void>>} */
+/** The stop function of each server, by port. @type {Map<string, () => Promise<void>>} */
 const servers = new Map();
 
-/** Starts a server in the order of `src/primary.ts`. @param {{ env: Record<string, string>, log: string }} wanted */
+/** Starts a server with the steps of `src/primary.ts`. @param {{ env: Record<string, string>, log: string }} wanted */
 async function start({ env: variables, log }) {
   const env = new Env(variables);
   await tryListening(env);
@@ -84,5 +84,5 @@ const host = createServer((request, response) => {
 }).listen(0, '127.0.0.1');
 await once(host, 'listening');
 process.send?.(/** @type {import('node:net').AddressInfo} */ (host.address()).port);
-// The run is over.
+// The parent disconnects when the run is over.
 process.on('disconnect', () => process.exit(0));

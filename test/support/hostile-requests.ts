@@ -3,21 +3,24 @@ import { anyCharacter } from './characters.js';
 import type { Operation } from './api.js';
 import { acceptedBody, schemaOf, type Document, type Schema } from './subjects.js';
 
-/** Who may send a hostile request. */
+/** Who sends a hostile request. */
 export type Caller = 'nobody' | 'user' | 'other' | 'admin' | 'key' | 'unscoped';
 
-/** A request as it is made up: `<<name>>` stands for what only a run knows, so that a seed makes the same again. */
+/**
+ * A generated request. `<<name>>` stands for a value that only the run knows, so that a seed generates the same request
+ * again.
+ */
 export interface HostileRequest {
   caller: Caller;
-  /** Of each parameter of the path: percent-encoded, or as it is. */
+  /** The path parameters; `raw` ones are sent without percent-encoding. */
   path: Record<string, { text: string; raw: boolean }>;
   query: [name: string, value: string][];
   headers: Record<string, string>;
-  /** UTF-8 text; `bytes` are put in at a place, or it ends there. */
+  /** UTF-8 text. If `bytes` is set, they are inserted at `at`; otherwise the text is cut there. */
   body?: { text: string; at?: number; bytes?: number[] };
 }
 
-/** Texts that have broken something somewhere. */
+/** Strings that are known to break software. */
 const TEXTS = [
   '',
   ' ',
@@ -70,7 +73,7 @@ const TEXTS = [
 
 const NUMBERS = [0, -0, -1, 1, 1.5, 2 ** 31, 2 ** 53 - 1, 2 ** 53, -(2 ** 63), 1e20, 1e308, -1e-308];
 
-/** Names of a run; see the fuzzer for what they stand for. */
+/** Placeholders of a run; the fuzzer replaces them. */
 const NAMES = ['user', 'other', 'victim'].flatMap((who) => [`<<${who}.id>>`, `<<${who}.username>>`]);
 
 const anyOf = <T>(values: readonly T[]) => fc.constantFrom(...values);
@@ -84,7 +87,7 @@ const hostileValue: fc.Arbitrary<unknown> = fc.oneof(
   fc.integer({ min: 2, max: 120 }).map((depth) => JSON.parse('['.repeat(depth) + ']'.repeat(depth)) as unknown),
 );
 
-/** A text that a parameter may be: things that exist, things that could, and things that never can. */
+/** Strings for a parameter: existing, plausible and invalid values. */
 const hostileText: fc.Arbitrary<string> = fc.oneof(
   anyOf(TEXTS),
   anyOf(NAMES),
@@ -92,7 +95,7 @@ const hostileText: fc.Arbitrary<string> = fc.oneof(
   fc.uuid({ version: 7 }),
 );
 
-/** What is sent where the document says no more than a type, by the member's or parameter's name. */
+/** Plausible values by member or parameter name, where the document declares only a type. */
 const USUAL: Record<string, readonly string[]> = {
   user: ['me', 'me', '<<user.id>>', '<<user.username>>', '<<other.username>>', '<<victim.id>>', '<<victim.username>>'],
   owner: ['me', '*', '<<user.username>>', '<<victim.id>>', '<<victim.username>>'],
@@ -117,7 +120,7 @@ const USUAL: Record<string, readonly string[]> = {
   api: ['api1', 'none'],
   plan: ['<<plan>>', 'none'],
   defaultPlan: ['<<plan>>', 'none'],
-  // A closed port of this machine: nothing leaves it.
+  // A closed port of this machine, so that no request leaves it.
   upstream: ['http://127.0.0.1:1/', 'http://127.0.0.1:1', 'ftp://127.0.0.1/', 'http://user:pass@127.0.0.1:1/', 'x'],
   from: ['2026-11-01', '2026-11-21T12:00:00Z', '1970-01-01'],
   to: ['2026-11-22', '2099-01-01', '2026-11-21T12:00:00Z'],
@@ -125,16 +128,16 @@ const USUAL: Record<string, readonly string[]> = {
   ids: ['<<id>>', '<<other.owned>>', '<<victim.owned>>'],
 };
 
-/** Of an operation that is about somebody else. */
+/** Values for operations that act on another user. */
 const USUAL_OF: Record<string, readonly string[]> = {
   'DELETE /v1/users/{user}/totp user': ['<<guarded.username>>', '<<guarded.id>>', 'me', '<<victim.username>>'],
 };
 
-/** What a parameter of an operation's path may be, as far as it is known. */
+/** Returns plausible values of a path parameter, if known. */
 const usualOf = ({ id }: Operation, name: string): readonly string[] | undefined =>
   USUAL_OF[`${id} ${name}`] ?? USUAL[name === 'id' ? 'ids' : name];
 
-/** Values that a schema allows, or nearly. @param name of the member or parameter */
+/** Generates values that a schema allows, or almost allows. @param name of the member or parameter */
 function valid(document: Document, given: Schema, name: string): fc.Arbitrary<unknown> {
   const schema = schemaOf(document, given);
   const usual = USUAL[name];
@@ -144,7 +147,7 @@ function valid(document: Document, given: Schema, name: string): fc.Arbitrary<un
   return typesOf(schema).includes('null') ? fc.oneof({ weight: 5, arbitrary: known }, fc.constant(null)) : known;
 }
 
-/** The types of a schema, `null` last. */
+/** Returns the types of a schema, in declared order with `null` last. */
 function typesOf({ type }: Schema): string[] {
   return [type ?? []].flat();
 }
@@ -190,12 +193,12 @@ function members(document: Document, { properties, required = [] }: Schema): fc.
   return fc.record(arbitraries, { requiredKeys: required, noNullPrototype: true });
 }
 
-/** @param percent of the cases in which there is one */
+/** @param percent the probability of a value */
 function sometimes<T>(arbitrary: fc.Arbitrary<T>, percent: number): fc.Arbitrary<T | undefined> {
   return fc.oneof({ weight: 100 - percent, arbitrary: fc.constant(undefined) }, { weight: percent, arbitrary });
 }
 
-/** Spoils a value somewhere: another value in the place of a member, one more, one less, or all of it another. */
+/** Mutates a value: changes, adds or drops a member, wraps the value in an array, or replaces it. */
 function spoiled(value: fc.Arbitrary<unknown>): fc.Arbitrary<unknown> {
   const name = fc.oneof(
     anyOf(['id', 'ownerId', 'role', '__proto__', 'constructor', '', 'x']),
@@ -216,7 +219,7 @@ function spoiled(value: fc.Arbitrary<unknown>): fc.Arbitrary<unknown> {
     });
 }
 
-/** `__proto__` too shall be a member. */
+/** Defines a member; assignment would not create a member named `__proto__`. */
 function define(object: object, name: string, value: unknown): void {
   Object.defineProperty(object, name, { value, enumerable: true, configurable: true, writable: true });
 }
@@ -321,14 +324,14 @@ function paths(operation: Operation): fc.Arbitrary<HostileRequest['path']> {
   return fc.record(Object.fromEntries(names.map((name) => [name, of(name)])), { noNullPrototype: true });
 }
 
-/** Whoever could send it. */
+/** Generates callers that can use the security scheme of the operation. */
 function callers({ declared }: Operation): fc.Arbitrary<Caller> {
   const isMetered = (declared.security ?? []).some((scheme) => 'key' in scheme);
   const session = ['nobody', 'user', 'user', 'user', 'other', 'admin', 'admin', 'admin'] as const;
   return isMetered ? anyOf(['nobody', 'user', 'key', 'key', 'key', 'unscoped'] as const) : anyOf(session);
 }
 
-/** The one request that each operation takes: there, the fuzzer begins. */
+/** Returns a request that the operation accepts, from which the fuzzer starts. */
 export function acceptedRequest(document: Document, operation: Operation): HostileRequest {
   const isMetered = (operation.declared.security ?? []).some((scheme) => 'key' in scheme);
   const parameters = [...operation.path.matchAll(/\{(\w+)\}/g)].map(([, name]) => name!);
@@ -353,7 +356,7 @@ export function acceptedRequest(document: Document, operation: Operation): Hosti
   };
 }
 
-/** Requests to an operation: valid, nearly valid, and broken. */
+/** Generates requests of an operation: valid, nearly valid and malformed. */
 export function hostileRequests(document: Document, operation: Operation): fc.Arbitrary<HostileRequest> {
   return fc.record(
     {

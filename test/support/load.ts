@@ -1,15 +1,15 @@
 import { connect, type Socket } from 'node:net';
 
-/** What was answered to a request, read whole. */
+/** A complete response. */
 export interface Reply {
-  /** 0: the connection ended before all of an answer had come, so that what became of the request is not known. */
+  /** 0 if the connection ended before the complete response arrived, so that the outcome is unknown. */
   status: number;
-  /** The status line and the headers, as they came. */
+  /** The status line and headers, unparsed. */
   head: string;
   text: string;
 }
 
-/** Writes a request as it goes over the wire. */
+/** Formats a request as HTTP/1.1 text. */
 export function write(method: string, path: string, headers: Record<string, string>, body?: object): string {
   const text = body === undefined ? '' : JSON.stringify(body);
   const all = {
@@ -23,14 +23,14 @@ export function write(method: string, path: string, headers: Record<string, stri
   return `${method} ${path} HTTP/1.1\r\n${lines.join('')}\r\n${text}`;
 }
 
-/** The value of a header of a reply; undefined where it has none. */
+/** Returns a header of a reply, or undefined. */
 export function headerOf({ head }: Reply, name: string): string | undefined {
   return new RegExp(`^${name}: (.*?)\r?$`, 'im').exec(head)?.[1];
 }
 
 /**
- * A connection that is kept open and carries one request at a time. Node's own client takes more of the processor than
- * the server that is to be loaded.
+ * A persistent connection that sends one request at a time. The HTTP client of Node would take more CPU time than the
+ * server under load.
  */
 class Connection {
   private socket: Socket | undefined;
@@ -54,7 +54,7 @@ class Connection {
 
   private open(): Socket {
     const socket = connect(Number(this.url.port), this.url.hostname);
-    // A character a byte, as Content-Length counts.
+    // One character for each byte, because Content-Length counts bytes.
     socket.setEncoding('latin1');
     socket.setNoDelay();
     socket.on('data', (chunk: string) => {
@@ -80,16 +80,16 @@ class Connection {
   }
 }
 
-/** One thing to send, and what is done with what comes back: `false` ends the connection's part. */
+/** A request and the handler of its reply. The connection stops when the handler returns `false`. */
 export interface Shot {
   text: string;
   heard: (reply: Reply) => unknown;
 }
 
 /**
- * Loads some servers at once: each connection sends one shot after the other until there is none for it any more.
- * @param connections to each server
- * @param next what a connection to that server (its place) sends next
+ * Loads several servers concurrently. Each connection sends one request at a time until `next` returns undefined.
+ * @param connections for each server
+ * @param next returns the next request for a server, given by index
  */
 export async function load(
   servers: readonly { url: string }[],

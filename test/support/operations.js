@@ -4,7 +4,7 @@
  * @property {string} id for example `GET /v1/users/{user}`
  * @property {string} method
  * @property {string} path
- * @property {Declared} declared as the document has it
+ * @property {Declared} declared as in the document
  *
  * @typedef {object} Declared
  * @property {string} [summary]
@@ -20,7 +20,7 @@
  */
 
 /**
- * Every operation of a document.
+ * Returns all operations of a document.
  * @param {any} document
  * @returns {Operation[]}
  */

@@ -1,8 +1,8 @@
 import type { Answer } from './answer.js';
 
 /**
- * Sends a request again for as long as it is answered 503 `overloaded`, as clients do. Attempts to sign in wait some
- * seconds for those that are under way; on a slow machine these take longer.
+ * Repeats a request while it gets 503 `overloaded`, as clients do. Sign-in attempts wait some seconds for pending ones,
+ * which take longer on a slow machine.
  */
 export async function overloadedAgain(send: () => Promise<Answer>): Promise<Answer> {
   for (;;) {

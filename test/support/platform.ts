@@ -3,7 +3,7 @@ import { NO_KEY } from '../../src/quota/quota.entity.js';
 import type { Fleet } from './fleet.js';
 import { until } from './until.js';
 
-/** What there is, by kind. Entries of the store that have expired are there until they are swept. */
+/** The number of objects by kind. Expired store entries count until they are swept. */
 export interface Objects {
   users: number;
   tasks: number;
@@ -23,7 +23,7 @@ export function total({ users, tasks, resources, entries }: Objects): number {
   return users + tasks + resources + entries;
 }
 
-/** What stands in the sums, and what they sum up: made here in another way than the database makes it. */
+/** Compares the maintained sums with sums computed here from the rows, independently of the database functions. */
 const FAULTS = `
   WITH there AS MATERIALIZED (${ROWS}), kept AS MATERIALIZED (
     SELECT coalesce(sum(users), 0)::int AS users, coalesce(sum(tasks), 0)::int AS tasks,
@@ -63,17 +63,17 @@ const FAULTS = `
   ) c ON c.basis = t.basis
   WHERE (t.users, t.own, t.bonus) IS DISTINCT FROM (c.users, c.own, c.bonus)`;
 
-/** Each sum that says something else than what it sums up. */
+/** Returns each maintained sum that differs from its rows. */
 export function faultsIn(fleet: Fleet): Promise<object[]> {
   return fleet.query(FAULTS);
 }
 
-/** That all sums say what they sum up. */
+/** Checks that all maintained sums match their rows. */
 export async function expectSound(fleet: Fleet): Promise<void> {
   expect(await faultsIn(fleet)).toEqual([]);
 }
 
-/** How many requests wait for a lock that somebody else holds. */
+/** Returns the number of statements that wait for a lock. */
 export async function waitingIn(fleet: Fleet): Promise<number> {
   const [row] = await fleet.query(
     `SELECT count(*)::int AS count FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
@@ -82,14 +82,14 @@ export async function waitingIn(fleet: Fleet): Promise<number> {
   return row.count;
 }
 
-/** How often PostgreSQL had to end a circle of transactions that waited for each other. */
+/** Returns the number of deadlocks that PostgreSQL has resolved. */
 export async function deadlocksIn(fleet: Fleet): Promise<number> {
-  // A process of PostgreSQL tells what it has counted some seconds later, or when it ends.
+  // A PostgreSQL backend reports its statistics after some seconds, or when it exits, so this terminates the backends.
   const connections = `FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'quartermaster'`;
   const ended = await fleet.query(`SELECT pid, pg_terminate_backend(pid) ${connections}`);
   const pids = ended.map(({ pid }) => pid as number);
   await until(async () => (await fleet.query(`SELECT ${connections} AND pid = ANY($1)`, [pids])).length === 0);
-  // The servers have heard of it once they have answered something that came after it.
+  // Responses to later requests prove that the servers have seen the closed connections.
   for (const { url } of fleet.servers) await (await fetch(`${url}/livez`)).text();
   const text = 'SELECT deadlocks::int FROM pg_stat_database WHERE datname = current_database()';
   return (await fleet.query(text))[0].deadlocks;
@@ -106,13 +106,13 @@ const SUMS = `
       WHERE rank <> 0) AS ranks,
     (SELECT json_agg(json_build_array(meter, counts[1]) ORDER BY meter COLLATE "C") FROM platform_quotas) AS platform`;
 
-/** The sums as they are, and as the database makes them anew; nothing is changed. */
+/** Returns the maintained sums before and after `recount_platform()`, in a transaction that is rolled back. */
 export async function recounted(fleet: Fleet): Promise<{ kept: object; made: object }> {
   const client = new pg.Client({ connectionString: fleet.url });
   await client.connect();
   try {
     await client.query('BEGIN');
-    // Grants too: what is swept between the two looks is no difference.
+    // Also locks grants, because a sweep between the two reads would change the sums.
     await client.query('LOCK TABLE quotas, users, credit_grants IN EXCLUSIVE MODE');
     const kept = (await client.query<object>(SUMS)).rows[0]!;
     await client.query('SELECT recount_platform()');

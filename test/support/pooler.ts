@@ -6,14 +6,14 @@ import pg from 'pg';
 const SSL_REQUEST = 80_877_103;
 const IDLE = 'I'.charCodeAt(0);
 
-/** A message of PostgreSQL's protocol: its type, then its length and content. */
+/** Formats a message of the PostgreSQL protocol: type, length, content. */
 function message(type: string, content: Buffer): Buffer {
   const head = Buffer.from(`${type}....`);
   head.writeInt32BE(content.length + 4, 1);
   return Buffer.concat([head, content]);
 }
 
-/** Splits what arrives into whole messages. */
+/** Splits received data into complete messages. */
 function messages(read: (each: Buffer) => void): (chunk: Buffer) => void {
   let rest = Buffer.alloc(0);
   return (chunk) => {
@@ -31,8 +31,8 @@ function streamOf(session: pg.Client): Socket {
 }
 
 /**
- * A pooler in transaction mode that keeps no prepared statements, as PgBouncer before 1.21: each transaction of a client
- * gets one of a few sessions, the last used first. Ignores what a client sends as it connects.
+ * A pooler in transaction mode without support for prepared statements, like PgBouncer before 1.21. Each transaction
+ * gets one of a few sessions, the most recently used first. Ignores the connection parameters of clients.
  */
 export class Pooler {
   private readonly free: Socket[] = [];
@@ -42,7 +42,7 @@ export class Pooler {
   private constructor(
     private readonly sessions: pg.Client[],
     private readonly server: Server,
-    /** The address of a database through it. */
+    /** The database address through the pooler. */
     readonly url: string,
   ) {
     server.on('connection', (client) => {

@@ -3,7 +3,7 @@ import { Api, sendExactly, uniqueName } from './api.js';
 import type { TestServer } from './server.js';
 import { until } from './until.js';
 
-/** The children of a process: those of the primary are its workers. */
+/** Returns the child processes; those of the primary are its workers. */
 export async function childrenOf(pid: number): Promise<number[]> {
   const text = await readFile(`/proc/${String(pid)}/task/${String(pid)}/children`, 'utf8');
   return text.trim().split(/\s+/).filter(Boolean).map(Number);
@@ -19,8 +19,8 @@ export function isAlive(pid: number): boolean {
 }
 
 /**
- * The processes that answer some requests, each on a connection of its own: connections go to one worker after the other.
- * The server must log at the level `debug`.
+ * Returns the processes that answer requests on new connections, which go to one worker after the other. The server
+ * must log at the level `debug`.
  */
 export async function answeringProcesses(server: TestServer): Promise<number[]> {
   const begin = server.output.length;

@@ -1,7 +1,7 @@
-// Had once: in Jest's sandbox it takes long to come by a global.
+// Read once, because access to globals is slow in the Jest sandbox.
 const { imul } = Math;
 
-/** Small, seeded, good enough to shuffle what happens (mulberry32). */
+/** A seeded pseudorandom generator (mulberry32), sufficient for random tests. */
 export class Random {
   private state: number;
 
@@ -9,7 +9,7 @@ export class Random {
     this.state = seed;
   }
 
-  /** A whole number from 0, below a bound. */
+  /** Returns an integer from 0 to below `bound`. */
   below(bound: number): number {
     this.state = (this.state + 0x6d2b79f5) | 0;
     let t = imul(this.state ^ (this.state >>> 15), 1 | this.state);
@@ -17,7 +17,7 @@ export class Random {
     return ((t ^ (t >>> 14)) >>> 0) % bound;
   }
 
-  /** Whether to, in so many of a hundred cases. */
+  /** Returns true with the given probability. */
   chance(percent: number): boolean {
     return this.below(100) < percent;
   }
@@ -26,7 +26,7 @@ export class Random {
     return from[this.below(from.length)] as T;
   }
 
-  /** The same items in another order. */
+  /** Returns the items in random order. */
   shuffled<T>(items: readonly T[]): T[] {
     const left = [...items];
     return items.map(() => left.splice(this.below(left.length), 1)[0] as T);

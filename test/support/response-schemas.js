@@ -1,25 +1,24 @@
-// Plain JavaScript, since the environment of the tests loads it outside of Jest's transforms.
+// Plain JavaScript, because the test environment loads it outside of Jest transforms.
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import formats from 'ajv-formats';
 
 /** @typedef {Record<string, any>} Schema */
 
 /**
- * An OpenAPI 3.1 document, as far as answers are judged by it.
+ * The parts of an OpenAPI 3.1 document that the validation of responses uses.
  * @typedef {object} OpenApi
  * @property {{ schemas: Record<string, Schema>, headers: Record<string, { required?: boolean }> }} components
  */
 
-/** Headers that HTTP, CORS and the server's security put on any answer: no operation documents them. */
+/** Headers that HTTP, CORS or the security headers add to any response; operations do not document them. */
 const OF_ANY_ANSWER =
   /^(access-control-.*|cache-control|connection|content-(encoding|length|security-policy|type)|date|keep-alive|transfer-encoding|vary|x-content-type-options)$/;
 
-/** Refusals of a body that an operation does not take: it does not document them. */
+/** Statuses of a rejected body that the operation does not take; operations do not document them. */
 const STRAY_BODY = [400, 413, 415];
 
 /**
- * A schema whose objects have no members but those that are named, so that an answer that has more is found as well as
- * one that has less.
+ * Forbids additional properties in objects, so that undocumented members are found as well as missing ones.
  * @param {Schema} schema
  * @returns {Schema}
  */
@@ -40,7 +39,7 @@ function strict(schema) {
   return made;
 }
 
-/** Judges answers by the document. A schema is compiled when it is first needed. */
+/** Validates responses against the document. Compiles each schema at its first use. */
 export class ResponseSchemas {
   ajv = new Ajv2020({ strict: false, allErrors: false, meta: false, validateSchema: false });
   /** @type {Map<string, import('ajv').ValidateFunction>} */
@@ -50,17 +49,17 @@ export class ResponseSchemas {
   constructor(document) {
     this.document = document;
     formats.default(this.ajv);
-    // Addresses may have letters of any script.
+    // E-mail addresses may contain letters of any script.
     this.ajv.addFormat('email', /^[^@\s]+@[^@\s]+$/);
     const schemas = Object.entries(document.components.schemas).map(([name, of]) => [name, strict(of)]);
     this.ajv.addSchema({ $id: 'document', components: { schemas: Object.fromEntries(schemas) } });
   }
 
   /**
-   * What of an answer the document does not say; undefined where it says all.
+   * Returns the first difference between a response and the document, or undefined.
    * @param {import('./operations.js').Operation} operation
    * @param {import('./answer.js').Answer} answer
-   * @param {boolean} hasBody whether one was sent
+   * @param {boolean} hasBody whether the request had one
    * @returns {string | undefined}
    */
   faultOf({ method, declared }, answer, hasBody) {
@@ -81,7 +80,7 @@ export class ResponseSchemas {
   /**
    * @param {Record<string, Schema>} documented
    * @param {Headers} headers
-   * @param {boolean} isOpen whether an upstream may add headers of its own
+   * @param {boolean} isOpen whether an upstream may add headers
    */
   headerFault(documented, headers, isOpen) {
     for (const [name, header] of Object.entries(documented)) {
@@ -105,7 +104,7 @@ export class ResponseSchemas {
     if (!documented) return text === '' ? undefined : `there is a body, and none is documented`;
     const content = documented[type] ?? documented['*/*'];
     if (!content) return `the media type "${type}" is not documented`;
-    // CSV, Prometheus’ text, and what an API answers have no schema to speak of.
+    // CSV, Prometheus text and API responses have no useful schema.
     if (!type.endsWith('json')) return undefined;
     if (content.examples && type === 'application/problem+json' && !(body.code in content.examples)) {
       return `the code ${body.code} is not documented`;

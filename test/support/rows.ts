@@ -1,9 +1,9 @@
 import { query } from './server.js';
 
-/** Tables in which the server notes requests: they change whenever somebody asks for something. */
+/** Tables that change with every request. */
 const NOTES = ['request_counts', 'request_nonces', 'recovery_requests', 'mail_outbox'];
 
-/** The statement that reads the rows of an owner: of each table with `owner_id`, so that a new table is not forgotten. */
+/** Builds the statement that reads all rows of an owner. It covers every table with `owner_id`, including new ones. */
 async function statementFor(url: string): Promise<string> {
   const tables = await query(
     url,
@@ -12,7 +12,7 @@ async function statementFor(url: string): Promise<string> {
     [NOTES],
   );
   const owned = tables.map(
-    // A rank is reserved before the quota is judged, and given back.
+    // Excludes the rank, which is reserved before the quota is judged and then released.
     ({ name }) => `SELECT '${name}' AS of, to_jsonb(t) - 'rank' AS row FROM ${name} t WHERE owner_id = $1`,
   );
   const all = [
@@ -32,9 +32,9 @@ async function statementFor(url: string): Promise<string> {
 let statement: Promise<string> | undefined;
 
 /**
- * What the shared database has of an account: every row that it owns, plans, APIs and users of some names, and the
- * settings of the platform. Two looks are equal if nothing has changed between them.
- * @param names of plans, APIs and users; of users also a pattern of their e-mails
+ * Returns the rows of the shared database that concern an account: all rows that it owns, the named plans, APIs and
+ * users, and the platform settings. Two results are equal if nothing changed in between.
+ * @param names of plans, APIs and users; for users also a LIKE pattern of their e-mails
  */
 export async function rowsOf(owner: string, names: string[] = []): Promise<{ of: string; row: any }[]> {
   const url = process.env.TEST_SERVER_DATABASE ?? '';

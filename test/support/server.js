@@ -1,4 +1,4 @@
-// Plain JavaScript, since Jest loads its global setup outside its own transforms.
+// Plain JavaScript, because Jest loads its global setup outside of its transforms.
 import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
@@ -14,13 +14,13 @@ export const ADMIN_PASSWORD = 'Quarter-Master-1';
 
 export const SECRET_KEY = 'a secret of thirty-two characters, only for tests';
 
-/** Tests make thousands of accounts and sign them in: at full cost that is a third of the time of them all. */
+/** Cheap hashes: tests create and sign in thousands of accounts, and default hashes would take a third of the run. */
 const CHEAP_HASHES = { ARGON2_MEMORY: '1024', ARGON2_PASSES: '1' };
 
-/** What a password's hash costs outside of tests: an empty variable is an unset one. */
+/** The default hash parameters: an empty variable counts as unset. */
 export const FULL_HASHES = { ARGON2_MEMORY: '', ARGON2_PASSES: '' };
 
-/** What a server is started with where a test says nothing else. */
+/** Default variables of test servers. */
 const DEFAULTS = {
   PORT: '0',
   LOG_LEVEL: 'info',
@@ -31,12 +31,12 @@ const DEFAULTS = {
   ...CHEAP_HASHES,
 };
 
-/** Logs of the servers that this file of tests has started: the environment shows them when a test fails. */
+/** Logs of the servers started by this test file; the environment prints them when a test fails. */
 const logs = (globalThis.testLogs ??= []);
 
 let started = 0;
 
-/** A path for the log of one more server. */
+/** Creates a log file for a server. Returns its path. */
 function newLog() {
   const { TEST_RUN_FOLDER = '', JEST_WORKER_ID = '0' } = process.env;
   const file = join(TEST_RUN_FOLDER, 'logs', `${JEST_WORKER_ID}-${randomBytes(4).toString('hex')}.log`);
@@ -45,7 +45,7 @@ function newLog() {
   return file;
 }
 
-/** The processes that the whole run shares, in turn (see host.js). */
+/** Returns a host process of the run, in rotation (see host.js). */
 function nextHost() {
   const hosts = (process.env.TEST_HOSTS ?? '').split(' ');
   return hosts[(Number(process.env.JEST_WORKER_ID ?? 0) + started++) % hosts.length] ?? '';
@@ -60,10 +60,10 @@ async function post(url, body) {
   return (await fetch(url, { method: 'POST', body: JSON.stringify(body) })).json();
 }
 
-/** What a program printed, apart, and its exit code. @typedef {{ code: number | null, stdout: string, stderr: string }} Ended */
+/** The output and exit code of a program. @typedef {{ code: number | null, stdout: string, stderr: string }} Ended */
 
 /**
- * Runs a command of `npm run admin` in one of the processes that the whole run shares.
+ * Runs a command of `npm run admin` in a host process.
  * @param {Record<string, string>} env
  * @param {string[]} args
  * @param {string} [piped]
@@ -74,16 +74,16 @@ export function admin(env, args, piped) {
 }
 
 /**
- * A server that answers over HTTP.
+ * A server that accepts HTTP requests.
  *
- * `start` runs it in one of the processes that the whole run shares (see host.js); `spawn` runs the program in a process
- * of its own, for tests that signal it, kill it, or load it so much that others would feel it.
+ * `start` runs it in a host process that the run shares (see host.js). `spawn` runs the program in its own process, for
+ * tests that signal it, kill it, or load it so much that other tests would slow down.
  */
 export class TestServer {
   /**
    * @param {string} url
    * @param {string} log
-   * @param {() => Promise<number | null>} end stops it; resolves with its exit code
+   * @param {() => Promise<number | null>} end stops the server; resolves with the exit code
    */
   constructor(url, log, end) {
     this.url = url;
@@ -91,13 +91,13 @@ export class TestServer {
     this.end = end;
   }
 
-  /** What it has logged so far. */
+  /** The log so far. */
   get output() {
     return readFileSync(this.log, 'utf8');
   }
 
   /**
-   * Starts a server. Those that are started one after the other run in different processes.
+   * Starts a server. Consecutive servers run in different host processes.
    * @param {Record<string, string>} [env]
    * @returns {Promise<TestServer>}
    */
@@ -117,9 +117,9 @@ export class TestServer {
   }
 
   /**
-   * Tries a start that must fail, in one of the processes that the whole run shares.
+   * Tries a start that must fail, in a host process.
    * @param {Record<string, string>} env
-   * @returns {Promise<string>} what the program would print as the reason
+   * @returns {Promise<string>} the reason that the program would print
    */
   static async refusal(env) {
     /** @type {TestServer} */
@@ -135,9 +135,9 @@ export class TestServer {
   }
 
   /**
-   * Runs the built program in a process of its own, as its users do, and waits until it listens.
+   * Runs the built program in its own process, as users do, and waits until it listens.
    * @param {Record<string, string>} [env]
-   * @param {number} [openFiles] as many files as it may open at once
+   * @param {number} [openFiles] the limit of open files
    */
   static async spawn(env = {}, openFiles) {
     const limited = openFiles === undefined ? [] : ['sh', '-c', `ulimit -n ${String(openFiles)}; exec "$@"`, 'sh'];
@@ -165,13 +165,13 @@ export class TestServer {
     }
   }
 
-  /** Ends it as an operator does, and waits. Resolves with the exit code. */
+  /** Stops the server with SIGTERM, as operators do. Resolves with the exit code. */
   stop() {
     return this.end();
   }
 }
 
-/** A server in a process of its own. */
+/** A server in its own process. */
 export class ServerProcess extends TestServer {
   /**
    * @param {string} url
@@ -188,7 +188,7 @@ export class ServerProcess extends TestServer {
     this.exited = exited;
   }
 
-  /** Ends it as a crash does. */
+  /** Kills the server with SIGKILL, as in a crash. */
   async kill() {
     this.child.kill('SIGKILL');
     await this.exited;
@@ -196,7 +196,7 @@ export class ServerProcess extends TestServer {
 }
 
 /**
- * The variables that every program gets which the tests start; none of them configures a server.
+ * Returns the environment variables that every started program gets; none of them configures a server.
  * @returns {Record<string, string>}
  */
 export function inherited() {
@@ -205,12 +205,12 @@ export function inherited() {
   return Object.fromEntries(Object.entries(variables).flatMap(([name, value]) => (value ? [[name, value]] : [])));
 }
 
-/** The server ended before it listened. */
+/** Thrown when a server exits before it listens. */
 export class StartFailed extends Error {
   /**
    * @param {number | null} code
    * @param {string} output
-   * @param {string} [line] what the program would print as the reason
+   * @param {string} [line] the reason that the program would print
    */
   constructor(code, output, line) {
     super(`The server did not start (${String(code)}):\n${output}`);
@@ -220,7 +220,7 @@ export class StartFailed extends Error {
   }
 }
 
-/** The address of the PostgreSQL that all tests of a run share. */
+/** Returns the address of the PostgreSQL that all tests share. */
 export function postgresUrl() {
   const url = process.env.TEST_POSTGRES_URL;
   if (url === undefined) throw new Error('No PostgreSQL: is this run by `npm test`?');
@@ -228,8 +228,8 @@ export function postgresUrl() {
 }
 
 /**
- * Makes a database of its own for what needs a whole platform: with every migration, as a copy, which takes a fraction of
- * the time of running them; or with nothing in it.
+ * Creates a database for tests that need a whole platform. By default it is a copy of the migrated template, which is
+ * much faster than running the migrations.
  * @param {{ isEmpty?: boolean }} [options]
  */
 export async function createDatabase({ isEmpty = false } = {}) {
@@ -249,14 +249,14 @@ export async function createDatabase({ isEmpty = false } = {}) {
   };
 }
 
-/** Connections that are kept for a moment, by the address of the database: to connect takes more CPU than most statements. */
+/** Connection pools by database address: connecting takes more CPU time than most statements. */
 const pools = (globalThis.testPools ??= new Map());
 
 /**
- * Runs SQL outside of any transaction; it must leave nothing in its session, which others may get. What needs a session
- * or a transaction takes a `pg.Client`.
+ * Runs SQL outside of a transaction. It must not change session state, because other queries reuse the session. Use a
+ * `pg.Client` for a session or transaction.
  * @param {string} url
- * @param {string | { name: string, text: string }} sql with a name: PostgreSQL keeps its plan
+ * @param {string | { name: string, text: string }} sql with a name it becomes a prepared statement
  * @param {unknown[]} [values]
  * @returns {Promise<any[]>}
  */
@@ -264,7 +264,7 @@ export async function query(url, sql, values) {
   let pool = pools.get(url);
   if (!pool) {
     pool = new pg.Pool({ connectionString: url, max: 20, idleTimeoutMillis: 1_000, allowExitOnIdle: true });
-    // Of an idle connection: its database was stopped or dropped.
+    // Idle connections fail when their database is stopped or dropped.
     pool.on('error', () => undefined);
     pools.set(url, pool);
   }

@@ -3,35 +3,35 @@ import { request } from 'node:http';
 import { answerTo, type Answer } from './answer.js';
 import type { Api } from './api.js';
 
-/** A registered key with its private half. */
+/** A registered key with its private key. */
 export interface SigningKey {
   id: string;
   privateKey: KeyObject;
 }
 
-/** A request as it is signed, and, unless it is tampered with, sent. */
+/** A request to sign. It is also what is sent, unless a test tampers with it. */
 export interface Signed {
   method: string;
-  /** Of the request line. */
+  /** The request target. */
   target: string;
   authority: string;
-  /** Besides those of the signature. */
+  /** Headers other than those of the signature. */
   headers: Record<string, string>;
   body: string | Buffer | undefined;
 }
 
-/** What a signature says otherwise than a good one does. */
+/** Deviations from a default signature. */
 export interface Otherwise {
-  /** In place of the usual ones. */
+  /** Replaces the default components. */
   components?: string[];
-  /** Parameters as they are written; undefined leaves one out. */
+  /** Overrides parameters, as serialized text; undefined omits one. */
   parameters?: Record<string, string | undefined>;
-  /** Content-Digest; undefined leaves it out. */
+  /** Overrides Content-Digest; undefined omits it. */
   digest?: string | undefined;
   scheme?: string;
 }
 
-/** Registers a new key for whoever this is. */
+/** Registers a new key for the user of `api`. */
 export async function registerKey(api: Api): Promise<SigningKey> {
   const { publicKey, privateKey } = generateKeyPairSync('ed25519');
   const pem = publicKey.export({ format: 'pem', type: 'spki' });
@@ -44,12 +44,15 @@ export function digestOf(body: string | Buffer, algorithm: 256 | 512 = 256): str
   return `sha-${algorithm}=:${createHash(`sha${algorithm}`).update(body).digest('base64')}:`;
 }
 
-/** Seconds since 1970. */
+/** Returns the Unix time in seconds. */
 export function now(): number {
   return Math.floor(Date.now() / 1000);
 }
 
-/** The headers of a signature, RFC 9421: written apart from the server, that one misunderstanding not be shared. */
+/**
+ * Returns the signature headers (RFC 9421). Implemented independently of the server, so that an error in one is not
+ * repeated in the other.
+ */
 export function signatureOf(key: SigningKey, signed: Signed, otherwise: Otherwise = {}): Record<string, string> {
   const { method, target, authority, headers, body } = signed;
   const mark = target.indexOf('?');
@@ -82,7 +85,7 @@ export function signatureOf(key: SigningKey, signed: Signed, otherwise: Otherwis
   };
 }
 
-/** What `send` sends, header lines as they are: several of one name go as several. */
+/** A request as sent: header lines are unchanged, and repeated names are repeated lines. */
 export interface Sent {
   method: string;
   target: string;
@@ -90,7 +93,7 @@ export interface Sent {
   body?: string | Buffer | undefined;
 }
 
-/** Sends a request exactly as it is written. */
+/** Sends a request unchanged. */
 export function send(url: string, { method, target, headers, body }: Sent): Promise<Answer> {
   const { hostname, port } = new URL(url);
   const sent = request({ hostname, port, method, path: target, agent: false, headers: headers.flat() as never });
@@ -98,7 +101,7 @@ export function send(url: string, { method, target, headers, body }: Sent): Prom
   return answerTo(sent);
 }
 
-/** Signs and sends requests of one user to one server. */
+/** Signs and sends the requests of one user to one server. */
 export class Signer {
   constructor(
     readonly url: string,
@@ -109,14 +112,14 @@ export class Signer {
     return new Signer(url, this.key);
   }
 
-  /** A request that is to be signed; bytes are sent as they are, all else as JSON. */
+  /** Builds a request to sign. Buffers are sent unchanged, other bodies as JSON. */
   request(method: string, target: string, body?: unknown, headers: Record<string, string> = {}): Signed {
     const text = body === undefined || Buffer.isBuffer(body) ? body : JSON.stringify(body);
     const type = text === undefined || Buffer.isBuffer(text) ? {} : { 'content-type': 'application/json' };
     return { method, target, authority: new URL(this.url).host, headers: { ...type, ...headers }, body: text };
   }
 
-  /** The request with its signature, ready to be sent, once or more. */
+  /** Signs a request. The result can be sent several times. */
   sign(signed: Signed, otherwise?: Otherwise): Sent & { headers: [string, string][] } {
     const { method, target, authority, headers, body } = signed;
     const hasLength = body !== undefined || !['GET', 'HEAD', 'DELETE'].includes(method);

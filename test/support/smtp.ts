@@ -4,24 +4,24 @@ import PostalMime, { type Email } from 'postal-mime';
 import { SMTPServer } from 'smtp-server';
 import { until } from './until.js';
 
-/** An e-mail as it arrived. */
+/** A received e-mail. */
 export interface Received {
-  /** Of the envelope. */
+  /** The recipients of the envelope. */
   recipients: string[];
-  /** Its source. */
+  /** The source text. */
   raw: string;
   mail: Email;
 }
 
-/** A mail server with a mailbox for everyone. */
+/** A mail server that accepts e-mails to any address. */
 export class Mailbox {
   readonly received: Received[] = [];
-  /** How often somebody wanted to hand something over. */
+  /** The number of connections so far. */
   attempts = 0;
-  /** What it says to a recipient, where it does not take it: an SMTP code. */
+  /** SMTP codes with which recipients are rejected. */
   refusals = new Map<string, number>();
   port = 0;
-  /** Who may hand something over; nobody has to say who he is where there is none. */
+  /** Required credentials; if undefined, no authentication is needed. */
   credentials: { user: string; pass: string } | undefined;
   private server: SMTPServer | undefined;
 
@@ -38,12 +38,12 @@ export class Mailbox {
     return `smtp://${login}127.0.0.1:${this.port}`;
   }
 
-  /** Begins to listen, on the same port as before. */
+  /** Starts to listen, on the same port as before. */
   async open(): Promise<void> {
     const server = new SMTPServer({
       disabledCommands: [...(this.credentials ? [] : ['AUTH' as const]), 'STARTTLS'],
       allowInsecureAuth: true,
-      // A server that repeats what it was told is the worst there is.
+      // Repeats the password in its error, which is the worst case for logs.
       onAuth: ({ username, password }, _session, done) => {
         if (password === this.credentials?.pass) done(null, { user: username });
         else done(Object.assign(new Error(`not with ${String(password)}`), { responseCode: 535 }));
@@ -69,7 +69,7 @@ export class Mailbox {
         });
       },
     });
-    // Who hands something over may be killed meanwhile.
+    // The client may be killed during a transfer.
     server.on('error', () => undefined);
     server.listen(this.port, '127.0.0.1');
     await once(server.server, 'listening');
@@ -77,7 +77,7 @@ export class Mailbox {
     this.server = server;
   }
 
-  /** Stops to listen. */
+  /** Stops listening. */
   async close(): Promise<void> {
     await new Promise<void>((resolve) => {
       if (this.server) this.server.close(resolve);
@@ -92,14 +92,14 @@ export class Mailbox {
     );
   }
 
-  /** The e-mail to an address, once so many of that subject have come. */
+  /** Waits for the given number of e-mails to an address with this subject. Returns the last of them. */
   async next(address: string, subject: RegExp, count = 1): Promise<Received> {
     await until(() => this.to(address, subject).length >= count);
     return this.to(address, subject)[count - 1]!;
   }
 }
 
-/** The token in the link of an e-mail. */
+/** Returns the token in the link of an e-mail. */
 export function tokenOf({ mail }: Received): string {
   const token = /#token=(\S+)$/m.exec(mail.text ?? '')?.[1];
   if (token === undefined) throw new Error(`No token in: ${mail.text ?? ''}`);

@@ -3,26 +3,26 @@ import type { Call } from '../../src/quota/spender.js';
 import type { Random } from './random.js';
 import type { Amount, Fact, LimitFact } from './spend-model.js';
 
-/** When the tests' clock begins: a little before a minute, an hour, a day and a month end. */
+/** The initial time of the test clock: shortly before the end of a minute, hour, day and month. */
 const BEGINNING = Date.UTC(2026, 10, 30, 23, 59, 57);
 
 const SECOND = 1_000;
 const DAY = 86_400 * SECOND;
 
-/** A platform of a seed: some owners with keys, limits of every kind, and calls that come again and again. */
+/** Generates a platform from a seed: owners with keys, limits of every kind, and calls that repeat. */
 export class SpendCases {
   readonly slugs: string[];
   readonly plans: string[];
   readonly owners: string[] = [];
   readonly keys: { id: string; ownerId: string }[] = [];
   readonly hashes: string[] = [];
-  /** What the platform holds at the beginning. */
+  /** The initial state of the platform. */
   readonly facts: Fact[] = [];
   private readonly kinds: Call[];
   private readonly limits: LimitFact[] = [];
   private moment = BEGINNING;
 
-  /** @param isPlain no disabled owners and keys, no clock that goes on, calls of one unit, no dry runs */
+  /** @param isPlain excludes disabled owners and keys, expiries, costs other than 1, and dry runs */
   constructor(
     private readonly random: Random,
     private readonly isPlain = false,
@@ -38,13 +38,13 @@ export class SpendCases {
     this.kinds = Array.from({ length: 2 + random.below(5) }, () => this.kind());
   }
 
-  /** A call like others before it. */
+  /** Returns a call, usually of a kind that occurred before. */
   call(): Call {
     if (this.random.chance(4)) this.kinds[this.random.below(this.kinds.length)] = this.kind();
     return this.random.pick(this.kinds);
   }
 
-  /** Something that is different from now on. */
+  /** Returns a random change. */
   change(): Fact {
     const { random } = this;
     const what = random.below(100);
@@ -57,7 +57,7 @@ export class SpendCases {
     return what < 94 ? { kind: 'api-gone', slug } : this.api(slug);
   }
 
-  /** Time that goes by: nothing, a little, to the end of a window or beyond. */
+  /** Moves the clock forward: a little, to the end of a window, or beyond it. */
   later(): Fact {
     const { random } = this;
     const step = random.pick([SECOND, 60 * SECOND, 3_600 * SECOND, DAY, 31 * DAY]);
@@ -66,7 +66,7 @@ export class SpendCases {
     return { kind: 'clock', moment: this.moment };
   }
 
-  /** A clock that was set right. */
+  /** Moves the clock back, like a correction of the system clock. */
   earlier(): Fact {
     this.moment -= 1 + this.random.below(90 * SECOND);
     return { kind: 'clock', moment: this.moment };
@@ -106,7 +106,7 @@ export class SpendCases {
     return { kind: 'secret', hash, keyId, retiresAt };
   }
 
-  /** When something ends: soon, or just now. */
+  /** Returns an expiry: soon or just now. */
   private end(): number | null {
     if (this.isPlain) return null;
     return this.moment + this.random.pick([0, 0, 1, 2 * SECOND, 60 * SECOND, 3_600 * SECOND, 40 * DAY]);
@@ -133,7 +133,7 @@ export class SpendCases {
     return limit;
   }
 
-  /** What was said of a limit is said anew, or taken back. */
+  /** Changes or removes an existing limit. */
   private limitAgain(): LimitFact {
     const { random, limits } = this;
     if (limits.length === 0) return this.limit();

@@ -3,14 +3,14 @@ import type { Judged } from '../../src/quota/judgement.js';
 import type { Call, Run, RunVerdict, Verdict } from '../../src/quota/spender.js';
 
 /**
- * The rules of spending, as simple as they can be said: one call after the other, each counter a table of what every
- * window ever held, nothing coalesced, nothing locked, nothing left out for speed. Tests hold the real thing to it.
+ * A reference model of the rules of spending, as simple as possible: sequential calls, and counters that keep every
+ * window. It has no coalescing, no locks and no optimizations. Tests compare the implementation with it.
  */
 
-/** What a limit says: units, −1 unlimited, null nothing (then another may speak). */
+/** The amount of a limit: units, −1 for unlimited, null for no limit of its own. */
 export type Amount = number | null;
 
-/** `holder`: a plan's slug, an owner's or a key's id; '' for the platform. */
+/** `holder`: the slug of a plan, the id of an owner or key, or '' for the platform. */
 export interface LimitFact {
   kind: 'limit';
   scope: Judged['scope'];
@@ -20,7 +20,7 @@ export interface LimitFact {
   amount: Amount;
 }
 
-/** Something that holds from now on. Said again of the same thing, it replaces what was said before. */
+/** A change of state. A later fact about the same object replaces the earlier one. */
 export type Fact =
   | { kind: 'clock'; moment: number }
   | { kind: 'plan'; slug: string }
@@ -33,7 +33,7 @@ export type Fact =
 
 type Of<Kind extends Fact['kind']> = Extract<Fact, { kind: Kind }>;
 
-/** The verdict on one call, with what was used of each limit before it. */
+/** The verdict on one call, with the usage of each limit before it. */
 export interface Judgement {
   verdict: Verdict;
   isGranted: boolean;
@@ -42,26 +42,26 @@ export interface Judgement {
   limits: Judged[];
 }
 
-/** Stands for everyone: what the platform counts. */
+/** The holder id of platform counters. */
 export const ALL = 'all';
 
-// Had once: in Jest's sandbox it takes long to come by a global.
+// Read once, because access to globals is slow in the Jest sandbox.
 const { floor, max, min } = Math;
 
-/** What a double holds exactly: no key may use more of an API. */
+/** The largest exact integer, which bounds the usage of an API by a key. */
 const MOST = Number.MAX_SAFE_INTEGER;
 
-/** How much of a moment in ISO 8601 names the window that holds it: 2026-11-30T23:59. */
+/** The length of the ISO 8601 prefix that identifies a window, for example 2026-11-30T23:59. */
 const NAME_LENGTH: Record<Window, number> = { lifetime: 0, month: 7, day: 10, hour: 13, minute: 16 };
 
-/** A name for the window that holds a moment: no two windows share one. */
+/** Returns a unique name of the window that contains a moment. */
 export function windowName(window: Window, moment: number): string {
   return namesAt(moment)[WINDOWS.indexOf(window)] ?? '';
 }
 
 const names = new Map<number, string[]>();
 
-/** In the order of WINDOWS. Remembered, since tests ask a million times for the same moments. */
+/** Window names in the order of WINDOWS. Cached, because tests ask a million times for the same moments. */
 function namesAt(moment: number): readonly string[] {
   let known = names.get(moment);
   if (!known) {
@@ -72,7 +72,7 @@ function namesAt(moment: number): readonly string[] {
   return known;
 }
 
-/** Counts in all windows. What was once counted in a later window is not undone by a clock that goes back. */
+/** Counts in all windows. If the clock goes back, counts stay in the latest window seen. */
 class Counter {
   private latest = -Infinity;
   private readonly units = new Map<string, number>();
@@ -81,7 +81,7 @@ class Counter {
     return this.units.get(windowName(window, max(this.latest, moment))) ?? 0;
   }
 
-  /** @returns when it counted them */
+  /** @returns the time at which the units were counted */
   add(units: number, moment: number): number {
     this.latest = max(this.latest, moment);
     for (const name of namesAt(this.latest)) this.units.set(name, (this.units.get(name) ?? 0) + units);
@@ -93,7 +93,7 @@ class Counter {
   }
 }
 
-/** A table by two names. */
+/** A map with two keys. */
 class Nested<T> {
   private readonly tables = new Map<string, Map<string, T>>();
 
@@ -113,7 +113,7 @@ class Nested<T> {
   }
 }
 
-/** An hour of the ledger. */
+/** One hour of the ledger. */
 export interface LedgerHour {
   granted: number;
   denied: number;
@@ -125,16 +125,15 @@ export class SpendModel {
   private readonly keys = new Map<string, Of<'key'>>();
   private readonly secrets = new Map<string, Of<'secret'>>();
   private readonly apis = new Map<string, Of<'api'>>();
-  /** By meter and holder; in the order of WINDOWS. */
+  /** By meter and holder; each array in the order of WINDOWS. */
   private readonly limits = {
     platform: new Nested<Amount[]>(),
     plan: new Nested<Amount[]>(),
     user: new Nested<Amount[]>(),
     key: new Nested<Amount[]>(),
   } satisfies Record<Judged['scope'], Nested<Amount[]>>;
-  /** By meter and holder. */
   private readonly counters = new Nested<Counter>();
-  /** By owner, key, meter and the beginning of the hour's name. */
+  /** By owner, key, meter and hour. */
   readonly ledger = new Map<string, LedgerHour>();
 
   state(fact: Fact): void {
@@ -168,7 +167,7 @@ export class SpendModel {
     return this.keys.get(this.secrets.get(hash)?.keyId ?? '');
   }
 
-  /** What was used so far in the window that holds a moment. @param holder the id of a key or an owner, or ALL */
+  /** Returns the usage in the window that contains a moment. @param holder the id of a key or owner, or ALL */
   used(holder: string, meter: string, window: Window, moment = this.moment): number {
     return this.counters.get(meter, holder)?.used(window, moment) ?? 0;
   }
@@ -183,7 +182,7 @@ export class SpendModel {
     return { verdict, isGranted, ownerId, keyId, limits };
   }
 
-  /** Answers runs as the database does: owner by owner in the order of their ids, and of each in the order of its runs. */
+  /** Judges runs in the order of the database: by owner id, then in request order. */
   spend(runs: readonly Run[]): RunVerdict[] {
     const said = Array<RunVerdict>(runs.length);
     for (const { item: run, place } of this.inOrder(runs)) {
@@ -202,7 +201,7 @@ export class SpendModel {
     return said;
   }
 
-  /** The order in which the database judges what one statement holds. */
+  /** Returns calls in the order in which the database judges one statement. */
   inOrder<T extends Call>(calls: readonly T[]): { item: T; place: number }[] {
     const owner = (call: T): string => this.keyOf(call.hash)?.ownerId ?? 'of nobody';
     return calls
@@ -210,7 +209,7 @@ export class SpendModel {
       .sort((a, b) => (a.owner < b.owner ? -1 : a.owner > b.owner ? 1 : a.place - b.place));
   }
 
-  /** The limits that bear on a call with a key, and what is used of each. */
+  /** Returns the limits that apply to a call with a key, with their usage. */
   limitsOn({ id: keyId, ownerId }: { id: string; ownerId: string }, slug: string): Judged[] {
     const plan = this.owners.get(ownerId)?.plan ?? '';
     const judged: Judged[] = [];
@@ -224,7 +223,7 @@ export class SpendModel {
           if (amount === undefined || amount === null || amount < 0) return;
           judged.push({ scope, meter, window, limit: amount, used: this.used(holder, meter, window) });
         };
-        // A user's own limit overrides its plan's, window by window.
+        // A limit of the user overrides that of the plan, for each window.
         const own = ofUser?.[i] ?? null;
         bear(own === null ? 'plan' : 'user', own ?? ofPlan?.[i], ownerId);
         bear('key', ofKey?.[i], keyId);
@@ -234,7 +233,7 @@ export class SpendModel {
     return judged;
   }
 
-  /** All that was counted and written down, to compare two models by. */
+  /** Returns all counters and the ledger, to compare two models. */
   get contents(): string {
     return JSON.stringify([this.counters, [...this.ledger].sort()]);
   }
@@ -258,7 +257,7 @@ export class SpendModel {
     return key.scopes.some(covers) ? 'ok' : 'scope_denied';
   }
 
-  /** What is to be said of a call, and how many such calls there is room for, one after the other. */
+  /** Returns the verdict on a call, and how many such calls fit in sequence. */
   private look(call: Call): Omit<Judgement, 'isGranted'> & { room: number } {
     const verdict = this.verdictOn(call);
     const key = this.keyOf(call.hash);
@@ -276,7 +275,7 @@ export class SpendModel {
     for (const meter of [ALL_CALLS, callsOf(slug)]) {
       for (const holder of [ALL, ownerId, keyId]) {
         const counter = this.counters.get(meter, holder) ?? this.counters.set(meter, holder, new Counter());
-        // The last is that of the key and the API, by whose clock the ledger is written.
+        // The last counter is that of the key and API; the ledger uses its time.
         countedAt = counter.add(units, this.moment);
       }
     }
@@ -286,7 +285,7 @@ export class SpendModel {
   }
 }
 
-/** As spend_calls writes it. */
+/** Formats a limit like the SQL function spend_calls. */
 function write({ scope, window, meter, limit, used }: Judged): string {
   const letter = scope === 'platform' ? 'g' : scope.charAt(0);
   const ofWindow = window === 'month' ? 'M' : window.charAt(0);

@@ -3,22 +3,22 @@ import type { NewEntry, OnConflict } from '../../src/store/store-body.js';
 import type { DeleteRequest, Deletion, Verdict, WriteRequest } from '../../src/store/store.repository.js';
 import type { Random } from './random.js';
 
-/** What is counted of a store. */
+/** The counted amounts of a store. */
 export interface Amounts {
   entries: number;
   bytes: number;
 }
 
-/** What limits say: null is unlimited; undefined says nothing. */
+/** Limits: null is unlimited, undefined is not set. */
 export type Limits = Partial<Record<keyof Amounts, number | null | undefined>>;
 
 type Held = Pick<Judged, 'scope' | 'limit' | 'used'>;
 
-/** What the model says of a write. */
+/** The verdict of the model on a write. */
 export interface ModelVerdict {
   verdicts: Verdict[];
   versions: (number | null)[];
-  /** The first refusal by a quota: what was asked, and the limits that were judged. */
+  /** The first denial by a quota: the cost and the judged limits. */
   denial: { cost: Amounts; limits: Record<keyof Amounts, Held[]> } | null;
 }
 
@@ -30,7 +30,7 @@ interface Stored {
 
 class ModelStore {
   readonly entries = new Map<string, Stored>();
-  /** The highest version there was before what goes on now. */
+  /** The highest version before the current batch of requests. */
   revision = 0;
   own: Limits = {};
   plan: Limits = {};
@@ -50,8 +50,8 @@ class ModelStore {
 const GAUGES = ['entries', 'bytes'] as const;
 
 /**
- * The rules of the store, one request after the other, as plainly as they can be said. What has expired is not in it: it
- * is gone at once, swept or not.
+ * A reference model of the store: sequential requests, as simple as possible. Expired entries are removed at once, so
+ * the model does not depend on the sweeper.
  */
 export class StoreModel {
   platform: Limits = {};
@@ -63,7 +63,7 @@ export class StoreModel {
     return store;
   }
 
-  /** Of all stores. */
+  /** The amounts of all stores together. */
   get used(): Amounts {
     const all = [...this.stores.values()].map((store) => store.used);
     return {
@@ -72,7 +72,7 @@ export class StoreModel {
     };
   }
 
-  /** @param given the versions that were given: which, is not for the rules to say, only that they rise */
+  /** @param given the versions that the store assigned. The rules require only that they rise */
   write({ ownerId, onConflict, atomic, entries }: WriteRequest, given: readonly (number | null)[]): ModelVerdict {
     const store = this.of(ownerId);
     let verdicts = entries.map((entry) => choose(store, entry, onConflict));
@@ -102,13 +102,13 @@ export class StoreModel {
     return { verdicts, versions: entries.map(({ key }) => store.entries.get(key)?.version ?? null), denial };
   }
 
-  /** What comes now comes after all that was. @param versions that were given to the entries of an owner */
+  /** Ends a batch of requests: later versions must be higher. @param versions assigned to the entries of an owner */
   settle(ownerId: string, versions: readonly (number | null)[]): void {
     const store = this.of(ownerId);
     store.revision = Math.max(store.revision, ...versions.map((version) => version ?? 0));
   }
 
-  /** Deletions at once: of who wants another version nobody comes second. */
+  /** Concurrent deletions: all version conditions are checked before any deletion. */
   delete(requests: readonly DeleteRequest[]): Deletion[][] {
     const isMismatch = ({ ownerId, ifVersion }: DeleteRequest, key: string): boolean =>
       this.of(ownerId).entries.has(key) && !this.of(ownerId).holds(key, ifVersion);
@@ -121,7 +121,7 @@ export class StoreModel {
     );
   }
 
-  /** Writes all or none. @returns why none */
+  /** Writes all entries or none. @returns the denial, or null */
   private writeTogether(ownerId: string, entries: readonly NewEntry[]): ModelVerdict['denial'] {
     const store = this.of(ownerId);
     const cost = { entries: 0, bytes: 0 };
@@ -142,7 +142,7 @@ export class StoreModel {
     return null;
   }
 
-  /** A user's own limit overrides its plan's; that of the platform bears besides. */
+  /** A limit of the user overrides that of the plan; a platform limit applies in addition. */
   private limitsOn(store: ModelStore, gauge: keyof Amounts): Held[] {
     const own = store.own[gauge];
     const limit = own === undefined ? store.plan[gauge] : own;
@@ -164,12 +164,12 @@ function choose(store: ModelStore, { key, ifVersion }: NewEntry, onConflict: OnC
   return onConflict === 'skip' ? 's' : 'm';
 }
 
-/** A few, so that they meet; of all lengths that UTF-8 has. */
+/** Few keys, so that operations collide; they cover all UTF-8 lengths. */
 const KEYS = ['a', 'b', 'c/1', 'c/2', 'ä', 'ключ', '😀', 'k'.repeat(40)];
 
 const CHARACTERS = ['a', 'b', ' ', 'é', '語', '😀', '\n', '"'];
 
-/** Operations by chance, on a model of the state they meet. */
+/** Generates random operations that depend on the state of the model. */
 export class StoreCases {
   constructor(
     private readonly random: Random,
@@ -181,7 +181,7 @@ export class StoreCases {
     return KEYS;
   }
 
-  /** Some of the keys, 1 to so many, in any order. */
+  /** Returns 1 to `most` keys in random order. */
   someKeys(most: number): string[] {
     const { random } = this;
     const left = [...KEYS];
@@ -211,7 +211,7 @@ export class StoreCases {
     };
   }
 
-  /** A version that is wanted: mostly the right one. */
+  /** Returns a version condition, usually the current version. */
   version(ownerId: string, key: string): number {
     const known = this.model.of(ownerId).entries.get(key)?.version ?? 0;
     return this.random.chance(70) ? known : this.random.below(this.model.of(ownerId).revision + 2);
@@ -225,12 +225,12 @@ export class StoreCases {
     return { ownerId, keys, ifVersion };
   }
 
-  /** What `If-Match` or `If-None-Match` may ask. */
+  /** Returns a condition for `If-Match` or `If-None-Match`. */
   condition(ownerId: string, key: string): number {
     return this.random.chance(30) ? -1 : this.version(ownerId, key);
   }
 
-  /** A limit near what is used. */
+  /** Returns a limit close to the usage. */
   limit(gauge: keyof Amounts, used: number): number | null {
     const { random } = this;
     if (random.chance(15)) return null;

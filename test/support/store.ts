@@ -4,18 +4,18 @@ import type { Api } from './api.js';
 import type { Fleet } from './fleet.js';
 import { write } from './load.js';
 
-/** What stores hold, and what their owners and the platform were charged for it; of one snapshot. */
+/** The contents of stores and the charges of their owners and the platform, in one snapshot. */
 export interface Holdings {
-  /** Of each owner: rows and their bytes, and of these what has not expired. */
+  /** For each owner: rows and bytes, in total and of live entries. */
   owners: { rows: number; bytes: number; live: number; liveBytes: number }[];
-  /** Owners, and the platform, whose counters say something else than their rows. */
+  /** Counters of owners or of the platform that differ from the rows. */
   wrong: object[];
-  /** What all stores hold that has not expired. */
+  /** Live entries of all stores. */
   live: number;
   liveBytes: number;
 }
 
-/** The clock is read after the snapshot was taken: what is not past then was not past for whoever wrote in it. */
+/** The clock is read after the snapshot, so an entry counted as live was live for every writer in the snapshot. */
 const HOLDINGS = `
   WITH s AS MATERIALIZED (
     SELECT owner_id, octet_length(key) + octet_length(value) AS size,
@@ -40,12 +40,12 @@ const HOLDINGS = `
     (SELECT live FROM there WHERE owner_id IS NULL) AS live,
     (SELECT "liveBytes" FROM there WHERE owner_id IS NULL) AS "liveBytes"`;
 
-/** What some owners hold now. */
+/** Returns the holdings of some owners. */
 export async function holdingsOf(fleet: Fleet, owners: readonly string[]): Promise<Holdings> {
   return (await fleet.query(HOLDINGS, [owners]))[0];
 }
 
-/** What some owners hold, over and over while `work` goes on, and once more after it. */
+/** Reads the holdings repeatedly while `work` runs, and once after it. */
 export async function watching(fleet: Fleet, owners: readonly string[], work: Promise<unknown>): Promise<Holdings[]> {
   const client = new pg.Client({ connectionString: fleet.url });
   await client.connect();
@@ -54,7 +54,7 @@ export async function watching(fleet: Fleet, owners: readonly string[], work: Pr
     const seen: Holdings[] = [];
     const state = { isWorking: true };
     const done = work.finally(() => (state.isWorking = false));
-    // Should it fail while one looks, it is heard of below.
+    // Prevents an unhandled rejection; `done` is awaited below.
     done.catch(() => undefined);
     while (state.isWorking) {
       seen.push(await look());
@@ -67,7 +67,7 @@ export async function watching(fleet: Fleet, owners: readonly string[], work: Pr
   }
 }
 
-/** Keeps every sweeper out while `work` goes on. */
+/** Holds the lock of the sweeper while `work` runs. */
 export async function withoutSweeper<T>(fleet: Fleet, work: () => Promise<T>): Promise<T> {
   const client = new pg.Client({ connectionString: fleet.url });
   await client.connect();
@@ -79,7 +79,10 @@ export async function withoutSweeper<T>(fleet: Fleet, work: () => Promise<T>): P
   }
 }
 
-/** Lets entries expire, as of now: between two writes, as time passes. All of an owner's where no keys are named. */
+/**
+ * Lets entries expire now. It locks the store like a writer, so that no write sees the change half-way. Without keys,
+ * all entries of the owner expire.
+ */
 export async function expire(fleet: Fleet, owner: string, keys: readonly string[] | null = null): Promise<void> {
   const client = new pg.Client({ connectionString: fleet.url });
   await client.connect();
@@ -113,12 +116,12 @@ export interface Batch {
   owner?: string;
 }
 
-/** The fields that say who asks. */
+/** Returns the authorization header. */
 export function as({ token }: Api): Record<string, string> {
   return { authorization: `Bearer ${String(token)}` };
 }
 
-/** A request that writes a batch. */
+/** Formats a request that writes a batch. */
 export function writeBatch(who: Api, batch: Batch, headers: Record<string, string> = {}): string {
   return write('POST', '/v1/store/write', { ...as(who), ...headers }, batch);
 }

@@ -2,10 +2,10 @@ import { listOperations, openApiOf, uniqueName, type Account, type Api, type Key
 import { confirmationToken } from './confirmation-token.js';
 import { codeOf, enableTotp, prepareTotp } from './totp.js';
 
-/** A schema of the document, or any of its parts. */
+/** A schema of the document, or a part of one. */
 export type Schema = Record<string, any>;
 
-/** The document, as far as attacks are made of it. */
+/** The parts of the document from which attacks are built. */
 export interface Document {
   operations: Operation[];
   schemas: Record<string, Schema>;
@@ -15,31 +15,31 @@ export async function readDocument(api: Api): Promise<Document> {
   return { operations: await listOperations(api), schemas: (await openApiOf(api)).components.schemas };
 }
 
-/** The schema itself where a reference to it stands. */
+/** Resolves a reference to a schema. */
 export function schemaOf({ schemas }: Document, schema: Schema): Schema {
   const name = /^#\/components\/schemas\/(.+)$/.exec(schema.$ref ?? '')?.[1];
   return name === undefined ? schema : (schemas[name] ?? {});
 }
 
-/** The schema of an operation's body, if it takes one. */
+/** Returns the body schema of an operation, if it has one. */
 export function bodySchemaOf(document: Document, { declared }: Operation): Schema | undefined {
   const schema = declared.requestBody?.content['application/json']?.schema;
   return schema && schemaOf(document, schema);
 }
 
-/** An account with one of everything that can be owned, each holding its canary where it holds a text. */
+/** An account that owns one object of every kind. Each text of the objects contains the canary. */
 export interface Subject extends Account {
-  /** A word of small letters that nothing else has. */
+  /** A unique word of lower-case letters. */
   canary: string;
-  /** Ids of what it owns, by the path of the list: `/v1/resources` → an id. */
+  /** Ids of owned objects by list path: `/v1/resources` → an id. */
   ids: Record<string, string>;
   key: Key;
 }
 
-/** The key of what every subject has in the store. */
+/** The key of the store entry of every subject. */
 export const STORED = 'kept';
 
-/** What a body shows that was sent, or made, for its sender. Each is good once. */
+/** One-time proof that a body contains, such as a code or an e-mailed token. */
 export interface Proof {
   code?: string;
   token?: string;
@@ -47,18 +47,18 @@ export interface Proof {
 
 type Context = Pick<Subject, 'username' | 'password' | 'refreshToken' | 'canary'> & { key?: Key } & Proof;
 
-/** Small letters, drawn by lot. */
+/** Returns a random word of lower-case letters. */
 function word(): string {
   const letters = [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => 97 + (byte % 26));
   return `canary${String.fromCharCode(...letters)}`;
 }
 
-/** Bodies that are accepted, of operations that do not accept the document's own examples. */
+/** Accepted bodies of operations that do not accept the documented examples. */
 const BODIES: Record<string, (of: Context) => unknown> = {
   'POST /v1/auth/register': () => ({ username: uniqueName(), password: 'Unguessable-7' }),
   'POST /v1/auth/login': ({ username, password }) => ({ login: username, password }),
   'POST /v1/auth/refresh': ({ refreshToken }) => ({ refreshToken }),
-  // To the same: whoever tries it signs in with it again.
+  // The new password equals the old one, so that the subject can sign in again.
   'POST /v1/auth/password': ({ password }) => ({ currentPassword: password, newPassword: password }),
   'POST /v1/auth/totp': ({ password }) => ({ password }),
   'POST /v1/auth/totp/disable': ({ password, code }) => ({ password, code }),
@@ -81,12 +81,12 @@ const BODIES: Record<string, (of: Context) => unknown> = {
   'PUT /v1/store/{key}': ({ canary }) => canary,
 };
 
-/** Texts that are free to be a canary. */
+/** Text members that may contain a canary. */
 const FREE = /^(name|value|title|reason|firstName|lastName)$/;
 
 /**
- * A body that an operation accepts: one of this table, else what the document shows, with canaries in its texts.
- * Undefined where it takes none.
+ * Returns a body that an operation accepts: from this table, or the documented examples with canaries. Returns
+ * undefined if the operation has no body.
  */
 export function acceptedBody(document: Document, operation: Operation, of: Context): unknown {
   const known = BODIES[operation.id];
@@ -99,15 +99,15 @@ export function acceptedBody(document: Document, operation: Operation, of: Conte
   );
 }
 
-/** By what a platform is prepared. */
+/** What the preparation of subjects needs. */
 export interface Means {
   api: Api;
-  /** An administrator that is no subject. */
+  /** An administrator that is not a subject. */
   root: Api;
   databaseUrl: string;
 }
 
-/** Has two-factor sign-in off, whatever it was. */
+/** Disables two-factor sign-in. */
 async function unguarded({ id }: Subject, { root }: Means): Promise<void> {
   await root.delete(`/v1/users/${id}/totp`);
 }
@@ -117,7 +117,7 @@ async function guarded(of: Subject, means: Means): Promise<Proof> {
   return { code: (await enableTotp(means.api, of)).recoveryCodes[0]! };
 }
 
-/** What has to be so of a subject before an operation accepts anything about it, and what its body then shows. */
+/** Prepares a subject so that an operation accepts a request about it. Returns the proof for the body. */
 const PREPARED: Record<string, (of: Subject, means: Means) => Promise<Proof>> = {
   'POST /v1/auth/totp': async (of, means) => {
     await unguarded(of, means);
@@ -142,24 +142,24 @@ const PREPARED: Record<string, (of: Subject, means: Means) => Promise<Proof>> = 
   }),
 };
 
-/** Whether an operation accepts nothing about a subject as it is. */
+/** Whether an operation accepts a subject only after preparation. */
 export function isPrepared({ id }: Operation): boolean {
   return id in PREPARED;
 }
 
-/** Prepares a subject for one request that an operation is to accept: its body is `acceptedBody` with what this gives. */
+/** Prepares a subject for one accepted request. The result completes `acceptedBody`. */
 export async function prepare({ id }: Operation, of: Subject, means: Means): Promise<Proof> {
   return (await PREPARED[id]?.(of, means)) ?? {};
 }
 
-/** Signs a subject in again, whatever was done to its second factor. Undefined where it cannot. */
+/** Signs a subject in again, after disabling its second factor. Returns undefined if that fails. */
 export async function signInAgain(of: Subject, means: Means): Promise<Subject | undefined> {
   await unguarded(of, means);
   const { status, body } = await means.api.post('/v1/auth/login', { login: of.username, password: of.password });
   return status === 200 ? { ...of, accessToken: body.accessToken, refreshToken: body.refreshToken } : undefined;
 }
 
-/** What the parameters of paths are, where they do not name what somebody owns. */
+/** Path parameters that do not identify an owned object. */
 const PARAMETERS: Record<string, (of: Subject) => string> = {
   user: ({ username }) => username,
   meter: () => 'api:api1',
@@ -168,8 +168,8 @@ const PARAMETERS: Record<string, (of: Subject) => string> = {
 };
 
 /**
- * A path of an operation about a subject and what is its own.
- * @throws Error that names the parameter which nothing is known of
+ * Returns the path of an operation about a subject and its objects.
+ * @throws Error that names an unknown path parameter
  */
 export async function pathFor({ path }: Operation, of: Subject, api: Api): Promise<string> {
   const parts: string[] = [];
@@ -192,13 +192,13 @@ export async function pathFor({ path }: Operation, of: Subject, api: Api): Promi
   return `/${parts.join('/')}`;
 }
 
-/** What a slug names: a plan and an API that nobody needs; calls go to what is there. */
+/** Returns a slug: a new plan or API for its own routes, an existing API for calls. */
 async function slugOf(collection: string, api: Api): Promise<string> {
   if (collection === '/v1/plans') return api.createPlan();
   return collection === '/v1/apis' ? api.createApi() : 'api1';
 }
 
-/** Gives an account one of everything that the document can make and name by its id. */
+/** Gives an account one object of every kind that the document can create and identify by id. */
 export async function furnish(document: Document, api: Api, account: Account): Promise<Subject> {
   const as = api.as(account);
   const canary = word();
@@ -214,7 +214,7 @@ export async function furnish(document: Document, api: Api, account: Account): P
   return subject;
 }
 
-/** Makes one of what `list` lists, where the subject has none. @throws Error that names what cannot be made */
+/** Creates an object of the list at `list` if the subject has none. @throws Error that names what cannot be created */
 export async function refurnish(document: Document, api: Api, subject: Subject, list: string): Promise<void> {
   const as = api.as(subject);
   if (list in subject.ids && (await as.get(`${list}/${subject.ids[list]!}`)).status === 200) return;

@@ -1,18 +1,18 @@
 import { once } from 'node:events';
 import net, { type AddressInfo } from 'node:net';
 
-/** A way to a PostgreSQL that can be cut off and mended, whoever else uses that PostgreSQL. */
+/** A proxy to PostgreSQL whose connections a test can cut, without effect on other users of that PostgreSQL. */
 export class Tunnel {
   private readonly sockets = new Set<net.Socket>();
   private isCut = false;
 
   private constructor(
     private readonly server: net.Server,
-    /** The database's address through here. */
+    /** The database address through the tunnel. */
     readonly url: string,
   ) {}
 
-  /** @param databaseUrl its PostgreSQL may listen on TCP or on a Unix socket */
+  /** @param databaseUrl a PostgreSQL on TCP or on a Unix socket */
   static async to(databaseUrl: string): Promise<Tunnel> {
     const url = new URL(databaseUrl);
     const folder = url.searchParams.get('host') ?? '';
@@ -30,7 +30,7 @@ export class Tunnel {
     return tunnel;
   }
 
-  /** Nobody gets through, and who was through is cut off. */
+  /** Closes all connections and rejects new ones. */
   cut(): void {
     this.isCut = true;
     for (const socket of this.sockets) socket.destroy();

@@ -1,9 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 
 /**
- * Resolves once something holds, which is looked at again and again; the test's own time limit bounds it. What takes
- * long is looked at less often.
- * @param working what goes on meanwhile: if it fails, nothing is waited for
+ * Polls until the condition holds; the time limit of the test is the timeout. Polls less often the longer it takes.
+ * @param working rejects the wait if it fails
  */
 export async function until(holds: () => boolean | Promise<boolean>, working?: Promise<unknown>): Promise<void> {
   let failure: { error: unknown } | undefined;

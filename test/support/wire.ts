@@ -1,19 +1,19 @@
 import net from 'node:net';
 
-/** A connection that says what it is told to, byte for byte, and hears what comes back. */
+/** A raw TCP connection that sends given bytes and records what it receives. */
 export class Wire {
-  /** All that came back. */
+  /** All received data. */
   text = '';
   isConnected = false;
-  /** How it ended; undefined while it is open. */
+  /** How the connection ended; undefined while it is open. */
   end: 'closed' | 'reset' | undefined;
-  /** Resolves when it has ended. */
+  /** Resolves when the connection has ended. */
   readonly over: Promise<Wire>;
   private readonly socket: net.Socket;
   private isDripping = false;
 
   constructor(url: string, ...says: (string | Buffer)[]) {
-    // Half open: it goes on talking when the server has said its last word.
+    // Half-open, so that it can still send after the server has ended its side.
     this.socket = net.connect({ port: Number(new URL(url).port), host: '127.0.0.1', allowHalfOpen: true });
     this.over = new Promise((resolve) => {
       this.socket.once('close', () => {
@@ -23,11 +23,11 @@ export class Wire {
     });
     this.socket.once('connect', () => (this.isConnected = true));
     this.socket.on('data', (chunk: Buffer) => (this.text += chunk.toString('latin1')));
-    // Who has nothing more to say would never learn that nobody listens.
+    // Without pending data, the socket must end its side too, or the connection would never close.
     this.socket.once('end', () => {
       if (!this.isDripping) this.socket.end();
     });
-    // Its own writes may fail as well, once the other side is gone.
+    // Writes fail too after the other side has closed.
     this.socket.on('error', () => (this.end = 'reset'));
     for (const each of says) this.say(each);
   }
@@ -36,7 +36,7 @@ export class Wire {
     if (this.socket.writable) this.socket.write(data);
   }
 
-  /** Says it again and again until the connection is over. @param everyMs milliseconds */
+  /** Sends the data repeatedly until the connection ends. @param everyMs the interval in milliseconds */
   drip(data: string, everyMs: number): this {
     this.isDripping = true;
     const timer = setInterval(() => {
@@ -48,7 +48,7 @@ export class Wire {
     return this;
   }
 
-  /** Ends what this side says. */
+  /** Ends the sending side. */
   hangUp(): this {
     this.socket.end();
     return this;
@@ -58,7 +58,7 @@ export class Wire {
     this.socket.destroy();
   }
 
-  /** The status of each answer so far. */
+  /** The status of each response so far. */
   get statuses(): number[] {
     return [...this.text.matchAll(/HTTP\/1\.1 (\d{3}) /g)].map(([, status]) => Number(status));
   }
