@@ -29,7 +29,7 @@ class Books {
   ) {}
 }
 
-/** Checks that all confirmed units are recorded, that at most the unknown ones are besides, and that all counts agree. */
+/** Checks that all confirmed units are recorded, plus at most the unknown ones, and that all counts agree. */
 async function expectRight({ fleet, key, told, unknown }: Books): Promise<void> {
   const [{ ledger, counter, all }] = await fleet.query(
     `SELECT (SELECT sum(granted)::int FROM usage WHERE owner_id = $1) AS ledger,
