@@ -486,7 +486,7 @@ describe('Audit chain', () => {
     for (const turn of [0, 1]) expect(await verify(turn)).toMatchObject({ ok: true });
   });
 
-  describe('verify after tampering', () => {
+  describe('GET /v1/audit/verify after tampering', () => {
     const TABLES = ['audit_entries', 'audit_seals'];
 
     beforeEach(async () => {

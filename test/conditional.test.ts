@@ -312,7 +312,7 @@ test('GET of a long object, plain or compressed: an ETag for each coding, each v
   expect(tags.size).toBe(3);
 });
 
-describe('Version of an object', () => {
+describe('If-Match and If-None-Match', () => {
   test('after a sign-in of the user: 200 for If-None-Match, and If-Match still succeeds', async () => {
     const other = await api.createUser();
     const path = `/v1/users/${other.id}`;
@@ -362,7 +362,7 @@ describe('Version of an object', () => {
       async () => `/v1/keys/${(await mine.createKey()).id}`,
       (path) => mine.post(`${path}/rotate`, {}),
     ],
-  ])('of %s: 412 for If-Match of the earlier version', async (_name, makeOne, changeIt) => {
+  ])('for %s: 412 for the earlier version', async (_name, makeOne, changeIt) => {
     const path = await makeOne();
     const tag = tagOf(await admin.get(path));
     expect((await changeIt(path)).status).toBeLessThan(300);

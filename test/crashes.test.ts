@@ -143,7 +143,7 @@ describe('SIGKILL of a server under load', () => {
   }, 600_000);
 });
 
-describe('PostgreSQL', () => {
+describe('Two servers under load', () => {
   /** Runs the load until `end`. After a 503 a connection waits until its server is ready again. */
   function loading(
     books: Books,
@@ -174,7 +174,7 @@ describe('PostgreSQL', () => {
     };
   }
 
-  test(`SIGKILL of PostgreSQL or one of its processes under load: every confirmed unit is recorded`, async () => {
+  test(`SIGKILL of PostgreSQL or one of its processes: every confirmed unit is recorded`, async () => {
     const books = await openBooks(fleet);
     const outcomes: string[] = [];
     const load = loading(books, new Random(SEED), outcomes);
@@ -203,7 +203,7 @@ describe('PostgreSQL', () => {
     expect(fleet.servers.map((server) => server.child.exitCode)).toEqual([null, null]);
   }, 300_000);
 
-  test('stop under load: 503 until it is back, then 200', async () => {
+  test('stop of PostgreSQL: 503 until it runs again, then 200', async () => {
     const books = await openBooks(fleet);
     const outcomes: string[] = [];
     const load = loading(books, new Random(0), outcomes);

@@ -212,7 +212,7 @@ describe('Repeated request with an Idempotency-Key', () => {
     expect((await mine.get(`/v1/keys/${own.id}`)).body.limits).toMatchObject([{ used: 3 }]);
   });
 
-  test('after a rejected request: is processed again', async () => {
+  test('after a rejected request: processed again', async () => {
     const limited = await api.createUser();
     await admin.put(`/v1/users/${limited.id}/quotas/resources`, { limit: 0 });
     const create = (): Promise<Answer> => api.as(limited).post('/v1/resources', { value: 'x' }, withKey('again'));
@@ -285,7 +285,7 @@ describe('Repeated request with an Idempotency-Key', () => {
     expect(await stored()).toEqual([]);
   });
 
-  test('after 24 hours: is a new request', async () => {
+  test('after 24 hours: a new request', async () => {
     const owner = await api.createUser();
     const send = (value: string): Promise<Answer> => api.as(owner).post('/v1/resources', { value }, withKey('daily'));
     await send('one');
