@@ -24,18 +24,18 @@ import { confirmationToken } from './support/confirmation-token.js';
 const api = sharedApi();
 
 /**
- * Who may:
+ * Who may call an operation:
  * - `public`: anyone
- * - `own`: any signed-in user, each on what is its own; there is nothing of another's to name
- * - `object`: the owner; to a stranger it is 404
- * - `object-or-admin`: the owner and administrators; to a stranger it is 404
- * - `account`: the user it is about and administrators; to a stranger it is 403
- * - `admin`: administrators; 403 to everyone else, also on the own account
- * - `key`: whoever has an API key that is good for it
+ * - `own`: any signed-in user, on the user's own objects only; the request cannot name another user's object
+ * - `object`: the owner; 404 for other users
+ * - `object-or-admin`: the owner and administrators; 404 for other users
+ * - `account`: the user in the path and administrators; 403 for other users
+ * - `admin`: administrators; 403 for all other users, also on their own account
+ * - `key`: callers with a valid API key that has the scope
  */
 type Rule = 'public' | 'own' | 'object' | 'object-or-admin' | 'account' | 'admin' | 'key';
 
-/** A user with one of everything that can be owned. */
+/** A user with one object of each kind. */
 interface Owner extends Account {
   sessionId: string;
   signingKeyId: string;
@@ -43,18 +43,18 @@ interface Owner extends Account {
   taskId: string;
   keyId: string;
   key: string;
-  /** Of an authenticator that is to be switched on. */
+  /** TOTP secret that is prepared but not yet enabled. */
   secret?: string;
   recoveryCode?: string;
 }
 
 interface Call {
   rule: Rule;
-  /** An administrator may not do it to itself. */
+  /** Administrators cannot call it on their own account. */
   notToOneself?: boolean;
-  /** A path that belongs to the owner; the documented one where it is missing. */
+  /** A path to an object of the owner. Default: the documented path. */
   path?: (owner: Owner) => string | Promise<string>;
-  /** A body that is accepted. */
+  /** A valid body. */
   body?: (owner: Owner) => unknown;
 }
 
@@ -67,7 +67,7 @@ const planPath = async (): Promise<string> => `/v1/plans/${await api.createPlan(
 
 const apiPath = async (): Promise<string> => `/v1/apis/${await api.createApi()}`;
 
-/** Of an API of its own, so that no other test feels it. */
+/** Path of a platform quota on a new API, so that the limit does not affect other tests. */
 const platformPath = async (): Promise<string> => `/v1/platform/quotas/api:${await api.createApi()}`;
 
 const keyPath = ({ keyId }: Owner): string => `/v1/keys/${keyId}`;
@@ -81,7 +81,7 @@ const CALLED = ['GET', 'POST', 'PUT', 'PATCH', 'DELETE'].flatMap((method): [stri
   [`${method} /call/{slug}/{path}`, { rule: 'key', path: () => '/call/api1/below' }],
 ]);
 
-/** Of a user for whom two-factor sign-in is on. */
+/** A call by a user with two-factor sign-in enabled. */
 const withTotp = (path: string): Call => ({
   rule: 'own',
   path: async (owner) => {
@@ -91,12 +91,12 @@ const withTotp = (path: string): Call => ({
   body: ({ password, recoveryCode }) => ({ password, code: recoveryCode }),
 });
 
-/** The key of what everybody has in the store. */
+/** Key of a store entry that every owner has. */
 const STORED = 'kept';
 
 const REGISTRATION = () => ({ username: `u${crypto.randomUUID().replaceAll('-', '')}`, password: 'Unguessable-7' });
 
-/** How every operation of the document is called. A new route belongs here, with its rule. */
+/** How to call each operation of the OpenAPI document. Add new routes here, with their rule. */
 const CALLS: Record<string, Call> = {
   'POST /v1/auth/register': { rule: 'public', body: REGISTRATION },
   'POST /v1/auth/login': { rule: 'public', body: ({ username, password }) => ({ login: username, password }) },
@@ -173,7 +173,7 @@ const CALLS: Record<string, Call> = {
   'GET /v1/users/{user}/credits': { rule: 'account', path: creditsPath },
   'POST /v1/users/{user}/credits': { rule: 'admin', path: creditsPath, body: () => ({ amount: 5 }) },
   'GET /v1/platform': { rule: 'admin' },
-  // As it is: other tests use the same server.
+  // Keeps the current value, because other tests use the same server.
   'PATCH /v1/platform': { rule: 'admin', body: () => ({ creditOverprovisioning: false }) },
   'GET /v1/platform/quotas': { rule: 'admin' },
   'PUT /v1/platform/quotas/{meter}': { rule: 'admin', path: platformPath, body: () => ({ limit: 5 }) },
@@ -232,14 +232,14 @@ const CALLS: Record<string, Call> = {
   'GET /readyz': { rule: 'public' },
 };
 
-/** What is served besides the documented operations, to anyone, on purpose: the start, Swagger UI with its files, the document, and where links in e-mails lead. */
+/** Public routes outside the OpenAPI document: start page, Swagger UI, the document and pages for e-mail links. */
 const OUTSIDE_THE_DOCUMENT = /^\/(|docs(\/.*)?|openapi\.json|recovery|email-confirmation)$/;
 
 const PROTECTED = Object.keys(CALLS).filter((id) => !['public', 'key'].includes(CALLS[id]!.rule));
 
 const METERED = Object.keys(CALLS).filter((id) => CALLS[id]!.rule === 'key');
 
-/** Spellings of paths: one in so many. */
+/** The test sends one of every SHARE path spellings. */
 const { SHARE } = sizesOf('access');
 
 const SECRET = 'only its owner may read this';
@@ -258,7 +258,7 @@ async function createOwner(overrides: Record<string, unknown> = {}): Promise<Own
   return { ...user, ...ids, keyId: key.id, key: key.key, signingKeyId: signingKey.body.id };
 }
 
-/** Users that many tests share, by what they are for. */
+/** Users that many tests share, by purpose. */
 const shared = new Map<string, Promise<Owner>>();
 
 function sharedOwner(name: string, overrides?: Record<string, unknown>): Promise<Owner> {
@@ -267,16 +267,16 @@ function sharedOwner(name: string, overrides?: Record<string, unknown>): Promise
   return made;
 }
 
-/** Two users for what changes nothing. */
+/** Two shared users for requests that change nothing. */
 async function bystanders(): Promise<{ owner: Owner; stranger: Owner }> {
   const [owner, stranger] = await Promise.all([sharedOwner('owner'), sharedOwner('stranger')]);
   return { owner, stranger };
 }
 
-/** What takes the account, its credentials or one of its objects from whoever makes the call. */
+/** Operations that delete the caller's account, credentials or one of its objects. */
 const SPENDS_OWNER = /^DELETE |^\w+ \/v1\/auth\/|^(?!GET)\w+ \/v1\/users\/\{user\}$|\/(reset-link|rotate|delete)$/;
 
-/** Whom an operation may be tried on, if it is allowed: one user for all operations after which others still can be tried. */
+/** Returns a user to call an operation as: a shared user, or a new one if the operation makes the user unusable. */
 function actorFor(id: string, overrides: { role?: string } = {}): Promise<Owner> {
   const isSpent = !id.startsWith('GET ') && SPENDS_OWNER.test(id);
   return isSpent ? createOwner(overrides) : sharedOwner(`${overrides.role ?? 'user'} who acts`, overrides);
@@ -299,7 +299,7 @@ async function call(as: Api, id: string, owner: Owner): Promise<Answer> {
   return as.send(method, path, body);
 }
 
-/** Calls an operation as each of some callers, and checks that no row of the owner or of what is named has changed. */
+/** Calls an operation as each caller, and checks that no row of the owner or of the named object changes. */
 async function callWithoutEffect(callers: Api[], id: string, owner: Owner): Promise<Answer[]> {
   const { method, path, body } = await prepare(id, owner);
   const names = path.split('/').slice(-1);
@@ -318,7 +318,7 @@ async function operationsById(): Promise<Map<string, Operation>> {
   return new Map((await listOperations(api)).map((operation) => [operation.id, operation]));
 }
 
-/** Every route of the web server, asked of the program itself, so that one hidden from the document shows too. */
+/** Lists every route of the web server. Asks the program itself, to include routes that the document does not show. */
 async function listRoutes(): Promise<string[]> {
   const dist = fileURLToPath(new URL('../dist/src/', import.meta.url));
   const script = `
@@ -343,16 +343,16 @@ async function listRoutes(): Promise<string[]> {
   );
 }
 
-describe('the routes', () => {
-  test('of the document are those that are tried here', async () => {
+describe('Route table', () => {
+  test('has the same operations in CALLS and in the OpenAPI document', async () => {
     expect((await listOperations(api)).map(({ id }) => id).sort()).toEqual(Object.keys(CALLS).sort());
   });
 
-  test('of the server are those of the document, and what is public on purpose', async () => {
+  test('has no server route outside the OpenAPI document, except the listed public pages', async () => {
     const documented = new Set((await listOperations(api)).map(({ id }) => id));
     const others = (await listRoutes()).filter((route) => {
       const [method, path = ''] = route.split(' ');
-      // OpenAPI lists neither for each path that has GET; calls take OPTIONS as any other method.
+      // The document does not list HEAD, nor OPTIONS on /call, which accepts any method.
       const isShownAsGet = method === 'HEAD' || (method === 'OPTIONS' && path.startsWith('/call/'));
       const shown = isShownAsGet ? `GET ${path}` : route;
       return !documented.has(shown) && !OUTSIDE_THE_DOCUMENT.test(path);
@@ -372,18 +372,21 @@ describe('the routes', () => {
     '/openapi.json',
     '/recovery',
     '/email-confirmation',
-  ])('outside of the document answer anyone: %s', async (path) => {
+  ])('GET %s without a token: 200', async (path) => {
     expect((await api.get(path)).status).toBe(200);
   });
 });
 
-describe('nobody', () => {
-  test.each(Object.keys(CALLS).filter((id) => CALLS[id]!.rule === 'public'))('may %s', async (id) => {
-    const owner = await actorFor(id);
-    expectSuccess(await call(api, id, owner));
-  });
+describe('Without a valid token', () => {
+  test.each(Object.keys(CALLS).filter((id) => CALLS[id]!.rule === 'public'))(
+    '%s, a public operation: 2xx',
+    async (id) => {
+      const owner = await actorFor(id);
+      expectSuccess(await call(api, id, owner));
+    },
+  );
 
-  test.each(PROTECTED)('is refused: %s', async (id) => {
+  test.each(PROTECTED)('%s: 401, and no row changes', async (id) => {
     const { owner } = await bystanders();
     const callers = [api, api.as({ accessToken: 'garbage' })];
     const [none, garbage] = (await callWithoutEffect(callers, id, owner)) as [Answer, Answer];
@@ -393,13 +396,13 @@ describe('nobody', () => {
   });
 
   test.each(['Basic YWRtaW46YWRtaW4=', 'Bearer', 'Bearer ', 'Token x', 'bearer'])(
-    'is who sends no bearer token: "%s"',
+    'GET /v1/users/me with Authorization %j: 401 unauthenticated',
     async (authorization) => {
       expectProblem(await api.get('/v1/users/me', { headers: { authorization } }), 401, 'unauthenticated');
     },
   );
 
-  test('gets no protected answer by spelling a path otherwise', async () => {
+  test('GET and HEAD with other spellings of a path: 400, 401, 404 or 405, and no protected data', async () => {
     const owner = await createOwner();
     const reads = PROTECTED.filter((id) => id.startsWith('GET '));
     const pathOf = async (id: string): Promise<string> => CALLS[id]!.path?.(owner) ?? id.slice('GET '.length);
@@ -450,41 +453,47 @@ describe('nobody', () => {
       return ![400, 401, 404, 405].includes(status) || text.includes(SECRET) || text.includes(`"${owner.username}"`);
     });
     expect(wrong.map(({ method, path, answer }) => `${method} ${path}: ${answer.status}`)).toEqual([]);
-    // The same requests reach the owner where the spelling is the documented one.
+    // The documented spelling of each path still works for the owner.
     for (const id of reads.filter((each) => CALLS[each]!.rule !== 'admin')) {
       expect((await sendExactly(api.as(owner), 'GET', await pathOf(id))).status).toBe(200);
     }
   });
 });
 
-describe('a stranger', () => {
+describe('As another user', () => {
   const refusal = {
     object: [404, 'not_found'],
     account: [403, 'forbidden'],
     admin: [403, 'forbidden'],
   } as const;
 
-  test.each(PROTECTED.filter((id) => CALLS[id]!.rule !== 'own'))('is refused: %s', async (id) => {
-    const { owner, stranger } = await bystanders();
-    const rule = CALLS[id]!.rule.replace('-or-admin', '') as keyof typeof refusal;
-    const [status, code] = refusal[rule];
-    const [answer] = (await callWithoutEffect([api.as(stranger)], id, owner)) as [Answer];
-    expectProblem(answer, status, code);
-    expect(answer.text).not.toContain(SECRET);
-  });
+  test.each(PROTECTED.filter((id) => CALLS[id]!.rule !== 'own'))(
+    '%s: 403 or 404, and no row of the owner changes',
+    async (id) => {
+      const { owner, stranger } = await bystanders();
+      const rule = CALLS[id]!.rule.replace('-or-admin', '') as keyof typeof refusal;
+      const [status, code] = refusal[rule];
+      const [answer] = (await callWithoutEffect([api.as(stranger)], id, owner)) as [Answer];
+      expectProblem(answer, status, code);
+      expect(answer.text).not.toContain(SECRET);
+    },
+  );
 
-  test.each(PROTECTED.filter((id) => CALLS[id]!.rule === 'own'))('sees and changes only its own: %s', async (id) => {
-    const [{ owner }, stranger] = await Promise.all([bystanders(), actorFor(id)]);
-    const before = await rowsOf(owner.id);
-    const answer = await call(api.as(stranger), id, stranger);
-    expectSuccess(answer);
-    for (const mine of [owner.id, owner.resourceId, owner.taskId, owner.sessionId, owner.keyId, owner.signingKeyId]) {
-      expect(answer.text).not.toContain(mine);
-    }
-    expect(await rowsOf(owner.id)).toEqual(before);
-  });
+  test.each(PROTECTED.filter((id) => CALLS[id]!.rule === 'own'))(
+    '%s: 2xx, without access to rows of other users',
+    async (id) => {
+      const [{ owner }, stranger] = await Promise.all([bystanders(), actorFor(id)]);
+      const before = await rowsOf(owner.id);
+      const answer = await call(api.as(stranger), id, stranger);
+      expectSuccess(answer);
+      for (const mine of [owner.id, owner.resourceId, owner.taskId, owner.sessionId, owner.keyId, owner.signingKeyId]) {
+        expect(answer.text).not.toContain(mine);
+      }
+      expect(await rowsOf(owner.id)).toEqual(before);
+    },
+  );
 
-  test('learns of another account not even whether it exists', async () => {
+  test('GET of an account: the same 403 whether or not the account exists', async () => {
     const [owner, stranger] = await Promise.all([createOwner(), createOwner()]);
     const answers = await Promise.all(
       [owner.id, owner.username, crypto.randomUUID(), 'nosuchuser', 'nobody@example.com', '%00', 'admin'].flatMap(
@@ -501,7 +510,7 @@ describe('a stranger', () => {
     expect(new Set(answers.map(({ body }) => body.detail)).size).toBe(1);
   });
 
-  test('may not act for another through `owner`', async () => {
+  test('a request that names another user as `owner`: 403', async () => {
     const [owner, stranger] = await Promise.all([createOwner(), createOwner()]);
     for (const name of [owner.id, owner.username, crypto.randomUUID(), 'admin']) {
       expectProblem(await api.as(stranger).post('/v1/resources', { value: 'x', owner: name }), 403, 'forbidden');
@@ -531,8 +540,8 @@ describe('a stranger', () => {
   });
 });
 
-describe('a metered call', () => {
-  test.each(METERED)('needs a key that is good for it: %s', async (id) => {
+describe('API keys', () => {
+  test.each(METERED)('%s: 401 without a valid key, 403 without the scope, otherwise 200', async (id) => {
     const user = await sharedOwner('owner of a key');
     const made = await api.as(user).createKey();
     const owner = { ...user, keyId: made.id, key: made.key };
@@ -549,7 +558,7 @@ describe('a metered call', () => {
     expect(await by(owner.key)).toMatchObject({ status: 200, text: 'API1' });
   });
 
-  test('is all that a key is good for', async () => {
+  test('any operation other than a call, with a key as the token: 401', async () => {
     const owner = await createOwner({ role: 'admin' });
     const others = PROTECTED.filter((id) => !['DELETE /v1/users/{user}', 'POST /v1/auth/logout'].includes(id));
     for (const id of others) {
@@ -559,8 +568,8 @@ describe('a metered call', () => {
   });
 });
 
-describe('the owner', () => {
-  test.each(PROTECTED)('%s', async (id) => {
+describe('As the owner', () => {
+  test.each(PROTECTED)('%s: 2xx, or 403 for an admin operation', async (id) => {
     const isForAdmins = CALLS[id]!.rule === 'admin';
     const owner = await (isForAdmins ? sharedOwner('user who acts') : actorFor(id));
     const answer = await call(api.as(owner), id, owner);
@@ -569,26 +578,26 @@ describe('the owner', () => {
   });
 });
 
-describe('an administrator', () => {
+describe('As an administrator', () => {
   test.each(PROTECTED.filter((id) => CALLS[id]!.rule !== 'own' && CALLS[id]!.rule !== 'object'))(
-    'may, on what is another’s: %s',
+    '%s on another user: 2xx',
     async (id) => {
       const owner = await actorFor(id);
       expectSuccess(await call(api.as(await sharedOwner('administrator', { role: 'admin' })), id, owner));
     },
   );
 
-  test.each(PROTECTED.filter((id) => CALLS[id]!.notToOneself))('may not, on what is its own: %s', async (id) => {
+  test.each(PROTECTED.filter((id) => CALLS[id]!.notToOneself))('%s on the own account: 403', async (id) => {
     const admin = await createOwner({ role: 'admin' });
     expectProblem(await call(api.as(admin), id, admin), 403, 'forbidden');
   });
 
-  test.each(PROTECTED.filter((id) => !CALLS[id]!.notToOneself))('may, on what is its own: %s', async (id) => {
+  test.each(PROTECTED.filter((id) => !CALLS[id]!.notToOneself))('%s on the own account: 2xx', async (id) => {
     const admin = await actorFor(id, { role: 'admin' });
     expectSuccess(await call(api.as(admin), id, admin));
   });
 
-  test('reaches no session of another', async () => {
+  test('DELETE /v1/auth/sessions/{id} of another user: 404', async () => {
     const owner = await createOwner();
     const answer = await (await api.admin()).delete(`/v1/auth/sessions/${owner.sessionId}`);
     expectProblem(answer, 404, 'not_found');
@@ -596,8 +605,8 @@ describe('an administrator', () => {
   });
 });
 
-describe('the document', () => {
-  test('asks for a credential wherever one is needed, and nowhere else', async () => {
+describe('OpenAPI document', () => {
+  test('declares a security scheme for every operation that is not public, and for no other', async () => {
     const open = (await listOperations(api)).filter(({ declared }) => (declared.security ?? []).length === 0);
     expect(open.map(({ id }) => id).sort()).toEqual(
       Object.keys(CALLS)
@@ -613,7 +622,7 @@ describe('the document', () => {
     }
   });
 
-  test('shows every refusal as application/problem+json, with an example', async () => {
+  test('declares every 4xx and 5xx response as application/problem+json, with an example', async () => {
     const shown = (await openApiOf(api)).components.examples;
     for (const { id, declared } of await listOperations(api)) {
       for (const [status, { content }] of Object.entries(declared.responses).filter(([code]) => /^[45]/.test(code))) {
@@ -631,10 +640,10 @@ describe('the document', () => {
     }
   });
 
-  test('names the refusals that every operation can give', async () => {
+  test('declares the problem codes that each operation can return', async () => {
     const bodies = await listBodies(api);
     const refusals = (id: string): string[] => [
-      // An unknown query parameter is refused everywhere.
+      // Every operation rejects unknown query parameters.
       '400 validation_failed',
       ...(bodies.has(id) || id === 'PUT /v1/store/{key}'
         ? ['400 malformed_json', '413 body_too_large', '415 unsupported_media_type']
@@ -645,7 +654,7 @@ describe('the document', () => {
         ? ['401 invalid_api_key', '403 scope_denied', '429 quota_exceeded', '502 upstream_failed']
         : []),
       ...(['account', 'admin'].includes(CALLS[id]?.rule ?? '') ? ['403 forbidden'] : []),
-      // What is no meter is no address that could be of something, but wrong.
+      // An invalid meter is 400, not 404.
       ...(/\{(?!meter)/.test(id) ? ['404 not_found'] : []),
     ];
     const missing = [...(await operationsById()).values()].flatMap(({ id, declared }) => {
@@ -657,7 +666,7 @@ describe('the document', () => {
     expect(missing).toEqual([]);
   });
 
-  test('has an example for every property of every body', async () => {
+  test('has an example for every property of every request body', async () => {
     const bodies = [...(await listBodies(api))];
     expect(bodies).not.toHaveLength(0);
     const missing = bodies.flatMap(([id, properties]) =>
@@ -666,7 +675,7 @@ describe('the document', () => {
     expect(missing).toEqual([]);
   });
 
-  test('has bodies that the server takes as they are shown', async () => {
+  test('POST /v1/resources with the example body: 201', async () => {
     const bodies = await listBodies(api);
     const shown = bodies.get('POST /v1/resources')!;
     const example = Object.fromEntries(Object.entries(shown).map(([name, property]) => [name, property.example]));

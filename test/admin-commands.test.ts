@@ -21,7 +21,7 @@ const COMMAND = fileURLToPath(new URL('../dist/src/cli/admin.js', import.meta.ur
 
 type Database = Awaited<ReturnType<typeof createDatabase>>;
 
-/** Runs the program of `npm run admin` in a process of its own. @param piped what is piped to it */
+/** Runs the program of `npm run admin` in its own process. @param piped text for its standard input */
 async function adminProgram(env: Record<string, string>, args: string[], piped?: string): Promise<Ended> {
   const child = spawn(process.execPath, [COMMAND, ...args], {
     env: { ...inherited(), SECRET_KEY, ARGON2_MEMORY: '1024', ARGON2_PASSES: '1', ...env },
@@ -36,7 +36,7 @@ function printedPassword({ stdout }: Ended): string {
   return /^ {2}password {2}(\S+)$/m.exec(stdout)?.[1] ?? '';
 }
 
-describe('on an external database', () => {
+describe('Admin commands on an external database', () => {
   let database: Database;
   let server: TestServer;
   let api: Api;
@@ -53,7 +53,7 @@ describe('on an external database', () => {
     await database.drop();
   });
 
-  test('reset-password: gives the only administrator a random password and ends its sessions', async () => {
+  test('reset-password without a user: sets a random password for the only administrator and ends its sessions', async () => {
     const session = await api.signIn('admin', ADMIN_PASSWORD);
     const ended = await admin(env(), ['reset-password']);
     expect(ended).toMatchObject({ code: 0, stderr: '' });
@@ -79,7 +79,7 @@ describe('on an external database', () => {
     expect((await me.get('/v1/audit/verify')).body.ok).toBe(true);
   });
 
-  test('reset-password: takes the password that is piped to it, for any user', async () => {
+  test('reset-password with a user and a piped password: sets that password', async () => {
     const user = await api.createUser();
     const args = ['reset-password', user.username.toUpperCase()];
     expect(await adminProgram(env(), args, 'Piped-In-17\r\n')).toEqual({
@@ -88,7 +88,7 @@ describe('on an external database', () => {
     await api.signIn(user.username, 'Piped-In-17');
   });
 
-  test('disable-totp: switches two-factor sign-in off, once', async () => {
+  test('disable-totp: turns two-factor sign-in off; exit code 1 when it is already off', async () => {
     const session = await api.signIn('admin', ADMIN_PASSWORD);
     await enableTotp(api, { ...session, id: session.user.id, username: 'admin', password: ADMIN_PASSWORD });
     expectProblem(await api.post('/v1/auth/login', { login: 'admin', password: ADMIN_PASSWORD }), 401, 'totp_required');
@@ -104,7 +104,7 @@ describe('on an external database', () => {
     });
   });
 
-  test('a refusal is one line, and changes nothing', async () => {
+  test('bad arguments, passwords, keys or databases: exit code 1 with one line on stderr, and no change', async () => {
     const second = await api.createUser({ role: 'admin' });
     const lines = [
       await admin(env(), []),
@@ -130,7 +130,7 @@ describe('on an external database', () => {
     await api.signIn('admin', ADMIN_PASSWORD);
   });
 
-  test('a database without tables is refused', async () => {
+  test('reset-password on a database without tables: one line that asks to start the server first', async () => {
     const empty = await createDatabase({ isEmpty: true });
     expect((await admin({ DATABASE_URL: empty.url }, ['reset-password'])).stderr).toBe(
       'The database has no tables of this version. Start the server of this version first.\n',
@@ -139,9 +139,9 @@ describe('on an external database', () => {
   });
 });
 
-test('on the embedded database: with the server running and not', async () => {
+test('reset-password on the embedded database: works while the server runs and while it is stopped', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'quartermaster-admin-'));
-  // Started by root, PostgreSQL runs as another user, who must get through here.
+  // When root starts PostgreSQL, it runs as another user, who needs access to this folder.
   await chmod(folder, 0o755);
   const env = { DATA_DIR: folder, SECRET_KEY: '' };
   try {

@@ -32,7 +32,7 @@ function expectField(answer: Answer, pointer: string): void {
   expect(answer.body.errors.map((error: { pointer: string }) => error.pointer)).toContain(pointer);
 }
 
-/** Sends a body in parts, with no type but what the headers say. */
+/** Sends a chunked body, with no Content-Type unless `headers` has one. */
 async function sendParts(
   method: string,
   path: string,
@@ -50,14 +50,14 @@ async function sendParts(
   return { status: response.statusCode ?? 0, text };
 }
 
-/** How much of a meter a user has used, over its lifetime. */
+/** Lifetime usage of a meter by a user. */
 async function usedOf(meter: string, as: Api = mine): Promise<number> {
   const { body } = await as.get('/v1/users/me/quotas');
   return body.data.find((quota: any) => quota.meter === meter && quota.window === 'lifetime').used;
 }
 
-describe('the catalogue', () => {
-  test('has api1, api2 and api3 from the start, for every user to read', async () => {
+describe('API catalogue', () => {
+  test('GET /v1/apis/{slug} on a new platform: every user reads api1, api2 and api3', async () => {
     for (const [slug, name] of [
       ['api1', 'API 1'],
       ['api2', 'API 2'],
@@ -71,7 +71,7 @@ describe('the catalogue', () => {
     }
   });
 
-  test('is kept by administrators', async () => {
+  test('POST, PATCH and DELETE /v1/apis as an administrator: creates, changes and deletes an API', async () => {
     const slug = uniqueName();
     const made = await admin.post('/v1/apis', { slug, name: 'Maps', answer: 'MAPS' });
     expect(made.status).toBe(201);
@@ -93,12 +93,12 @@ describe('the catalogue', () => {
     expectProblem(await admin.get(`/v1/apis/${slug}`), 404, 'not_found');
     expectProblem(await admin.delete(`/v1/apis/${slug}`), 404, 'not_found');
     expectProblem(await admin.patch(`/v1/apis/${slug}`, { name: 'x' }), 404, 'not_found');
-    // What was called stays on record, and counts on where the slug comes back.
+    // Usage stays on record after the deletion, and counting continues for a new API with the same slug.
     await admin.post('/v1/apis', { slug, name: 'Maps' });
     expect(await usedOf(`api:${slug}`)).toBe(3);
   });
 
-  test('is read by users, and written by none', async () => {
+  test('POST, PATCH and DELETE /v1/apis as a user: 403; GET: 200', async () => {
     const slug = await api.createApi();
     const stranger = api.as(await api.createUser());
     expect((await stranger.get(`/v1/apis/${slug}`)).status).toBe(200);
@@ -108,7 +108,7 @@ describe('the catalogue', () => {
     expect((await admin.get(`/v1/apis/${slug}`)).body.name).toBe(slug);
   });
 
-  test('is listed, newest first, page by page', async () => {
+  test('GET /v1/apis with cursors: every API once, newest first', async () => {
     const made = [await api.createApi(), await api.createApi(), await api.createApi()].reverse();
     const seen: string[] = [];
     for (let cursor: string | null = ''; cursor !== null;) {
@@ -123,7 +123,7 @@ describe('the catalogue', () => {
     expect(seen.indexOf('api1')).toBeGreaterThan(seen.indexOf(made[2]!));
   });
 
-  test('shows where calls are passed on to administrators only', async () => {
+  test('GET /v1/apis: shows `upstream` to administrators only', async () => {
     const slug = await api.createApi({ upstream: 'http://127.0.0.1:9/hidden' });
     expect((await admin.get(`/v1/apis/${slug}`)).body.upstream).toBe('http://127.0.0.1:9/hidden');
     for (const path of [`/v1/apis/${slug}`, '/v1/apis']) expect((await mine.get(path)).text).not.toContain('hidden');
@@ -158,7 +158,7 @@ describe('the catalogue', () => {
     ['upstream', 'http://127.0.0.1/#x'],
     ['upstream', `http://127.0.0.1/${'x'.repeat(2_048)}`],
     ['limits', []],
-  ])('takes no %s %p', async (field, value) => {
+  ])('POST and PATCH /v1/apis with an invalid %s, %p: 400, and nothing is stored', async (field, value) => {
     const slug = uniqueName();
     expectField(await admin.post('/v1/apis', { slug, name: 'x', [field]: value }), `/${field}`);
     expectProblem(await admin.get(`/v1/apis/${slug}`), 404, 'not_found');
@@ -167,7 +167,7 @@ describe('the catalogue', () => {
     expect((await admin.get(`/v1/apis/${known}`)).body).toMatchObject({ name: known, answer: null, upstream: null });
   });
 
-  test('has an answer or an upstream of an API, never both, and its slug stays', async () => {
+  test('POST and PATCH /v1/apis with `answer` and `upstream`, or PATCH of the slug: 400', async () => {
     const slug = await api.createApi();
     const upstream = 'http://127.0.0.1:9';
     const both = { slug: uniqueName(), name: 'x', answer: 'x', upstream };
@@ -179,8 +179,8 @@ describe('the catalogue', () => {
   });
 });
 
-describe('a call', () => {
-  test('is answered with the text of its API, by any method and below it, and costs a unit each', async () => {
+describe('/call/{slug}', () => {
+  test('any method and any path below the slug: 200 with the text of the API, one unit each', async () => {
     const slug = await api.createApi({ answer: 'ÄPI ✓' });
     const headers = { 'x-api-key': key.key };
     const paths = ['', '/', '/below', '/below/it?x=1', '?x=1&y=%20', '/a%2Fb', '//', '/x'.repeat(50)];
@@ -199,7 +199,7 @@ describe('a call', () => {
     expect(await usedOf(`api:${slug}`)).toBe(calls.length);
   });
 
-  test('may have a body of any type, which is not read', async () => {
+  test('a body of any media type, also malformed: 200', async () => {
     for (const [type, raw] of [
       ['application/json', '{"broken'],
       ['text/plain', 'x'.repeat(2_000_000)],
@@ -212,13 +212,13 @@ describe('a call', () => {
     expect((await sendParts('GET', '/call/api1', { 'x-api-key': key.key }, ['x'])).text).toBe('API1');
   });
 
-  test('whose type is none is refused in the contract’s form', async () => {
+  test('an invalid Content-Type: 415 as a problem', async () => {
     const headers = { 'x-api-key': key.key, 'content-type': 'garbage' };
     const answer = await api.post('/call/api1', undefined, { headers, raw: 'x' });
     expectProblem(answer, 415, 'unsupported_media_type');
   });
 
-  test('without a key, or of what is not in the catalogue, is refused', async () => {
+  test('401 without a key, 404 for an unknown slug, 405 for TRACE', async () => {
     expectProblem(await api.get('/call/api1'), 401, 'unauthenticated');
     expectProblem(await api.get('/call/nosuchapi'), 401, 'unauthenticated');
     expectProblem(await mine.get('/call/api1'), 401, 'invalid_api_key');
@@ -231,7 +231,7 @@ describe('a call', () => {
     expectProblem(await sendExactly(api, 'TRACE', '/call/api1', { 'x-api-key': key.key }), 405, 'method_not_allowed');
   });
 
-  test('is refused by every limit at its last unit, and explains itself', () =>
+  test('a key, user or plan limit that is used up: 429 that names the limit', () =>
     inOne('day', async () => {
       const slug = await api.createApi();
       const meter = `api:${slug}`;
@@ -259,11 +259,11 @@ describe('a call', () => {
       expect((await api.call('api1', other)).body.violated).toMatchObject([
         { scope: 'plan', window: 'month', used: 4 },
       ]);
-      // Nothing that was refused was counted anywhere.
+      // Rejected calls are not counted in any meter.
       expect(await usedOf('api:*', api.as(owner))).toBe(4);
     }));
 
-  test('is granted exactly as often as the limit says, whoever hurries: 50 of 300', async () => {
+  test('300 concurrent calls with a limit of 50: 50 are granted', async () => {
     const slug = await api.createApi();
     await admin.put(`/v1/users/${user.id}/quotas/api:${slug}`, { limit: 50 });
     const keys = [key, await mine.createKey(), await mine.createKey()];
@@ -275,7 +275,7 @@ describe('a call', () => {
   });
 });
 
-describe('the headers of a call', () => {
+describe('RateLimit headers of a call', () => {
   const PART = /^"[ -!#-[\]-~]+";[qr]=\d+(;[wt]=[1-9]\d*)?$/;
 
   async function callWith(limits: object[], times = 1): Promise<Answer> {
@@ -287,7 +287,7 @@ describe('the headers of a call', () => {
     return answer;
   }
 
-  /** Checks that a refusal asks to wait until a moment, as seen at some time since `before`, in whole seconds. */
+  /** Checks that Retry-After ends at `moment`, in whole seconds. `before` is a time before the request. */
   function expectWait({ headers }: Answer, moment: number, before: number): void {
     const left = Number(headers.get('retry-after'));
     expect(left).toBeGreaterThanOrEqual(Math.ceil((moment - Date.now() - 1) / 1_000));
@@ -297,7 +297,7 @@ describe('the headers of a call', () => {
   const policyOf = ({ headers }: Answer): string | null => headers.get('ratelimit-policy');
   const stateOf = ({ headers }: Answer): string | null => headers.get('ratelimit');
 
-  test('are none where there is no limit', async () => {
+  test('no limit: no RateLimit, RateLimit-Policy or Retry-After header', async () => {
     const answer = await callWith([]);
     expect([policyOf(answer), stateOf(answer), answer.headers.get('retry-after')]).toEqual([null, null, null]);
   });
@@ -306,7 +306,7 @@ describe('the headers of a call', () => {
     ['minute', 60],
     ['hour', 3_600],
     ['day', 86_400],
-  ])('say amount, window and what is left: of a %s', async (window, seconds) => {
+  ])('a limit for each %s: quota, window and remaining units', async (window, seconds) => {
     const answer = await callWith([{ limit: 10, window }]);
     expect(policyOf(answer)).toBe(`"${window}";q=10;w=${seconds}`);
     const [, left] = new RegExp(`^"${window}";r=9;t=(\\d+)$`).exec(stateOf(answer) ?? '') ?? [];
@@ -314,7 +314,7 @@ describe('the headers of a call', () => {
     expect(Number(left)).toBeLessThanOrEqual(seconds);
   });
 
-  test('know how long a month is, and that a lifetime has no end', async () => {
+  test('a month has its number of days; a lifetime has no window', async () => {
     await inOne('month', async () => {
       const now = new Date();
       const days = new Date(Date.UTC(now.getUTCFullYear(), now.getUTCMonth() + 1, 0)).getUTCDate();
@@ -324,7 +324,7 @@ describe('the headers of a call', () => {
     expect([policyOf(answer), stateOf(answer)]).toEqual(['"lifetime";q=10', '"lifetime";r=8']);
   });
 
-  test('tell several limits apart, in one order', async () => {
+  test('several limits: distinct names, in the same order in both headers', async () => {
     const answer = await callWith([
       { limit: 10, window: 'day' },
       { limit: 7, window: 'hour' },
@@ -344,7 +344,7 @@ describe('the headers of a call', () => {
     expect(stateOf(answer)).toMatch(/";r=19;t=\d+/);
   });
 
-  test('tell the same windows of user and key apart', async () => {
+  test('a user limit and a key limit with the same window: distinct names', async () => {
     const slug = await api.createApi();
     await admin.put(`/v1/users/${user.id}/quotas/api:${slug}`, { limit: 9, window: 'day' });
     const own = await mine.createKey({ limits: [{ meter: `api:${slug}`, limit: 5, window: 'day' }] });
@@ -353,7 +353,7 @@ describe('the headers of a call', () => {
     expect(stateOf(answer)?.split(', ').sort()[0]).toMatch(/^"key day";r=4;t=\d+$/);
   });
 
-  test('come with refusals too', () =>
+  test('429: RateLimit headers and Retry-After', () =>
     inOneMinute(async () => {
       const before = Date.now();
       const refused = await callWith([{ limit: 1, window: 'minute' }], 2);
@@ -370,13 +370,13 @@ describe('the headers of a call', () => {
     ['the lifetime is used up', [{ limit: 1 }], 2],
     ['nothing is allowed at all', [{ limit: 0, window: 'minute' }], 1],
     ['the lifetime is used up beside a window', [{ limit: 1, window: 'minute' }, { limit: 1 }], 2],
-  ])('ask for no patience where %s', async (_case, limits, times) => {
+  ])('429 when %s: no Retry-After', async (_case, limits, times) => {
     const refused = await callWith(limits, times);
     expectProblem(refused, 429, 'quota_exceeded');
     expect(refused.headers.get('retry-after')).toBeNull();
   });
 
-  test('ask to wait for the longest of the windows that are used up', () =>
+  test('429 with several windows used up: Retry-After of the longest', () =>
     inOneMinute(async () => {
       const before = Date.now();
       const windows = ['minute', 'day'].map((window) => ({ limit: 1, window }));
@@ -386,7 +386,7 @@ describe('the headers of a call', () => {
     }));
 });
 
-describe('a call with an upstream', () => {
+describe('/call/{slug} with an upstream', () => {
   interface Seen {
     method: string;
     url: string;
@@ -438,7 +438,7 @@ describe('a call with an upstream', () => {
       ...(raw === undefined ? {} : { raw }),
     });
 
-  test('is passed on with method, path, query and body, and its answer comes back', async () => {
+  test('forwards method, path, query and body, and returns the response of the upstream', async () => {
     for (const [method, path, body] of [
       ['GET', '', ''],
       ['GET', '/', ''],
@@ -462,7 +462,7 @@ describe('a call with an upstream', () => {
     expect((await send('GET', '/teapot')).status).toBe(418);
   });
 
-  test('carries no key to it, but whose it is; and what a client says of that is not believed', async () => {
+  test('sends the ids of the key and its owner to the upstream, not the key, and replaces forged headers', async () => {
     const forged = { 'x-quartermaster-key': 'forged', 'x-quartermaster-owner': 'forged' };
     await send('GET', '/x', { ...forged, 'x-other': 'kept', cookie: 'a=b' });
     const headers = { ...forged, authorization: `Bearer ${key.key}`, 'x-other': 'kept' };
@@ -481,7 +481,7 @@ describe('a call with an upstream', () => {
     }
   });
 
-  test('answers with limits and request id of its own, not of the upstream’s', async () => {
+  test('returns its own RateLimit headers and request id, not those of the upstream', async () => {
     const own = await mine.createKey({ limits: [{ meter: `api:${slug}`, limit: 1 }] });
     const headers = { 'x-request-id': 'mine' };
     const answer = await api.call(slug, own, { headers });
@@ -505,19 +505,19 @@ describe('a call with an upstream', () => {
     '/..\\secret',
     '/../base2',
     '/../basement/x',
-  ])('never leaves the upstream’s path: %s', async (path) => {
+  ])('path %s, which leaves the base path: 404 without a request to the upstream', async (path) => {
     expectProblem(await sendExactly(api, 'GET', `/call/${slug}${path}`, { 'x-api-key': key.key }), 404, 'not_found');
     expect(seen).toEqual([]);
   });
 
-  test('that turns back, even within it, is refused before anything is spent', async () => {
+  test('a path with dot segments inside the base path: 404 without a request to the upstream', async () => {
     const answer = await sendExactly(api, 'GET', `/call/${slug}/a/../b/./c`, { 'x-api-key': key.key });
     expectProblem(answer, 404, 'not_found');
     expect(seen).toEqual([]);
   });
 
   test.each(['/..%2fsecret', '/a/..%2F..%2Fsecret', '/%2e%2e%2fsecret', '/a%2f..%2f..%2fsecret'])(
-    'does not leave it where an upstream decodes more: %s',
+    'path %s, with encoded slashes: 404 without a request to the upstream',
     async (path) => {
       expectProblem(await sendExactly(api, 'GET', `/call/${slug}${path}`, { 'x-api-key': key.key }), 404, 'not_found');
       expect(seen).toEqual([]);
@@ -525,7 +525,7 @@ describe('a call with an upstream', () => {
   );
 
   test.each(['?q=../x', '?q=%2F..%2F', '?q=100%', '?q=%zz', '?q=%ff', '?', '?q=a+b', '?a=1?b=2'])(
-    'gets the query as it is: %s',
+    'query %s: forwarded unchanged',
     async (search) => {
       const answer = await sendExactly(api, 'GET', `/call/${slug}/a${search}`, { 'x-api-key': key.key });
       expect(answer.status).toBe(201);
@@ -534,7 +534,7 @@ describe('a call with an upstream', () => {
   );
 
   test.each(['/..;/admin', '/..%3b/x', '/...', '/.%2e;x/admin', '/x..%2fy'])(
-    'refuses %s before anything is spent',
+    'path %s, an ambiguous dot segment: 404 without a charge',
     async (path) => {
       const user = await api.createUser();
       const { key: own } = await api.as(user).createKey();
@@ -546,7 +546,7 @@ describe('a call with an upstream', () => {
     },
   );
 
-  test('passes on nothing that is between two hops, and no other word on who calls', async () => {
+  test('forwards no hop-by-hop headers and no other spelling of the identity headers', async () => {
     const headers = {
       ...{ 'x-quartermaster_owner': 'victim', x_quartermaster_key: 'victim', 'proxy-authorization': 'Basic eDp5' },
       ...{ 'keep-alive': 'timeout=5', te: 'trailers', 'x-own': 'kept' },
@@ -557,7 +557,7 @@ describe('a call with an upstream', () => {
     expect(JSON.stringify(seen)).not.toMatch(/victim|Basic|timeout=5|trailers/);
   });
 
-  test('spends a unit each time, also with the same Idempotency-Key', async () => {
+  test('three requests with the same Idempotency-Key: three upstream requests and three units', async () => {
     const user = await api.createUser();
     const { key: own } = await api.as(user).createKey();
     const headers = { 'x-api-key': own, 'idempotency-key': crypto.randomUUID() };
@@ -568,20 +568,20 @@ describe('a call with an upstream', () => {
     );
   });
 
-  test('asks the upstream once, also where it is busy', async () => {
+  test('503 from the upstream: returned without a retry', async () => {
     expect((await send('GET', '/busy')).status).toBe(503);
     expect(seen).toHaveLength(1);
   });
 
   test.each(['//127.0.0.1:1/x', '/@127.0.0.1:1/x', '/http://127.0.0.1:1/x', '/:1/x'])(
-    'goes to no other host: %s',
+    'path %s, which looks like another host: forwarded to the configured upstream',
     async (path) => {
       expect((await sendExactly(api, 'GET', `/call/${slug}${path}`, { 'x-api-key': key.key })).status).toBe(201);
       expect(seen).toMatchObject([{ url: `/base${path}` }]);
     },
   );
 
-  test('in absolute form is passed on as in the usual one', async () => {
+  test('a request target in absolute form: forwarded like the usual form', async () => {
     const answer = await sendExactly(api, 'GET', `http://quartermaster.test/call/${slug}/a?x=1`, {
       'x-api-key': key.key,
     });
@@ -589,13 +589,13 @@ describe('a call with an upstream', () => {
     expect(seen).toMatchObject([{ url: '/base/a?x=1' }]);
   });
 
-  test('whose body comes in parts is passed on as it comes', async () => {
+  test('a chunked body: forwarded', async () => {
     const headers = { 'x-api-key': key.key, 'content-type': 'application/json' };
     expect((await sendParts('POST', `/call/${slug}/parts`, headers, ['{"a":', '1}'])).status).toBe(201);
     expect(seen).toMatchObject([{ method: 'POST', url: '/base/parts', body: '{"a":1}' }]);
   });
 
-  test('that is dead, or hangs up, is 502, and gives nothing away', async () => {
+  test('an upstream that is down or closes the connection: 502 without its address', async () => {
     const cut = createServer((_incoming, outgoing) => outgoing.destroy()).listen(0, '127.0.0.1');
     await once(cut, 'listening');
     const { port } = cut.address() as AddressInfo;
@@ -616,10 +616,10 @@ describe('a call with an upstream', () => {
   });
 });
 
-describe('a verdict', () => {
+describe('POST /v1/verify', () => {
   const verify = (body: object, as: Api = api): Promise<Answer> => as.post('/v1/verify', body);
 
-  test('is given to whoever holds the key, and meters as a call does', async () => {
+  test('with or without a token: returns the verdict on the key and charges like a call', async () => {
     const slug = await api.createApi();
     const own = await mine.createKey({ scopes: [slug], limits: [{ meter: `api:${slug}`, limit: 3 }] });
     const limit = { scope: 'key', meter: `api:${slug}`, window: 'lifetime', limit: 3, resetsAt: null };
@@ -640,7 +640,7 @@ describe('a verdict', () => {
     expect((await verify({ key: own.key, api: 'api1' })).body).toEqual(denied);
   });
 
-  test('asks for many units at once, granted whole or refused whole', async () => {
+  test('a cost of several units: charges all of them or none', async () => {
     const slug = await api.createApi();
     const own = await mine.createKey({ limits: [{ meter: `api:${slug}`, limit: 10 }] });
     const ask = async (cost: number): Promise<unknown[]> => {
@@ -655,7 +655,7 @@ describe('a verdict', () => {
     expect(await usedOf(`api:${slug}`)).toBe(10);
   });
 
-  test('grants what fits among what does not, all at once', async () => {
+  test('60 concurrent requests with costs from 1 to 7: grants every cost that fits, and no more than the limit', async () => {
     const slug = await api.createApi();
     const own = await mine.createKey({ limits: [{ meter: `api:${slug}`, limit: 100 }] });
     const costs = Array.from({ length: 60 }, (_, i) => 1 + (i % 7));
@@ -670,7 +670,7 @@ describe('a verdict', () => {
     expect(await usedOf(`api:${slug}`)).toBe(sums.granted);
   });
 
-  test('may be asked for without spending', async () => {
+  test('dryRun: returns the verdict without a charge', async () => {
     const slug = await api.createApi();
     const own = await mine.createKey({ limits: [{ meter: `api:${slug}`, limit: 5 }] });
     const dry = async (cost: number): Promise<unknown[]> => {
@@ -685,7 +685,7 @@ describe('a verdict', () => {
     expect(await usedOf(`api:${slug}`)).toBe(4);
   });
 
-  test('knows disabled owners, and keys that are not good any more', async () => {
+  test('account_disabled for a disabled owner, invalid_api_key for a disabled or deleted key', async () => {
     const owner = await api.createUser();
     const own = await api.as(owner).createKey();
     const unknown = { allowed: false, code: 'invalid_api_key', keyId: null, owner: null, limits: [] };
@@ -703,7 +703,7 @@ describe('a verdict', () => {
     expect((await verify({ key: '', api: 'api1' })).body).toEqual(unknown);
   });
 
-  test('is 404 of an API that is not in the catalogue, to whoever has a good key', async () => {
+  test('an unknown API: 404 with a valid key, invalid_api_key otherwise', async () => {
     for (const slug of ['nosuchapi', '', 'API1', '*', 'api:api1', '\u0000', "'", '../api1']) {
       expectProblem(await verify({ key: key.key, api: slug }), 404, 'not_found');
       expect((await verify({ key: 'qm_wrong', api: slug })).body.code).toBe('invalid_api_key');
@@ -730,21 +730,21 @@ describe('a verdict', () => {
     ['api', 7],
     ['api', 'x'.repeat(65)],
     ['owner', 'me'],
-  ])('is refused for the %s %p', async (field, value) => {
+  ])('an invalid %s, %p: 400 without a charge', async (field, value) => {
     const own = await mine.createKey({ limits: [{ meter: 'api:api1', limit: 5 }] });
     expectField(await verify({ key: own.key, api: 'api1', [field]: value }), `/${field}`);
     expect((await mine.get(`/v1/keys/${own.id}`)).body.limits).toMatchObject([{ used: 0 }]);
   });
 
   test.each(['9223372036854775808', '9223372036854775807', '-9223372036854775808', '1e999', '1e-5'])(
-    'is refused for the cost %s',
+    'a cost of %s: 400',
     async (cost) => {
       const raw = `{"key":"${key.key}","api":"api1","cost":${cost}}`;
       expectField(await api.post('/v1/verify', undefined, { raw }), '/cost');
     },
   );
 
-  test('spends up to a thousand million units at once', async () => {
+  test('a cost of 1,000,000,000: granted; one more: 400', async () => {
     const slug = await api.createApi();
     const own = await mine.createKey();
     const cost = 1_000_000_000;

@@ -11,8 +11,8 @@ import { until } from './support/until.js';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 
-/** What an attack on an earlier version found. Each stays refused. */
-describe('an attack', () => {
+/** Regression tests for attacks that succeeded against an earlier version. */
+describe('Known attacks', () => {
   const api = sharedApi();
 
   test.each([
@@ -21,18 +21,18 @@ describe('an attack', () => {
       'of many members in one',
       { login: Object.fromEntries(Array.from({ length: 60_000 }, (_, i) => [i, 1])), password: 'x' },
     ],
-  ])('by a body %s is refused before anything looks at them', async (_name, body) => {
+  ])('POST /v1/auth/login with a body %s: 400 with one error, before members are validated', async (_name, body) => {
     const answer = await api.post('/v1/auth/login', body);
     expect(answer.status).toBe(400);
     expect(answer.body.errors).toEqual([{ pointer: '', detail: expect.stringContaining('members') }]);
   });
 
-  test('by many wrong members is answered with a hundred of them', async () => {
+  test('POST /v1/auth/login with 1,500 unknown members: 400 with 100 errors', async () => {
     const body = Object.fromEntries(Array.from({ length: 1_500 }, (_, i) => [`m${i}`, 1]));
     expect((await api.post('/v1/auth/login', body)).body.errors).toHaveLength(100);
   });
 
-  test('with something behind a good token, or with spare bits in its signature, is no token', async () => {
+  test('GET /v1/users/me with a suffix after the token, or spare bits in its signature: 401', async () => {
     const user = await api.createUser();
     const { accessToken } = user;
     const letters = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_';
@@ -45,7 +45,7 @@ describe('an attack', () => {
     expect((await api.as(user).get('/v1/users/me')).status).toBe(200);
   });
 
-  test('by an address in absolute form finds nothing of it in the answer', async () => {
+  test('a request target in absolute form: the problem does not contain its host', async () => {
     const { port } = new URL(api.url);
     const socket = net.connect(Number(port), '127.0.0.1');
     socket.end('GET http://evil.example/nope HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n');
@@ -55,7 +55,7 @@ describe('an attack', () => {
     expect(text).not.toContain('evil');
   });
 
-  test('by e-mails that look the same is taken for what it is', async () => {
+  test('POST /v1/auth/register: email_taken for another form of the same e-mail, validation_failed for unsafe characters', async () => {
     const name = `x${Date.now().toString(36)}`;
     const register = (email: string) => api.post('/v1/auth/register', { email, password: 'Unguessable-7' });
     expect((await register(`${name}é@exämple.org`.normalize('NFC'))).status).toBe(201);
@@ -68,7 +68,7 @@ describe('an attack', () => {
   });
 });
 
-describe('a server of its own', () => {
+describe('On a separate server', () => {
   let database: Awaited<ReturnType<typeof createDatabase>>;
   beforeAll(async () => {
     database = await createDatabase();
@@ -77,7 +77,7 @@ describe('a server of its own', () => {
     await database.drop();
   });
 
-  test('outlives the loss of all its connections, again and again, under load', async () => {
+  test('POST /v1/resources while all database connections are terminated: 201 or database_unavailable', async () => {
     const server = await TestServer.start({ DATABASE_URL: database.url, LOG_LEVEL: 'silent' });
     const api = new Api(server.url);
     const user = api.as(await api.createUser());
@@ -104,7 +104,7 @@ describe('a server of its own', () => {
     expect(await server.stop()).toBe(0);
   });
 
-  test('answers 503 to what the database has no time for, and fails nobody else', async () => {
+  test('POST /v1/resources: 503 overloaded after the statement timeout, without effect on other users', async () => {
     const server = await TestServer.start({
       DATABASE_URL: database.url,
       LOG_LEVEL: 'silent',
@@ -130,19 +130,16 @@ describe('a server of its own', () => {
     expect(await server.stop()).toBe(0);
   });
 
-  test.each(['1', '2'])(
-    'stops at once with WORKERS=%s though clients hold connections that say nothing',
-    async (WORKERS) => {
-      const server = await TestServer.spawn({ DATABASE_URL: database.url, WORKERS });
-      const port = Number(new URL(server.url).port);
-      const sockets = Array.from({ length: 20 }, () => net.connect(port, '127.0.0.1').on('error', () => undefined));
-      await Promise.all(sockets.map((socket) => once(socket, 'connect')));
-      expect(await server.stop()).toBe(0);
-      for (const socket of sockets) socket.destroy();
-    },
-  );
+  test.each(['1', '2'])('stop with WORKERS=%s and silent client connections: exit code 0', async (WORKERS) => {
+    const server = await TestServer.spawn({ DATABASE_URL: database.url, WORKERS });
+    const port = Number(new URL(server.url).port);
+    const sockets = Array.from({ length: 20 }, () => net.connect(port, '127.0.0.1').on('error', () => undefined));
+    await Promise.all(sockets.map((socket) => once(socket, 'connect')));
+    expect(await server.stop()).toBe(0);
+    for (const socket of sockets) socket.destroy();
+  });
 
-  test('answers what it has accepted when npm, the shell and it are all told to stop', async () => {
+  test('SIGTERM to npm, the shell and the server: accepted requests get their response', async () => {
     const npm = spawn('npm', ['start'], {
       cwd: ROOT,
       detached: true,
@@ -179,8 +176,8 @@ describe('a server of its own', () => {
       answered++;
       return status;
     });
-    // Each is sent. Connections are accepted in order, so all are once a later one is answered. (A connection on which the
-    // client has not sent anything may be closed.)
+    // Waits until all requests are sent, because the server may close a connection without a request. Connections are
+    // accepted in order, so all are accepted once a later one gets its response.
     await until(() => {
       const sockets = Object.values(agent.sockets).flatMap((some) => some ?? []);
       return answered + sockets.filter(({ bytesWritten }) => bytesWritten > 0).length >= 40;

@@ -4,7 +4,7 @@ import { Fleet, expectDone } from './support/fleet.js';
 import { codeOf, enableTotp } from './support/totp.js';
 import { until } from './support/until.js';
 
-/** Every change that is on record, and how it is made. */
+/** An audited change, and how to make it. */
 interface Change {
   action: string;
   make: (admin: Api) => Promise<{ target: string; changes: object }>;
@@ -22,7 +22,7 @@ afterAll(async () => {
   await fleet.stop();
 });
 
-describe('the audit log', () => {
+describe('Audit log', () => {
   const listed = async (search: string): Promise<any[]> =>
     expectDone(await fleet.admin(1).get(`/v1/audit?${search}`)).body.data;
 
@@ -230,7 +230,7 @@ describe('the audit log', () => {
     },
   ];
 
-  test.each(CHANGES)('has who did it, to what, from where, and what changed: $action', async ({ action, make }) => {
+  test.each(CHANGES)('$action: records actor, target, changes, request id and IP address', async ({ action, make }) => {
     const admin = fleet.admin();
     const { target, changes } = await make(admin);
     const [entry] = await listed(`target=${target}&action=${action}&limit=1`);
@@ -246,7 +246,7 @@ describe('the audit log', () => {
     });
   });
 
-  test('has limits of keys and of the platform by what they are of', async () => {
+  test('quota.set and quota.unset of a key or the platform: the target is the key or `platform`', async () => {
     const admin = fleet.admin();
     const { id } = await admin.createKey();
     await admin.put(`/v1/keys/${id}/quotas/api:api1`, { limit: 5 });
@@ -262,7 +262,7 @@ describe('the audit log', () => {
     ]);
   });
 
-  test('has what nobody but the user does: registration, sign-in, password, second factor, sign-out', async () => {
+  test('registration, sign-in, refresh, password, TOTP and sign-out: recorded with the user as actor, without secrets', async () => {
     const api = new Api(fleet.servers[0]!.url);
     const account = { username: uniqueName(), password: 'Unguessable-7' };
     const { id } = expectDone(await api.post('/v1/auth/register', account)).body;
@@ -297,7 +297,7 @@ describe('the audit log', () => {
     }
   });
 
-  test('has keys that requests are signed with, links that set passwords, and what is done with them', async () => {
+  test('signing keys, reset links and password resets: recorded without secrets', async () => {
     const api = new Api(fleet.servers[0]!.url);
     const user = await api.createUser();
     const key = expectDone(await api.as(user).post('/v1/auth/signing-keys', { name: 'mine' })).body;
@@ -322,12 +322,12 @@ describe('the audit log', () => {
     for (const secret of [token, 'Unguessable-9', key.privateKey.split('\n')[1]]) expect(told).not.toContain(secret);
   });
 
-  test('has what the server does of its own: the first administrator', async () => {
+  test('creation of the first administrator: recorded without an actor', async () => {
     const first = (await listed(`target=${adminId}&action=user.create`))[0];
     expect(first).toMatchObject({ actor: null, requestId: null, ip: null, changes: { role: { to: 'admin' } } });
   });
 
-  test('has nothing of what changed nothing, or was refused', async () => {
+  test('a rejected request, or one that changes nothing: no entry', async () => {
     const admin = fleet.admin();
     const { id, username } = await newUser({ firstName: 'Ada' });
     const count = async (): Promise<number> =>
@@ -343,7 +343,7 @@ describe('the audit log', () => {
     expect(await count()).toBe(before);
   });
 
-  test('is listed newest first, page by page, by actor, action and target', async () => {
+  test('GET /v1/audit by actor, action and target: pages of matching entries, newest first', async () => {
     const admin = fleet.admin();
     const { id, username } = await newUser();
     for (let i = 0; i < 5; i++) await admin.patch(`/v1/users/${id}`, { firstName: `Ada ${'abcde'.charAt(i)}` });
@@ -373,7 +373,7 @@ describe('the audit log', () => {
     expectProblem(await admin.get(`/v1/audit?actor=me&cursor=${nextCursor}`), 400, 'validation_failed');
   });
 
-  test('keeps what was done to, and by, who is gone', async () => {
+  test('GET /v1/audit after DELETE of a user: keeps the entries about and by the user', async () => {
     const { id, username } = await newUser({ role: 'admin' });
     const api = new Api(fleet.servers[1]!.url);
     const second = api.as(await api.signIn(username, 'Unguessable-7'));
@@ -384,7 +384,7 @@ describe('the audit log', () => {
     expect((await listed(`target=${id}`)).map(({ action }) => action)).toEqual(['user.delete', 'user.create']);
   });
 
-  test('is written with the change or not at all, whatever else goes on', async () => {
+  test('160 concurrent changes: one entry each, in an unbroken sequence of values', async () => {
     const ids = await Promise.all(Array.from({ length: 8 }, async () => (await newUser()).id as string));
     const answers = await Promise.all(
       Array.from({ length: 160 }, (_, i) =>
@@ -395,7 +395,7 @@ describe('the audit log', () => {
     for (const id of ids) {
       const entries = (await listed(`target=${id}&action=quota.set&limit=100`)).map(({ changes }) => changes.limit);
       expect(entries).toHaveLength(20);
-      // Each found what another left, from nothing to what is there: a path through all of them.
+      // Each `from` is the `to` of another entry, so the entries form one path from no limit to the current limit.
       const [limits] = await fleet.query(
         `SELECT limits[1]::int AS now FROM quotas WHERE owner_id = $1 AND meter = 'resources'`,
         [id],
@@ -409,20 +409,20 @@ describe('the audit log', () => {
   });
 });
 
-describe('the chain over the audit log', () => {
+describe('Audit chain', () => {
   const verify = async (turn = 0, search = ''): Promise<any> =>
     expectDone(await fleet.admin(turn).get(`/v1/audit/verify${search}`)).body;
 
-  /** Waits until all is in the chain. */
+  /** Waits until every entry is sealed. */
   const sealed = (): Promise<void> => until(async () => (await unsealed()).length === 0);
 
-  /** The age of the oldest unsealed entry, as of a server's last attempt to seal. */
+  /** Age of the oldest unsealed entry at the server's last attempt to seal. */
   async function unsealedSeconds(turn: number): Promise<number> {
     const { text } = expectDone(await fleet.admin(turn).get('/metrics'));
     return Number(/^quartermaster_audit_unsealed_seconds (\S+)$/m.exec(text)?.[1]);
   }
 
-  /** Waits until each server has tried to seal: a second attempt shows that the first is over. */
+  /** Waits until each server has tried to seal. A second attempt shows that the first has ended. */
   async function triedToSeal(): Promise<void> {
     const tried = [0, 1].map(async (turn) => {
       let seen = await unsealedSeconds(turn);
@@ -440,8 +440,8 @@ describe('the chain over the audit log', () => {
   const entries = (): Promise<{ id: string; position: number }[]> =>
     fleet.query('SELECT e.id, e.position::int FROM audit_entries e ORDER BY e.position');
 
-  // Takes some seconds, while the tests before it run; those after it wait for it.
-  test.concurrent('is made though somebody who may only read holds its lock', async () => {
+  // Takes some seconds, so it runs concurrently with the tests before it.
+  test.concurrent('sealing while another session holds the advisory lock: entries are sealed', async () => {
     const reader = new pg.Client({ connectionString: fleet.url });
     await reader.connect();
     await reader.query('SELECT pg_advisory_lock(1902993781)');
@@ -452,7 +452,7 @@ describe('the chain over the audit log', () => {
     for (const turn of [0, 1]) expect(await verify(turn)).toMatchObject({ ok: true });
   });
 
-  test('is made once for each entry, by whichever process comes first', async () => {
+  test('sealing by two processes: each entry is sealed once', async () => {
     await sealed();
     const verdict = await verify();
     const all = await entries();
@@ -464,15 +464,15 @@ describe('the chain over the audit log', () => {
     await Promise.all(Array.from({ length: 50 }, () => fleet.makeUser()));
     await sealed();
     expect(await verify(1)).toMatchObject({ ok: true, sealed: all.length + 50 });
-    // Many at once share a walk, and see what was there before they asked.
+    // Concurrent requests share one pass over the chain, which includes all entries from before the requests.
     const verdicts = await Promise.all(Array.from({ length: 40 }, () => verify()));
     expect(new Set(verdicts.map(({ head: at }) => at)).size).toBe(1);
-    // What was noted earlier is still in it, and what never was is not.
+    // A head that was noted earlier is found in the chain; an unknown head is not.
     expect(await verify(0, `?head=${verdict.head}`)).toMatchObject({ ok: true });
     expect(await verify(0, `?head=${'0'.repeat(64)}`)).toMatchObject({ ok: false, first: { fault: 'removed' } });
   });
 
-  test('goes on behind a link that was not made with the key, once that is gone', async () => {
+  test('sealing after a forged seal: stops, and resumes when the seal is removed', async () => {
     await sealed();
     await fleet.query(
       `INSERT INTO audit_seals (position, entry_id, hash) VALUES (9223372036854775807, gen_random_uuid(), '\\x00')`,
@@ -486,7 +486,7 @@ describe('the chain over the audit log', () => {
     for (const turn of [0, 1]) expect(await verify(turn)).toMatchObject({ ok: true });
   });
 
-  describe('tampered with', () => {
+  describe('GET /v1/audit/verify after tampering', () => {
     const TABLES = ['audit_entries', 'audit_seals'];
 
     beforeEach(async () => {
@@ -511,7 +511,7 @@ describe('the chain over the audit log', () => {
       ip: `'192.0.2.1'`,
     };
 
-    test.each(Object.entries(FIELDS))('tells of an entry whose %s was altered', async (field, value) => {
+    test.each(Object.entries(FIELDS))('an entry with altered %s: reported as altered', async (field, value) => {
       const victim = (await entries())[6]!;
       await fleet.query(`UPDATE audit_entries SET ${field.split(',')[0]} = ${value} WHERE id = $1`, [victim.id]);
       for (const turn of [0, 1]) {
@@ -519,7 +519,7 @@ describe('the chain over the audit log', () => {
       }
     });
 
-    test('tells of the first entry that was removed, wherever it stood', async () => {
+    test('entries removed at the end, in the middle or at the start: the first is reported as removed', async () => {
       const all = await entries();
       for (const victim of [all.at(-1)!, all[5]!, all[0]!]) {
         await fleet.query('DELETE FROM audit_entries WHERE id = $1', [victim.id]);
@@ -527,21 +527,21 @@ describe('the chain over the audit log', () => {
       }
     });
 
-    test('tells when links were removed too, moved, or made anew without the key', async () => {
+    test('seals that are removed or moved: reported as removed or altered', async () => {
       const all = await entries();
       const victim = all[4]!;
       await fleet.query('DELETE FROM audit_seals WHERE position = $1', [victim.position]);
       expect(await verify()).toMatchObject({ ok: false, first: { ...victim, fault: 'removed' } });
       await fleet.query('DELETE FROM audit_entries WHERE id = $1', [victim.id]);
       expect(await verify()).toMatchObject({ ok: false, first: { id: null, position: 5, fault: 'removed' } });
-      // As if nothing had ever been there.
+      // Closes the gap in the positions.
       await fleet.query(`
       UPDATE audit_seals s SET position = s.position - 1 + 1000000 WHERE s.position > 5;
       UPDATE audit_seals s SET position = s.position - 1000000 WHERE s.position > 1000000`);
       expect(await verify()).toMatchObject({ ok: false, first: { position: 5, fault: 'altered' } });
     });
 
-    test('tells when its end was cut off, to whoever saw it or noted its head', async () => {
+    test('a truncated chain: reported by processes that saw the end, and for a head that was noted', async () => {
       const { head } = await verify(0);
       await verify(1);
       const all = await entries();
@@ -550,14 +550,14 @@ describe('the chain over the audit log', () => {
       await fleet.query('DELETE FROM audit_seals WHERE position >= $1', [cut[0]!.position]);
       const first = { id: null, position: cut[0]!.position, fault: 'removed' };
       for (const turn of [0, 1]) expect(await verify(turn)).toMatchObject({ ok: false, first });
-      // A process that began later has not seen it, and knows by what was noted.
+      // A process that started later has not seen the end, and detects the fault only by the noted head.
       const late = await Fleet.start(1, fleet.url);
       expect((await late.admin().get('/v1/audit/verify')).body.ok).toBe(true);
       expect((await late.admin().get(`/v1/audit/verify?head=${head}`)).body).toMatchObject({ ok: false });
       await late.stop();
     });
 
-    test('is not made good by having the server seal its end again', async () => {
+    test('an altered entry that the server seals again: still reported', async () => {
       for (const turn of [0, 1]) expect(await verify(turn)).toMatchObject({ ok: true });
       const all = await entries();
       const [victim, before] = [all.at(-3)!, all.at(-5)!];
@@ -567,11 +567,11 @@ describe('the chain over the audit log', () => {
           ${alter};
           UPDATE audit_entries SET position = NULL WHERE position >= ${before.position}`);
       await launder(`UPDATE audit_entries SET target = 'x' WHERE id = '${victim.id}'`);
-      // Both saw the end, and seal nothing over the gap.
+      // Both processes saw the end, so neither seals over the gap.
       await triedToSeal();
       expect(await unsealed()).not.toHaveLength(0);
       for (const turn of [0, 1]) expect(await verify(turn)).toMatchObject({ ok: false, first: { fault: 'removed' } });
-      // A process that saw nothing of it does; the entry is named all the same, since it is not as the server wrote it.
+      // A new process seals it. Verify still reports the entry, because its MAC does not match.
       const late = await Fleet.start(1, fleet.url);
       await sealed();
       const { body } = await late.admin().get('/v1/audit/verify');
@@ -579,7 +579,7 @@ describe('the chain over the audit log', () => {
       await late.stop();
     });
 
-    test('tells of entries that the server did not write, or that stand beside it', async () => {
+    test('forged entries and wrong positions: reported', async () => {
       const [template] = await fleet.query('SELECT * FROM audit_entries e ORDER BY e.position LIMIT 1');
       const forge = async (position: number | null): Promise<string> => {
         const [{ id }] = await fleet.query(
@@ -602,8 +602,8 @@ describe('the chain over the audit log', () => {
       const forged = await forge(null);
       await sealed();
       expect(await verify()).toMatchObject({ ok: false, first: { id: forged, fault: 'altered' } });
-      // Nor is an altered one made good by having it sealed again. In one test: what is sealed here is cut off after it, and
-      // a process that has seen it then seals no more.
+      // A new seal does not hide an altered entry. Part of this test, because the cleanup cuts off these seals, and a
+      // process that has seen them then stops sealing.
       const victim = (await entries())[3]!;
       await fleet.query(`UPDATE audit_entries SET target = 'x', position = NULL WHERE id = $1`, [victim.id]);
       await sealed();
@@ -612,12 +612,12 @@ describe('the chain over the audit log', () => {
   });
 });
 
-describe('where the audit log cannot be written', () => {
+describe('Audit log that cannot be written', () => {
   let url: string;
   const role = `writer_${uniqueName()}`;
 
   beforeAll(async () => {
-    // Whoever owns the tables, or is a superuser, may write whatever is revoked.
+    // Uses a separate role, because REVOKE has no effect on superusers and can be undone by table owners.
     await fleet.query(`CREATE ROLE ${role} LOGIN PASSWORD 'x'`);
     await fleet.query(`GRANT ALL ON ALL TABLES IN SCHEMA public TO ${role}`);
     await fleet.query(`GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO ${role}`);
@@ -632,7 +632,7 @@ describe('where the audit log cannot be written', () => {
     await fleet.query(`DROP ROLE ${role}`);
   });
 
-  test('every administrative change is answered with 503 and has no effect', async () => {
+  test('audited changes without INSERT on the table: 503, and nothing changes', async () => {
     const narrow = await Fleet.start(1, url);
     const admin = narrow.admin();
     const id = await narrow.makeUser();
@@ -688,7 +688,7 @@ describe('where the audit log cannot be written', () => {
       expect(answer.headers.get('retry-after')).toMatch(/^\d+$/);
     }
     expect(await snapshot()).toEqual(before);
-    // Whatever is no change of that kind goes on.
+    // Requests that write no audit entry still succeed.
     expect((await admin.get('/v1/users/me')).status).toBe(200);
     expect((await admin.post('/v1/resources', { value: 'x' })).status).toBe(201);
     await fleet.query(`GRANT INSERT ON audit_entries TO ${role}`);
@@ -696,7 +696,7 @@ describe('where the audit log cannot be written', () => {
     await narrow.stop();
   });
 
-  test('because the database swallows it, the change does not happen either', async () => {
+  test('PATCH /v1/users/{user} while a trigger drops the entry: 503, and nothing changes', async () => {
     const id = await fleet.makeUser();
     await fleet.query(`CREATE FUNCTION swallow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'`);
     await fleet.query('CREATE TRIGGER swallow BEFORE INSERT ON audit_entries FOR EACH ROW EXECUTE FUNCTION swallow()');

@@ -28,7 +28,7 @@ const refresh = (refreshToken: string): Promise<Answer> => api.post('/v1/auth/re
 
 const me = (account: { accessToken: string }): Promise<Answer> => api.as(account).get('/v1/users/me');
 
-/** A further sign-in of the same user. */
+/** Signs the same user in again. */
 async function another(account: Account): Promise<Account> {
   return { ...account, ...(await api.signIn(account.username, account.password)) };
 }
@@ -53,8 +53,8 @@ function statuses(answers: Answer[]): Record<string, number> {
   return counts;
 }
 
-describe('registration', () => {
-  test('makes an ordinary, active account and says all of it but the password', async () => {
+describe('POST /v1/auth/register', () => {
+  test('a valid body: 201 with an active account of role user, without the password', async () => {
     const username = uniqueName();
     const answer = await register({ username, email: `${username}@Example.com`, firstName: 'Ada', lastName: 'King' });
     expect(answer.status).toBe(201);
@@ -74,7 +74,7 @@ describe('registration', () => {
     });
   });
 
-  test('takes a username alone and an e-mail alone, but neither', async () => {
+  test('a username or an e-mail alone: 201; neither: 400', async () => {
     const name = uniqueName();
     expect((await register({ username: name })).body).toMatchObject({ username: name, email: null });
     const email = `${uniqueName()}@example.com`;
@@ -99,14 +99,14 @@ describe('registration', () => {
     ['"Me"', 'Me'],
     ['null', null],
     ['a number', 12345],
-  ])('refuses a username of %s', async (_case, username) => {
+  ])('a username of %s: 400', async (_case, username) => {
     expectField(await register({ username, email: `${uniqueName()}@example.com` }), 'username');
   });
 
-  test('takes usernames of 2 and of 64 letters and digits', async () => {
+  test('usernames of 2 and of 64 letters and digits: accepted', async () => {
     const long = uniqueName().padEnd(64, 'X9');
     expect((await register({ username: long })).body.username).toBe(long);
-    // Two characters may be taken by an earlier run of this very test: that too is a verdict on the name alone.
+    // An earlier run may have taken the name of two characters; 409 also shows that its length is valid.
     expect(['201', '409 username_taken']).toContain(Object.keys(statuses([await register({ username: 'q2' })]))[0]);
   });
 
@@ -122,11 +122,11 @@ describe('registration', () => {
     ['nothing', ''],
     ['null', null],
     ['an array', ['ada@example.com']],
-  ])('refuses an e-mail with %s', async (_case, email) => {
+  ])('an e-mail with %s: 400', async (_case, email) => {
     expectField(await register({ email, username: uniqueName() }), 'email');
   });
 
-  test('takes an e-mail of 254 characters and refuses one of 255', async () => {
+  test('an e-mail of 254 characters: 201; of 255: 400', async () => {
     const email = (length: number): string => {
       const start = `${uniqueName()}@`;
       const end = '.example.com';
@@ -168,12 +168,12 @@ describe('registration', () => {
       'ʻAkahi',
       'D’Arcy-O’Hara',
     ],
-  ])('takes the name %s', async (name) => {
+  ])('the name %s: accepted unchanged', async (name) => {
     const answer = await register({ username: uniqueName(), firstName: name, lastName: name });
     expect(answer.body).toMatchObject({ firstName: name, lastName: name });
   });
 
-  test('takes names of 32 characters, however many code units they have and however they are composed', async () => {
+  test('names of 32 composed characters, in any Unicode form: 201; of 33: 400', async () => {
     for (const name of ['𐐀'.repeat(32), 'é'.normalize('NFD').repeat(32), '김'.normalize('NFD').repeat(32)]) {
       expect((await register({ username: uniqueName(), firstName: name })).body.firstName).toBe(name);
     }
@@ -182,7 +182,7 @@ describe('registration', () => {
     expect((await register({ username: uniqueName(), firstName: '김'.normalize('NFD') })).status).toBe(201);
   });
 
-  test('cuts the spaces off the ends of a name', async () => {
+  test('a name with spaces at its ends: trimmed', async () => {
     const names = { firstName: '  Ada \t', lastName: '\u00a0Ó  Briain\n' };
     expect((await register({ username: uniqueName(), ...names })).body).toMatchObject({
       firstName: 'Ada',
@@ -214,7 +214,7 @@ describe('registration', () => {
     ['an emoji', 'Ada 🙂'],
     ['nothing', ''],
     ['null', null],
-  ])('refuses a name of %s', async (_case, name) => {
+  ])('a name of %s: 400', async (_case, name) => {
     const answer = await register({ username: uniqueName(), firstName: name, lastName: name });
     expectField(answer, 'firstName');
     expectField(answer, 'lastName');
@@ -232,7 +232,7 @@ describe('registration', () => {
     ['U+0000', 'Unguessable-7\0'],
     ['a lone surrogate', 'Unguessable-7\ud800'],
     ['nothing', ''],
-  ])('refuses a password with %s', async (_case, password) => {
+  ])('a password with %s: 400, and no account is created', async (_case, password) => {
     const username = uniqueName();
     const answer = await register({ username, password });
     expectField(answer, 'password');
@@ -240,14 +240,14 @@ describe('registration', () => {
     expectProblem(await login(username, password), 401, 'invalid_credentials');
   });
 
-  test('names all that a password lacks in one sentence', async () => {
+  test('a weak password: 400 with all missing requirements in one sentence', async () => {
     const { body } = await register({ username: uniqueName(), password: 'x' });
     const detail = 'must have 8 to 64 characters, an upper-case letter, a digit and a special character';
     expect(body.errors).toEqual([{ pointer: '/password', detail }]);
     expect(body.detail).toBe(`password ${detail}.`);
   });
 
-  test('takes passwords of 8 and of 64 characters', async () => {
+  test('passwords of 8 and of 64 characters: 201', async () => {
     for (const password of ['Aa1-wxyz', `Aa1-${'xy'.repeat(30)}`]) {
       const username = uniqueName();
       expect((await register({ username, password })).status).toBe(201);
@@ -255,11 +255,11 @@ describe('registration', () => {
     }
   });
 
-  test.each(['role', 'status', 'plan', 'credits', 'id', 'passwordHash'])('refuses to be told the %s', async (field) => {
+  test.each(['role', 'status', 'plan', 'credits', 'id', 'passwordHash'])('a body with %s: 400', async (field) => {
     expectField(await register({ username: uniqueName(), [field]: 'admin' }), field);
   });
 
-  test('refuses what is taken, whatever the case', async () => {
+  test('a username or e-mail that is taken, in any letter case: 409', async () => {
     const username = uniqueName();
     expect((await register({ username, email: `${username}@example.com` })).status).toBe(201);
     expectProblem(await register({ username: username.toUpperCase() }), 409, 'username_taken');
@@ -269,7 +269,7 @@ describe('registration', () => {
   const inSomeCase = (text: string, i: number): string =>
     [...text].map((letter, at) => ((i >> (at % 6)) & 1 ? letter.toUpperCase() : letter)).join('');
 
-  test('of one username, 50 at once in different case, happens once', async () => {
+  test('50 concurrent requests for one username in different letter case: one 201', async () => {
     const username = `abcdef${uniqueName()}`;
     const answers = await Promise.all(
       Array.from({ length: 50 }, (_, i) => register({ username: inSomeCase(username, i) })),
@@ -278,7 +278,7 @@ describe('registration', () => {
     expect((await (await api.admin()).get(`/v1/users?query=${username}`)).body.data).toHaveLength(1);
   });
 
-  test('of one e-mail, 50 at once in different case, happens once', async () => {
+  test('50 concurrent requests for one e-mail in different letter case: one 201', async () => {
     const email = `abcdef${uniqueName()}@example.com`;
     const answers = await Promise.all(Array.from({ length: 50 }, (_, i) => register({ email: inSomeCase(email, i) })));
     expect(statuses(answers)).toEqual({ '201': 1, '409 email_taken': 49 });
@@ -286,7 +286,7 @@ describe('registration', () => {
   });
 });
 
-describe('a password with accents', () => {
+describe('Passwords with accents', () => {
   const [NFC, NFD] = ['Pássw0rd-Ålesund'.normalize('NFC'), 'Pássw0rd-Ålesund'.normalize('NFD')];
   const MIXED = 'P\u00e1ssw0rd-A\u030alesund';
 
@@ -297,7 +297,7 @@ describe('a password with accents', () => {
     ['NFD', NFD],
     ['NFC', NFC],
     ['mixed', MIXED],
-  ])('set in the form %s signs in in every form', async (_form, set) => {
+  ])('sign-in with every Unicode form of a password that was set as %s: 200', async (_form, set) => {
     const username = uniqueName();
     expect((await register({ username, password: set })).status).toBe(201);
     for (const form of [NFC, NFD, MIXED]) expect((await login(username, form)).status).toBe(200);
@@ -305,7 +305,7 @@ describe('a password with accents', () => {
     expectProblem(await login(username, NFC.replace('á', 'à')), 401, 'invalid_credentials');
   });
 
-  test('changed in one form confirms in the other', async () => {
+  test('POST /v1/auth/password with the current password in another form: 204', async () => {
     const user = await api.createUser({ password: NFD });
     const changed = { currentPassword: NFC, newPassword: `${NFD}-2` };
     expect((await api.as(user).post('/v1/auth/password', changed)).status).toBe(204);
@@ -315,7 +315,7 @@ describe('a password with accents', () => {
   test.each([
     ['NFD', NFD],
     ['mixed', MIXED],
-  ])('hashed in the form %s before keeps working, and is hashed anew at sign-in', async (_form, set) => {
+  ])('sign-in with an old hash of the form %s: 200, and the hash is renewed', async (_form, set) => {
     const username = uniqueName();
     await register({ username });
     const old = await hash(set, { memoryCost: 1_024, timeCost: 1, parallelism: 1 });
@@ -329,7 +329,7 @@ describe('a password with accents', () => {
     expect(await hashOf(username)).toBe(renewed);
   });
 
-  test('is counted in composed characters', async () => {
+  test('registration: counts composed characters', async () => {
     const start = 'Aa1-';
     const make = (accents: number): Promise<Answer> =>
       register({ username: uniqueName(), password: start + 'e\u0301'.repeat(accents) });
@@ -339,8 +339,8 @@ describe('a password with accents', () => {
   });
 });
 
-describe('sign-in', () => {
-  test('by username or e-mail, in any case, gives tokens and the user', async () => {
+describe('POST /v1/auth/login', () => {
+  test('a username or e-mail in any letter case: 200 with tokens and the user', async () => {
     const username = uniqueName();
     const made = await register({ username, email: `${username}@example.com` });
     const before = (): Promise<any[]> =>
@@ -350,7 +350,7 @@ describe('sign-in', () => {
         [made.body.id],
       );
     for (const name of [username, username.toUpperCase(), `${username}@example.com`, `${username}@EXAMPLE.com`]) {
-      // A minute earlier: two sign-ins may be in one millisecond.
+      // Sets the last sign-in back by a minute, because two sign-ins can fall into one millisecond.
       const [{ last }] = await before();
       const answer = await login(name);
       expect(answer.status).toBe(200);
@@ -366,7 +366,7 @@ describe('sign-in', () => {
     }
   });
 
-  test('fails alike for an unknown login and a wrong password', async () => {
+  test('an unknown login or a wrong password: the same 401', async () => {
     const user = await api.createUser();
     const answers = await Promise.all([
       login(user.username, 'Wrong-Password-1'),
@@ -385,7 +385,7 @@ describe('sign-in', () => {
     expect((await me(user)).body.lastLoginAt).toEqual(expect.any(String));
   });
 
-  test('with a wrong password changes nothing of the account', async () => {
+  test('a wrong password: account and sessions stay unchanged', async () => {
     const user = await api.createUser();
     const before = (await me(user)).body;
     await login(user.username, 'Wrong-Password-1');
@@ -419,7 +419,7 @@ function forge(header: object, claims: object, seal: (signed: Buffer) => Buffer 
   return { accessToken: `${signed}.${Buffer.from(seal(Buffer.from(signed))).toString('base64url')}` };
 }
 
-/** The server's own private key, unsealed as the server unseals it: to sign what the server never would. */
+/** Unseals the server's private key as the server does, to sign tokens that the server never issues. */
 async function serverKey(): Promise<KeyObject> {
   const [row] = await sql('SELECT kid, private_key_sealed AS sealed FROM signing_keys', []);
   const secret = 'a secret of thirty-two characters, only for tests';
@@ -431,8 +431,8 @@ async function serverKey(): Promise<KeyObject> {
   return createPrivateKey({ key: der, format: 'der', type: 'pkcs8' });
 }
 
-describe('an access token', () => {
-  test('is an RS256 JWT of 30 minutes that anyone can check against the published keys', async () => {
+describe('Access token', () => {
+  test('is an RS256 JWT with a lifetime of 30 minutes that the published keys verify', async () => {
     const user = await api.createUser();
     const { header, claims, signed, signature } = decode(user.accessToken);
     const { keys } = (await api.get('/.well-known/jwks.json')).body;
@@ -456,7 +456,7 @@ describe('an access token', () => {
     expect(again.sid).not.toBe(claims.sid);
   });
 
-  test('is refused when it was tampered with', async () => {
+  test('with altered claims or signature: 401', async () => {
     const [user, victim] = await Promise.all([api.createUser(), api.createUser()]);
     const [header = '', , signature = ''] = user.accessToken.split('.');
     const { claims } = decode(user.accessToken);
@@ -477,7 +477,7 @@ describe('an access token', () => {
     expect((await me(user)).status).toBe(200);
   });
 
-  test('is refused when it is unsigned, or signed with anything but the server’s key', async () => {
+  test('unsigned, or signed with another key: 401', async () => {
     const user = await api.createUser();
     const { header, claims } = decode(user.accessToken);
     const [jwk] = (await api.get('/.well-known/jwks.json')).body.keys;
@@ -503,13 +503,13 @@ describe('an access token', () => {
     for (const token of tokens) expectProblem(await me(token), 401, 'invalid_token');
   });
 
-  test('is refused once expired, and when it says anything else than the server does', async () => {
+  test('expired, or with other claims or algorithms than the server uses: 401', async () => {
     const user = await api.createUser();
     const { header, claims } = decode(user.accessToken);
     const key = await serverKey();
     const signed = (changes: object, alg = 'RS256', algorithm = 'RSA-SHA256') =>
       forge({ ...header, alg }, { ...claims, ...changes }, (text) => sign(algorithm, text, key));
-    // What shows that the following are refused for what they say.
+    // Control: with valid claims the same signature is accepted.
     expect((await me(signed({ jti: randomUUID() }))).status).toBe(200);
     const now = Math.floor(Date.now() / 1_000);
     const refused = [
@@ -535,7 +535,7 @@ describe('an access token', () => {
     for (const token of refused) expectProblem(await me(token), 401, 'invalid_token');
   });
 
-  test('and a refresh token do not stand in for one another', async () => {
+  test('in place of a refresh token, or the reverse: 401', async () => {
     const user = await api.createUser();
     expectProblem(await me({ accessToken: user.refreshToken }), 401, 'invalid_token');
     expectProblem(await refresh(user.accessToken), 401, 'invalid_token');
@@ -544,8 +544,8 @@ describe('an access token', () => {
   });
 });
 
-describe('signing out', () => {
-  test('ends both tokens at once, and no other session', async () => {
+describe('POST /v1/auth/logout', () => {
+  test('ends both tokens of the session, and no other session', async () => {
     const user = await api.createUser();
     const elsewhere = await another(user);
     expect((await me(user)).status).toBe(200);
@@ -556,7 +556,7 @@ describe('signing out', () => {
     expect((await me(elsewhere)).status).toBe(200);
   });
 
-  test('ends what a refresh gave as well', async () => {
+  test('after a refresh: ends the new tokens too', async () => {
     const user = await api.createUser();
     const { body: next } = await refresh(user.refreshToken);
     expect((await api.as(user).post('/v1/auth/logout')).status).toBe(204);
@@ -565,8 +565,8 @@ describe('signing out', () => {
   });
 });
 
-describe('a refresh', () => {
-  test('gives the next tokens of the same session, and spends the last', async () => {
+describe('POST /v1/auth/refresh', () => {
+  test('a valid token: 200 with new tokens of the same session', async () => {
     const user = await api.createUser();
     const answer = await refresh(user.refreshToken);
     expect(answer.status).toBe(200);
@@ -580,7 +580,7 @@ describe('a refresh', () => {
     expect(data).toEqual([expect.objectContaining({ current: true, refreshedAt: expect.any(String) })]);
   });
 
-  test('repeated within ten seconds gives the same successor', async () => {
+  test('the same token within ten seconds: the same successor', async () => {
     const user = await api.createUser();
     const first = await refresh(user.refreshToken);
     const second = await refresh(user.refreshToken);
@@ -589,7 +589,7 @@ describe('a refresh', () => {
     expect((await refresh(first.body.refreshToken)).status).toBe(200);
   });
 
-  test('with the token before the last ends the session', async () => {
+  test('the token before the previous one: 401, and the session ends', async () => {
     const user = await api.createUser();
     const child = (await refresh(user.refreshToken)).body;
     const grandchild = (await refresh(child.refreshToken)).body;
@@ -599,7 +599,7 @@ describe('a refresh', () => {
     for (const tokens of [user, child, grandchild]) expectProblem(await me(tokens), 401, 'invalid_token');
   });
 
-  test('with the last token after ten seconds ends the session', async () => {
+  test('the previous token after ten seconds: 401, and the session ends', async () => {
     const user = await api.createUser();
     const next = (await refresh(user.refreshToken)).body;
     await sql(`UPDATE sessions SET rotated_at = rotated_at - interval '11 seconds' WHERE owner_id = $1`, [user.id]);
@@ -608,7 +608,7 @@ describe('a refresh', () => {
     expectProblem(await me(next), 401, 'invalid_token');
   });
 
-  test('ends only the session of the token', async () => {
+  test('reuse of a token: ends no other session of the user', async () => {
     const user = await api.createUser();
     const elsewhere = await another(user);
     const child = (await refresh(user.refreshToken)).body;
@@ -618,7 +618,7 @@ describe('a refresh', () => {
     expect((await refresh(elsewhere.refreshToken)).status).toBe(200);
   });
 
-  test('by 20 at once with one token gives all of them the same successor', async () => {
+  test('20 concurrent requests with one token: the same successor for all', async () => {
     const user = await api.createUser();
     const answers = await Promise.all(Array.from({ length: 20 }, () => refresh(user.refreshToken)));
     expect(statuses(answers)).toEqual({ '200': 20 });
@@ -629,7 +629,7 @@ describe('a refresh', () => {
     expect((await refresh(answers[0]!.body.refreshToken)).status).toBe(200);
   });
 
-  test('with a forged token is refused and ends nothing', async () => {
+  test('a forged token: 401, and the session continues', async () => {
     const [user, stranger] = await Promise.all([api.createUser(), api.createUser()]);
     const token = user.refreshToken;
     const at = (i: number) => `${token.slice(0, i)}${token[i] === 'A' ? 'B' : 'A'}${token.slice(i + 1)}`;
@@ -652,20 +652,20 @@ describe('a refresh', () => {
     expect((await refresh(token)).status).toBe(200);
   });
 
-  test('refused because the account is disabled does not spend the token', async () => {
+  test('a disabled account: 403, and the token stays valid', async () => {
     const user = await api.createUser();
     const admin = await api.admin();
     await admin.patch(`/v1/users/${user.id}`, { status: 'disabled' });
     expectProblem(await refresh(user.refreshToken), 403, 'account_disabled');
-    // The client, which got no successor, tries again much later.
+    // The client got no successor and retries after the ten seconds.
     await sql(`UPDATE sessions SET rotated_at = rotated_at - interval '11 seconds' WHERE owner_id = $1`, [user.id]);
     await admin.patch(`/v1/users/${user.id}`, { status: 'active' });
     expect((await refresh(user.refreshToken)).status).toBe(200);
   });
 });
 
-describe('sessions', () => {
-  test('are listed newest first, with the current one marked, page by page', async () => {
+describe('Sessions', () => {
+  test('GET /v1/auth/sessions: pages of sessions, newest first, with the current one marked', async () => {
     const user = await api.createUser();
     const second = await another(user);
     const third = await another(user);
@@ -697,7 +697,7 @@ describe('sessions', () => {
     expect(seen).toEqual([third, second, user].map(sid));
   });
 
-  test('are ended one by one, by their owner only', async () => {
+  test('DELETE /v1/auth/sessions/{id}: 204 for the owner, 404 for other users', async () => {
     const [user, stranger] = await Promise.all([api.createUser(), api.createUser()]);
     const elsewhere = await another(user);
     const id = decode(elsewhere.accessToken).claims.sid;
@@ -714,14 +714,14 @@ describe('sessions', () => {
     expect((await api.as(user).get('/v1/auth/sessions')).body.data).toHaveLength(1);
   });
 
-  test('may end themselves', async () => {
+  test('DELETE /v1/auth/sessions/{id} of the current session: 204', async () => {
     const user = await api.createUser();
     const { sid } = decode(user.accessToken).claims;
     expect((await api.as(user).delete(`/v1/auth/sessions/${sid}`)).status).toBe(204);
     expectProblem(await me(user), 401, 'invalid_token');
   });
 
-  test('that have expired are good for nothing and not listed', async () => {
+  test('an expired session: 401 for its tokens, and not listed', async () => {
     const user = await api.createUser();
     const old = await another(user);
     const { sid } = decode(old.accessToken).claims;
@@ -736,11 +736,11 @@ describe('sessions', () => {
   });
 });
 
-describe('changing one’s password', () => {
+describe('POST /v1/auth/password', () => {
   const change = (account: Account, currentPassword: string, newPassword: string): Promise<Answer> =>
     api.as(account).post('/v1/auth/password', { currentPassword, newPassword });
 
-  test('ends every other session and keeps this one', async () => {
+  test('a valid body: 204, ends every other session and keeps the current one', async () => {
     const user = await api.createUser();
     const others = [await another(user), await another(user)];
     expect((await change(user, user.password, 'Unguessable-8')).status).toBe(204);
@@ -754,7 +754,7 @@ describe('changing one’s password', () => {
     expect((await login(user.username, 'Unguessable-8')).status).toBe(200);
   });
 
-  test('needs the current one, and a new one within the rules', async () => {
+  test('a wrong current password: 401; a weak new password: 400', async () => {
     const user = await api.createUser();
     const other = await another(user);
     expectProblem(await change(user, 'Wrong-Password-1', 'Unguessable-8'), 401, 'invalid_credentials');
@@ -765,7 +765,7 @@ describe('changing one’s password', () => {
     expect((await me(other)).status).toBe(200);
   });
 
-  test('from one to several at once, succeeds once', async () => {
+  test('three concurrent changes: one 204', async () => {
     const user = await api.createUser();
     const wanted = ['Unguessable-8', 'Unguessable-9', 'Unguessable-10'];
     const answers = await Promise.all(wanted.map((password) => change(user, user.password, password)));
@@ -775,8 +775,8 @@ describe('changing one’s password', () => {
   });
 });
 
-describe('a disabled account', () => {
-  test('is refused at sign-in and at its next request, and comes back whole', async () => {
+describe('Disabled account', () => {
+  test('sign-in and requests: 403 until the account is active again', async () => {
     const user = await api.createUser();
     const admin = await api.admin();
     expect((await me(user)).status).toBe(200);
@@ -792,8 +792,8 @@ describe('a disabled account', () => {
   });
 });
 
-describe('a role', () => {
-  test('holds from the next request on, both ways, with the same token', async () => {
+describe('Role of a user', () => {
+  test('after a change: applies to the next request with the same token', async () => {
     const user = await api.createUser();
     const admin = await api.admin();
     expectProblem(await api.as(user).get('/v1/users'), 403, 'forbidden');

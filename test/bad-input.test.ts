@@ -28,18 +28,18 @@ beforeAll(async () => {
 });
 
 interface Target {
-  /** Who may call it. */
+  /** The caller. */
   as: 'nobody' | 'user' | 'admin';
   path?: (user: Account) => string | Promise<string>;
-  /** A body that would be accepted; `marker` is a name that exists nowhere. */
+  /** A valid body; `marker` is an unused name. */
   body: (user: Account, marker: string) => Record<string, unknown> | Promise<Record<string, unknown>>;
-  /** It does as well without a body, or with an empty one. */
+  /** Also accepts no body, or an empty object. */
   mayBeEmpty?: boolean;
-  /** Bytes that a body may have; 1 MiB where nothing is said. */
+  /** Maximum size of the body in bytes. Default: 1 MiB. */
   maxBytes?: number;
 }
 
-/** A limit that every kind of limit may be. */
+/** A limit that is valid for plans and keys. */
 const LIMITS = [{ meter: 'api:api1', limit: 5, window: 'day' }];
 
 const taskPath = async (user: Account): Promise<string> =>
@@ -52,13 +52,13 @@ const totpPath = (name: string, make: (server: Api, user: Account) => Promise<un
   return `/v1/auth/totp/${name}`;
 };
 
-/** Of the store, which reads its bodies itself. */
+/** The batch operations of the store accept larger bodies. */
 const BATCH = { maxBytes: 2 ** 24 };
 
 /** RFC 9421, appendix B.1.4. */
 const PUBLIC_KEY = 'JrQLj5P/89iXES9+vFgrIy29clF9CC/oPPsw3c5D0bs=';
 
-/** A body that would be accepted by each operation that takes one. */
+/** A valid body for each operation that takes one. */
 const TARGETS: Record<string, Target> = {
   'POST /v1/auth/register': {
     as: 'nobody',
@@ -66,7 +66,7 @@ const TARGETS: Record<string, Target> = {
   },
   'POST /v1/auth/login': {
     as: 'nobody',
-    // Codes are looked at where two-factor sign-in is on.
+    // The server checks codes only when two-factor sign-in is enabled.
     path: async (user) => {
       await enableTotp(api, user);
       return '/v1/auth/login';
@@ -181,7 +181,7 @@ const TARGETS: Record<string, Target> = {
   },
 };
 
-/** Texts that are only compared with what is known: a wrong one is refused as wrong, whatever is in it. */
+/** Strings that are only compared with a stored value: any invalid string gets the error of a wrong value. */
 const COMPARED: Record<string, [number, string]> = {
   'POST /v1/auth/login password': [401, 'invalid_credentials'],
   'POST /v1/auth/login code': [401, 'invalid_totp'],
@@ -199,7 +199,7 @@ const COMPARED: Record<string, [number, string]> = {
   'POST /v1/verify api': [404, 'not_found'],
 };
 
-/** An API may answer with what others take for nothing, and with much. */
+/** Whether a string is valid as `answer` of an API, which can be empty or long. */
 const isAnswer = (name: string, text: string): boolean =>
   name === 'answer' && text.length <= 65_536 && text.isWellFormed() && !text.includes('\0');
 
@@ -216,11 +216,11 @@ interface Subject {
   target: string;
   marker: string;
   valid: Record<string, unknown>;
-  /** What the database had of it before the first test. */
+  /** Its rows before the first test. */
   rows: unknown;
 }
 
-/** Whom an operation is tried on: one user for all its tests, since none of them may change anything. */
+/** The user for each operation: the same for all its tests, because none of them changes anything. */
 const subjects = new Map<string, Promise<Subject>>();
 
 async function subjectOf(id: string): Promise<Subject> {
@@ -234,8 +234,8 @@ async function subjectOf(id: string): Promise<Subject> {
 }
 
 /**
- * Gives a way to send bodies to an operation, and checks afterwards that whatever was sent changed nothing: no row of
- * the user or of what it owns, that nothing was made, that the user's token is good and that the server answers.
+ * Runs `work` with a sender for an operation. Then checks that the bodies changed nothing: no row of the user or its
+ * objects differs, no object was created, and the user's token still works.
  */
 async function withoutEffect(id: string, work: (sender: Sender) => Promise<void>): Promise<void> {
   const { as } = TARGETS[id]!;
@@ -253,12 +253,12 @@ async function withoutEffect(id: string, work: (sender: Sender) => Promise<void>
   expect((await api.as(user).get('/v1/users/me')).status).toBe(200);
 }
 
-/** What the database has of a subject, and of what its bodies would make. */
+/** Rows of a subject, and of objects that its bodies would create. */
 function rowsAbout({ user, target, marker }: Omit<Subject, 'rows'>): Promise<unknown> {
   return rowsOf(user.id, [marker, `${marker}@%`, target.split('/').at(-1)!]);
 }
 
-/** Values of every type but those that the property takes. */
+/** Values of all types that the property does not accept. */
 function wrongValues(property: BodyProperty): unknown[] {
   const types = [property.type].flat();
   const ofAll: unknown[] = [
@@ -301,7 +301,7 @@ interface Schema extends BodyProperty {
 interface Case {
   pointer: string;
   sent: unknown;
-  /** What must be said of it. */
+  /** The expected detail of the error. */
   detail: unknown;
 }
 
@@ -327,12 +327,12 @@ function resolved(document: any, schema: Schema): Schema {
   };
 }
 
-/** The type of a schema beside null. */
+/** The type of a schema, without null. */
 function typeOf({ type }: Schema): string {
   return [type].flat()[0]!;
 }
 
-/** What is said of a value of the wrong type. */
+/** The detail for a value of the wrong type. */
 function typeFaultOf(schema: Schema): unknown {
   const { enum: words, oneOf } = schema;
   const type = typeOf(schema);
@@ -342,7 +342,7 @@ function typeFaultOf(schema: Schema): unknown {
   return type === 'boolean' ? 'must be true or false' : `must be ${article} ${type === 'number' ? 'integer' : type}`;
 }
 
-/** A value of no member's type, and what must be said where it is empty, too small or too large. */
+/** Values of another type, for each type of a member. */
 const OTHER: Record<string, unknown[]> = {
   string: [7, true, {}, ['x']],
   integer: ['1', 1.5, true, {}, []],
@@ -354,7 +354,7 @@ const OTHER: Record<string, unknown[]> = {
 
 const NO_TYPE = expect.stringMatching(/^must (?!be (a string|an integer|true or false|an array|an object)\b)/);
 
-/** Bodies that are wrong in one member, one fault each: missing, null, of another type, empty, too long or too large. */
+/** Bodies with one fault each: a member that is missing, null, of another type, empty, too long or too large. */
 function casesOf(schema: Schema, valid: Record<string, unknown>, at: string): Case[] {
   return Object.entries(schema.properties ?? {}).flatMap(([name, member]): Case[] => {
     const pointer = `${at}/${name}`;
@@ -365,7 +365,7 @@ function casesOf(schema: Schema, valid: Record<string, unknown>, at: string): Ca
       cases.push({ pointer, sent: withValue(value), detail });
     };
     if (schema.required?.includes(name)) cases.push({ pointer, sent: rest, detail: 'is required' });
-    // The store keeps any JSON as a value.
+    // A store value can be any JSON.
     if (member.anyOf) return cases;
     const [wrong, type] = [typeFaultOf(member), typeOf(member)];
     if (![member.type].flat().includes('null')) add(null, wrong);
@@ -379,7 +379,7 @@ function casesOf(schema: Schema, valid: Record<string, unknown>, at: string): Ca
     if (type !== 'array') return cases;
     const [element] = (given ?? []) as unknown[];
     const items = member.items!;
-    // The store takes no key twice.
+    // The store rejects duplicate keys.
     const more = Array.from({ length: (member.maxItems ?? 100) + 1 }, (_each, i) => {
       if (items.type === 'string') return `k${String(i)}`;
       return items.properties?.key ? { ...(element as object), key: `k${String(i)}` } : element;
@@ -396,23 +396,23 @@ function casesOf(schema: Schema, valid: Record<string, unknown>, at: string): Ca
 function expectField(answer: Answer, pointer: string): void {
   expectProblem(answer, 400, 'validation_failed');
   const pointers = answer.body.errors.map((error: { pointer: string }) => error.pointer);
-  // Of a list the element that is wrong may be named, and of a JWK the member.
+  // The pointer can name an element of a list or a member of a JWK.
   expect(
     pointers.map((each: string) => each.replace(/^(\/(?:limits|scopes|entries|keys|publicKey))\/.*/, '$1')),
   ).toContain(pointer);
 }
 
-/** Many requests of one test go a few at a time. */
+/** Runs `work` for all items, 16 at a time. */
 async function forEach<T>(items: readonly T[], work: (item: T) => Promise<void>): Promise<void> {
   for (let i = 0; i < items.length; i += 16) await Promise.all(items.slice(i, i + 16).map(work));
 }
 
-describe('bodies', () => {
-  test('are tried at every operation that takes one', async () => {
+describe('Request bodies', () => {
+  test('TARGETS has every operation that takes a body', async () => {
     expect([...(await listBodies(api)).keys()].sort()).toEqual([...OPERATIONS].sort());
   });
 
-  test.each(OPERATIONS)('of wrong types: %s', async (id) => {
+  test.each(OPERATIONS)('%s with a member of the wrong type: 400', async (id) => {
     await withoutEffect(id, async ({ send, valid, properties }) => {
       const wrong = properties.flatMap(([name, property]) => wrongValues(property).map((value) => ({ name, value })));
       expect(wrong).not.toHaveLength(0);
@@ -422,7 +422,7 @@ describe('bodies', () => {
     });
   });
 
-  test.each(OPERATIONS)('name the most basic fault of each member: %s', async (id) => {
+  test.each(OPERATIONS)('%s with one invalid member: 400 with its most basic fault', async (id) => {
     await withoutEffect(id, async ({ send, valid }) => {
       const cases = casesOf(await bodySchemaOf(id), valid, '');
       expect(cases).not.toHaveLength(0);
@@ -436,7 +436,7 @@ describe('bodies', () => {
     });
   });
 
-  test('name one fault of each member, what is missing first, then what is not allowed, types, forms and ranges', async () => {
+  test('POST /v1/keys with many invalid members: 400 with one fault each, in the order missing, unknown, type, format, range', async () => {
     const limits = [{ meter: 'x', window: 7 }, 'x', { meter: 'api:api1', limit: -1, extra: 1 }];
     const body = { scopes: ['API1', 5, 'api1'], expiresAt: '2099-01-01', limits, owner: '', other: 1 };
     const raw = JSON.stringify(body).replace('{', '{"__proto__":{"x":1},');
@@ -461,7 +461,7 @@ describe('bodies', () => {
     ]);
   });
 
-  test.each(OPERATIONS)('that are no object, or empty: %s', async (id) => {
+  test.each(OPERATIONS)('%s with a body that is not an object, or is empty: 400', async (id) => {
     await withoutEffect(id, async ({ send }) => {
       const raws = ['null', '[]', '[{}]', '"text"', '1', 'true'];
       const { mayBeEmpty } = TARGETS[id]!;
@@ -471,14 +471,14 @@ describe('bodies', () => {
     });
   });
 
-  // An empty change is a change of nothing, and no refusal.
-  test.each(OPERATIONS.filter((id) => !TARGETS[id]!.mayBeEmpty))('without any member: %s', async (id) => {
+  // Skips operations that accept {}.
+  test.each(OPERATIONS.filter((id) => !TARGETS[id]!.mayBeEmpty))('%s with {}: 400', async (id) => {
     await withoutEffect(id, async ({ send }) => {
       expectProblem(await send('{}'), 400, 'validation_failed');
     });
   });
 
-  test.each(OPERATIONS)('with members that are unknown: %s', async (id) => {
+  test.each(OPERATIONS)('%s with an unknown member: 400', async (id) => {
     await withoutEffect(id, async ({ send, valid }) => {
       for (const name of ['unknown', 'Value', 'id', '', 'a/b~c', '$where']) {
         const answer = await send(JSON.stringify({ ...valid, [name]: 'x' }));
@@ -487,7 +487,7 @@ describe('bodies', () => {
     });
   });
 
-  test.each(OPERATIONS)('with members that every object inherits: %s', async (id) => {
+  test.each(OPERATIONS)('%s with __proto__ or another inherited name as a member: 400', async (id) => {
     await withoutEffect(id, async ({ send, valid }) => {
       const rest = JSON.stringify(valid).slice(1);
       const members = [
@@ -515,7 +515,7 @@ describe('bodies', () => {
     });
   });
 
-  test.each(OPERATIONS)('that are broken JSON: %s', async (id) => {
+  test.each(OPERATIONS)('%s with malformed JSON: 400', async (id) => {
     await withoutEffect(id, async ({ send, valid }) => {
       const good = JSON.stringify(valid);
       const broken = [
@@ -540,7 +540,7 @@ describe('bodies', () => {
     });
   });
 
-  test.each(OPERATIONS)('of another type than JSON, or compressed: %s', async (id) => {
+  test.each(OPERATIONS)('%s with another media type or a content coding: 415', async (id) => {
     await withoutEffect(id, async ({ send, valid }) => {
       const good = JSON.stringify(valid);
       for (const type of [
@@ -563,7 +563,7 @@ describe('bodies', () => {
     });
   });
 
-  test.each(OPERATIONS)('that are not UTF-8, or say so: %s', async (id) => {
+  test.each(OPERATIONS)('%s with invalid UTF-8: 400; with another charset: 415', async (id) => {
     await withoutEffect(id, async ({ send, valid }) => {
       const good = JSON.stringify(valid);
       const broken = Buffer.concat([Buffer.from('{"x":"'), Buffer.from([0xff]), Buffer.from(`",${good.slice(1)}`)]);
@@ -576,7 +576,7 @@ describe('bodies', () => {
     });
   });
 
-  test.each(OPERATIONS)('that nest too deep: %s', async (id) => {
+  test.each(OPERATIONS)('%s with JSON that is nested too deeply: 400', async (id) => {
     await withoutEffect(id, async ({ send }) => {
       for (const raw of [
         '['.repeat(100_000),
@@ -588,7 +588,7 @@ describe('bodies', () => {
     });
   });
 
-  test.each(OPERATIONS)('that are too large, and whose sender still gets the answer: %s', async (id) => {
+  test.each(OPERATIONS)('%s with a body that is too large: the client receives 413', async (id) => {
     await withoutEffect(id, async ({ send, valid, properties }) => {
       const bytes = TARGETS[id]!.maxBytes ?? 2 ** 20;
       const large = JSON.stringify({ ...valid, [properties[0]![0]]: 'x'.repeat(bytes + 2 ** 20) });
@@ -598,7 +598,7 @@ describe('bodies', () => {
     });
   });
 
-  test.each(OPERATIONS)('with texts that no database keeps, empty ones, and long ones: %s', async (id) => {
+  test.each(OPERATIONS)('%s with strings that are empty, too long, or not storable: rejected', async (id) => {
     await withoutEffect(id, async ({ send, valid, properties }) => {
       const texts = properties.filter(([, { type }]) => type === 'string').map(([name]) => name);
       const bad = (text: string) => texts.map((name) => ({ name, text }));
@@ -625,7 +625,7 @@ describe('bodies', () => {
     });
   });
 
-  test('that are refused leave the refresh token good', async () => {
+  test('POST /v1/auth/refresh after rejected bodies: 200', async () => {
     expect(subjects.size).toBe(OPERATIONS.length);
     for (const { user } of await Promise.all(subjects.values())) {
       expect((await api.post('/v1/auth/refresh', { refreshToken: user.refreshToken })).status).toBe(200);
@@ -634,7 +634,7 @@ describe('bodies', () => {
 });
 
 test.each(['text/plain', 'application/x-www-form-urlencoded', 'application/json'])(
-  'of no body neither type nor encoding matters: %s',
+  'requests without a body, with Content-Type %s and a content coding: 204',
   async (type) => {
     const user = await api.createUser();
     const headers = { 'content-type': type, 'content-encoding': 'gzip' };
@@ -646,19 +646,19 @@ test.each(['text/plain', 'application/x-www-form-urlencoded', 'application/json'
   },
 );
 
-describe('addresses', () => {
+describe('Paths', () => {
   const NO_IDS = ['x', '1', '0', '-1', 'null', 'undefined', '%27', '%25', '%00', '..%2F..%2Fetc%2Fpasswd', '*', '%20'];
 
-  test.each(NO_IDS)('with slugs that are none are 404: %s', async (name) => {
+  test.each(NO_IDS)('APIs and plans with the invalid slug %s: 404', async (name) => {
     for (const path of [`/v1/apis/${name}`, `/v1/plans/${name}`]) {
-      // What could be a slug is of nothing.
+      // Some of these names are valid slugs that do not exist.
       expectProblem(await admin.get(path), 404, 'not_found');
       expectProblem(await admin.patch(path, {}), 404, 'not_found');
       expectProblem(await admin.delete(path), 404, 'not_found');
     }
   });
 
-  test('with ids that are no ids are 404', async () => {
+  test('resources, tasks and sessions with an invalid id: 404', async () => {
     const user = await api.createUser();
     const id = '019aa5d2-7c1e-7b1a-9d54-3f0f5a1f2b3c';
     const ids = [...NO_IDS, id.slice(1), `${id}0`, id.replaceAll('-', ''), `{${id}}`, `${id}%00`, id.replace('0', 'g')];
@@ -674,7 +674,7 @@ describe('addresses', () => {
     }
   });
 
-  test.each(NO_IDS)('with users that are none are 404 to administrators: %s', async (name) => {
+  test.each(NO_IDS)('the unknown user %s, as an administrator: 404', async (name) => {
     expectProblem(await admin.get(`/v1/users/${name}`), 404, 'not_found');
     expectProblem(await admin.get(`/v1/users/${name}/quotas`), 404, 'not_found');
     expectProblem(await admin.get(`/v1/users/${name}/security`), 404, 'not_found');
@@ -685,7 +685,7 @@ describe('addresses', () => {
   });
 
   test.each(NO_IDS.filter((name) => name !== '*' && name !== '%00'))(
-    'with owners that are none are 404 to administrators: %s',
+    'the unknown owner %s, as an administrator: 404',
     async (owner) => {
       expectProblem(await admin.get(`/v1/keys?owner=${owner}`), 404, 'not_found');
       expectProblem(await admin.get(`/v1/resources?owner=${owner}`), 404, 'not_found');
@@ -700,7 +700,7 @@ describe('addresses', () => {
     },
   );
 
-  test('that are unknown are 404, also below known ones', async () => {
+  test('unknown paths, also below known ones: 404', async () => {
     for (const path of [
       '/nothing',
       '/v1',
@@ -716,7 +716,7 @@ describe('addresses', () => {
     }
   });
 
-  test('that leave the folder of the documentation are 404, not a fault of ours', async () => {
+  test('paths that leave /docs: 404', async () => {
     for (const path of ['/docs/../livez', '/docs/%2e%2e/livez', '/docs/..%2f..%2f..%2fpackage.json', '/docs/%00']) {
       const answer = await sendExactly(api, 'GET', path);
       expect({ path, status: answer.status }).toEqual({ path, status: 404 });
@@ -724,7 +724,7 @@ describe('addresses', () => {
     }
   });
 
-  test('that cannot be decoded are 400', async () => {
+  test('paths that cannot be decoded: 400', async () => {
     for (const path of ['/%', '/v1/users/%', '/v1/users/%zz', '/v1/resources/%E0%A4%A', '/v1/users/%ff', '/%C0%AE']) {
       const answer = await sendExactly(api, 'GET', path);
       expect({ path, status: answer.status, code: answer.body.code }).toEqual({
@@ -737,10 +737,10 @@ describe('addresses', () => {
     }
   });
 
-  test('that are very long, and headers that are, are refused in the contract’s form', async () => {
+  test('very long paths: 400, 401, 404 or 414 as a problem', async () => {
     for (const length of [1_100, 3_000, 12_000]) {
       const answer = await sendExactly(api, 'GET', `/v1/users/${'x'.repeat(length)}`);
-      // As long as the longest key of the store is, it could be anybody’s.
+      // A path up to the length of the longest store key can be valid, so 401 or 404 is possible.
       expect([400, 401, 404, 414]).toContain(answer.status);
       expectProblem(answer, answer.status, answer.body.code);
     }
@@ -749,7 +749,7 @@ describe('addresses', () => {
   test.each([
     ['a path', `/v1/users/${'x'.repeat(20_000)}`, {}],
     ['a header', '/livez', { 'x-large': 'x'.repeat(20_000) }],
-  ])('of 20 kB in %s get 431 or 400 before anything is read', async (_case, path, headers: Record<string, string>) => {
+  ])('20 kB in %s: 431 or 400', async (_case, path, headers: Record<string, string>) => {
     const answer = await sendExactly(api, 'GET', path, headers);
     expect([400, 431]).toContain(answer.status);
     expect(answer.headers.get('content-type')).toMatch(/^application\/problem\+json/);
@@ -763,10 +763,10 @@ describe('addresses', () => {
     expect((await api.get('/livez')).status).toBe(200);
   });
 
-  test('with a method that is not theirs are 405 with those that are', async () => {
+  test('a method that the path does not support: 405 with Allow', async () => {
     const operations = await listOperations(api);
     for (const path of new Set(operations.map((operation) => operation.path))) {
-      // `/v1/store/write` is also where the value of a key is.
+      // `/v1/store/write` also matches `/v1/store/{key}`.
       const serves = (other: string): boolean => new RegExp(`^${other.replaceAll(/\{\w+\}/g, '[^/{}]+')}$`).test(path);
       const methods = operations
         .filter((operation) => operation.path === path || serves(operation.path))
@@ -786,7 +786,7 @@ describe('addresses', () => {
     }
   });
 
-  test('without the last segment are 404, and no 405 that names the very method', async () => {
+  test('paths with an empty segment: 404, not 405', async () => {
     const user = await api.createUser();
     for (const path of ['/v1/users/', '/v1/resources/', '/v1/auth/sessions/', '/v1/users//quotas']) {
       for (const method of ['GET', 'DELETE']) {
@@ -799,20 +799,20 @@ describe('addresses', () => {
   });
 });
 
-describe('queries', () => {
+describe('Query parameters', () => {
   const LISTS = [
     ...['/v1/users', '/v1/users/me/credits', '/v1/resources', '/v1/tasks', '/v1/auth/sessions', '/v1/keys'],
     ...['/v1/plans', '/v1/apis', '/v1/store', '/v1/auth/signing-keys', '/v1/audit'],
   ];
 
-  test('are tried at every list', async () => {
+  test('LISTS has every operation with a cursor', async () => {
     const paged = (await listOperations(api)).filter(({ declared }) =>
       (declared.parameters ?? []).some(({ name }) => name === 'cursor'),
     );
     expect(paged.map(({ path }) => path.replace('{user}', 'me')).sort()).toEqual([...LISTS].sort());
   });
 
-  test.each(LISTS)('with limits that are none are refused: %s', async (path) => {
+  test.each(LISTS)('GET %s with an invalid limit: 400', async (path) => {
     const limits = ['0', '-1', '101', '1.5', 'abc', '', '0x10', '1e1', '%201', '+1', '9'.repeat(30), 'null', '٣'];
     for (const limit of [...limits, '1&limit=2', '1&limit=1']) {
       expectField(await admin.get(`${path}?limit=${limit}`), '/limit');
@@ -823,7 +823,7 @@ describe('queries', () => {
     for (const limit of ['1', '100']) expect((await admin.get(`${path}?limit=${limit}`)).status).toBe(200);
   });
 
-  test.each(LISTS)('with forged cursors are refused: %s', async (path) => {
+  test.each(LISTS)('GET %s with a forged cursor: 400', async (path) => {
     const boss = await api.createUser({ role: 'admin' });
     await api.signIn(boss.username, boss.password);
     for (const value of ['one', 'two']) {
@@ -877,14 +877,14 @@ describe('queries', () => {
     ['/v1/store/a?owner=a&owner=b', '/owner', 'must be given once'],
     ['/v1/store/a?owner=', '/owner', 'must have 1 to 254 characters'],
     ['/v1/store/a?nope=1', '/nope', 'is not allowed'],
-  ])('name the most basic fault of a parameter: %s', async (path, pointer, detail) => {
+  ])('GET %s: 400 with the most basic fault of the parameter', async (path, pointer, detail) => {
     const answer = await admin.get(path);
     expectProblem(answer, 400, 'validation_failed');
     expect(answer.body.errors).toEqual([{ pointer, detail }]);
     expect(answer.body.detail).toBe(`${pointer.slice(1)} ${detail}.`);
   });
 
-  test('that search for nothing, for too much, or for what no text holds are refused', async () => {
+  test('GET with an empty, too long, repeated or not storable `query` or `owner`: 400', async () => {
     for (const query of ['', '%00', 'x'.repeat(255), 'a&query=b']) {
       expectField(await admin.get(`/v1/users?query=${query}`), '/query');
     }
@@ -910,8 +910,8 @@ describe('queries', () => {
     '$where',
     '%00',
     '',
-  ])('with parameters that are unknown are refused everywhere: %p', async (name) => {
-    // What calls are asked is for their upstreams to judge.
+  ])('every GET with the unknown parameter %p: 400', async (name) => {
+    // Skips /call, which forwards the query to the upstream.
     const paths = (await listOperations(api))
       .filter(({ method, path }) => method === 'GET' && !path.startsWith('/call/'))
       .map(({ path }) => fill(path));
@@ -922,7 +922,7 @@ describe('queries', () => {
     for (const { answer } of answers) expectProblem(answer, 400, 'validation_failed');
   });
 
-  test('with parameters that are unknown change nothing either', async () => {
+  test('POST, PATCH and DELETE with an unknown parameter: 400, and nothing changes', async () => {
     const user = await api.createUser();
     const { id } = (await api.as(user).post('/v1/resources', { value: 'x' })).body;
     expectField(await api.as(user).post('/v1/resources?unknown=1', { value: 'x' }), '/unknown');
@@ -934,8 +934,8 @@ describe('queries', () => {
   });
 });
 
-describe('answers', () => {
-  test('allow no other origin to read them', async () => {
+describe('Responses', () => {
+  test('a request with an Origin: no CORS headers', async () => {
     const user = await api.createUser();
     const headers = { origin: 'https://evil.example' };
     const preflight = { ...headers, 'access-control-request-method': 'GET' };
@@ -950,7 +950,7 @@ describe('answers', () => {
   });
 
   test.each(['/v1/users/me', '/v1/nothing', '/livez', '/openapi.json'])(
-    'that are data are nothing that a browser would run or frame: %s',
+    'GET %s: headers that keep browsers from running or framing the data',
     async (path) => {
       const { headers } = await api.get(path);
       expect(headers.get('content-security-policy')).toMatch(/default-src '(none|self)'/);
@@ -961,7 +961,7 @@ describe('answers', () => {
   );
 
   test.each(['/docs', '/docs/swagger-ui.css', '/docs/page.js'])(
-    'that are pages have helmet’s headers: %s',
+    'GET %s: the security headers of a page',
     async (path) => {
       const { headers } = await api.get(path);
       expect(headers.get('content-security-policy')).toContain("default-src 'self'");
@@ -973,7 +973,7 @@ describe('answers', () => {
     },
   );
 
-  test('are compressed where they are long and the client can unpack them', async () => {
+  test('a long response with Accept-Encoding gzip or br: compressed', async () => {
     const user = await api.createUser();
     const value = 'all alike '.repeat(40);
     await Promise.all(Array.from({ length: 30 }, () => api.as(user).post('/v1/resources', { value })));
@@ -991,7 +991,7 @@ describe('answers', () => {
     expect((await get('gzip', '/v1/users/me')).headers.get('content-encoding')).toBeNull();
   });
 
-  test('carry the id of the request: the client’s own where it is harmless', async () => {
+  test('X-Request-Id: returned if it is valid, otherwise replaced', async () => {
     for (const id of ['a', 'client-Id.7_x', '0'.repeat(64)]) {
       const answer = await api.get('/v1/users/me', { headers: { 'x-request-id': id } });
       expectProblem(answer, 401, 'unauthenticated');

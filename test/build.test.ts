@@ -13,7 +13,7 @@ let folder: string;
 beforeEach(async () => (folder = await mkdtemp(join(tmpdir(), 'quartermaster-build-'))));
 afterEach(() => rm(folder, { recursive: true, force: true }));
 
-/** Copies what a clone has, and links the installed packages. */
+/** Copies the files of a clone, and links the installed packages. */
 async function clone(name: string): Promise<string> {
   const to = join(folder, name);
   for (const each of [...SOURCES, ...CONFIGS]) await cp(join(ROOT, each), join(to, each), { recursive: true });
@@ -22,14 +22,14 @@ async function clone(name: string): Promise<string> {
   return to;
 }
 
-/** Runs Node to its end. */
+/** Runs Node until it exits. */
 async function node(...args: string[]): Promise<{ code: unknown; stdout: string; stderr: string }> {
   return new Promise((resolve) => {
     execFile(process.execPath, args, (error, stdout, stderr) => resolve({ code: error?.code ?? 0, stdout, stderr }));
   });
 }
 
-test('a clone in a folder with any letters, blanks, quotes and percent signs builds and loads', async () => {
+test('build and openapi in a folder whose name has spaces, quotes and other special characters: exit code 0', async () => {
   const to = await clone(`müller 中文 a%20b it's 🚀 #1? & [x] "y"`);
   expect(await node(join(to, 'scripts/build.js'))).toMatchObject({ code: 0, stderr: '' });
   expect(await node(join(to, 'dist/src/openapi.js'))).toMatchObject({ code: 0, stderr: '' });
@@ -38,7 +38,7 @@ test('a clone in a folder with any letters, blanks, quotes and percent signs bui
   );
 });
 
-test('a build that cannot write dist/ is refused in one line', async () => {
+test('start when dist/ cannot be written: exit code 1 with one line on stderr', async () => {
   const to = await clone('somewhere');
   await writeFile(join(to, 'dist'), 'a file in place of the folder');
   const { code, stdout, stderr } = await node(join(to, 'scripts/start.js'));
@@ -48,27 +48,33 @@ test('a build that cannot write dist/ is refused in one line', async () => {
   );
 });
 
-test('a source with a syntax error ends the build with the place of the error', async () => {
+test('build with a syntax error: exit code 1 with the place of the error', async () => {
   const to = await clone('somewhere');
   await writeFile(join(to, 'src/version.ts'), 'export const VERSION = ;\n');
   const { code, stderr } = await node(join(to, 'scripts/build.js'));
   expect({ code, stderr }).toEqual({ code: 1, stderr: 'src/version.ts(1,24): error TS1109: Expression expected.\n' });
 });
 
-test.each(['18.20.4', '20.18.1', '21.7.3', '22.11.0'])('Node %s is refused in one line', async (version) => {
-  const script = `
+test.each(['18.20.4', '20.18.1', '21.7.3', '22.11.0'])(
+  'start with Node %s: exit code 1 with one line on stderr',
+  async (version) => {
+    const script = `
     Object.defineProperty(process, 'versions', { value: { ...process.versions, node: '${version}' } });
     await import('${pathToFileURL(join(ROOT, 'scripts/start.js')).href}');`;
-  expect(await node('--input-type=module', '-e', script)).toEqual({
-    code: 1,
-    stdout: '',
-    stderr: `Quartermaster needs Node 20.19, or 22.12 or newer; this is Node ${version}.\n`,
-  });
-});
+    expect(await node('--input-type=module', '-e', script)).toEqual({
+      code: 1,
+      stdout: '',
+      stderr: `Quartermaster needs Node 20.19, or 22.12 or newer; this is Node ${version}.\n`,
+    });
+  },
+);
 
-test.each(['generate', 'create'])('migration:%s without a path prints its usage in one line', async (command) => {
-  expect(await node(join(ROOT, 'scripts/new-migration.js'), command)).toEqual({
-    ...{ code: 1, stdout: '' },
-    stderr: `Usage: npm run migration:${command} -- src/database/migrations/AddThings\n`,
-  });
-});
+test.each(['generate', 'create'])(
+  'migration:%s without a path: exit code 1 with its usage in one line',
+  async (command) => {
+    expect(await node(join(ROOT, 'scripts/new-migration.js'), command)).toEqual({
+      ...{ code: 1, stdout: '' },
+      stderr: `Usage: npm run migration:${command} -- src/database/migrations/AddThings\n`,
+    });
+  },
+);

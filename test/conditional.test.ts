@@ -14,13 +14,13 @@ beforeAll(async () => {
   mine = api.as(user);
 });
 
-/** An object with an ETag: how it is made, and how it is changed. */
+/** An object with an ETag, and how to create and change it. */
 interface Subject {
   name: string;
   as: () => Api;
-  /** Resolves with its path. */
+  /** Creates the object and resolves with its path. */
   make: () => Promise<string>;
-  /** A change that differs for each number; missing: the object cannot be changed, but deleted. */
+  /** A different change for each number. Missing if the object can only be deleted. */
   change?: (path: string, i: number) => { method: 'PATCH' | 'PUT'; path: string; body: unknown };
 }
 
@@ -100,7 +100,7 @@ function tagOf({ headers }: Answer): string {
   return tag;
 }
 
-/** As proxies that compress hand a tag on: nginx, Apache, Jetty, Caddy. */
+/** Forms of a tag, also as compressing proxies (nginx, Apache, Jetty, Caddy) forward it. */
 const spellings = (tag: string): string[] => [
   ...[tag, `W/${tag}`, '*', ` ${tag}\t`],
   ...[`"other", ${tag}`, `W/"other",W/${tag} , "more"`, `,${tag},,`],
@@ -108,7 +108,7 @@ const spellings = (tag: string): string[] => [
 ];
 
 describe.each(named(SUBJECTS))('%s', (_name, subject) => {
-  test('GET: an ETag, and 304 for it in any spelling', async () => {
+  test('GET: 200 with an ETag; with If-None-Match of it in any form: 304', async () => {
     const path = await subject.make();
     const first = await subject.as().get(path);
     const tag = tagOf(first);
@@ -128,7 +128,7 @@ describe.each(named(SUBJECTS))('%s', (_name, subject) => {
     expect(known).toMatchObject({ status: 304, text: '' });
   });
 
-  test('GET with an If-Match of another version: 412', async () => {
+  test('GET with If-Match of another version: 412', async () => {
     const path = await subject.make();
     const tag = tagOf(await subject.as().get(path));
     const answer = await subject.as().get(path, { headers: { 'if-match': '"nope"' } });
@@ -136,7 +136,7 @@ describe.each(named(SUBJECTS))('%s', (_name, subject) => {
     expect((await subject.as().get(path, { headers: { 'if-match': tag } })).status).toBe(200);
   });
 
-  test('DELETE with an If-Match of another version: 412, and it stays', async () => {
+  test('DELETE with If-Match of another version: 412, and nothing is deleted', async () => {
     const path = await subject.make();
     const before = await subject.as().get(path);
     for (const match of ['"nope"', 'W/"nope"', '"a", "b"', '""']) {
@@ -152,7 +152,7 @@ describe.each(named(SUBJECTS))('%s', (_name, subject) => {
     expect(await subject.as().get(path)).toMatchObject({ status: 200, text: before.text });
   });
 
-  test('DELETE with an If-Match of its version: 204, in any spelling', async () => {
+  test('DELETE with If-Match of its version, in any form: 204', async () => {
     for (let i = 0; i < spellings('""').length; i++) {
       const one = await subject.make();
       const match = spellings(tagOf(await subject.as().get(one)))[i]!;
@@ -167,7 +167,7 @@ describe.each(named(SUBJECTS))('%s', (_name, subject) => {
     expectProblem(gone, 404, 'not_found');
   });
 
-  test('many DELETE at once with the same If-Match: one succeeds', async () => {
+  test('6 concurrent DELETE with the same If-Match: one succeeds', async () => {
     const path = await subject.make();
     const tag = tagOf(await subject.as().get(path));
     const answers = await Promise.all(
@@ -177,8 +177,8 @@ describe.each(named(SUBJECTS))('%s', (_name, subject) => {
   });
 });
 
-describe.each(named(CHANGEABLE))('a change of %s', (_name, subject) => {
-  test('with an If-Match of another version: 412, and nothing changes', async () => {
+describe.each(named(CHANGEABLE))('Change of %s', (_name, subject) => {
+  test('with If-Match of another version: 412, and nothing changes', async () => {
     const path = await subject.make();
     const before = await subject.as().get(path);
     for (const match of ['"nope"', 'W/"nope"', '"a", "b"']) {
@@ -192,7 +192,7 @@ describe.each(named(CHANGEABLE))('a change of %s', (_name, subject) => {
     expect(tagOf(after)).toBe(tagOf(before));
   });
 
-  test('with an If-Match of its version: done in any spelling, and the version is another', async () => {
+  test('with If-Match of its version, in any form: 200 with a new ETag', async () => {
     const path = await subject.make();
     let tag = tagOf(await subject.as().get(path));
     for (const [i] of spellings(tag).entries()) {
@@ -202,13 +202,13 @@ describe.each(named(CHANGEABLE))('a change of %s', (_name, subject) => {
       expectProblem(await change(subject, path, 99, { 'if-match': tag }), 412, 'version_mismatch');
       const next = tagOf(await subject.as().get(path));
       expect(next).not.toBe(tag);
-      // The answer of a change has the tag for the next one.
+      // The response to a change has the new tag.
       expect(tagOf(answer)).toBe(next);
       tag = next;
     }
   });
 
-  test('by many at once with the same If-Match: one succeeds', async () => {
+  test('8 concurrent requests with the same If-Match: one succeeds', async () => {
     const path = await subject.make();
     const tag = tagOf(await subject.as().get(path));
     const answers = await Promise.all(
@@ -219,7 +219,7 @@ describe.each(named(CHANGEABLE))('a change of %s', (_name, subject) => {
     expect(tagOf(await subject.as().get(path))).toBe(tagOf(winner));
   });
 
-  test('and its deletion at once, both with the same If-Match: one succeeds', async () => {
+  test('concurrent with DELETE, both with the same If-Match: one succeeds', async () => {
     const path = await subject.make();
     const tag = tagOf(await subject.as().get(path));
     const [changed, deleted] = await Promise.all([
@@ -227,7 +227,7 @@ describe.each(named(CHANGEABLE))('a change of %s', (_name, subject) => {
       subject.as().delete(path, { headers: { 'if-match': tag } }),
     ]);
     const statuses = [changed.status, deleted.status];
-    // What is deleted first is not there any more: 404, or 412 for an entry, which PUT would make anew.
+    // If the deletion wins, the change gets 404; for a store entry it gets 412, because PUT would create it.
     expect([
       [200, 412],
       [404, 204],
@@ -236,7 +236,7 @@ describe.each(named(CHANGEABLE))('a change of %s', (_name, subject) => {
   });
 });
 
-describe('what is created', () => {
+describe('Location and ETag of a new object', () => {
   const body = { username: uniqueName(), password: 'Unguessable-7' };
 
   test.each<[string, () => Api, () => [string, object]]>([
@@ -247,7 +247,7 @@ describe('what is created', () => {
     ['key', () => mine, () => ['/v1/keys', { name: 'a key', scopes: ['*'] }]],
     ['task', () => mine, () => ['/v1/tasks', {}]],
     ['resource', () => mine, () => ['/v1/resources', { value: 'a text' }]],
-  ])('POST of a %s: Location leads to it, and its ETag is good for If-Match', async (name, as, what) => {
+  ])('POST of a %s: Location and ETag of the object, also in a replay', async (name, as, what) => {
     const [path, sent] = what();
     const headers = { 'idempotency-key': randomUUID() };
     const made = await as().post(path, sent, { headers });
@@ -255,7 +255,7 @@ describe('what is created', () => {
     const location = made.headers.get('location') ?? '';
     const found = await admin.get(location);
     expect(found.status).toBe(200);
-    // The answer with a new key is not the key: it has the secret.
+    // The response to POST /v1/keys differs from the key: it contains the secret.
     expect({ ...found.body, key: made.body.key }).toEqual({ key: undefined, ...made.body });
     expect(made.headers.get('etag')).toBe(name === 'key' ? null : found.headers.get('etag'));
     const replayed = await as().post(path, sent, { headers });
@@ -264,7 +264,7 @@ describe('what is created', () => {
     expect(replayed.headers.get('etag')).toBe(made.headers.get('etag'));
   });
 
-  test('PUT of an entry that is new: Location leads to it, whatever its key and its owner', async () => {
+  test('PUT of a new store entry: Location of the entry, for any key and owner', async () => {
     for (const key of ['a', 'carts/17', 'ü €', '%2F', '?#&']) {
       const path = `/v1/store/${encodeURIComponent(key)}?owner=${user.username}`;
       const made = await admin.put(path, key);
@@ -274,7 +274,7 @@ describe('what is created', () => {
     }
   });
 
-  test('POST of what has no address of its own: Location is where it is seen or managed', async () => {
+  test('POST of an object without a GET of its own: Location of the path that shows or manages it', async () => {
     const key = await mine.createKey();
     const rotated = await mine.post(`/v1/keys/${key.id}/rotate`, {});
     expect([rotated.status, rotated.headers.get('location')]).toEqual([201, `/v1/keys/${key.id}`]);
@@ -291,7 +291,7 @@ describe('what is created', () => {
   });
 });
 
-test('GET of what is long enough to be compressed: an ETag for each coding, and each is good for If-Match', async () => {
+test('GET of a long object, plain or compressed: an ETag for each coding, each valid for If-Match', async () => {
   const tags = new Set<string>();
   for (const coding of ['identity', 'gzip', 'br']) {
     const path = await make(
@@ -312,8 +312,8 @@ test('GET of what is long enough to be compressed: an ETag for each coding, and 
   expect(tags.size).toBe(3);
 });
 
-describe('a version', () => {
-  test('of a user stays over a sign-in, which If-None-Match sees all the same', async () => {
+describe('If-Match and If-None-Match', () => {
+  test('after a sign-in of the user: 200 for If-None-Match, and If-Match still succeeds', async () => {
     const other = await api.createUser();
     const path = `/v1/users/${other.id}`;
     const tag = tagOf(await admin.get(path));
@@ -326,7 +326,7 @@ describe('a version', () => {
     expect((await admin.patch(path, { firstName: 'Ada' }, { headers: { 'if-match': tag } })).status).toBe(200);
   });
 
-  test('of a key stays over calls with it, which If-None-Match sees all the same', async () => {
+  test('after a call with the key: 200 for If-None-Match, and If-Match still succeeds', async () => {
     const key = await mine.createKey({ limits: [{ meter: 'api:api1', limit: 10 }] });
     const path = `/v1/keys/${key.id}`;
     const tag = tagOf(await mine.get(path));
@@ -362,7 +362,7 @@ describe('a version', () => {
       async () => `/v1/keys/${(await mine.createKey()).id}`,
       (path) => mine.post(`${path}/rotate`, {}),
     ],
-  ])('of %s is another', async (_name, makeOne, changeIt) => {
+  ])('for %s: 412 for the earlier version', async (_name, makeOne, changeIt) => {
     const path = await makeOne();
     const tag = tagOf(await admin.get(path));
     expect((await changeIt(path)).status).toBeLessThan(300);
@@ -370,7 +370,7 @@ describe('a version', () => {
     expect((await admin.get(path)).status).toBe(200);
   });
 
-  test('of a user’s credits: a quota that is set meanwhile is never lost', async () => {
+  test('PATCH of credits with If-Match, concurrent with PUT of the quota: the quota is not lost', async () => {
     for (let round = 0; round < 5; round++) {
       const other = await api.createUser({ credits: 1 });
       const path = `/v1/users/${other.id}`;
@@ -386,7 +386,7 @@ describe('a version', () => {
   });
 });
 
-test('PATCH /v1/platform: If-Match is judged', async () => {
+test('PATCH /v1/platform with If-Match: 412 for another version, 200 for its version', async () => {
   const before = await admin.get('/v1/platform');
   const answer = await admin.patch('/v1/platform', { registration: 'closed' }, { headers: { 'if-match': '"nope"' } });
   expectProblem(answer, 412, 'version_mismatch');
@@ -395,8 +395,8 @@ test('PATCH /v1/platform: If-Match is judged', async () => {
   expect([same.status, tagOf(same)]).toEqual([200, tagOf(before)]);
 });
 
-describe('a change of what has no ETag, with an If-Match', () => {
-  test('names no version of it: 412, and nothing changes; * is any', async () => {
+describe('Change of an object without an ETag', () => {
+  test('with If-Match: 412 and no change; with *: 200', async () => {
     const other = await api.createUser();
     const key = await api.as(other).createKey();
     const session = (await api.as(other).get('/v1/auth/sessions')).body.data[0].id;

@@ -8,8 +8,8 @@ import { until } from './support/until.js';
 import { SEED, sizesOf } from './support/sizes.js';
 
 /**
- * Metrics equal what exists and what was done, after a seeded mix of all requests on two processes, of which one is killed
- * half-way.
+ * Checks that metrics equal the stored rows and the ledger after a seeded mix of all requests on two processes. One of
+ * the processes is killed half-way.
  */
 const { UNITS } = sizesOf('conservation');
 const CONNECTIONS = 16;
@@ -17,7 +17,7 @@ const USERS = 12;
 
 const SLUGS = ['api1', 'api2', 'api3'] as const;
 
-/** Whom the load works with: users come and go. */
+/** A user of the load. The load creates and deletes users. */
 interface Owner {
   id: string;
   keys: Key[];
@@ -25,12 +25,12 @@ interface Owner {
   resources: string[];
 }
 
-/** What clients know of what was spent. */
+/** What clients know about the units that were charged. */
 class Books {
-  /** Units and refusals that they were told of. */
+  /** Confirmed units and rejected requests. */
   granted = 0;
   denied = 0;
-  /** Units, and requests, of which they do not know what became of them. */
+  /** Units and requests without a response. */
   unknownUnits = 0;
   unknownRequests = 0;
   readonly outcomes: string[] = [];
@@ -50,7 +50,7 @@ afterAll(async () => {
   await fleet.stop();
 });
 
-/** The mix. */
+/** Generates the seeded mix of requests. */
 class Mix {
   readonly books = new Books();
   private readonly owners: Owner[] = [];
@@ -60,7 +60,7 @@ class Mix {
     private readonly credential: string,
   ) {}
 
-  /** With limits of all kinds, some of which are reached. */
+  /** Adds a user with limits of all kinds, some of which are reached. */
   async addOwner(): Promise<void> {
     const { random } = this;
     const id = await fleet.makeUser();
@@ -167,7 +167,7 @@ class Mix {
     return keys.length > 1 ? this.shoot('DELETE', `/v1/keys/${keys.pop()!.id}`) : this.shoot('GET', `/v1/users/${id}`);
   }
 
-  /** A user that is deleted while others still work with it; somebody else comes in its place. */
+  /** Deletes a user while other requests still use it, and adds another user. */
   private dismiss(owner: Owner): Shot {
     this.owners.splice(this.owners.indexOf(owner), 1);
     void this.addOwner().catch((error: unknown) => this.books.outcomes.push(String(error)));
@@ -175,7 +175,7 @@ class Mix {
   }
 }
 
-/** What rows there are, what has expired of them being none. */
+/** Counts rows, without expired ones. */
 const ROWS = `
   SELECT (SELECT count(*)::int FROM users) AS users, (SELECT count(*)::int FROM tasks) AS tasks,
     (SELECT count(*)::int FROM resources) AS resources,
@@ -190,10 +190,10 @@ const total = (points: { granted: number; denied: number }[]): { granted: number
   denied: points.reduce((sum, { denied }) => sum + denied, 0),
 });
 
-/** Outcomes that clients must have had. */
+/** Outcomes that must occur. */
 const HEARD = ['ok', 'lost', 'quota_exceeded', 'credits_exhausted'];
 
-test('what metrics say is what there is and what was done', async () => {
+test('GET /v1/metrics after a seeded load with a killed process: equal to the rows and the ledger', async () => {
   const mix = new Mix(new Random(SEED), String(admin.token));
   for (let i = 0; i < USERS; i++) await mix.addOwner();
   const { books } = mix;
@@ -210,23 +210,23 @@ test('what metrics say is what there is and what was done', async () => {
   state.isOver = true;
   await loading;
   const outcomes = tally(books.outcomes);
-  // A mix of all there is to hear, and of nothing else.
+  // No other outcomes occur.
   const heard = [
     ...[...HEARD, 'not_found', 'invalid_api_key'],
     ...['version_mismatch', 'conflict', 'key_exists', 'keys_not_found'],
   ];
   expect(Object.keys(outcomes).filter((outcome) => !heard.includes(outcome))).toEqual([]);
-  // The statements of the one that was killed outlive it.
+  // Statements of the killed process continue after its exit.
   await until(async () => (await busy()) === 0);
 
-  // Calls: what clients were told, and at most what was in flight.
+  // Calls: the confirmed ones, and at most those in flight besides.
   const said = await metrics('');
   expect(said.calls.granted).toBeGreaterThanOrEqual(books.granted);
   expect(said.calls.granted).toBeLessThanOrEqual(books.granted + books.unknownUnits);
   expect(said.calls.denied).toBeGreaterThanOrEqual(books.denied);
   expect(said.calls.denied).toBeLessThanOrEqual(books.denied + books.unknownRequests);
 
-  // Objects: the rows that there are, when nothing expires meanwhile.
+  // Objects: equal to the rows, when nothing expires in between.
   await until(async () => {
     const [[before], { objects }, [after]] = [await fleet.query(ROWS), await metrics(''), await fleet.query(ROWS)];
     if (JSON.stringify(before) !== JSON.stringify(after)) return false;
@@ -236,7 +236,7 @@ test('what metrics say is what there is and what was done', async () => {
     return true;
   });
 
-  // Users: each what it has, and together what all have; in the ledger also those that are gone.
+  // Users: each equals its rows, and their sum equals the totals. The ledger also includes deleted users.
   const users = await fleet.query('SELECT id FROM users ORDER BY id');
   const each: any[] = [];
   for (const { id } of users) {
@@ -262,7 +262,7 @@ test('what metrics say is what there is and what was done', async () => {
   expect(each.reduce((sum, { tasks }) => sum + tasks.total, 0)).toBe(objects.tasks);
   expect(each.reduce((sum, { resources }) => sum + resources, 0)).toBe(objects.resources);
 
-  // Series: the totals again, by the hour and by the day, by API and together.
+  // Series: sum up to the totals, by hour and by day, for each API and for all.
   for (const step of ['hour', 'day']) {
     expect(total((await metrics(`/series?step=${step}`)).data)).toEqual(said.calls);
     const byApi = [];
@@ -271,10 +271,10 @@ test('what metrics say is what there is and what was done', async () => {
   }
   const requests = (await metrics('')).requests;
   const series = total((await metrics('/series?meter=requests&step=day')).data);
-  // The one that asked what the requests are.
+  // Plus the request that read the totals.
   expect(series).toEqual({ granted: requests.total - requests.errors + 1, denied: requests.errors });
 
-  // Who has most: of calls also who called the process that was killed, once another has started.
+  // Top users by calls: also include calls to the killed process, once another process has started.
   const byCalls = (): unknown[] =>
     each
       .filter(({ calls }) => calls.granted > 0)
@@ -289,7 +289,7 @@ test('what metrics say is what there is and what was done', async () => {
   await until(async () => JSON.stringify(await top(admin)) === JSON.stringify(byCalls()));
   expect(await top(new Api(standIn.url, admin.token))).toEqual(byCalls());
 
-  // And what is kept is what counting gives.
+  // Stored sums equal a recount.
   await until(async () => (await unranked()) === 0);
   const { kept, made } = await recounted(fleet);
   expect(kept).toMatchObject({ ranks: expect.arrayContaining([expect.anything()]) });
@@ -298,7 +298,7 @@ test('what metrics say is what there is and what was done', async () => {
   expect(standIn.output).not.toMatch(/"level":(50|60)/);
 });
 
-test('the turn of an hour, each second, loses nothing and counts nothing twice', async () => {
+test('calls while the hour changes every second: each is counted exactly once', async () => {
   const servers = [fleet.servers[0]!, standIn!];
   const owners = await Promise.all(Array.from({ length: 6 }, () => fleet.makeUser()));
   const keys = await Promise.all(owners.map((owner) => fleet.makeKey(owner)));
@@ -329,7 +329,7 @@ test('the turn of an hour, each second, loses nothing and counts nothing twice',
     });
     try {
       await until(() => sent >= 1_000 && told.denied > 0, loading);
-      // Seconds turn meanwhile.
+      // Waits until the window changes at least twice.
       await until(async () => (await counted()).turns > before.turns + 1, loading);
     } finally {
       isOver = true;
@@ -344,7 +344,7 @@ test('the turn of an hour, each second, loses nothing and counts nothing twice',
     });
     expect(calls).toEqual([told, told, told]);
     expect(told.denied).toBeGreaterThan(0);
-    // Of requests of each user likewise.
+    // The same holds for the requests of each user.
     expect(
       await fleet.query(`
       SELECT c.owner_id FROM request_counts c LEFT JOIN request_hours h ON h.owner_id = c.owner_id
@@ -364,11 +364,11 @@ interface Counted {
   byHour: { granted: number; denied: number };
   ledger: { granted: number; denied: number };
   requests: number;
-  /** Hours that are over, of which something is on record. */
+  /** Past hours on record. */
   turns: number;
 }
 
-/** What is counted of calls: of all ever, of all by the hour, and of each. */
+/** Counted calls: of the platform in total, of the platform by hour, and in the ledger. */
 async function counted(): Promise<Counted> {
   const sumOf = (rows: string): string =>
     `(SELECT json_build_object('granted', sum(granted), 'denied', sum(denied)) FROM ${rows})`;
@@ -378,14 +378,14 @@ async function counted(): Promise<Counted> {
   return row;
 }
 
-/** Statements that run still. */
+/** Number of running statements. */
 async function busy(): Promise<number> {
   const [{ count }] = await fleet.query(`SELECT count(*)::int AS count FROM pg_stat_activity
     WHERE datname = current_database() AND application_name = 'quartermaster' AND state <> 'idle'`);
   return count;
 }
 
-/** Owners whose place among those who call is not what they were granted. */
+/** Number of owners whose rank by calls differs from their granted calls. */
 async function unranked(): Promise<number> {
   const [{ count }] = await fleet.query(`
     SELECT count(*)::int AS count FROM quotas q

@@ -7,7 +7,7 @@ import { TestServer } from './support/server.js';
 const ALLOWED = 'https://app.example';
 const FOREIGN = 'https://evil.example';
 
-// In processes of their own: a second OpenAPI document of a process has its members in another order.
+// Separate processes, because a second OpenAPI document in one process has its members in another order.
 let servers: TestServer[];
 let plain: Api;
 let cors: Api;
@@ -15,7 +15,7 @@ let user: Account;
 let key: string;
 
 beforeAll(async () => {
-  // On the database of the shared server: what one of them makes, the other one has.
+  // Both use the database of the shared server, so each sees the objects of the other.
   const DATABASE_URL = process.env.TEST_SERVER_DATABASE!;
   servers = await Promise.all([
     TestServer.spawn({ DATABASE_URL }),
@@ -29,14 +29,14 @@ beforeAll(async () => {
 afterAll(() => Promise.all(servers.map((server) => server.stop())));
 
 interface Sent {
-  /** What the test is called by, where the path is too long. */
+  /** Name of the test, if the path is too long. */
   name?: string;
   method?: string;
   path: string;
   headers?: Record<string, string>;
 }
 
-/** Requests of every kind that an answer can come from: routes, filters, parsers, the router, pages and upstreams. */
+/** Requests that each part of the server answers: routes, filters, parsers, the router, pages and upstreams. */
 const REQUESTS: Sent[] = [
   { path: '/livez' },
   { path: '/v1/nope' },
@@ -81,7 +81,7 @@ function send(at: Api, { method = 'GET', path, headers = {} }: Sent, origin?: st
 const varyOf = ({ headers }: Answer): string[] =>
   (headers.get('vary') ?? '').split(',').flatMap((field) => (field.trim() === '' ? [] : [field.trim().toLowerCase()]));
 
-/** An answer without what differs each time, and without its CORS headers. */
+/** A response without headers that differ each time, and without CORS headers. */
 function essence(answer: Answer): unknown {
   const changing = /^(access-control-.*|vary|date|x-request-id|ratelimit.*|connection|keep-alive)$/;
   return {
@@ -91,7 +91,7 @@ function essence(answer: Answer): unknown {
   };
 }
 
-describe('with CORS_ORIGINS every answer is what it is without, plus its CORS headers', () => {
+describe('With CORS_ORIGINS: the same response as without it, plus CORS headers', () => {
   const named = REQUESTS.map((request) => {
     const { name, method = 'GET', path, headers = {} } = request;
     return [name ?? `${method} ${path} ${JSON.stringify(headers)}`, request] as const;
@@ -117,7 +117,7 @@ describe('with CORS_ORIGINS every answer is what it is without, plus its CORS he
     expect(options.headers.get('allow')).toBe('GET, HEAD, POST');
   });
 
-  test('a body that is too large or malformed: the same problem, readable by the allowed origin', async () => {
+  test('a body that is too large or malformed: 413 or 400, readable by the allowed origin', async () => {
     for (const [raw, status] of [
       [`"${'x'.repeat(2_000_000)}"`, 413],
       ['{', 400],
@@ -129,7 +129,7 @@ describe('with CORS_ORIGINS every answer is what it is without, plus its CORS he
     }
   });
 
-  test('GET /v1/store/{key}, compressed: Vary has the coding and the origin', async () => {
+  test('GET /v1/store/{key}, compressed: Vary has Accept-Encoding and Origin', async () => {
     const name = uniqueName();
     await plain.as(user).put(`/v1/store/${name}`, 'alike '.repeat(5_000));
     const headers = { origin: ALLOWED, 'accept-encoding': 'gzip' };
@@ -139,12 +139,12 @@ describe('with CORS_ORIGINS every answer is what it is without, plus its CORS he
   });
 });
 
-describe('a preflight', () => {
+describe('Preflight', () => {
   const preflight = (path: string, origin: string, more: Record<string, string> = {}): Promise<Answer> =>
     cors.send('OPTIONS', path, undefined, { headers: { origin, 'access-control-request-method': 'PUT', ...more } });
 
   test.each(['/v1/resources', '/v1/store/a%2Fb', '/call/api1', '/call/api1/below', '/v1/nope'])(
-    'of %s by an allowed origin: 204 with what it may send',
+    'of %s from an allowed origin: 204 with the allowed methods and headers',
     async (path) => {
       const answer = await preflight(path, ALLOWED, { 'access-control-request-headers': 'authorization,if-match' });
       expect(answer).toMatchObject({ status: 204, text: '' });
@@ -159,7 +159,7 @@ describe('a preflight', () => {
   );
 
   test.each([FOREIGN, 'null', 'http://app.example', 'https://app.example.evil.example', `${ALLOWED}:8443`])(
-    'by the origin %s, which is not allowed: no CORS header',
+    'from the origin %s, which is not allowed: no CORS headers',
     async (origin) => {
       const answer = await preflight('/v1/resources', origin);
       expect([...answer.headers.keys()].filter((name) => name.startsWith('access-control-'))).toEqual([]);
@@ -167,7 +167,7 @@ describe('a preflight', () => {
     },
   );
 
-  test('spends nothing', async () => {
+  test('of a metered call: no charge', async () => {
     const { key: limited } = await plain.as(user).createKey({ limits: [{ meter: 'api:api1', limit: 1 }] });
     await preflight('/call/api1', ALLOWED, { 'x-api-key': limited });
     expect((await plain.call('api1', { key: limited })).status).toBe(200);
@@ -175,7 +175,7 @@ describe('a preflight', () => {
   });
 });
 
-test('CORS_ORIGINS=*: any origin, and caches need not tell origins apart', async () => {
+test('CORS_ORIGINS=*: every origin is allowed, and Vary has no Origin', async () => {
   const open = await TestServer.start({ DATABASE_URL: process.env.TEST_SERVER_DATABASE!, CORS_ORIGINS: '*' });
   try {
     for (const origin of [ALLOWED, FOREIGN]) {
@@ -188,7 +188,7 @@ test('CORS_ORIGINS=*: any origin, and caches need not tell origins apart', async
   }
 });
 
-describe('an upstream with CORS headers of its own', () => {
+describe('Upstream with CORS headers', () => {
   let upstream: Server;
   let slug: string;
   let asked: IncomingHttpHeaders[];
@@ -211,7 +211,7 @@ describe('an upstream with CORS headers of its own', () => {
     await once(upstream, 'close');
   });
 
-  test('replaces none of the server: CORS_ORIGINS decides, and Vary has the fields of both', async () => {
+  test('with CORS_ORIGINS: the headers of the server, and Vary has the fields of both', async () => {
     for (const origin of [ALLOWED, FOREIGN]) {
       const answer = await cors.call(slug, { key }, { headers: { origin } });
       expect(answer).toMatchObject({ status: 200, text: 'from afar' });
@@ -221,7 +221,7 @@ describe('an upstream with CORS headers of its own', () => {
     }
   });
 
-  test('passes them on where the server has no CORS', async () => {
+  test('without CORS_ORIGINS: the headers of the upstream', async () => {
     const answer = await plain.call(slug, { key }, { headers: { origin: FOREIGN } });
     expect(answer.headers.get('access-control-allow-origin')).toBe(FOREIGN);
     expect(varyOf(answer)).toEqual(['accept-language', 'cookie']);

@@ -12,15 +12,15 @@ import { holdingsOf } from './support/store.js';
 import { until } from './support/until.js';
 import { SEED, sizesOf } from './support/sizes.js';
 
-/** How often a server, and PostgreSQL, is killed. */
+/** How often the tests kill a server, and PostgreSQL. */
 const { KILLS } = sizesOf('crashes');
 const CONNECTIONS = 32;
 
-/** What clients know of the units of an owner. */
+/** What clients know about the charged units of an owner. */
 class Books {
-  /** Those that they were told of. */
+  /** Confirmed units. */
   told = 0;
-  /** Those of requests of which they do not know what became of them. */
+  /** Units of requests without a definite response. */
   unknown = 0;
 
   constructor(
@@ -29,7 +29,7 @@ class Books {
   ) {}
 }
 
-/** Every unit a client was told of is on record, and no more beyond it than what was in flight; every count agrees. */
+/** Checks that all confirmed units are recorded, plus at most the unknown ones, and that all counts agree. */
 async function expectRight({ fleet, key, told, unknown }: Books): Promise<void> {
   const [{ ledger, counter, all }] = await fleet.query(
     `SELECT (SELECT sum(granted)::int FROM usage WHERE owner_id = $1) AS ledger,
@@ -42,14 +42,14 @@ async function expectRight({ fleet, key, told, unknown }: Books): Promise<void> 
   expect(ledger).toBeLessThanOrEqual(told + unknown);
 }
 
-/** A key with a limit that is judged and not reached. */
+/** Creates a key with a limit that is checked but never reached. */
 async function openBooks(fleet: Fleet<ServerProcess>): Promise<Books> {
   const owner = await fleet.makeUser();
   await fleet.setQuota(owner, 'api:*', 1_000_000_000);
   return new Books(fleet, await fleet.makeKey(owner));
 }
 
-/** Verifications of 1 to 7 units and calls, in turn. */
+/** A random call, or a verification of 1 to 7 units. */
 function shoot(books: Books, random: Random, heard: (reply: Reply, outcome: string, cost: number) => unknown): Shot {
   const cost = random.chance(50) ? 1 : 1 + random.below(7);
   const text = cost === 1 ? call(books.key) : verify(books.key, cost);
@@ -82,10 +82,10 @@ afterAll(async () => {
   await rm(folder, { recursive: true, force: true, maxRetries: 5 });
 });
 
-describe('a server that is killed under load', () => {
-  test(`has recorded every unit that a client was told of, and at most what was in flight beyond; with an Idempotency-Key each once`, async () => {
+describe('SIGKILL of a server under load', () => {
+  test(`confirmed units are all recorded, with at most those in flight besides; with an Idempotency-Key exactly once`, async () => {
     const books = await openBooks(fleet);
-    /** Of requests that are sent again until they are answered. */
+    /** For requests with an Idempotency-Key, which are retried until they succeed. */
     const repeated = await openBooks(fleet);
     const random = new Random(SEED);
     const outcomes: string[] = [];
@@ -122,7 +122,7 @@ describe('a server that is killed under load', () => {
       state.isKilled = true;
       await loading;
       await expectRight(books);
-      // The first may be running still: its statement outlives the server that sent it.
+      // The first attempt can still run, because its statement continues after the server was killed.
       await load(fleet.servers, 4, () => {
         const each = again.shift();
         if (!each) return undefined;
@@ -143,8 +143,8 @@ describe('a server that is killed under load', () => {
   }, 600_000);
 });
 
-describe('a PostgreSQL', () => {
-  /** Loads until told otherwise. Whoever gets a 503 waits until a server says that it is ready again. */
+describe('Two servers under load', () => {
+  /** Runs the load until `end`. After a 503 a connection waits until its server is ready again. */
   function loading(
     books: Books,
     random: Random,
@@ -174,7 +174,7 @@ describe('a PostgreSQL', () => {
     };
   }
 
-  test(`that is killed under load, whole or one process, has kept every unit that a client was told of`, async () => {
+  test(`SIGKILL of PostgreSQL or one of its processes: every confirmed unit is recorded`, async () => {
     const books = await openBooks(fleet);
     const outcomes: string[] = [];
     const load = loading(books, new Random(SEED), outcomes);
@@ -203,7 +203,7 @@ describe('a PostgreSQL', () => {
     expect(fleet.servers.map((server) => server.child.exitCode)).toEqual([null, null]);
   }, 300_000);
 
-  test('that is away: calls answer 503, never 200, and work again afterwards', async () => {
+  test('stop of PostgreSQL: 503 until it runs again, then 200', async () => {
     const books = await openBooks(fleet);
     const outcomes: string[] = [];
     const load = loading(books, new Random(0), outcomes);
@@ -234,7 +234,7 @@ describe('a PostgreSQL', () => {
       expectAway(await api.post('/call/api1', undefined, { headers: { 'x-api-key': key, 'idempotency-key': 'a' } }));
       expectAway(await api.post('/v1/verify', { key, api: 'api1' }));
       expectAway(await api.post('/v1/verify', { key, api: 'api1' }, { headers: { 'idempotency-key': 'b' } }));
-      // Of what is no key no database is asked.
+      // A key with a wrong checksum is rejected without the database.
       const typo = `${key.slice(0, -1)}${key.endsWith('0') ? '1' : '0'}`;
       expectProblem(await api.get('/call/api1', { headers: { 'x-api-key': typo } }), 401, 'invalid_api_key');
     }

@@ -4,7 +4,7 @@ import { expectSound, recounted } from './support/platform.js';
 import { Random } from './support/random.js';
 import { SEED, seeds, sizesOf } from './support/sizes.js';
 
-/** All that changes the sum of the users' credits: in an order that a seed gives, against a model; and at once. */
+/** Changes to the sum of the users' credits: in a seeded order, compared with a model, and concurrently. */
 const { SEEDS, STEPS, CHANGES } = sizesOf('creditSums');
 
 const PASSWORD = 'Unguessable-7';
@@ -25,7 +25,7 @@ afterEach(async () => {
   await fleet.query('DELETE FROM plans');
 });
 
-/** Undefined: nothing is said. Null: unlimited. */
+/** Undefined: not set. Null: unlimited. */
 type Amount = number | null | undefined;
 
 interface ModelUser {
@@ -34,7 +34,7 @@ interface ModelUser {
   grants: { id: string; amount: number; isOver: boolean }[];
 }
 
-/** What credits add up to, as the contract says. */
+/** Model of the credits, as documented. */
 class CreditModel {
   readonly users = new Map<string, ModelUser>();
   readonly plans = new Map<string, Amount>();
@@ -56,25 +56,25 @@ class CreditModel {
     return this.totalObjects !== null && !this.mayOverprovision && this.granted > this.totalObjects;
   }
 
-  /** With the administrator. */
+  /** Counts the administrator too. */
   get isFull(): boolean {
     return this.totalObjects !== null && this.users.size + 1 >= this.totalObjects;
   }
 }
 
-/** What is sent, and what it does to the model; `undo` takes that back. */
+/** A request, and its effect on the model. `undo` reverts the effect. */
 interface Change {
   name: string;
   send: () => Promise<Answer>;
   apply: (answer: Answer) => void;
   undo: () => void;
-  /** Whether it is refused before the sum is looked at. */
+  /** The code of an error that occurs before the sum is checked. */
   refusal?: string;
-  /** Whether it can raise the sum only by lowering the bound. */
+  /** Whether it changes the bound instead of the sum. */
   isOfBound?: boolean;
 }
 
-/** Changes of a seed. */
+/** Generates seeded changes. */
 class Changes {
   private turn = 0;
 
@@ -246,7 +246,7 @@ async function expectSums(granted: number): Promise<void> {
 }
 
 test.each(seeds(SEEDS))(
-  'the credits of all are what those of each add up to, at every step (seed %i)',
+  'the sum of all credits after each seeded change: equal to the model (seed %i)',
   async (seed) => {
     const random = new Random(seed);
     const model = new CreditModel();
@@ -257,7 +257,7 @@ test.each(seeds(SEEDS))(
     const done: string[] = [];
     for (let step = 0; step < STEPS; step++) {
       if (random.chance(12)) {
-        // Time goes by: some grants expire; some of those are swept.
+        // Some grants expire, and some of these are swept.
         const grants = [...model.users.values()].flatMap((user) => user.grants).filter(({ isOver }) => !isOver);
         const over = grants.filter(() => random.chance(50));
         for (const grant of over) grant.isOver = true;
@@ -271,13 +271,13 @@ test.each(seeds(SEEDS))(
       const change = changes.next();
       const answer = await change.send();
       change.apply(answer);
-      // Lowering is always allowed.
+      // Changes that lower the sum are always allowed.
       const isTooMuch = model.isAboveBound && (change.isOfBound === true || model.granted > before);
       const code = change.refusal ?? (isTooMuch ? 'credits_overprovisioned' : undefined);
       if (code !== undefined) change.undo();
       done.push(`${change.name}: ${String(answer.status)}`);
       const { credits } = (await fleet.admin(step).get('/v1/metrics')).body;
-      // With what was done before, for whoever looks for the cause.
+      // `done` lists the earlier steps in a failure message.
       expect({ done, seed, code: answer.body.code, granted: credits.granted }).toEqual({
         ...{ done, seed, code, granted: model.granted },
       });
@@ -292,7 +292,7 @@ test.each(seeds(SEEDS))(
   600_000,
 );
 
-test(`changes of every kind at once, on two processes: the sums are right, and nothing fails`, async () => {
+test(`concurrent changes of every kind on two processes: correct sums, and no unexpected errors`, async () => {
   const random = new Random(SEED);
   const plans: string[] = [];
   for (const limit of [2, 4, null]) plans.push(await fleet.makePlan([{ meter: 'tasks', limit }]));
@@ -327,7 +327,7 @@ test(`changes of every kind at once, on two processes: the sums are right, and n
       const of = kinds.flatMap(([share, send]) => Array.from({ length: share }, () => send));
       const { status, body } = await random.pick(of)();
       codes.push(`${String(status)} ${body.code ?? ''}`.trim());
-      // Users who came, by name in place of those who went.
+      // New users replace others in the list.
       if (status === 201 && body.username !== undefined) users[random.below(users.length)] = body.id;
     }
   });
@@ -346,7 +346,7 @@ test(`changes of every kind at once, on two processes: the sums are right, and n
     }
   };
   await Promise.all([Promise.all(lanes).finally(() => (isOver = true)), disturb()]);
-  // A plan that was renamed meanwhile is no plan, a user that went is none.
+  // Concurrently renamed plans cause 400, and deleted users 404.
   const strange = (code: string): boolean =>
     !/^(20[014]|400 validation_failed|402 credits_exhausted|404 not_found)/.test(code);
   expect({ codes: tally(codes), strange: codes.filter(strange) }).toMatchObject({ strange: [] });

@@ -23,20 +23,20 @@ async function granted(user: Account, amount: number, fields: object = {}): Prom
   return answer.body;
 }
 
-/** Lets grants of a user expire now, as if their time had come. All of them where no ids are named. */
+/** Expires grants of a user now. Without ids: all of them. */
 const expire = (user: Account, ids: string[] | null = null): Promise<any[]> =>
   sql(
     `UPDATE credit_grants SET expires_at = now() - interval '1 ms' WHERE owner_id = $1 AND ($2::uuid[] IS NULL OR id = ANY($2))`,
     [user.id, ids],
   );
 
-/** Sent all at once. */
+/** Creates tasks concurrently and counts the statuses. */
 async function many(user: Account, count: number): Promise<Record<string, number>> {
   const answers = await Promise.all(Array.from({ length: count }, () => api.as(user).post('/v1/tasks')));
   return tally(answers.map(({ status }) => String(status)));
 }
 
-/** What a user is told, in each of the places where it is, of its credits; they must say one thing. */
+/** Returns a user's credits. Checks that quotas and metrics show the same. */
 async function creditsOf(user: Account): Promise<{ credits: number | null; remaining: number | null; used: number }> {
   const [quotas, metrics] = await Promise.all([
     api.as(user).get('/v1/users/me/quotas'),
@@ -48,13 +48,13 @@ async function creditsOf(user: Account): Promise<{ credits: number | null; remai
   return { credits: limit, remaining, used };
 }
 
-/** Waits for an expiry. By one answer alone: of two that are compared, one may be of before it and the other of after. */
+/** Waits for an expiry. Reads one response only, because of two one can be from before the expiry. */
 const untilCreditsAre = (user: Account, credits: number): Promise<void> =>
   until(async () => (await admin.get(`/v1/metrics/users/${user.id}`)).body.credits === credits);
 
 const listed = async (user: Account): Promise<any[]> => (await api.as(user).get('/v1/users/me/credits')).body.data;
 
-/** Keeps every sweeper out while `work` goes on. */
+/** Holds the lock of the sweeper while `work` runs. */
 async function withoutSweeper<T>(work: () => Promise<T>): Promise<T> {
   const client = new pg.Client({ connectionString: DATABASE });
   await client.connect();
@@ -66,7 +66,7 @@ async function withoutSweeper<T>(work: () => Promise<T>): Promise<T> {
   }
 }
 
-/** Sweeps what has expired, whoever does it. */
+/** Waits until all expired grants of a user are swept, by the test or the server. */
 async function swept(user: Account): Promise<void> {
   const left = `SELECT FROM credit_grants WHERE owner_id = $1 AND counted AND expires_at <= now()`;
   await until(async () => {
@@ -80,8 +80,8 @@ function expectField(answer: Answer, pointer: string): void {
   expect(answer.body.errors.map((error: { pointer: string }) => error.pointer)).toContain(pointer);
 }
 
-describe('grants', () => {
-  test('add to the credits, and say how many, why and until when', async () => {
+describe('Credit grants', () => {
+  test('POST /v1/users/{user}/credits: 201 with amount, reason and expiry, and the credits increase', async () => {
     const user = await api.createUser({ credits: 1 });
     const made = await grant(user, { amount: 2, reason: 'Thanks ✓', expiresAt: '2999-01-31T12:00:00+02:00' });
     expect(made.status).toBe(201);
@@ -91,7 +91,7 @@ describe('grants', () => {
     });
     expect(await listed(user)).toEqual([made.body]);
     expect(await creditsOf(user)).toEqual({ credits: 3, remaining: 3, used: 0 });
-    // Its own credits are what they were.
+    // The credits that are set on the user stay the same.
     expect((await api.as(user).get('/v1/users/me')).body.credits).toBe(1);
     expect(await many(user, 6)).toEqual({ 201: 3, 402: 3 });
     const refused = await api.as(user).post('/v1/tasks');
@@ -102,7 +102,7 @@ describe('grants', () => {
     expect(await creditsOf(user)).toEqual({ credits: 4, remaining: 0, used: 4 });
   });
 
-  test('need an amount alone', async () => {
+  test('POST with an amount only: 201', async () => {
     const user = await api.createUser({ credits: 0 });
     for (const fields of [{}, { reason: null, expiresAt: null }]) {
       expect(await granted(user, 5, fields)).toMatchObject({ amount: 5, reason: null, expiresAt: null });
@@ -110,7 +110,7 @@ describe('grants', () => {
     expect(await creditsOf(user)).toMatchObject({ credits: 10 });
   });
 
-  test('add to what a plan gives, and stay through any change of what they add to', async () => {
+  test('grant on top of plan or own credits: kept when these change', async () => {
     const plan = await api.createPlan([{ meter: 'tasks', limit: 2 }]);
     const user = await api.createUser({ plan });
     const path = `/v1/users/${user.id}`;
@@ -127,7 +127,7 @@ describe('grants', () => {
     expect(await many(user, 12)).toEqual({ 201: 9, 402: 3 });
   });
 
-  test('of a user that is unlimited change nothing, until it is limited', async () => {
+  test('grant to a user with unlimited credits: no effect until the credits are limited', async () => {
     const user = await api.createUser();
     await granted(user, 2);
     expect(await creditsOf(user)).toEqual({ credits: null, remaining: null, used: 0 });
@@ -140,7 +140,7 @@ describe('grants', () => {
     expect(await many(user, 4)).toEqual({ 201: 4 });
   });
 
-  test('are listed to their user and to administrators, newest first, page by page', async () => {
+  test('GET /v1/users/{user}/credits as the user or an administrator: pages, newest first', async () => {
     const user = await api.createUser({ credits: 0 });
     const made: any[] = [];
     for (let amount = 1; amount <= 7; amount++) made.unshift(await granted(user, amount));
@@ -154,7 +154,7 @@ describe('grants', () => {
       seen.push(...body.data);
       cursor = body.nextCursor;
     }
-    // Those that have expired are there as well.
+    // The list includes expired grants.
     made[3].expiresAt = seen[3].expiresAt;
     expect(Date.parse(seen[3].expiresAt)).toBeLessThan(Date.now());
     expect(seen).toEqual(made);
@@ -167,7 +167,7 @@ describe('grants', () => {
     expect(await listed(other)).toEqual([]);
   });
 
-  test('are made by administrators alone, and no stranger’s to read', async () => {
+  test('GET as another user, and POST as any user: 403', async () => {
     const [user, stranger] = await Promise.all([api.createUser({ credits: 0 }), api.createUser()]);
     const path = `/v1/users/${user.id}/credits`;
     expectProblem(await api.get(path), 401, 'unauthenticated');
@@ -204,20 +204,20 @@ describe('grants', () => {
     ['expiresAt', 'tomorrow'],
     ['expiresAt', 32_503_680_000_000],
     ['owner', 'admin'],
-  ])('take no %s %p', async (field, value) => {
+  ])('POST with an invalid %s, %p: 400, and no grant', async (field, value) => {
     const user = await api.createUser({ credits: 1 });
     expectField(await grant(user, { amount: 1, [field]: value }), `/${field}`);
     expect(await listed(user)).toEqual([]);
     expect(await creditsOf(user)).toMatchObject({ credits: 1 });
   });
 
-  test('expire in a time to come, be it near', async () => {
+  test('POST with expiresAt in the past: 400; one minute from now: 201', async () => {
     const user = await api.createUser({ credits: 0 });
     expectField(await grant(user, { amount: 1, expiresAt: new Date(Date.now() - 1).toISOString() }), '/expiresAt');
     expect((await grant(user, { amount: 1, expiresAt: new Date(Date.now() + 60_000).toISOString() })).status).toBe(201);
   });
 
-  test('together may be more than JSON can say: the user then has what it can', async () => {
+  test('grants above the largest safe integer: the user sees that integer', async () => {
     const user = await api.createUser({ credits: Number.MAX_SAFE_INTEGER });
     await granted(user, Number.MAX_SAFE_INTEGER);
     await granted(user, Number.MAX_SAFE_INTEGER);
@@ -230,7 +230,7 @@ describe('grants', () => {
     expect((await admin.delete(`/v1/users/${user.id}`)).status).toBe(204);
   });
 
-  test('go with their user', async () => {
+  test('DELETE of the user: grants are deleted', async () => {
     const user = await api.createUser({ credits: 1 });
     await granted(user, 2);
     expect((await admin.delete(`/v1/users/${user.id}`)).status).toBe(204);
@@ -239,7 +239,7 @@ describe('grants', () => {
     expect(await sql('SELECT FROM credit_grants WHERE owner_id = $1', [user.id])).toEqual([]);
   });
 
-  test('with an Idempotency-Key are made once, however often they are sent at once', async () => {
+  test('20 concurrent POST with one Idempotency-Key: one grant', async () => {
     const user = await api.createUser({ credits: 0 });
     const init = { headers: { 'idempotency-key': uniqueName() } };
     const send = (): Promise<Answer> => admin.post(`/v1/users/${user.id}/credits`, { amount: 3 }, init);
@@ -251,8 +251,8 @@ describe('grants', () => {
   });
 });
 
-describe('a grant that has expired', () => {
-  test('grants nothing more and deletes nothing, when its time has come', async () => {
+describe('Expired grant', () => {
+  test('POST /v1/tasks after the expiry: 402 until usage is below the credits, and no task is deleted', async () => {
     const user = await api.createUser({ credits: 1 });
     const later = { expiresAt: new Date(Date.now() + 3_600_000).toISOString() };
     const { id: due } = await granted(user, 3, later);
@@ -271,7 +271,7 @@ describe('a grant that has expired', () => {
     expect(await listed(user)).toHaveLength(2);
   });
 
-  test('grants nothing at once, swept or not, and what is left goes on', async () => {
+  test('before and after the sweep: only the other grants count', async () => {
     const user = await api.createUser({ credits: 0 });
     const grants = [await granted(user, 1), await granted(user, 2), await granted(user, 4)];
     await withoutSweeper(async () => {
@@ -294,7 +294,7 @@ describe('a grant that has expired', () => {
     expect(await creditsOf(user)).toEqual({ credits: 6, remaining: 0, used: 6 });
   });
 
-  test('is swept by the server itself, and what it granted is no longer in the sum of all', async () => {
+  test('is swept by the server and removed from the sums', async () => {
     const user = await api.createUser({ credits: 1 });
     const { id } = await granted(user, 7);
     await expire(user);
@@ -305,11 +305,11 @@ describe('a grant that has expired', () => {
     expect(await creditsOf(user)).toMatchObject({ credits: 1 });
   });
 
-  test('may expire again and again beside a user’s other changes, and the sum stays what it is', async () => {
+  test('concurrent grants, expiries, sweeps and changes of credits: correct sum', async () => {
     const user = await api.createUser({ credits: 5 });
     const later = { expiresAt: new Date(Date.now() + 3_600_000).toISOString() };
     const kinds: (() => Promise<unknown>)[] = [
-      // Its time comes at once, while others come and are swept.
+      // Grants and expires at once, while other grants are made and swept.
       async () => expire(user, [(await granted(user, 10, later)).id]),
       () => admin.patch(`/v1/users/${user.id}`, { credits: 5 }),
       () => sql('SELECT sweep_grants(1)', []),
@@ -325,8 +325,8 @@ describe('a grant that has expired', () => {
   });
 });
 
-describe('credits and bonus together', () => {
-  test('are exact, whoever hurries: 20 of its own and 15 of a bonus that has not expired', async () => {
+describe('Credits and grants under concurrency', () => {
+  test('200 concurrent POST /v1/tasks with 20 credits and 15 granted ones: 35 succeed', async () => {
     const user = await api.createUser({ credits: 20 });
     await granted(user, 10);
     await granted(user, 5, { expiresAt: '2999-01-01T00:00:00Z' });
@@ -337,13 +337,13 @@ describe('credits and bonus together', () => {
     expect(await creditsOf(user)).toEqual({ credits: 35, remaining: 0, used: 35 });
   });
 
-  test('are exact while grants are made: as many tasks as there were credits in the end', async () => {
+  test('POST /v1/tasks while grants are made: as many tasks as credits in the end', async () => {
     const user = await api.createUser({ credits: 5 });
     const state = { granting: true };
     let [made, asked] = [0, 0];
     const lanes = Array.from({ length: 6 }, async () => {
       for (let last = false; !last;) {
-        // Once more after the last grant, until no credit is left.
+        // Continues after the last grant until no credit is left.
         const wasOver = !state.granting;
         const { status } = await api.as(user).post('/v1/tasks');
         expect([201, 402]).toContain(status);

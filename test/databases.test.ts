@@ -5,7 +5,7 @@ import { TestServer, createDatabase, postgresUrl, query } from './support/server
 
 type Database = Awaited<ReturnType<typeof createDatabase>>;
 
-/** What PostgreSQL lets an owner set for a database, and what then changes how values are written, read or judged. */
+/** Database settings that change how PostgreSQL writes, reads or compares values. */
 const HOSTILE = {
   ...{ DateStyle: 'German', IntervalStyle: 'sql_standard', TimeZone: 'Asia/Kathmandu', bytea_output: 'escape' },
   ...{ extra_float_digits: '-15', array_nulls: 'off', transform_null_equals: 'on', standard_conforming_strings: 'off' },
@@ -16,7 +16,7 @@ const HOSTILE = {
   ...{ enable_indexscan: 'off', jit: 'on', geqo_threshold: '2', from_collapse_limit: '1', quote_all_identifiers: 'on' },
 };
 
-/** What a shell may have set. */
+/** Environment variables that a shell can set. */
 const SHELL = {
   ...{ PGOPTIONS: '-c search_path=nowhere -c default_transaction_read_only=on', PGCLIENTENCODING: 'LATIN1' },
   ...{ PGCLIENT_ENCODING: 'latin1', PGDATESTYLE: 'German', PGTZ: 'Asia/Kathmandu', TZ: 'Asia/Kathmandu' },
@@ -37,7 +37,7 @@ const SHELL = {
   },
 };
 
-/** Answers of every kind, without what differs from run to run. */
+/** Responses of every kind, without values that differ from run to run. */
 async function answersOf(api: Api): Promise<unknown[]> {
   const admin = await api.admin();
   const user = await api.createUser();
@@ -78,7 +78,7 @@ async function answersOf(api: Api): Promise<unknown[]> {
   return answers.map(({ status, text }) => [status, text.replaceAll(mask, '…')]);
 }
 
-describe('no setting of a database, a role or a shell', () => {
+describe('Hostile settings of database and shell', () => {
   let plain: Database;
   let hostile: Database;
 
@@ -94,7 +94,7 @@ describe('no setting of a database, a role or a shell', () => {
     await hostile.drop();
   });
 
-  test('changes an answer', async () => {
+  test('direct connection: the same responses as with defaults', async () => {
     const servers = await Promise.all([
       TestServer.start({ DATABASE_URL: plain.url }),
       TestServer.spawn({ DATABASE_URL: hostile.url, ...SHELL }),
@@ -104,9 +104,9 @@ describe('no setting of a database, a role or a shell', () => {
     expect(got).toEqual(expected);
   });
 
-  test('changes an answer behind a pooler in transaction mode, where nothing that is set stays', async () => {
+  test('pooler in transaction mode: the same responses as with defaults, and no settings are left behind', async () => {
     const settings = `SELECT name, setting FROM pg_settings WHERE name = ANY('{DateStyle,search_path,statement_timeout,enable_seqscan}') ORDER BY 1`;
-    // Long enough for the pooler's own sessions; the rest stays hostile.
+    // Long enough for the sessions of the pooler.
     for (const name of ['statement_timeout', 'idle_session_timeout']) {
       await query(postgresUrl(), `ALTER DATABASE ${hostile.name} SET ${name} = '100s'`);
     }
@@ -139,7 +139,7 @@ describe('no setting of a database, a role or a shell', () => {
   });
 });
 
-test('a database that refuses the role, or has another name for a while: 503, and 200 once it is back', async () => {
+test('requests while the database rejects the role or is renamed: 503, then 200', async () => {
   const database = await createDatabase({ isEmpty: true });
   const role = `${database.name}_role`;
   await query(
@@ -169,7 +169,7 @@ test('a database that refuses the role, or has another name for a while: 503, an
   await query(postgresUrl(), `DROP ROLE ${role}`);
 });
 
-test('a pooler that does not keep prepared statements is told at the start, and what to set', async () => {
+test('start with a pooler without prepared statements: refused with the setting to change', async () => {
   const database = await createDatabase({ isEmpty: true });
   const pooler = await Pooler.start(database.url, 2);
   expect(await TestServer.refusal({ DATABASE_URL: pooler.url })).toBe(

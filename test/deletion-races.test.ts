@@ -17,7 +17,7 @@ beforeAll(async () => {
   server = await TestServer.start({ DATABASE_URL: database.url, LOG_LEVEL: 'error', TRUST_PROXY: '127.0.0.1' });
   api = new Api(server.url);
   root = await api.admin();
-  // So that there is something of the platform's to lock.
+  // Platform limits, so that requests lock platform rows.
   await root.patch('/v1/platform', { totalObjects: 1_000_000, creditOverprovisioning: true });
   for (const meter of ['resources', 'tasks', 'store.entries', 'store.bytes', 'api:*', 'api:api1']) {
     await root.put(`/v1/platform/quotas/${meter}`, { limit: 1_000_000 });
@@ -29,7 +29,7 @@ afterAll(async () => {
   await database.drop();
 });
 
-/** Everything that locks something of an account's, or of the platform's for it. */
+/** All requests that lock rows of an account, or platform rows for it. */
 async function everything(of: Account, keyId: string, key: string): Promise<(() => Promise<{ status: number }>)[]> {
   const me = api.as(of);
   const path = `/v1/users/${of.id}`;
@@ -61,20 +61,23 @@ async function everything(of: Account, keyId: string, key: string): Promise<(() 
   ];
 }
 
-test.each(['user', 'admin'])('an account, of a %s, is deleted in the middle of all that it may do', async (role) => {
-  for (let round = 0; round < ROUNDS; round++) {
-    const account = await api.createUser({ role });
-    const { id, key } = await api.as(account).createKey();
-    const works = random.shuffled(await everything(account, id, key));
-    works.splice(random.below(works.length), 0, () => root.delete(`/v1/users/${account.id}`));
-    const answers = await Promise.all(works.map((work) => work()));
-    expect(answers.filter(({ status }) => status >= 500)).toEqual([]);
-    expect((await root.get(`/v1/users/${account.id}`)).status).toBe(404);
-  }
-  expect(server.output).not.toContain('request failed');
-});
+test.each(['user', 'admin'])(
+  'DELETE of an account with role %s, concurrent with its requests: no 5xx, and the account is gone',
+  async (role) => {
+    for (let round = 0; round < ROUNDS; round++) {
+      const account = await api.createUser({ role });
+      const { id, key } = await api.as(account).createKey();
+      const works = random.shuffled(await everything(account, id, key));
+      works.splice(random.below(works.length), 0, () => root.delete(`/v1/users/${account.id}`));
+      const answers = await Promise.all(works.map((work) => work()));
+      expect(answers.filter(({ status }) => status >= 500)).toEqual([]);
+      expect((await root.get(`/v1/users/${account.id}`)).status).toBe(404);
+    }
+    expect(server.output).not.toContain('request failed');
+  },
+);
 
-test('administrators leave while each of them signs in, is changed, and makes keys', async () => {
+test('concurrent self-deletions, sign-ins and changes of administrators: no 5xx', async () => {
   for (let round = 0; round < ROUNDS; round++) {
     const admins = await Promise.all(Array.from({ length: 4 }, () => api.createUser({ role: 'admin' })));
     const works = admins.flatMap((account) => {
@@ -96,8 +99,8 @@ test('administrators leave while each of them signs in, is changed, and makes ke
   expect(server.output).not.toContain('request failed');
 });
 
-// Each costs a second and is tried again, three times in all: where there are several a deletion, it fails in the end.
-test('hardly ever did two wait for each other', async () => {
+// A deadlock costs a second, and a request is tried three times: several deadlocks in one deletion make it fail.
+test('deadlocks during these tests: at most two, plus one for each 20 rounds', async () => {
   const [row] = await query(
     database.url,
     `SELECT deadlocks::int FROM pg_stat_database WHERE datname = current_database()`,

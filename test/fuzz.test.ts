@@ -28,28 +28,28 @@ import {
 } from './support/subjects.js';
 import { SEED, sizesOf } from './support/sizes.js';
 
-/** `SEED=…` makes the same requests again, and `OPERATION='GET /v1/users'` only those of one operation. */
+/** `SEED=…` repeats the same requests, and `OPERATION='GET /v1/users'` sends only those of one operation. */
 const { CASES } = sizesOf('fuzz');
 
 const OPERATIONS = (await listOperations(sharedApi()))
   .map(({ id }) => id)
   .filter((id) => [undefined, id].includes(process.env.OPERATION));
 
-/** Operations at a time. */
+/** Number of concurrent operations. */
 const WIDTH = 12;
 
 type SignedIn = 'user' | 'other' | 'admin';
 
-/** What hostile requests are about. It mends itself where they did what they may. */
+/** The objects that hostile requests refer to. Replaces those that permitted requests delete or change. */
 class World {
-  /** Those who are prepared for an operation have it to themselves. */
+  /** Users by name. Operations that need preparation have separate users. */
   private readonly people = new Map<string, Promise<Subject>>();
   private readonly cursors = new Map<string, string>();
-  /** What nobody but its owner and administrators may read. */
+  /** Values that only their owner and administrators may read. */
   private readonly secrets = new Map<string, Subject>();
-  /** All that was good for a subject at some time, by its id. */
+  /** All past and present credentials of a subject, by its id. */
   private readonly credentials = new Map<string, Set<string>>();
-  /** Ids of what was made for one operation by one caller. */
+  /** Ids of objects that were created for one operation and one caller. */
   private readonly owned = new Map<string, string>();
   private catalogue = { plan: '', api: '' };
   private unscoped = '';
@@ -57,7 +57,7 @@ class World {
 
   constructor(
     private readonly document: Document,
-    /** No request is sent as its administrator. */
+    /** Its administrator sends no hostile requests. */
     private readonly means: Means,
   ) {}
 
@@ -87,7 +87,7 @@ class World {
 
   private async makeSubject(role: 'admin' | 'user'): Promise<Subject> {
     const username = uniqueName();
-    // Hostile requests know what the password of all others is.
+    // Only the victim's password is unknown to hostile requests.
     const password = this.victim ? 'Unguessable-7' : `Unguessable-${uniqueName()}`;
     const made = await this.root.post('/v1/users', { username, password, role });
     if (made.body.code === 'quota_exceeded') {
@@ -98,7 +98,7 @@ class World {
     const tokens = await this.api.signIn(username, password);
     const subject = await furnish(this.document, this.api, { id: made.body.id, username, password, ...tokens });
     this.secrets.set(subject.canary, subject);
-    // What signs the others in, hostile requests know and put anywhere.
+    // Only the victim's credentials are secrets: hostile requests contain those of the other users.
     if (!this.victim)
       for (const secret of [subject.key.key, tokens.accessToken, tokens.refreshToken])
         this.secrets.set(secret, subject);
@@ -106,14 +106,14 @@ class World {
     return subject;
   }
 
-  /** Whoever sends what a subject signs in with is the subject. */
+  /** Stores the credentials of a subject: a caller who sends one of them may read its objects. */
   private learn(subject: Subject): void {
     const { id, password, accessToken, refreshToken, key } = subject;
     const known = this.credentials.get(id) ?? new Set([password, key.key]);
     this.credentials.set(id, known.add(accessToken).add(refreshToken));
   }
 
-  /** A plan and an API to name, the APIs that calls go to, and a platform that takes more. */
+  /** Creates a plan and an API, restores the APIs for calls, and removes platform limits. */
   private async stock(): Promise<void> {
     this.catalogue = { plan: await this.made('/v1/plans'), api: await this.made('/v1/apis') };
     for (const slug of ['api1', 'api2']) {
@@ -133,12 +133,12 @@ class World {
     return slug;
   }
 
-  /** What the names in a request stand for. */
+  /** Values for the placeholders in a request. */
   private async names(operation: Operation, caller: Caller, asked: string): Promise<Record<string, string>> {
     const { id, path } = operation;
     const [user, other] = await Promise.all([this.subject('user', operation), this.subject('other', operation)]);
     const own = caller === 'other' ? other : caller === 'admin' ? await this.subject('admin', operation) : user;
-    // Administrators may do to anyone what they like.
+    // Administrators may change any user, so the victim is not exposed to them.
     const victim = caller === 'admin' ? other : this.victim!;
     const list = path.slice(0, Math.max(0, path.indexOf('/{id}')));
     return {
@@ -165,7 +165,7 @@ class World {
     };
   }
 
-  /** What an operation is to be shown, made for the one request that asks for it. */
+  /** One-time codes and tokens, created only for a request that uses them. */
   private async proofs(
     operation: Operation,
     own: Subject,
@@ -180,13 +180,13 @@ class World {
     return { 'own.code': code, 'own.token': token, 'guarded.id': of.id, 'guarded.username': of.username };
   }
 
-  /** What an operation may take from its caller: no other operation works on the same. */
+  /** Id of an object that the operation may delete. Other operations do not use it. */
   private async ownedBy(owner: Subject, operation: string, list: string): Promise<string> {
     const create = this.document.operations.find(({ id }) => id === `POST ${list}`);
     const place = `${owner.id} ${operation}`;
     let id = this.owned.get(place);
     if (!create && id === undefined && list === '/v1/auth/sessions') {
-      // Whatever it was furnished with may have ended with a changed password.
+      // The initial sessions may have ended with a password change.
       const again = await signInAgain(owner, this.means);
       const claims = Buffer.from(again?.accessToken.split('.')[1] ?? '', 'base64url').toString();
       id = claims === '' ? 'none' : (JSON.parse(claims).sid as string);
@@ -201,7 +201,7 @@ class World {
     return id;
   }
 
-  /** A request as it goes over the wire, by whoever sends it. */
+  /** Fills in the placeholders and the credential of a request. */
   async write(operation: Operation, { caller, path, query, headers, body }: HostileRequest): Promise<Wire> {
     const asked = [...Object.values(path).map(({ text }) => text), body?.text].join(' ');
     const names = await this.names(operation, caller, asked);
@@ -217,7 +217,7 @@ class World {
       method: operation.method,
       path: search === '' ? address : `${address}?${search}`,
       headers: {
-        // From one address fewer may fail to sign in than are tried here.
+        // A random address, because failed sign-ins are limited for each address.
         'x-forwarded-for': randomAddress(),
         ...credential,
         ...(body ? { 'content-type': 'application/json' } : {}),
@@ -234,7 +234,7 @@ class World {
     return { authorization: `Bearer ${(await this.subject(caller, operation)).accessToken}` };
   }
 
-  /** What an answer tells a caller of somebody else's, whose credentials it did not come with. */
+  /** Returns a secret of another user in the response, unless the request has a credential of that user. */
   async leakTo(operation: Operation, caller: Caller, wire: Wire, { text }: Answer): Promise<string | undefined> {
     if (caller === 'admin' || !/canary|qmr?_|eyJ/.test(text)) return undefined;
     const who = caller === 'other' ? 'other' : 'user';
@@ -247,7 +247,7 @@ class World {
     return undefined;
   }
 
-  /** Learns from an answer, and mends what the request was allowed to break. */
+  /** Stores values from a response, and restores objects that the request was allowed to change. */
   async heed(operation: Operation, { caller }: HostileRequest, answer: Answer): Promise<void> {
     const { method, path } = operation;
     const { status, body } = answer;
@@ -262,7 +262,7 @@ class World {
     if (isOfAccounts || isRefused) await this.mend(who, operation);
   }
 
-  /** Whoever cannot sign in any more, or is not what it was, is replaced. */
+  /** Replaces a user that cannot sign in any more, or whose role has changed. */
   private async mend(who: SignedIn, operation: Operation): Promise<void> {
     const name = nameOf(who, operation);
     const known = this.people.get(name);
@@ -286,17 +286,17 @@ class World {
   }
 }
 
-/** Of whom an operation is tried: of those whom it is prepared by, nobody else makes use. */
+/** Name of the user for an operation. Operations that need preparation have separate users. */
 function nameOf(who: SignedIn, operation?: Operation): string {
   return operation && isPrepared(operation) ? `${who} of ${operation.id}` : who;
 }
 
-/** Whose the credential is. */
+/** The user that the caller's credential belongs to. */
 function signedInAs(caller: Exclude<Caller, 'nobody'>): SignedIn {
   return caller === 'unscoped' || caller === 'key' ? 'user' : caller;
 }
 
-/** Whatever a query cannot hold as it is, percent-encoded; a lone surrogate has no UTF-8. */
+/** Percent-encodes a text for a query. Lone surrogates have no UTF-8 and are replaced. */
 function escaped(text: string): string {
   return encodeURIComponent(text.toWellFormed());
 }
@@ -308,7 +308,7 @@ function bytesOf({ text, at, bytes }: NonNullable<HostileRequest['body']>): Buff
   return bytes && bytes.length > 0 ? Buffer.concat([end, Buffer.from(bytes), all.subarray(at)]) : end;
 }
 
-/** What anyone can send again by hand. */
+/** Returns a curl command that repeats the request. */
 function curl(url: string, { method, path, headers = {}, body }: Wire): string {
   const quoted = (text: string): string => `'${text.replaceAll("'", `'\\''`)}'`;
   const sent = Object.entries(headers).map(
@@ -320,10 +320,10 @@ function curl(url: string, { method, path, headers = {}, body }: Wire): string {
     : `echo ${Buffer.from(body).toString('base64')} | base64 -d | ${command} --data-binary @-`;
 }
 
-/** Refusals of a body that an operation does not take. */
+/** Error statuses for a body that an operation does not expect. */
 const STRAY_BODY = [400, 413, 415];
 
-/** What is wrong with an answer, whatever the request was; undefined where nothing is. */
+/** Returns the fault of a response to any request, or undefined. */
 function faultOf(
   operation: Operation,
   answer: Answer,
@@ -331,7 +331,7 @@ function faultOf(
   hasStrayBody: boolean,
 ): string | undefined {
   const { status, headers, body, text } = answer;
-  // An API may be at an upstream that does not answer; everything else that is a fault is ours.
+  // An upstream can fail; every other 5xx is a fault of the server.
   if (status >= 500 && body?.code !== 'upstream_failed') return `it is a fault of ours`;
   if (hasStrayBody && STRAY_BODY.includes(status)) return undefined;
   if (!headers.has('x-request-id')) return 'it has no x-request-id';
@@ -354,9 +354,9 @@ let server: TestServer;
 let agent: Agent;
 let document: Document;
 
-/** What was found, by operation. */
+/** Faults by operation. */
 const found = new Map<string, string>();
-/** How often each status came, by operation. */
+/** Number of responses with each status, by operation. */
 const statuses = new Map<string, Map<number, number>>();
 
 beforeAll(
@@ -365,7 +365,7 @@ beforeAll(
     server = await TestServer.start({
       DATABASE_URL: database.url,
       TRUST_PROXY: '127.0.0.0/8,::1',
-      // Of a fault of ours what was thrown is told beside it.
+      // Failure messages include the logged error.
       LOG_LEVEL: 'error',
     });
     agent = keptConnections(WIDTH * 2);
@@ -375,7 +375,7 @@ beforeAll(
     await world.prepare();
     const schemas = new ResponseSchemas(await openApiOf(api));
     const chosen = document.operations.filter(({ id }) => OPERATIONS.includes(id));
-    // What closes the platform to everyone comes when everyone has done.
+    // Changes to the platform come last, because they can lock out all users.
     const isOfPlatform = ({ id }: Operation): boolean => /^(?!GET).+ \/v1\/platform/.test(id);
     for (const some of [chosen.filter((each) => !isOfPlatform(each)), chosen.filter(isOfPlatform)]) {
       await eachAtOnce(some, WIDTH, (operation) => fuzz(operation, world, schemas));
@@ -399,7 +399,7 @@ async function fuzz(operation: Operation, world: World, schemas: ResponseSchemas
     const wire = await world.write(operation, request);
     const answer = await exchange(server.url, wire, agent);
     counts.set(answer.status, (counts.get(answer.status) ?? 0) + 1);
-    // Of a body that it does not take an operation need not say how it refuses it.
+    // Operations need not document the error for a body that they do not expect.
     const hasStrayBody =
       !operation.declared.requestBody && (request.body !== undefined || request.headers['content-type'] === 'x');
     const leaked = await world.leakTo(operation, request.caller, wire, answer);
@@ -427,22 +427,22 @@ async function fuzz(operation: Operation, world: World, schemas: ResponseSchemas
     found.set(id, `${fault}\nagain: SEED=${SEED} CASES=${CASES} OPERATION='${id}'`);
     return;
   }
-  // Other operations may have just taken from the caller what this one needs; the answer to that mends it.
+  // Another operation can have removed an object of the caller; the response then restores it for the next try.
   for (let tries = 0; !isDone(counts) && tries < 10; tries++) await send(accepted);
 }
 
-/** Whether an operation has answered that it did something. */
+/** Whether at least one response is a success. */
 function isDone(counts: Map<number, number>): boolean {
   return [...counts.keys()].some((status) => status < 300);
 }
 
-test('there is something to try', () => {
+test('OPERATION selects at least one operation', () => {
   expect(OPERATIONS).not.toHaveLength(0);
 });
 
-test.each(OPERATIONS)('hostile requests are answered as documented: %s', (id) => {
+test.each(OPERATIONS)('%s with hostile requests: documented responses without a 5xx or a leak', (id) => {
   expect(found.get(id)).toBeUndefined();
-  // Else it would be refusals alone that were looked at: see BODIES and PARAMETERS in test/support/subjects.ts.
+  // Without a success only errors would be tested: see BODIES and PARAMETERS in test/support/subjects.ts.
   const counts = statuses.get(id)!;
   expect({ seed: SEED, counts: [...counts], isDone: isDone(counts) }).toMatchObject({ isDone: true });
 });

@@ -26,11 +26,11 @@ function expectReplayed(again: Answer, first: Answer): void {
 interface Case {
   as: () => Api;
   path: () => Promise<string> | string;
-  /** Bodies that are told apart by `name`. */
+  /** A body that is different for each `name`. */
   body: (name: string) => Promise<object> | object;
-  /** Another body of the same sender; as `body` makes it, where it is missing. */
+  /** Another body from the same sender. Default: `body` with another name. */
   other?: (body: any) => object;
-  /** How many there are of what was made or spent. */
+  /** Number of created objects or charged units. */
   count: (path: string, body: any) => Promise<number>;
 }
 
@@ -49,7 +49,7 @@ const entries = (path: string): Pick<Case, 'body' | 'count'> => ({
 
 let rotations = 0;
 
-/** Every POST that creates or spends. */
+/** Every POST that creates objects or charges units. */
 const CASES: Record<string, Case> = {
   'POST /v1/auth/register': { as: () => api, path: () => '/v1/auth/register', ...accounts },
   'POST /v1/users': { as: () => admin, path: () => '/v1/users', ...accounts },
@@ -131,7 +131,7 @@ const CASES: Record<string, Case> = {
 
 const POSTS = Object.keys(CASES);
 
-test('every operation that takes an Idempotency-Key is tried here', async () => {
+test('CASES has every operation with an Idempotency-Key, except calls', async () => {
   const { paths } = (await api.get('/openapi.json')).body;
   const documented = Object.entries<any>(paths).flatMap(([path, methods]) =>
     Object.entries<any>(methods)
@@ -141,8 +141,8 @@ test('every operation that takes an Idempotency-Key is tried here', async () => 
   expect(documented.filter((id) => !id.includes('/call/')).sort()).toEqual([...POSTS].sort());
 });
 
-describe('a request that is sent again with its key', () => {
-  test.each(POSTS)('does nothing more, and gets its first answer: %s', async (id) => {
+describe('Repeated request with an Idempotency-Key', () => {
+  test.each(POSTS)('%s: replays the first response, without a second effect', async (id) => {
     const { as, path: makePath, body: makeBody, count } = CASES[id]!;
     const [path, body, key] = [await makePath(), await makeBody(uniqueName()), uniqueName()];
     const first = await as().post(path, body, withKey(key));
@@ -155,7 +155,7 @@ describe('a request that is sent again with its key', () => {
     expect(await count(path, body)).toBe(1);
   });
 
-  test.each(POSTS)('is refused with another body, which does nothing: %s', async (id) => {
+  test.each(POSTS)('%s with another body: 422, without effect', async (id) => {
     const { as, path: makePath, body: makeBody, other: makeOther, count } = CASES[id]!;
     const [path, key, body] = [await makePath(), uniqueName(), await makeBody(uniqueName())];
     await as().post(path, body, withKey(key));
@@ -164,7 +164,7 @@ describe('a request that is sent again with its key', () => {
     expect(await count(path, body)).toBe(1);
   });
 
-  test.each(POSTS)('many times at once happens once: %s', async (id) => {
+  test.each(POSTS)('20 concurrent %s: one effect, 409 while the first is in progress', async (id) => {
     const { as, path: makePath, body: makeBody, count } = CASES[id]!;
     const [path, body, key] = [await makePath(), await makeBody(uniqueName()), uniqueName()];
     const answers = await Promise.all(Array.from({ length: 20 }, () => as().post(path, body, withKey(key))));
@@ -178,7 +178,7 @@ describe('a request that is sent again with its key', () => {
     expect(await count(path, body)).toBe(1);
   });
 
-  test('shows the key that was made again, and it is good', async () => {
+  test('POST /v1/keys: replays the secret, which is valid', async () => {
     const send = (): Promise<Answer> => mine.post('/v1/keys', { name: 'x', scopes: ['*'] }, withKey('show me'));
     const first = await send();
     const again = await send();
@@ -187,7 +187,7 @@ describe('a request that is sent again with its key', () => {
     expect((await api.call('api1', again.body)).status).toBe(200);
   });
 
-  test('to a metered API spends one unit, also with the key quoted', async () => {
+  test('/call/{slug}: charges one unit, also with a quoted key', async () => {
     const slug = await api.createApi();
     const own = await mine.createKey({ limits: [{ meter: `api:${slug}`, limit: 5 }] });
     const call = (key: string, path = slug): Promise<Answer> => api.call(path, own, withKey(key));
@@ -203,7 +203,7 @@ describe('a request that is sent again with its key', () => {
     const post = { headers: { 'idempotency-key': 'once', 'x-api-key': own.key } };
     expectProblem(await api.post(`/call/${slug}`, undefined, post), 422, 'idempotency_key_reused');
     expect((await call('twice')).headers.get('ratelimit')).toBe('"lifetime";r=3');
-    // Of another key of the same owner it is another request.
+    // The same Idempotency-Key with another API key of the owner is a new request.
     expect(
       (await api.call(slug, await mine.createKey(), withKey('once'))).headers.get('idempotency-replayed'),
     ).toBeNull();
@@ -212,7 +212,7 @@ describe('a request that is sent again with its key', () => {
     expect((await mine.get(`/v1/keys/${own.id}`)).body.limits).toMatchObject([{ used: 3 }]);
   });
 
-  test('is judged anew where the first was refused', async () => {
+  test('after a rejected request: processed again', async () => {
     const limited = await api.createUser();
     await admin.put(`/v1/users/${limited.id}/quotas/resources`, { limit: 0 });
     const create = (): Promise<Answer> => api.as(limited).post('/v1/resources', { value: 'x' }, withKey('again'));
@@ -241,7 +241,7 @@ describe('a request that is sent again with its key', () => {
     expect((await api.post('/v1/auth/register', good, withKey(username))).status).toBe(201);
   });
 
-  test('that only asks without spending is not kept', async () => {
+  test('POST /v1/verify with dryRun: not stored', async () => {
     const slug = await api.createApi();
     const own = await mine.createKey({ limits: [{ meter: `api:${slug}`, limit: 5 }] });
     const verify = (body: object): Promise<Answer> =>
@@ -251,7 +251,7 @@ describe('a request that is sent again with its key', () => {
     expect((await verify({ dryRun: true })).status).toBe(422);
   });
 
-  test('is each user’s own', async () => {
+  test('the same key of two users: two requests', async () => {
     const [one, other] = [api.as(await api.createUser()), api.as(await api.createUser())];
     const send = (as: Api, value: string): Promise<Answer> => as.post('/v1/resources', { value }, withKey('shared'));
     const [first, second] = [await send(one, 'x'), await send(other, 'y')];
@@ -259,7 +259,7 @@ describe('a request that is sent again with its key', () => {
     expect(second.headers.get('idempotency-replayed')).toBeNull();
     expectReplayed(await send(one, 'x'), first);
     expectReplayed(await send(other, 'y'), second);
-    // And one operation’s: of another it is refused.
+    // Another operation cannot reuse the key.
     expectProblem(
       await one.post('/v1/keys', { name: 'x', scopes: [] }, withKey('shared')),
       422,
@@ -267,7 +267,7 @@ describe('a request that is sent again with its key', () => {
     );
   });
 
-  test('of one who registers is not another’s who chose the same key', async () => {
+  test('POST /v1/auth/register with the same key for two usernames: two accounts', async () => {
     const key = uniqueName();
     const register = (username: string): Promise<Answer> =>
       api.post('/v1/auth/register', { username, password: PASSWORD }, withKey(key));
@@ -276,7 +276,7 @@ describe('a request that is sent again with its key', () => {
     expect([first.body.username, second.body.username]).toEqual(names);
   });
 
-  test('goes with its user', async () => {
+  test('DELETE of the user: the stored response is deleted', async () => {
     const gone = await api.createUser();
     await api.as(gone).post('/v1/resources', { value: 'x' }, withKey('gone'));
     const stored = (): Promise<any[]> => sql('SELECT FROM idempotency_keys WHERE owner_id = $1', [gone.id]);
@@ -285,7 +285,7 @@ describe('a request that is sent again with its key', () => {
     expect(await stored()).toEqual([]);
   });
 
-  test('is new after a day', async () => {
+  test('after 24 hours: a new request', async () => {
     const owner = await api.createUser();
     const send = (value: string): Promise<Answer> => api.as(owner).post('/v1/resources', { value }, withKey('daily'));
     await send('one');
@@ -310,7 +310,7 @@ test.each([
   ['256 characters in quotes', `"${'x'.repeat(256)}"`],
   ['a tab', 'a\tb'],
   ['letters that are not ASCII', 'ü'],
-])('an Idempotency-Key of %s is refused, and nothing done', async (_case, key) => {
+])('an Idempotency-Key of %s: 400, without effect', async (_case, key) => {
   const owner = api.as(await api.createUser());
   const own = await owner.createKey();
   const refused = [
@@ -326,7 +326,7 @@ test.each([
   expect((await owner.get(`/v1/keys/${own.id}`)).body.lastUsedAt).toBeNull();
 });
 
-test('an Idempotency-Key may have 255 characters, and what a header may hold', async () => {
+test('an Idempotency-Key of 255 characters, or with any printable ASCII: accepted', async () => {
   const owner = api.as(await api.createUser());
   for (const key of ['x', 'x'.repeat(255), `"${'y'.repeat(255)}"`, 'a b:c/d,e;f=g', '"say \\"it\\""', `k'--`]) {
     const first = await owner.post('/v1/resources', { value: key }, withKey(key));
@@ -335,7 +335,7 @@ test('an Idempotency-Key may have 255 characters, and what a header may hold', a
   }
 });
 
-test('POST /v1/resources: many replays at once after the first is answered: all get the stored response', async () => {
+test('POST /v1/resources, 30 concurrent replays of a finished request: the stored response for all', async () => {
   const key = withKey(uniqueName());
   const first = await mine.post('/v1/resources', { value: 'x' }, key);
   expect(first.status).toBe(201);
@@ -343,7 +343,7 @@ test('POST /v1/resources: many replays at once after the first is answered: all 
   for (const replay of replays) expectReplayed(replay, first);
 });
 
-test('different requests with keys of their own do not stand in each other’s way', async () => {
+test('40 concurrent POST /v1/keys with different Idempotency-Keys: 201 for all', async () => {
   const owner = api.as(await api.createUser());
   const limits = [{ meter: 'api:api1', limit: 5 }];
   const answers = await Promise.all(
@@ -355,7 +355,7 @@ test('different requests with keys of their own do not stand in each other’s w
   expect((await owner.get('/v1/keys?limit=100')).body.data).toHaveLength(40);
 });
 
-test('nothing that was answered or sent can be read in the database', async () => {
+test('stored requests and responses: no secrets in the database', async () => {
   const owner = api.as(await api.createUser());
   const username = uniqueName();
   const [key, password, idempotencyKey] = [uniqueName(), 'Correct-Horse-7-Battery', `secret-${uniqueName()}`];
@@ -382,7 +382,7 @@ test('nothing that was answered or sent can be read in the database', async () =
   }
 });
 
-test('a key that is revoked gets no earlier answer either', async () => {
+test('replay with a revoked API key: 401 or 403 instead of the stored response', async () => {
   const made = (await mine.post('/v1/keys', { name: 'gone', scopes: ['api1'] })).body;
   const key = uniqueName();
   const call = () => api.post('/call/api1', undefined, { headers: { 'x-api-key': made.key, 'idempotency-key': key } });
@@ -397,7 +397,7 @@ test('a key that is revoked gets no earlier answer either', async () => {
   expect((await verify()).body).toMatchObject({ allowed: false, code: 'invalid_api_key' });
 });
 
-test('an answer that was moved in the database to another’s request is not opened', async () => {
+test('replay of a stored response that was moved to another user: 500 without its content', async () => {
   const [owner, thief] = [await api.createUser(), await api.createUser()];
   const body = { name: 'a key', scopes: ['*'] };
   const send = (account: Account): Promise<Answer> => api.as(account).post('/v1/keys', body, withKey('mine'));

@@ -25,7 +25,7 @@ beforeAll(async () => {
 const sql = (text: string, values: unknown[]): Promise<any[]> =>
   query(process.env.TEST_SERVER_DATABASE ?? '', text, values);
 
-/** Lets time pass for a key and its secrets: everything of them was so many minutes earlier. */
+/** Moves all times of a key and its secrets back by some minutes. */
 async function letPass({ id }: { id: string }, minutes: number): Promise<void> {
   for (const [table, column, key] of [
     ['api_keys', 'expires_at', 'id'],
@@ -36,7 +36,7 @@ async function letPass({ id }: { id: string }, minutes: number): Promise<void> {
   }
 }
 
-/** An expiry so many minutes from now. */
+/** A time some minutes from now. */
 const inMinutes = (minutes: number): string => new Date(Date.now() + minutes * 60_000).toISOString();
 
 function expectField(answer: Answer, pointer: string): void {
@@ -53,15 +53,15 @@ async function expectGood(key: { key: string }): Promise<void> {
   expect(await api.call('api1', key)).toMatchObject({ status: 200, body: 'API1' });
 }
 
-/** What is shown of a key after it was made. */
+/** A key as later responses show it, without its secret. */
 function shown(key: Key): object {
   const rest: Partial<Key> = { ...key };
   delete rest.key;
   return rest;
 }
 
-describe('a key', () => {
-  test('is shown once, when it is made, and kept nowhere', async () => {
+describe('API key', () => {
+  test('POST /v1/keys: 201 with the secret, which no other response and no table contains', async () => {
     const expiresAt = new Date(Date.now() + 86_400_000).toISOString();
     const made = await mine.post('/v1/keys', { name: 'my server ✓', scopes: ['api1', 'map-*'], expiresAt });
     expect(made.status).toBe(201);
@@ -78,7 +78,7 @@ describe('a key', () => {
       mine.get('/v1/keys'),
       admin.get(`/v1/keys/${made.body.id}`),
     ]);
-    // After the reads, which might else see it.
+    // After the reads, because they must not see the new name.
     answers.push(await mine.patch(`/v1/keys/${made.body.id}`, { name: 'my server' }));
     expect(answers[0].body).toEqual(shown(made.body));
     for (const { text } of answers) expect(text).not.toContain(key.slice(7));
@@ -92,7 +92,7 @@ describe('a key', () => {
     expect(tables[0].row).not.toContain(Buffer.from(key).toString('hex'));
   });
 
-  test('is good at its first call, in either header, and in no other place', async () => {
+  test('/call/{slug} with the key in X-API-Key or as a bearer token: 200; elsewhere: 401', async () => {
     const key = await mine.createKey();
     await expectGood(key);
     for (const scheme of ['Bearer', 'bearer', 'BEARER']) {
@@ -109,7 +109,7 @@ describe('a key', () => {
     expectProblem(await api.as({ accessToken: key.key }).get('/v1/users/me'), 401, 'invalid_token');
   });
 
-  test('is one key in both headers, and spends one unit', async () => {
+  test('/call/{slug} with the same key in both headers: 200 and one unit', async () => {
     const one = await mine.createKey({ limits: [{ meter: 'api:api1', limit: 2 }] });
     for (const [i, scheme] of ['Bearer ', 'bearer  '].entries()) {
       const answer = await api.call('api1', one, { headers: { authorization: scheme + one.key } });
@@ -118,7 +118,7 @@ describe('a key', () => {
     }
   });
 
-  test('is refused beside another', async () => {
+  test('/call/{slug} with two different credentials, or a repeated header: 401', async () => {
     const [one, other] = [await mine.createKey(), await mine.createKey()];
     for (const authorization of [`Bearer ${other.key}`, 'Bearer x', `Basic ${one.key}`, one.key, 'Bearer ', '']) {
       expectInvalid(await api.call('api1', one, { headers: { authorization } }));
@@ -130,7 +130,7 @@ describe('a key', () => {
     );
   });
 
-  test('with a typo, of another prefix, or never made is refused', async () => {
+  test('/call/{slug} and POST /v1/verify with a wrong or unknown key: invalid_api_key', async () => {
     const { key } = await mine.createKey();
     const other = key.at(-1) === '0' ? '1' : '0';
     const wrong = [
@@ -157,7 +157,7 @@ describe('a key', () => {
     await expectGood({ key });
   });
 
-  test('that is wrong a thousand times in a row is refused each time, and others are served', async () => {
+  test('/call/{slug} with 1,000 wrong keys: 401 for each, and the valid key still works', async () => {
     const { key } = await mine.createKey();
     const wrong = Array.from({ length: 1_000 }, (_, i) => `${key.slice(0, -3)}${String(i).padStart(3, '0')}`);
     const statuses: number[] = [];
@@ -171,7 +171,7 @@ describe('a key', () => {
     await expectGood({ key });
   });
 
-  test('says when it was last used: by calls that were judged, granted or not', async () => {
+  test('GET /v1/keys/{id}: lastUsedAt of the last call that limits granted or denied', async () => {
     const slug = await api.createApi();
     const key = await mine.createKey({ scopes: [slug], limits: [{ meter: `api:${slug}`, limit: 1 }] });
     const lastUsed = async (): Promise<string | null> => (await mine.get(`/v1/keys/${key.id}`)).body.lastUsedAt;
@@ -183,7 +183,7 @@ describe('a key', () => {
     const first = (await lastUsed()) ?? '';
     expect(first >= before).toBe(true);
     expect(first <= new Date().toISOString()).toBe(true);
-    // As if it had been an hour ago.
+    // Sets the last use back by an hour.
     await sql(`UPDATE quotas SET at = at - interval '1 hour' WHERE key_id = $1 AND at > '-infinity'`, [key.id]);
     expect(((await lastUsed()) ?? '') < first).toBe(true);
     expect((await api.call(slug, key)).status).toBe(429);
@@ -191,8 +191,8 @@ describe('a key', () => {
   });
 });
 
-describe('keys', () => {
-  test('are listed, newest first, page by page, each owner’s own', async () => {
+describe('API key management', () => {
+  test('GET /v1/keys: pages of the owner’s keys, newest first', async () => {
     const [owner, other] = await Promise.all([api.createUser(), api.createUser()]);
     const made: object[] = [];
     for (const name of ['one', 'two', 'three']) made.unshift(shown(await api.as(owner).createKey({ name })));
@@ -213,12 +213,12 @@ describe('keys', () => {
     expectProblem(await api.as(other).get('/v1/keys?owner=*'), 403, 'forbidden');
     const owners = (await admin.get('/v1/keys?owner=*&limit=100')).body.data.map((key: { owner: string }) => key.owner);
     expect(owners).toEqual(expect.arrayContaining([owner.id, foreign.owner]));
-    // A cursor is good for the list it was given for.
+    // A cursor is valid only for its own list.
     const { nextCursor } = first.body;
     expectField(await admin.get(`/v1/keys?owner=*&cursor=${nextCursor}`), '/cursor');
   });
 
-  test('are made by administrators for anyone, and by nobody else for another', async () => {
+  test('POST /v1/keys for another user: 201 as an administrator, 403 as a user', async () => {
     for (const owner of [user.id, user.username]) {
       const made = await admin.post('/v1/keys', { name: 'x', scopes: ['api1'], owner });
       expect(made.body.owner).toBe(user.id);
@@ -232,7 +232,7 @@ describe('keys', () => {
     expectProblem(await admin.post('/v1/keys', { name: 'x', scopes: [], owner: randomUUID() }), 404, 'not_found');
   });
 
-  test('of another are 404 like those that do not exist, and stay as they are', async () => {
+  test('any request for a key of another user: the same 404 as for a missing key', async () => {
     const key = await mine.createKey();
     const stranger = api.as(await api.createUser());
     for (const [method, path, body] of [
@@ -256,7 +256,7 @@ describe('keys', () => {
     await expectGood(key);
   });
 
-  test('are changed by their owner and by administrators', async () => {
+  test('PATCH /v1/keys/{id} as the owner or an administrator: 200, applies to the next call', async () => {
     const key = await mine.createKey({ expiresAt: '2099-01-01T00:00:00Z' });
     const path = `/v1/keys/${key.id}`;
     const changed = await mine.patch(path, { name: 'new', scopes: ['api2'], expiresAt: '2098-01-01T00:00:00+01:00' });
@@ -269,7 +269,7 @@ describe('keys', () => {
     expect((await mine.patch(path, {})).body).toEqual((await mine.get(path)).body);
   });
 
-  test('are disabled and enabled, which holds at the next call', async () => {
+  test('PATCH of `disabled`: applies to the next call', async () => {
     const key = await mine.createKey();
     for (const as of [mine, admin]) {
       expect((await as.patch(`/v1/keys/${key.id}`, { disabled: true })).body.disabled).toBe(true);
@@ -279,7 +279,7 @@ describe('keys', () => {
     }
   });
 
-  test('expire', async () => {
+  test('/call/{slug} after the expiry of the key: 401', async () => {
     const key = await mine.createKey({ expiresAt: inMinutes(60) });
     await expectGood(key);
     const soon = inMinutes(30);
@@ -293,7 +293,7 @@ describe('keys', () => {
     await expectGood(key);
   });
 
-  test('are deleted, which holds at the next call; what they used stays on record', async () => {
+  test('DELETE /v1/keys/{id}: 401 for the next call, and its usage is kept', async () => {
     const slug = await api.createApi();
     const key = await mine.createKey();
     expect((await api.call(slug, key)).status).toBe(200);
@@ -308,7 +308,7 @@ describe('keys', () => {
     expect((await api.call(slug, await mine.createKey())).status).toBe(429);
   });
 
-  test('go with their owner, and rest while it is disabled', async () => {
+  test('owner disabled: 403 for calls; owner deleted: 401', async () => {
     const owner = await api.createUser();
     const key = await api.as(owner).createKey();
     await expectGood(key);
@@ -325,7 +325,7 @@ describe('keys', () => {
   });
 });
 
-describe('scopes', () => {
+describe('API key scopes', () => {
   test.each([
     ['everything', ['*'], ['api1', 'api2'], []],
     ['one API', ['api1'], ['api1'], ['api2']],
@@ -334,20 +334,20 @@ describe('scopes', () => {
     ['a longer prefix', ['api1*'], ['api1'], ['api2']],
     ['nothing', [], [], ['api1']],
     ['others only', ['a', 'api', 'api11', 'api-*'], [], ['api1']],
-  ])('of %s', async (_case, scopes, good, bad) => {
+  ])('%s: calls in scope succeed, others get 403 without a charge', async (_case, scopes, good, bad) => {
     const key = await mine.createKey({ scopes });
     for (const slug of good) expect((await api.call(slug, key)).status).toBe(200);
     for (const slug of bad) {
       expectProblem(await api.call(slug, key), 403, 'scope_denied');
       expectProblem(await api.call(`${slug}/below`, key), 403, 'scope_denied');
     }
-    // What is not in the scope costs nothing.
+    // Calls outside the scope are not charged.
     const used = await sql(`SELECT coalesce(sum(counts[1]), 0)::int AS used FROM quotas WHERE key_id = $1`, [key.id]);
     expect(used).toEqual([{ used: good.length }]);
   });
 
   test.each(['', ' ', 'API1', 'api_1', 'a.b', '-a', 'a-', 'a*b', '**', '*a', '-*', 'a ', 'a,b', 'ä', '../x', 'a\n'])(
-    'that are no slugs are refused: %p',
+    'an invalid scope, %p: 400',
     async (scope) => {
       expectField(await mine.post('/v1/keys', { name: 'x', scopes: ['api1', scope] }), '/scopes/1');
       const key = await mine.createKey({ scopes: ['api1'] });
@@ -356,7 +356,7 @@ describe('scopes', () => {
     },
   );
 
-  test('are as long as a slug may be, and as many as are sensible', async () => {
+  test('64 characters and 100 scopes: accepted; more: 400', async () => {
     for (const scope of ['a'.repeat(64), `${'a'.repeat(63)}*`, '0']) {
       expect((await mine.createKey({ scopes: [scope] })).scopes).toEqual([scope]);
     }
@@ -385,38 +385,41 @@ test.each([
   ['expiresAt', 4_070_908_800],
   ['owner', ''],
   ['owner', null],
-])('a key is refused with the %s %p', async (field, value) => {
+])('POST /v1/keys with an invalid %s, %p: 400, and no key', async (field, value) => {
   const before = (await mine.get('/v1/keys?limit=1')).body.data;
   expectField(await mine.post('/v1/keys', { name: 'x', scopes: ['*'], [field]: value }), `/${field}`);
   expect((await mine.get('/v1/keys?limit=1')).body.data).toEqual(before);
 });
 
-test('a key expires at a time of any offset', async () => {
+test('POST /v1/keys with expiresAt in another offset: stored in UTC', async () => {
   const { body } = await mine.post('/v1/keys', { name: 'x', scopes: [], expiresAt: '2090-01-02T00:00:00+23:59' });
   expect(body.expiresAt).toBe('2090-01-01T00:01:00.000Z');
 });
 
-describe('a rotation', () => {
+describe('POST /v1/keys/{id}/rotate', () => {
   const rotate = async (key: Key, body?: object, as = mine): Promise<Key> => {
     const answer = await as.post(`/v1/keys/${key.id}/rotate`, body);
     expect(answer.status).toBe(201);
     return answer.body;
   };
 
-  test.each([undefined, {}, { graceSeconds: 0 }])('ends the old secret at once: %p', async (body) => {
-    const key = await mine.createKey();
-    const rotated = await rotate(key, body);
-    expect(rotated.key).not.toBe(key.key);
-    expect(rotated).toEqual({
-      ...key,
-      ...{ key: expect.stringMatching(/^qm_/), hint: rotated.key.slice(0, 7), updatedAt: expect.any(String) },
-    });
-    expectInvalid(await api.call('api1', key));
-    await expectGood(rotated);
-    expect((await mine.get(`/v1/keys/${key.id}`)).text).not.toContain(rotated.key.slice(7));
-  });
+  test.each([undefined, {}, { graceSeconds: 0 }])(
+    'without a grace period, %p: the old secret ends at once',
+    async (body) => {
+      const key = await mine.createKey();
+      const rotated = await rotate(key, body);
+      expect(rotated.key).not.toBe(key.key);
+      expect(rotated).toEqual({
+        ...key,
+        ...{ key: expect.stringMatching(/^qm_/), hint: rotated.key.slice(0, 7), updatedAt: expect.any(String) },
+      });
+      expectInvalid(await api.call('api1', key));
+      await expectGood(rotated);
+      expect((await mine.get(`/v1/keys/${key.id}`)).text).not.toContain(rotated.key.slice(7));
+    },
+  );
 
-  test('with a grace period leaves both good, and one grace ends where a shorter one begins', async () => {
+  test('with grace periods: all secrets stay valid; a rotation without one ends the earlier secrets', async () => {
     const first = await mine.createKey();
     const second = await rotate(first, { graceSeconds: 3_600 });
     const third = await rotate(second, { graceSeconds: 2_678_400 }, admin);
@@ -432,7 +435,7 @@ describe('a rotation', () => {
     await expectGood(fourth);
   });
 
-  test('ends the old secret when its grace does', async () => {
+  test('after the grace period: 401 for the old secret', async () => {
     const key = await mine.createKey();
     const rotated = await rotate(key, { graceSeconds: 60 });
     await expectGood(key);
@@ -441,7 +444,7 @@ describe('a rotation', () => {
     await expectGood(rotated);
   });
 
-  test('never lets the old secret outlive its own expiry, whatever becomes of the key’s', async () => {
+  test('with a later expiry of the key: the old secret keeps its earlier expiry', async () => {
     const soon = inMinutes(10);
     const key = await mine.createKey({ expiresAt: soon });
     const rotated = await rotate(key, { graceSeconds: 3_600 });
@@ -457,7 +460,7 @@ describe('a rotation', () => {
     await expectGood(rotated);
   });
 
-  test('takes over limits and counts: both secrets draw on one', async () => {
+  test('during the grace period: both secrets share limits and counts', async () => {
     const slug = await api.createApi();
     const meter = `api:${slug}`;
     const key = await mine.createKey({ limits: [{ meter, limit: 3, window: 'lifetime' }] });
@@ -469,7 +472,7 @@ describe('a rotation', () => {
     for (const each of [key, rotated]) expectProblem(await api.call(slug, each), 429, 'quota_exceeded');
   });
 
-  test('of a disabled key gives a disabled key; disabling ends the old secret too', async () => {
+  test('of a disabled key: all secrets get 401 until it is enabled', async () => {
     const key = await mine.createKey();
     const rotated = await rotate(key, { graceSeconds: 60 });
     await mine.patch(`/v1/keys/${key.id}`, { disabled: true });
@@ -484,17 +487,17 @@ describe('a rotation', () => {
     for (const each of [key, rotated, again]) expectInvalid(await api.call('api2', each));
   });
 
-  test.each([-1, 1.5, 2_678_401, '60', null, 2 ** 53, true])('takes no grace of %p', async (graceSeconds) => {
+  test.each([-1, 1.5, 2_678_401, '60', null, 2 ** 53, true])('with graceSeconds of %p: 400', async (graceSeconds) => {
     const key = await mine.createKey();
     expectField(await mine.post(`/v1/keys/${key.id}/rotate`, { graceSeconds }), '/graceSeconds');
     await expectGood(key);
   });
 });
 
-describe('the limits of a key', () => {
+describe('API key limits', () => {
   const unused = { meter: 'api:api1', window: 'lifetime', used: 0, resetsAt: null, scope: 'key' };
 
-  test('are given when it is made, and judged beside each other', () =>
+  test('POST /v1/keys with several limits: each is enforced', () =>
     inOne('day', async () => {
       const slug = await api.createApi();
       const limits = [
@@ -520,14 +523,14 @@ describe('the limits of a key', () => {
       expect(refused.body.limits).toHaveLength(3);
       expect((await api.call('api1', key)).status).toBe(200);
       expect((await api.call('api1', key)).body.violated).toMatchObject([{ meter: 'api:*', window: 'month', used: 3 }]);
-      // They are this key's, and nobody else's.
+      // The limits apply to this key only.
       expect((await api.call(slug, await mine.createKey())).status).toBe(200);
       expect((await mine.get(`/v1/keys/${key.id}`)).body.limits).toContainEqual(
         expect.objectContaining({ meter: `api:${slug}`, window: 'lifetime', used: 2, remaining: 98 }),
       );
     }));
 
-  test('may be set where there is none, and only lowered, by the owner; administrators also raise', async () => {
+  test('PUT of a limit: the owner can set or lower it, an administrator can also raise it', async () => {
     const key = await mine.createKey();
     const path = `/v1/keys/${key.id}/quotas/api:api1`;
     const set = async (as: Api, limit: number | null): Promise<void> => {
@@ -547,7 +550,7 @@ describe('the limits of a key', () => {
     expectProblem(await mine.delete(path), 403, 'forbidden');
     expectProblem(await mine.delete(`${path}?window=lifetime`), 403, 'forbidden');
     expect((await mine.get(`/v1/keys/${key.id}`)).body.limits).toEqual([{ ...unused, limit: 5, remaining: 5 }]);
-    // Another window is another limit.
+    // Each window has a separate limit.
     expect((await mine.put(path, { limit: 7, window: 'day' })).body).toMatchObject({ limit: 7, window: 'day' });
     expectProblem(await mine.put(path, { limit: 8, window: 'day' }), 403, 'forbidden');
     expect((await admin.delete(`${path}?window=day`)).status).toBe(204);
@@ -558,7 +561,7 @@ describe('the limits of a key', () => {
     expect((await mine.get(`/v1/keys/${key.id}`)).body.limits).toEqual([]);
   });
 
-  test('bind an administrator’s own key as anyone’s, but it may raise them', async () => {
+  test('the own key of an administrator: limits apply, and the administrator can raise them', async () => {
     const boss = api.as(await api.createUser({ role: 'admin' }));
     const key = await boss.createKey({ limits: [{ meter: 'api:api1', limit: 0 }] });
     expectProblem(await api.call('api1', key), 429, 'quota_exceeded');
@@ -566,7 +569,7 @@ describe('the limits of a key', () => {
     await expectGood(key);
   });
 
-  test('count what was used before they were set, of one API and of all', () =>
+  test('PUT of a limit after some calls: counts the earlier calls', () =>
     inOne('day', async () => {
       const slug = await api.createApi();
       const key = await mine.createKey();
@@ -593,7 +596,7 @@ describe('the limits of a key', () => {
     ['a text', { meter: 'api:api1', limit: '1' }, 'limit'],
     ['no limit', { meter: 'api:api1' }, 'limit'],
     ['something else', { meter: 'api:api1', limit: 1, cost: 1 }, 'cost'],
-  ])('are not of %s', async (_case, limit, field) => {
+  ])('POST and PUT with %s: 400, and no change', async (_case, limit, field) => {
     const good = { meter: 'api:api2', limit: 1 };
     const before = (await mine.get('/v1/keys?limit=1')).body.data;
     expectField(await mine.post('/v1/keys', { name: 'x', scopes: ['*'], limits: [good, limit] }), `/limits/1/${field}`);
@@ -604,7 +607,7 @@ describe('the limits of a key', () => {
     expect((await mine.get(`/v1/keys/${key.id}`)).body.limits).toEqual([]);
   });
 
-  test('are said once a meter and window, and a hundred at most', async () => {
+  test('POST /v1/keys with duplicate limits, or more than 100: 400', async () => {
     const twice = ['day', 'day'].map((window) => ({ meter: 'api:api1', limit: 1, window }));
     expectField(await mine.post('/v1/keys', { name: 'x', scopes: [], limits: twice }), '/limits/1/meter');
     const many = Array.from({ length: 101 }, () => ({ meter: 'api:api1', limit: 1 }));

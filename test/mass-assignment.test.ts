@@ -20,7 +20,7 @@ import {
 import { sizesOf } from './support/sizes.js';
 import { until } from './support/until.js';
 
-/** Names that no entity has, and that have made somebody an administrator somewhere. */
+/** Names that no entity has, but that have granted rights in other products. */
 const TELLING = [
   ...[
     'isAdmin',
@@ -52,7 +52,7 @@ const TELLING = [
 
 const { SHARE } = sizesOf('massAssignment');
 
-/** Says on SIGUSR2 what a plain object has that nobody gave it. */
+/** Preloaded script: prints on SIGUSR2 the polluted properties of a plain object. */
 const WITNESS = `process.on('SIGUSR2',()=>process.stdout.write('inherited:'+JSON.stringify([({}).polluted,({}).role,[].polluted])+'\\n'))`;
 
 const WRITES = (await listOperations(sharedApi())).filter(
@@ -96,7 +96,7 @@ afterAll(async () => {
   await database.drop();
 });
 
-/** Every field of every entity, as the database names it and as the code does; that they agree is tested elsewhere. */
+/** Every field of every entity, in snake case and in camel case. */
 async function entityFields(): Promise<string[]> {
   const { rows } = await connection.query<{ name: string }>(
     `SELECT DISTINCT column_name AS name FROM information_schema.columns WHERE table_schema = 'public'`,
@@ -105,7 +105,7 @@ async function entityFields(): Promise<string[]> {
   return rows.flatMap(({ name }) => [name, camel(name)]);
 }
 
-/** Something that would do harm, were it taken. */
+/** A value that does harm if the server accepts it. */
 function valueOf(name: string): unknown {
   if (/role|admin/i.test(name)) return 'admin';
   if (/owner|user|^id$|_id$|Id$/.test(name)) return admin.id;
@@ -115,7 +115,7 @@ function valueOf(name: string): unknown {
   return 1_000_000;
 }
 
-/** An object as JSON with one member more, put before or behind the others; of the same name too. */
+/** Adds a member to a JSON object, as the first or the last one. Allows duplicate names. */
 function withMember(json: string, name: string, value: unknown, isFirst: boolean): string {
   const member = `${JSON.stringify(name)}:${JSON.stringify(value)}`;
   const inner = json.slice(1, -1);
@@ -123,7 +123,7 @@ function withMember(json: string, name: string, value: unknown, isFirst: boolean
   return `{${both.filter(Boolean).join(',')}}`;
 }
 
-/** The same body with a member more in each object that it holds, by the place of that object. */
+/** Bodies with an additional member in a nested object, one for each nested object. */
 function withNested(document: Document, schema: Schema, body: Record<string, unknown>, name: string): unknown[] {
   return Object.entries<Schema>(schema.properties).flatMap(([property, of]) => {
     const { properties } = schemaOf(document, of.items ?? of);
@@ -134,7 +134,7 @@ function withNested(document: Document, schema: Schema, body: Record<string, unk
   });
 }
 
-/** The names that are tried at an operation: over the operations, all of them. */
+/** The share of names for one operation. All operations together cover all names. */
 function shareOf(id: string): string[] {
   const place = WRITES.findIndex((operation) => operation.id === id);
   return names.filter((_name, i) => (i + place) % SHARE === 0);
@@ -154,7 +154,7 @@ function send({ method }: Operation, { as, path, body }: Sent): Promise<Answer> 
   return exchange(server.url, { method, path, headers, ...(body === undefined ? {} : { body }) }, agent);
 }
 
-/** That every request is refused as one that is not valid (or whose sender may nothing here), and changes nothing. */
+/** Checks that every request gets 400, or 403 for users without the right, and that nothing changes. */
 async function expectRefused(operation: Operation, all: Sent[]): Promise<void> {
   const before = await contentsOf(connection);
   const wrong: string[] = [];
@@ -170,7 +170,7 @@ async function expectRefused(operation: Operation, all: Sent[]): Promise<void> {
   expect(await contentsOf(connection)).toEqual(before);
 }
 
-/** An operation, with the paths and bodies by which it takes each one's request. */
+/** Prepares an operation, with a valid path and body for each subject. */
 async function prepared(id: string): Promise<{
   operation: Operation;
   paths: Map<Subject, string>;
@@ -189,13 +189,13 @@ async function prepared(id: string): Promise<{
   return { operation, paths, bodies };
 }
 
-/** Of those whose body has members; a value of the store is any JSON. */
+/** Operations whose body has named members. A value of the store is any JSON. */
 const WITH_BODY = WRITES.filter(({ declared }) =>
   Object.hasOwn(declared.requestBody?.content['application/json']?.schema ?? {}, '$ref'),
 );
 
-describe('a field that the document does not name is refused, and nothing is changed', () => {
-  test.each(WITH_BODY.map(({ id }) => id))('in the body: %s', async (id) => {
+describe('Undocumented field', () => {
+  test.each(WITH_BODY.map(({ id }) => id))('in the body of %s: 400 or 403, and nothing changes', async (id) => {
     const { operation, paths, bodies: known } = await prepared(id);
     const schema = bodySchemaOf(document, operation)!;
     const unknown = shareOf(id).filter((name) => !Object.hasOwn(schema.properties ?? {}, name));
@@ -209,7 +209,7 @@ describe('a field that the document does not name is refused, and nothing is cha
       const wholes = [
         `[${withMember(json, 'role', 'admin', true)}]`,
         `[${json}]`,
-        // The last of two is what counts, and is as little known.
+        // Parsers keep the last of two duplicates, which is unknown too.
         withMember(withMember(json, 'ownerId', user.id, true), 'ownerId', admin.id, false),
         withMember(json, 'user', { role: 'admin', id: admin.id }, false),
         withMember(json, '__proto__', { __proto__: { polluted: 'yes' } }, true),
@@ -220,7 +220,7 @@ describe('a field that the document does not name is refused, and nothing is cha
     await expectRefused(operation, all);
   });
 
-  test.each(WRITES.map(({ id }) => id))('in the query: %s', async (id) => {
+  test.each(WRITES.map(({ id }) => id))('in the query of %s: 400 or 403, and nothing changes', async (id) => {
     const { operation, paths, bodies } = await prepared(id);
     const known = (operation.declared.parameters ?? []).filter((each) => each.in === 'query').map(({ name }) => name);
     const all = [user, admin].flatMap((as) => {
@@ -236,7 +236,7 @@ describe('a field that the document does not name is refused, and nothing is cha
   });
 });
 
-test('what only administrators may set, users may not, of their own account neither', async () => {
+test('PATCH /v1/users/me with a field that only administrators can set: 403 or 400, and nothing changes', async () => {
   const operation = document.operations.find(({ id }) => id === 'PATCH /v1/users/{user}')!;
   const own = new Set(['username', 'email', 'firstName', 'lastName']);
   const others = Object.entries<Schema>(bodySchemaOf(document, operation)!.properties).filter(
@@ -249,7 +249,7 @@ test('what only administrators may set, users may not, of their own account neit
   await expectRefused(operation, all);
 });
 
-test('nothing of it became a property of every object', async () => {
+test('object prototypes after all requests: not polluted', async () => {
   const said = (): string | undefined => /inherited:(.*)/.exec(server.output)?.[1];
   server.child.kill('SIGUSR2');
   await until(() => said() !== undefined);

@@ -22,7 +22,7 @@ beforeAll(async () => {
   admin = fleet.admin();
 });
 
-/** What exists in one test is in no other's sums. */
+/** Deletes all users, so that they are not in the sums of the next test. */
 afterEach(async () => {
   await fleet.query(`DELETE FROM users WHERE username <> 'admin'`);
 });
@@ -57,7 +57,7 @@ async function writeEntries(owner: string, count: number, first = 0): Promise<vo
   expectDone(await admin.post('/v1/store/write', { owner, entries }));
 }
 
-/** So many calls, one after the other, with a key. */
+/** Makes some calls with a key, one after the other. */
 async function makeCalls(key: { key: string }, slug: string, count: number): Promise<number[]> {
   const statuses: number[] = [];
   let left = count;
@@ -75,8 +75,8 @@ async function grant(owner: string, amount: number, expiresAt?: string): Promise
   return expectDone(await admin.post(`/v1/users/${owner}/credits`, { amount, expiresAt })).body.id;
 }
 
-describe('the platform in numbers', () => {
-  test('has what exists, as it is made, deleted, and expires', async () => {
+describe('GET /v1/metrics', () => {
+  test('after creations, deletions and expiries: counts the existing objects', async () => {
     const before = await read('');
     const since = async (): Promise<object> => {
       const { users, objects } = await read('');
@@ -90,7 +90,7 @@ describe('the platform in numbers', () => {
     const resources = await makeResources(two, 4);
     await writeEntries(one, 5);
     await writeEntries(two, 1);
-    // Written again it is the same one.
+    // Another write of the same key adds no entry.
     expectDone(await admin.put(`/v1/store/k0?owner=${one}`, 'another'));
     expect(await since()).toEqual({ allUsers: 2, total: 17, users: 2, tasks: 5, resources: 4, storeEntries: 6 });
     expectDone(await admin.delete(`/v1/tasks/${tasks[0]}`));
@@ -108,7 +108,7 @@ describe('the platform in numbers', () => {
     expect(await since()).toEqual({ allUsers: 0, total: 0, users: 0, tasks: 0, resources: 0, storeEntries: 0 });
   });
 
-  test('has nothing of what was refused, or rolled back', async () => {
+  test('after rejected and rolled-back requests: unchanged counts', async () => {
     const owner = await fleet.makeUser();
     await setCredits(owner, 1);
     await fleet.setQuota(owner, 'resources', 1);
@@ -135,7 +135,7 @@ describe('the platform in numbers', () => {
     expect((await read('')).objects).toEqual(objects);
   });
 
-  test('has all finite credits: of users, of plans, and of grants that have not expired', async () => {
+  test('credits: sums finite credits of users, plans and unexpired grants', async () => {
     const before = (await read('')).credits;
     const granted = async (): Promise<number> => (await read('')).credits.granted - before.granted;
     const plan = await fleet.makePlan([{ meter: 'tasks', limit: 20 }]);
@@ -157,7 +157,7 @@ describe('the platform in numbers', () => {
     expect(await granted()).toBe(180);
     await fleet.query(`UPDATE credit_grants SET expires_at = now() WHERE id = $1`, [passing]);
     expect(await granted()).toBe(130);
-    // Those of a plan for each who has it, and for whoever gets it.
+    // The credits of a plan count for each of its users.
     expectDone(await admin.patch(`/v1/plans/${plan}`, { limits: [{ meter: 'tasks', limit: 25 }] }));
     expect(await granted()).toBe(135);
     expectDone(await admin.patch(`/v1/users/${unsaid}`, { plan }));
@@ -175,7 +175,7 @@ describe('the platform in numbers', () => {
     expect((await read('')).credits.used).toBe(before.used);
   });
 
-  test('has the calls that were ever granted and refused, also of what is gone', async () => {
+  test('calls: sums granted and denied calls, also of deleted keys, APIs and users', async () => {
     const before = (await read('')).calls;
     const slug = await admin.createApi();
     const owner = await fleet.makeUser();
@@ -185,7 +185,7 @@ describe('the platform in numbers', () => {
     expect(await makeCalls(other, 'api1', 2)).toEqual([200, 200]);
     expectDone(await admin.post('/v1/verify', { key: key.key, api: 'api2', cost: 11 }));
     expectDone(await admin.post('/v1/verify', { key: key.key, api: 'api2', cost: 1_000, dryRun: true }));
-    // Neither an unknown key nor a scope or an API that is not there is a call that a limit refused.
+    // A missing scope or an unknown API does not count as denied by a limit.
     const narrow = await fleet.makeKey(owner, { scopes: ['api3'] });
     expect(await makeCalls(narrow, 'api1', 1)).toEqual([403]);
     expect(await makeCalls(key, 'none', 1)).toEqual([404]);
@@ -198,8 +198,8 @@ describe('the platform in numbers', () => {
   });
 });
 
-describe('a user in numbers', () => {
-  test('is read by the user itself under all its names, and by administrators', async () => {
+describe('GET /v1/metrics/users/{user}', () => {
+  test('as the user with any of its names, or as an administrator: 200', async () => {
     const user = await admin.createUser({ email: `${uniqueName()}@example.com`, credits: 5 });
     const { email } = (await admin.as(user).get('/v1/users/me')).body;
     await makeTasks(user.id, 3, 2);
@@ -210,7 +210,7 @@ describe('a user in numbers', () => {
       remainingCredits: 2,
       tasks: { total: 3, completed: 2 },
       resources: 2,
-      // k0 and k1, each with "abc".
+      // k0 and k1, each with the value "abc".
       store: { entries: 2, bytes: 14 },
       calls: { granted: 0, denied: 0, byApi: {} },
     };
@@ -223,7 +223,7 @@ describe('a user in numbers', () => {
     expect(Object.keys(await ofUser('me')).sort()).toEqual([...Object.keys(numbers), 'requests'].sort());
   });
 
-  test('is told to no stranger, whether there is such a user or not; and who is unknown is so to administrators', async () => {
+  test('as another user: 403, whether or not the user exists; as an administrator: 404 for unknown users', async () => {
     const [one, two] = [await admin.createUser(), await admin.createUser()];
     const nobody = '019aa5d2-7c1e-7b1a-9d54-3f0f5a1f2b3c';
     for (const who of [two.id, two.username, 'admin', nobody, 'nobody', 'nobody@example.com', '%00', 'a'.repeat(300)]) {
@@ -237,7 +237,7 @@ describe('a user in numbers', () => {
     expectProblem(await admin.get(`/v1/metrics/users/${two.id}`), 404, 'not_found');
   });
 
-  test('has its credits: its own, else its plan’s, and what it was granted on top', async () => {
+  test('credits: own credits, otherwise those of the plan, plus grants', async () => {
     const plan = await fleet.makePlan([{ meter: 'tasks', limit: 10 }]);
     const owner = await fleet.makeUser();
     const credits = async (): Promise<unknown> => {
@@ -254,7 +254,7 @@ describe('a user in numbers', () => {
     await setCredits(owner, 1);
     expect(await credits()).toEqual([6, 2]);
     await setCredits(owner, 0);
-    // More than it has now: nothing goes, and nothing remains.
+    // The user has more tasks than credits: no task is deleted, and no credits remain.
     await fleet.query('UPDATE credit_grants SET expires_at = now() WHERE owner_id = $1', [owner]);
     expect(await credits()).toEqual([0, 0]);
     expect((await ofUser(owner)).tasks).toEqual({ total: 4, completed: 4 });
@@ -265,7 +265,7 @@ describe('a user in numbers', () => {
     expect(await credits()).toEqual([Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER - 4]);
   });
 
-  test('has what it holds, less what expired', async () => {
+  test('store: entries and bytes without expired entries', async () => {
     const owner = await fleet.makeUser();
     await writeEntries(owner, 4);
     await expire(fleet, owner, ['k0']);
@@ -278,7 +278,7 @@ describe('a user in numbers', () => {
     expect((await ofUser(owner)).store).toEqual({ entries: 1, bytes: 7 });
   });
 
-  test('has its calls by API, of keys and APIs that are gone as well', async () => {
+  test('calls: counts by API, also of deleted keys and APIs', async () => {
     const slug = await admin.createApi();
     const owner = await fleet.makeUser();
     await fleet.setQuota(owner, 'api:*', 6);
@@ -296,23 +296,23 @@ describe('a user in numbers', () => {
     expectDone(await admin.delete(`/v1/keys/${gone.id}`));
     expectDone(await admin.delete(`/v1/apis/${slug}`));
     expect((await ofUser(owner)).calls).toEqual(calls);
-    // Of another user's there is nothing in it.
+    // The calls of a user do not count for another user.
     expect((await ofUser(await fleet.makeUser())).calls).toEqual({ granted: 0, denied: 0, byApi: {} });
   });
 });
 
-describe('those who have most', () => {
+describe('GET /v1/metrics/top', () => {
   const top = async (by: string, limit?: number): Promise<[rank: number, id: string, value: number][]> => {
     const { data } = await read(`/top?by=${by}${limit === undefined ? '' : `&limit=${limit}`}`);
     return data.map(({ rank, user, value }: any) => [rank, user.id, value]);
   };
 
-  test('of tasks: of u1 to u11 with 1 to 11 and an earlier one with 10, u11, the earlier one, u10, u9, … u3', async () => {
+  test('by tasks, with u1 to u11 and an earlier user with 10 tasks: u11, the earlier user, u10, u9, … u3', async () => {
     const earlier = await fleet.makeUser();
     const users: string[] = [];
     for (let i = 1; i <= 11; i++) users.push(await fleet.makeUser());
     for (const [i, user] of users.entries()) await makeTasks(user, i + 1, i % 2);
-    // The last to have them.
+    // The earlier user reaches 10 tasks last.
     await makeTasks(earlier, 10);
     const u = (i: number): string => users[i - 1]!;
     const ten = [u(11), earlier, u(10), u(9), u(8), u(7), u(6), u(5), u(4), u(3)];
@@ -324,7 +324,7 @@ describe('those who have most', () => {
     expect(await top('tasks', 3)).toEqual(expected.slice(0, 3));
     expect(await top('tasks', 1)).toEqual(expected.slice(0, 1));
     expect(await top('tasks', 100)).toEqual([...expected, [11, u(2), 2], [12, u(1), 1]]);
-    // As tasks go, and users.
+    // Deleted tasks and users leave the ranking.
     const { data } = (await admin.get(`/v1/tasks?owner=${u(1)}`)).body;
     expectDone(await admin.delete(`/v1/tasks/${data[0].id}`));
     expectDone(await admin.delete(`/v1/users/${u(11)}`));
@@ -333,7 +333,7 @@ describe('those who have most', () => {
     expect(rest.map(([rank]) => rank)).toEqual(rest.map((_each, i) => i + 1));
   });
 
-  test('of resources and store entries; who has none is not there', async () => {
+  test('by resources and store entries: users without any are not listed', async () => {
     const [one, two, three, none] = [
       await fleet.makeUser(),
       await fleet.makeUser(),
@@ -373,7 +373,7 @@ describe('those who have most', () => {
     ]);
   });
 
-  test('of store entries where many have some that expired', async () => {
+  test('by store entries, with many expired entries: counts unexpired ones only', async () => {
     const users: string[] = [];
     for (let i = 0; i < 8; i++) users.push(await fleet.makeUser());
     for (const user of users.slice(0, 6)) {
@@ -393,7 +393,7 @@ describe('those who have most', () => {
     ]);
   });
 
-  test('of calls, as soon as they were answered', async () => {
+  test('by calls: includes every finished call', async () => {
     const users: string[] = [];
     for (let i = 0; i < 4; i++) users.push(await fleet.makeUser());
     const [one, two, three, none] = users as [string, string, string, string];
@@ -415,7 +415,7 @@ describe('those who have most', () => {
       [2, two, 2],
       [3, three, 2],
     ]);
-    // A limit that is set later changes nothing of it, nor does the end of a key.
+    // A later limit and the deletion of a key do not change the counts.
     await fleet.setQuota(one, 'api:*', 100);
     expectDone(await admin.delete(`/v1/keys/${keys.get(one)!.id}`));
     await use(three, 1);
@@ -430,7 +430,7 @@ describe('those who have most', () => {
     ]);
   });
 
-  test('of requests, as soon as they were answered', async () => {
+  test('by requests: includes every finished request', async () => {
     const [one, two] = [await admin.createUser(), await admin.createUser()];
     for (let i = 0; i < 3; i++) expectDone(await admin.as(two).get('/v1/users/me'));
     expectDone(await admin.as(one).get('/v1/users/me'));
@@ -460,13 +460,13 @@ describe('those who have most', () => {
     ['limit=99999999999999999999', '/limit'],
     ['limit=1&limit=2', '/limit'],
     ['user=me', '/user'],
-  ])('%s is refused', async (query, pointer) => {
+  ])('with the invalid query %s: 400', async (query, pointer) => {
     const answer = await admin.get(`/v1/metrics/top?${query}`);
     expectProblem(answer, 400, 'validation_failed');
     expect(answer.body.errors[0].pointer).toBe(pointer);
   });
 
-  test('are for administrators to see, as are the platform and its routes', async () => {
+  test('and other platform metrics: 403 for users, 401 without a token', async () => {
     const user = await admin.createUser();
     for (const path of ['', '/top', '/top?by=password', '/routes', '/series?user=admin', '/series?user=nobody']) {
       expectProblem(await admin.as(user).get(`/v1/metrics${path}`), 403, 'forbidden');
@@ -477,7 +477,7 @@ describe('those who have most', () => {
   });
 });
 
-describe('a series', () => {
+describe('GET /v1/metrics/series', () => {
   const series = async (query: string, as = admin): Promise<Point[]> => (await read(`/series?${query}`, as)).data;
 
   const sum = (points: Point[]): [number, number] => [
@@ -485,7 +485,7 @@ describe('a series', () => {
     points.reduce((total, { denied }) => total + denied, 0),
   ];
 
-  /** The hour that runs, by the database's clock. */
+  /** The current hour by the clock of the database. */
   async function thisHour(): Promise<number> {
     const [{ hour }] = await fleet.query(`SELECT date_trunc('hour', now(), 'UTC') AS hour`);
     return hour.getTime();
@@ -503,7 +503,7 @@ describe('a series', () => {
     return { user, key, slug };
   }
 
-  /** Puts into the ledger, and into the platform's, what was used in an hour long ago. */
+  /** Adds usage of a past hour to the ledger and to the platform's sums. */
   async function putUsage(owner: string, meter: string, hour: number, granted: number, denied: number): Promise<void> {
     const [{ id }] = await fleet.query('SELECT id FROM api_keys WHERE owner_id = $1', [owner]);
     await fleet.query(
@@ -517,7 +517,7 @@ describe('a series', () => {
     );
   }
 
-  test('has a point an hour or a day, also where nothing happened', async () => {
+  test('a point for each hour or day, also without usage', async () => {
     await inOneMinute(async () => {
       const { user, slug } = await used();
       const hour = await thisHour();
@@ -531,7 +531,7 @@ describe('a series', () => {
       const day = Math.floor(hour / DAY_MS) * DAY_MS;
       expect(days.map((point) => point.at)).toEqual(Array.from({ length: 30 }, (_, i) => at(day - (29 - i) * DAY_MS)));
       expect(days.at(-1)).toEqual({ at: at(day), granted: 3, denied: 2 });
-      // All APIs together, the user's own, as itself and as an administrator sees it.
+      // All APIs of the user, read by the user and by an administrator.
       for (const points of [
         await series('', admin.as(user)),
         await series('meter=api:*', admin.as(user)),
@@ -545,7 +545,7 @@ describe('a series', () => {
     });
   });
 
-  test('has what past hours hold; and days are the sums of their hours', async () => {
+  test('past hours: their usage, and days are the sums of their hours', async () => {
     const { user, slug } = await used();
     const [a, b] = [Date.UTC(2025, 2, 1), Date.UTC(2025, 2, 4)];
     const hours = [a, a + 5 * HOUR_MS, a + 23 * HOUR_MS, a + DAY_MS, b - HOUR_MS];
@@ -553,7 +553,7 @@ describe('a series', () => {
       await putUsage(user.id, `api:${slug}`, hour, 10 ** i, i);
       await putUsage(user.id, 'api:api2', hour, 7, 0);
     }
-    // Outside of it, on both sides.
+    // Outside of the range, on both sides.
     await putUsage(user.id, `api:${slug}`, a - HOUR_MS, 1e9, 1);
     await putUsage(user.id, `api:${slug}`, b, 1e9, 1);
     const range = `from=${at(a)}&to=${at(b)}`;
@@ -579,7 +579,7 @@ describe('a series', () => {
     expect(
       (await series(`meter=api:${slug}&from=2025-03-01T05:59:59.999Z&to=2025-03-01T06:00:00Z`)).map(sumOf),
     ).toEqual([10]);
-    // In any offset the same hours.
+    // Other offsets give the same hours.
     expect(await series(`meter=api:${slug}&from=2025-03-01T05:00:00%2B05:00&to=2025-03-01T02:30:00%2B02:00`)).toEqual([
       { at: at(a), granted: 1, denied: 0 },
     ]);
@@ -587,7 +587,7 @@ describe('a series', () => {
 
   const sumOf = ({ granted }: Point): number => granted;
 
-  test('goes on over the turn of an hour, and what was counted in it stays where it was', async () => {
+  test('change of the hour: earlier counts stay in their hour, new calls count in the current one', async () => {
     const { user, key, slug, hour } = await inOne('hour', async () => {
       const made = await used();
       const hour = await thisHour();
@@ -595,7 +595,7 @@ describe('a series', () => {
       return { ...made, hour };
     });
     const total = (await read('')).calls;
-    // As if all of it had been two hours ago.
+    // Moves all counts back by two hours.
     const client = new pg.Client({ connectionString: fleet.url });
     await client.connect();
     await client.query('BEGIN');
@@ -611,7 +611,7 @@ describe('a series', () => {
         { at: at(hour - 2 * HOUR_MS), granted: 3, denied: 2 },
       ]);
     }
-    // From many connections, each of which turns what is its own.
+    // Many connections, because each moves its own counts into the past hour.
     let left = 64;
     await fleet.setQuota(user.id, `api:${slug}`, 33);
     const before = await thisHour();
@@ -626,13 +626,13 @@ describe('a series', () => {
     }
   });
 
-  test('of requests has them by whether they were answered', async () => {
+  test('meter=requests: granted are successes, denied are errors', async () => {
     const user = await admin.createUser();
     const mine = admin.as(user);
     for (let i = 0; i < 3; i++) expectDone(await mine.get('/v1/users/me'));
     expect((await mine.get('/v1/users')).status).toBe(403);
     expect(sum(await series('meter=requests', mine))).toEqual([3, 1]);
-    // The one before was counted meanwhile.
+    // Includes the previous request for the series.
     expect(sum(await series(`meter=requests&step=day&user=${user.id}`))).toEqual([4, 1]);
     const earlier = new Date(Math.floor(Date.now() / DAY_MS) * DAY_MS - 3 * DAY_MS + HOUR_MS);
     await fleet.query('INSERT INTO request_hours (owner_id, hour, total, errors) VALUES ($1, $2, 20, 5)', [
@@ -650,19 +650,19 @@ describe('a series', () => {
       { at, granted: 15, denied: 5 },
     ]);
     expect(await series(`meter=requests&from=${at}&to=${to}`)).toEqual([{ at, granted: 16, denied: 6 }]);
-    // All of everyone's together is what the platform counts, but for what was put there.
+    // The sum over all users equals the totals of the platform, without the inserted rows.
     const all = sum(await series('meter=requests&step=day'));
     const { requests } = await read('');
     expect([all[0] + all[1] - 22 + 1, all[1] - 6]).toEqual([requests.total, requests.errors]);
   });
 
-  test('takes the turn of an hour of requests along', async () => {
+  test('meter=requests, change of the hour: earlier counts stay in their hour', async () => {
     const user = await admin.createUser();
     const mine = admin.as(user);
     const before = await thisHour();
     for (let i = 0; i < 3; i++) expectDone(await mine.get('/v1/users/me'));
     await series('meter=requests', mine);
-    // It was counted after it was answered, and is written at some time within a second: with the three others.
+    // The server counts the request after the response, and writes the counts within a second.
     await until(async () => (await ofUser(user.id)).requests.total === 4);
     await fleet.query(`UPDATE request_counts SET hour = hour - interval '5 hours' WHERE owner_id = $1`, [user.id]);
     expect((await mine.get('/v1/users')).status).toBe(403);
@@ -697,13 +697,13 @@ describe('a series', () => {
     ['an unknown parameter', 'limit=10', '/limit'],
     ['an empty user', 'user=', '/user'],
     ['two users', 'user=me&user=admin', '/user'],
-  ])('of %s is refused', async (_what, query, pointer) => {
+  ])('with %s: 400', async (_what, query, pointer) => {
     const answer = await admin.get(`/v1/metrics/series?${query}`);
     expectProblem(answer, 400, 'validation_failed');
     expect(answer.body.errors[0].pointer).toBe(pointer);
   });
 
-  test('of the last years there are is one as well', async () => {
+  test('at the first and last supported dates: 200', async () => {
     const points = await series('to=9999-12-31T23:59:59Z&step=day');
     expect(points).toHaveLength(30);
     expect(points.at(-1)).toEqual({ at: '9999-12-31T00:00:00.000Z', granted: 0, denied: 0 });
@@ -714,13 +714,13 @@ describe('a series', () => {
   const exportedUntil9999 = async (): Promise<number> =>
     (await admin.get('/v1/metrics/usage?from=9999-12-31&to=9999-12-31T23:59:59Z')).status;
 
-  test('of an unknown user is none, to administrators', async () => {
+  test('of an unknown user, as an administrator: 404', async () => {
     expectProblem(await admin.get('/v1/metrics/series?user=nobody'), 404, 'not_found');
   });
 });
 
-describe('the routes', () => {
-  test('have what was asked of each, with refusals and durations, most first', async () => {
+describe('GET /v1/metrics/routes', () => {
+  test('requests, errors and average duration of each route, most requests first', async () => {
     const user = await admin.createUser();
     const before = (await read('/routes')).data;
     for (let i = 0; i < 4; i++)
@@ -750,6 +750,6 @@ describe('the routes', () => {
   });
 });
 
-test('of which nothing went wrong unsaid', () => {
+test('server log after all tests: no errors', () => {
   for (const server of fleet.servers) expect(server.output).not.toMatch(/"level":(50|60)/);
 });

@@ -15,10 +15,10 @@ import { until } from './support/until.js';
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const FOLDER = join(ROOT, 'src', 'database', 'migrations');
 
-/** Where TypeORM itself notes what has run. */
+/** Excludes the table in which TypeORM records migrations. */
 const NOT_OURS = `relname <> 'migrations' AND relnamespace = 'public'::regnamespace`;
 
-/** Of an owner, but needed by all shards: reference tables. */
+/** Reference tables: rows have an owner, but all shards need them. */
 const REFERENCE = `('api_keys', 'api_key_secrets', 'request_keys')`;
 
 /** Starts the TypeORM CLI on the compiled configuration, as `npm run migration:…` does. */
@@ -28,7 +28,7 @@ function startTypeorm(env: Record<string, string>, ...command: string[]): ChildP
   return spawn(process.execPath, args, { cwd: ROOT, env: { ...inherited(), ...env } });
 }
 
-/** Runs it to its end. @returns what it prints */
+/** Runs the CLI until it exits. @returns its output */
 async function typeormOn(env: Record<string, string>, ...command: string[]): Promise<string> {
   const child = startTypeorm(env, ...command);
   let [output, errors] = ['', ''];
@@ -63,8 +63,8 @@ async function migrationFiles(): Promise<string[]> {
   return (await readdir(FOLDER)).filter((name) => name.endsWith('.ts') && name !== 'index.ts').sort();
 }
 
-describe('the migrations', () => {
-  /** With every migration. */
+describe('Migrations', () => {
+  /** A database with all migrations. */
   let migrated: Awaited<ReturnType<typeof createDatabase>>;
 
   beforeAll(async () => {
@@ -73,35 +73,38 @@ describe('the migrations', () => {
 
   afterAll(() => migrated.drop());
 
-  test.concurrent('go up, down to nothing, and up to the same, and agree with the entities', async () => {
-    const database = await createDatabase({ isEmpty: true });
-    const names = migrations.map((migration) => new migration().name);
-    await typeorm(database.url, 'migration:run');
-    const schema = await schemaOf(database.url);
-    expect(schema.length).toBeGreaterThan(50);
+  test.concurrent(
+    'up, down, up: an empty schema, then the same schema again, without drift against the entities',
+    async () => {
+      const database = await createDatabase({ isEmpty: true });
+      const names = migrations.map((migration) => new migration().name);
+      await typeorm(database.url, 'migration:run');
+      const schema = await schemaOf(database.url);
+      expect(schema.length).toBeGreaterThan(50);
 
-    // Each revert is a process of some seconds; the others do what the command does.
-    await typeorm(database.url, 'migration:revert');
-    const source = await new DataSource({ type: 'postgres', url: database.url, migrations }).initialize();
-    for (let left = names.length - 1; left > 0; left--) await source.undoLastMigration();
-    await source.destroy();
-    expect(await schemaOf(database.url)).toEqual([]);
-    const shown = await typeorm(database.url, 'migration:show');
-    for (const name of names) expect(shown).toMatch(new RegExp(`^\\[ \\].* ${name}$`, 'm'));
+      // Uses the CLI for one revert only, because each takes some seconds. The others run in this process.
+      await typeorm(database.url, 'migration:revert');
+      const source = await new DataSource({ type: 'postgres', url: database.url, migrations }).initialize();
+      for (let left = names.length - 1; left > 0; left--) await source.undoLastMigration();
+      await source.destroy();
+      expect(await schemaOf(database.url)).toEqual([]);
+      const shown = await typeorm(database.url, 'migration:show');
+      for (const name of names) expect(shown).toMatch(new RegExp(`^\\[ \\].* ${name}$`, 'm'));
 
-    await typeorm(database.url, 'migration:run');
-    expect(await schemaOf(database.url)).toEqual(schema);
-    const done = await typeorm(database.url, 'migration:show');
-    for (const name of names) expect(done).toMatch(new RegExp(`^\\[X\\].* ${name}$`, 'm'));
+      await typeorm(database.url, 'migration:run');
+      expect(await schemaOf(database.url)).toEqual(schema);
+      const done = await typeorm(database.url, 'migration:show');
+      for (const name of names) expect(done).toMatch(new RegExp(`^\\[X\\].* ${name}$`, 'm'));
 
-    expect(await typeorm(database.url, 'schema:log')).toContain('Your schema is up to date');
-    await database.drop();
-  });
+      expect(await typeorm(database.url, 'schema:log')).toContain('Your schema is up to date');
+      await database.drop();
+    },
+  );
 
-  test.concurrent('keep what users own: limits, credits and counts, from the first on and back', async () => {
+  test.concurrent('from the first to the second and back: limits, credits and counts are kept', async () => {
     const kept = await createDatabase({ isEmpty: true });
     const source = new DataSource({ type: 'postgres', url: kept.url, migrations: migrations.slice(0, 2) });
-    /** Runs the migrations as far as the one of that number. */
+    /** Runs the migrations up to the one with that number. */
     const up = async (last: number): Promise<void> => {
       const { migrations: all } = source;
       Object.assign(source, { migrations: all.slice(0, last) });
@@ -167,7 +170,7 @@ describe('the migrations', () => {
 
     await up(2);
     expect(await after()).toEqual(quotas);
-    // What has no place in the older schema does not stand in the way back.
+    // Rows that the older schema cannot hold do not block the revert.
     await query(
       kept.url,
       `INSERT INTO quotas (owner_id, key_id, meter, limits, counts) VALUES
@@ -190,174 +193,171 @@ describe('the migrations', () => {
     await kept.drop();
   });
 
-  test.concurrent(
-    'begin to sum up and rank with what is there, as if they had been there from the first on',
-    async () => {
-      const grown = await createDatabase({ isEmpty: true });
-      const source = new DataSource({ type: 'postgres', url: grown.url, migrations });
-      const rows = (text: string): Promise<any[]> => query(grown.url, text);
-      /** Goes back to before there were any: the third migration is the last that stays. */
-      const undoSums = async (): Promise<void> => {
-        for (let last = migrations.length; last > 3; last--) await source.undoLastMigration();
-      };
-      /** What is kept besides what it is made of. */
-      const sums = async (): Promise<object> => ({
-        totals: await rows(
-          `SELECT sum(users)::int AS users, sum(tasks)::int AS tasks, sum(resources)::int AS resources,
+  test.concurrent('sums and ranks of existing data: equal to those built from the start', async () => {
+    const grown = await createDatabase({ isEmpty: true });
+    const source = new DataSource({ type: 'postgres', url: grown.url, migrations });
+    const rows = (text: string): Promise<any[]> => query(grown.url, text);
+    /** Reverts all migrations after the third, which is the last one without sums. */
+    const undoSums = async (): Promise<void> => {
+      for (let last = migrations.length; last > 3; last--) await source.undoLastMigration();
+    };
+    /** The stored sums and ranks. */
+    const sums = async (): Promise<object> => ({
+      totals: await rows(
+        `SELECT sum(users)::int AS users, sum(tasks)::int AS tasks, sum(resources)::int AS resources,
            sum(store_entries)::int AS entries FROM platform_totals`,
-        ),
-        ranks: await rows(
-          `SELECT owner_id, meter, rank::int FROM quotas WHERE rank > 0 ORDER BY owner_id, meter COLLATE "C"`,
-        ),
-        credits: await rows(
-          `SELECT basis, sum(users)::int AS users, sum(own)::text AS own, sum(bonus)::text AS bonus FROM credit_totals
+      ),
+      ranks: await rows(
+        `SELECT owner_id, meter, rank::int FROM quotas WHERE rank > 0 ORDER BY owner_id, meter COLLATE "C"`,
+      ),
+      credits: await rows(
+        `SELECT basis, sum(users)::int AS users, sum(own)::text AS own, sum(bonus)::text AS bonus FROM credit_totals
           GROUP BY basis HAVING sum(users) > 0 ORDER BY basis COLLATE "C"`,
-        ),
-        accounts: await rows(
-          `SELECT owner_id, basis, own::text, bonus::text FROM credit_accounts WHERE basis IS NOT NULL ORDER BY owner_id`,
-        ),
-        calls: await rows(
-          `SELECT meter, sum(granted)::int AS granted, sum(denied)::int AS denied FROM platform_calls
+      ),
+      accounts: await rows(
+        `SELECT owner_id, basis, own::text, bonus::text FROM credit_accounts WHERE basis IS NOT NULL ORDER BY owner_id`,
+      ),
+      calls: await rows(
+        `SELECT meter, sum(granted)::int AS granted, sum(denied)::int AS denied FROM platform_calls
          GROUP BY meter ORDER BY meter`,
-        ),
-        hours: await rows(
-          `SELECT meter, hour, sum(granted)::int AS granted, sum(denied)::int AS denied FROM platform_usage
+      ),
+      hours: await rows(
+        `SELECT meter, hour, sum(granted)::int AS granted, sum(denied)::int AS denied FROM platform_usage
          GROUP BY meter, hour HAVING sum(granted) > 0 OR sum(denied) > 0 ORDER BY meter, hour`,
-        ),
-      });
-      /** What the ledger says of it. */
-      const ledger = async (): Promise<object> => ({
-        calls: await rows(
-          `SELECT meter, sum(granted)::int AS granted, sum(denied)::int AS denied FROM usage GROUP BY meter ORDER BY meter`,
-        ),
-        hours: await rows(
-          `SELECT meter, hour, sum(granted)::int AS granted, sum(denied)::int AS denied FROM usage
+      ),
+    });
+    /** The same sums, computed from the ledger. */
+    const ledger = async (): Promise<object> => ({
+      calls: await rows(
+        `SELECT meter, sum(granted)::int AS granted, sum(denied)::int AS denied FROM usage GROUP BY meter ORDER BY meter`,
+      ),
+      hours: await rows(
+        `SELECT meter, hour, sum(granted)::int AS granted, sum(denied)::int AS denied FROM usage
          GROUP BY meter, hour ORDER BY meter, hour`,
-        ),
-      });
-      /** What there was before there were sums: it must be as it was, whichever way the migrations went. */
-      const kept = async (): Promise<object> => {
-        const tables = {
-          users: 'id, username, plan',
-          plans: 'slug, name',
-          plan_limits: 'plan, meter, limits::text',
-          resources: 'owner_id, id, value',
-          store_entries: 'owner_id, key, value::text, version::text, expires_at',
-          quotas: 'owner_id, key_id, meter, limits::text, counts::text, at, denied::int, hour_denied::int',
-          platform_quotas: 'meter, limits::text, counts::text',
-          usage: 'owner_id, key_id, meter, hour, granted::int, denied::int',
-          api_keys: 'owner_id, id, name',
-        };
-        const listed = Object.entries(tables).map(async ([table, columns]) => [
-          table,
-          await rows(
-            `SELECT ${columns} FROM ${table} ORDER BY 1, 2, 3`.replace(/(plans|users) ORDER BY .*/, '$1 ORDER BY 1'),
-          ),
-        ]);
-        return Object.fromEntries(await Promise.all(listed)) as object;
+      ),
+    });
+    /** Rows from before the sums. Migrations must not change them in either direction. */
+    const kept = async (): Promise<object> => {
+      const tables = {
+        users: 'id, username, plan',
+        plans: 'slug, name',
+        plan_limits: 'plan, meter, limits::text',
+        resources: 'owner_id, id, value',
+        store_entries: 'owner_id, key, value::text, version::text, expires_at',
+        quotas: 'owner_id, key_id, meter, limits::text, counts::text, at, denied::int, hour_denied::int',
+        platform_quotas: 'meter, limits::text, counts::text',
+        usage: 'owner_id, key_id, meter, hour, granted::int, denied::int',
+        api_keys: 'owner_id, id, name',
       };
-      let server = await TestServer.start({ DATABASE_URL: grown.url });
-      let api = new Api(server.url);
-      let admin = await api.admin();
-      const plan = await api.createPlan([
-        { meter: 'tasks', limit: 7 },
-        { meter: 'resources', limit: 3 },
+      const listed = Object.entries(tables).map(async ([table, columns]) => [
+        table,
+        await rows(
+          `SELECT ${columns} FROM ${table} ORDER BY 1, 2, 3`.replace(/(plans|users) ORDER BY .*/, '$1 ORDER BY 1'),
+        ),
       ]);
-      const users = [
-        await api.createUser({ plan }),
-        await api.createUser({ plan, credits: 5 }),
-        await api.createUser({ plan, credits: null }),
-        await api.createUser({ credits: 0 }),
-        await api.createUser(),
-      ];
-      expect((await admin.put('/v1/platform/quotas/resources', { limit: 100 })).status).toBe(200);
-      for (const [i, user] of users.entries()) {
-        const me = api.as(user);
-        for (let n = 0; n < i; n++) await me.post('/v1/resources', { value: String(n) });
-        const entries = Array.from({ length: 5 - i }, (_, n) => ({ key: `k${n}`, value: n }));
-        await me.post('/v1/store/write', { entries });
-        await admin.put(`/v1/users/${user.id}/quotas/api:api2`, { limit: 1 });
-        const keys = [await me.createKey(), await me.createKey()];
-        for (let n = 0; n <= i; n++) {
-          for (const [k, key] of keys.entries()) await api.call(`api${String(k + 1)}`, key);
-        }
+      return Object.fromEntries(await Promise.all(listed)) as object;
+    };
+    let server = await TestServer.start({ DATABASE_URL: grown.url });
+    let api = new Api(server.url);
+    let admin = await api.admin();
+    const plan = await api.createPlan([
+      { meter: 'tasks', limit: 7 },
+      { meter: 'resources', limit: 3 },
+    ]);
+    const users = [
+      await api.createUser({ plan }),
+      await api.createUser({ plan, credits: 5 }),
+      await api.createUser({ plan, credits: null }),
+      await api.createUser({ credits: 0 }),
+      await api.createUser(),
+    ];
+    expect((await admin.put('/v1/platform/quotas/resources', { limit: 100 })).status).toBe(200);
+    for (const [i, user] of users.entries()) {
+      const me = api.as(user);
+      for (let n = 0; n < i; n++) await me.post('/v1/resources', { value: String(n) });
+      const entries = Array.from({ length: 5 - i }, (_, n) => ({ key: `k${n}`, value: n }));
+      await me.post('/v1/store/write', { entries });
+      await admin.put(`/v1/users/${user.id}/quotas/api:api2`, { limit: 1 });
+      const keys = [await me.createKey(), await me.createKey()];
+      for (let n = 0; n <= i; n++) {
+        for (const [k, key] of keys.entries()) await api.call(`api${String(k + 1)}`, key);
       }
-      // Of one that is gone the usage stays.
-      expect((await admin.delete(`/v1/users/${users[4]!.id}`)).status).toBe(204);
-      const metrics = (await admin.get('/v1/metrics')).body;
-      expect(metrics).toMatchObject({
-        ...{ users: 5, objects: { total: 5 + 6 + 14, users: 5, tasks: 0, resources: 6, storeEntries: 14 } },
-        ...{ credits: { granted: 12, used: 0 }, calls: { granted: 20, denied: 10 } },
-      });
-      expect(await server.stop()).toBe(0);
-      // Ranks of calls are brought up to date now and then.
-      await rows('SELECT rank_calls(array_agg(DISTINCT owner_id)) FROM quotas');
-      const before = { sums: await sums(), kept: await kept() };
-      expect(before.sums).toMatchObject(await ledger());
+    }
+    // The usage of a deleted user is kept.
+    expect((await admin.delete(`/v1/users/${users[4]!.id}`)).status).toBe(204);
+    const metrics = (await admin.get('/v1/metrics')).body;
+    expect(metrics).toMatchObject({
+      ...{ users: 5, objects: { total: 5 + 6 + 14, users: 5, tasks: 0, resources: 6, storeEntries: 14 } },
+      ...{ credits: { granted: 12, used: 0 }, calls: { granted: 20, denied: 10 } },
+    });
+    expect(await server.stop()).toBe(0);
+    // The server updates ranks by calls only at intervals.
+    await rows('SELECT rank_calls(array_agg(DISTINCT owner_id)) FROM quotas');
+    const before = { sums: await sums(), kept: await kept() };
+    expect(before.sums).toMatchObject(await ledger());
 
-      await source.initialize();
-      await undoSums();
-      expect(await kept()).toEqual(before.kept);
-      expect(await rows(`SELECT to_regclass('tasks') AS tasks, to_regclass('platform_totals') AS totals`)).toEqual([
-        { tasks: null, totals: null },
-      ]);
-      await source.runMigrations();
-      expect({ sums: await sums(), kept: await kept() }).toEqual(before);
+    await source.initialize();
+    await undoSums();
+    expect(await kept()).toEqual(before.kept);
+    expect(await rows(`SELECT to_regclass('tasks') AS tasks, to_regclass('platform_totals') AS totals`)).toEqual([
+      { tasks: null, totals: null },
+    ]);
+    await source.runMigrations();
+    expect({ sums: await sums(), kept: await kept() }).toEqual(before);
 
-      // And from an older ledger: hours that are over, of whoever is there, and of one that is gone.
-      await undoSums();
-      await query(
-        grown.url,
-        `INSERT INTO usage_hours (owner_id, key_id, meter, hour, granted, denied)
+    // Repeats this with an older ledger: past hours of an existing user and of deleted ones.
+    await undoSums();
+    await query(
+      grown.url,
+      `INSERT INTO usage_hours (owner_id, key_id, meter, hour, granted, denied)
        SELECT CASE n % 2 WHEN 0 THEN $1::uuid ELSE gen_random_uuid() END, gen_random_uuid(), 'api:api' || n % 3 + 1,
          date_trunc('hour', now()) - make_interval(hours => n), n, n % 4
        FROM generate_series(1, 50) AS n`,
-        [users[0]!.id],
-      );
-      await source.runMigrations();
-      expect(await sums()).toMatchObject(await ledger());
+      [users[0]!.id],
+    );
+    await source.runMigrations();
+    expect(await sums()).toMatchObject(await ledger());
 
-      // What comes is added to it, each unit once; and tasks and grants go when the tables go.
-      server = await TestServer.start({ DATABASE_URL: grown.url });
-      api = new Api(server.url);
-      admin = await api.admin();
-      const { body } = await admin.get('/v1/metrics');
-      const me = api.as(await api.signIn(users[1]!.username, users[1]!.password));
-      const key = await me.createKey();
-      for (let n = 0; n < 3; n++) expect((await api.call('api1', key)).status).toBe(200);
-      expect((await me.post('/v1/tasks')).status).toBe(201);
-      expect((await admin.post(`/v1/users/${users[1]!.id}/credits`, { amount: 2 })).status).toBe(201);
-      expect((await admin.patch('/v1/platform', { totalObjects: 1_000, defaultPlan: plan })).status).toBe(200);
-      expect((await admin.get('/v1/metrics')).body).toMatchObject({
-        ...{ users: 5, objects: { tasks: 1, resources: 6, storeEntries: 14 }, credits: { granted: 14, used: 1 } },
-        calls: { granted: body.calls.granted + 3, denied: body.calls.denied },
-      });
-      expect(await sums()).toMatchObject(await ledger());
-      expect(await server.stop()).toBe(0);
-      await undoSums();
-      expect(await rows(`SELECT meter FROM quotas WHERE meter = 'tasks' AND counts[1] <> 0`)).toEqual([]);
-      expect(await rows('SELECT meter FROM platform_quotas')).toEqual([{ meter: 'resources' }]);
-      await source.runMigrations();
-      server = await TestServer.start({ DATABASE_URL: grown.url });
-      api = new Api(server.url);
-      admin = await api.admin();
-      expect((await admin.get('/v1/platform')).body).toMatchObject({ totalObjects: null, defaultPlan: null });
-      expect((await admin.get('/v1/metrics')).body).toMatchObject({
-        ...{ objects: { tasks: 0, resources: 6, storeEntries: 14 }, credits: { granted: 12, used: 0 } },
-      });
-      const again = api.as(await api.signIn(users[1]!.username, users[1]!.password));
-      for (let n = 0; n < 5; n++) expect((await again.post('/v1/tasks')).status).toBe(201);
-      expectProblem(await again.post('/v1/tasks'), 402, 'credits_exhausted');
-      await server.stop();
-      await source.destroy();
-      await grown.drop();
-    },
-  );
+    // New usage is added once. A revert removes tasks and grants with their tables.
+    server = await TestServer.start({ DATABASE_URL: grown.url });
+    api = new Api(server.url);
+    admin = await api.admin();
+    const { body } = await admin.get('/v1/metrics');
+    const me = api.as(await api.signIn(users[1]!.username, users[1]!.password));
+    const key = await me.createKey();
+    for (let n = 0; n < 3; n++) expect((await api.call('api1', key)).status).toBe(200);
+    expect((await me.post('/v1/tasks')).status).toBe(201);
+    expect((await admin.post(`/v1/users/${users[1]!.id}/credits`, { amount: 2 })).status).toBe(201);
+    expect((await admin.patch('/v1/platform', { totalObjects: 1_000, defaultPlan: plan })).status).toBe(200);
+    expect((await admin.get('/v1/metrics')).body).toMatchObject({
+      ...{ users: 5, objects: { tasks: 1, resources: 6, storeEntries: 14 }, credits: { granted: 14, used: 1 } },
+      calls: { granted: body.calls.granted + 3, denied: body.calls.denied },
+    });
+    expect(await sums()).toMatchObject(await ledger());
+    expect(await server.stop()).toBe(0);
+    await undoSums();
+    expect(await rows(`SELECT meter FROM quotas WHERE meter = 'tasks' AND counts[1] <> 0`)).toEqual([]);
+    expect(await rows('SELECT meter FROM platform_quotas')).toEqual([{ meter: 'resources' }]);
+    await source.runMigrations();
+    server = await TestServer.start({ DATABASE_URL: grown.url });
+    api = new Api(server.url);
+    admin = await api.admin();
+    expect((await admin.get('/v1/platform')).body).toMatchObject({ totalObjects: null, defaultPlan: null });
+    expect((await admin.get('/v1/metrics')).body).toMatchObject({
+      ...{ objects: { tasks: 0, resources: 6, storeEntries: 14 }, credits: { granted: 12, used: 0 } },
+    });
+    const again = api.as(await api.signIn(users[1]!.username, users[1]!.password));
+    for (let n = 0; n < 5; n++) expect((await again.post('/v1/tasks')).status).toBe(201);
+    expectProblem(await again.post('/v1/tasks'), 402, 'credits_exhausted');
+    await server.stop();
+    await source.destroy();
+    await grown.drop();
+  });
 
-  test('name every constraint and index themselves', async () => {
+  test('every constraint and index has an explicit name', async () => {
     const made = await query(
       migrated.url,
-      // NOT NULL is no constraint of ours, though PostgreSQL 18 lists it as one.
+      // Skips NOT NULL, which PostgreSQL 18 lists as a constraint.
       `SELECT conname AS name FROM pg_constraint o JOIN pg_class ON pg_class.oid = conrelid WHERE ${NOT_OURS} AND contype <> 'n'
        UNION SELECT i.relname FROM pg_index x JOIN pg_class i ON i.oid = indexrelid JOIN pg_class ON pg_class.oid = indrelid
        WHERE pg_class.relname <> 'migrations' AND i.relnamespace = 'public'::regnamespace`,
@@ -371,7 +371,7 @@ describe('the migrations', () => {
     expect(made.map(({ name }) => name).filter((name) => !named.has(name))).toEqual([]);
   });
 
-  test('put owner_id first in every primary key and unique constraint of a table that has it', async () => {
+  test('every primary key and unique constraint of a table with owner_id starts with owner_id', async () => {
     const keys = await query(
       migrated.url,
       `SELECT i.relname AS key, a.attname AS first
@@ -392,7 +392,7 @@ describe('the migrations', () => {
     expect(keys.filter(({ first }) => first !== 'owner_id')).toEqual([]);
   });
 
-  test('of a tenant refer only to what all shards have, or stay within one owner', async () => {
+  test('foreign keys between tables with owner_id start with owner_id', async () => {
     const tenant = `EXISTS (SELECT FROM pg_attribute a WHERE attname = 'owner_id' AND a.attrelid::regclass::text NOT IN ${REFERENCE} AND attrelid =`;
     const crossing = await query(
       migrated.url,
@@ -402,7 +402,7 @@ describe('the migrations', () => {
     expect(crossing).toEqual([]);
   });
 
-  test.concurrent('run once when three servers start at once on an empty database', async () => {
+  test.concurrent('three concurrent server starts on an empty database: each migration runs once', async () => {
     const empty = await createDatabase({ isEmpty: true });
     const servers = await Promise.all([1, 2, 3].map(() => TestServer.start({ DATABASE_URL: empty.url })));
     const [made] = await query(
@@ -417,27 +417,27 @@ describe('the migrations', () => {
   });
 });
 
-describe('the TypeORM CLI on the embedded database', () => {
+describe('TypeORM CLI on the embedded database', () => {
   let folder: string;
   let env: { DATA_DIR: string };
 
   beforeEach(async () => {
     folder = await mkdtemp(join(tmpdir(), 'quartermaster-cli-'));
-    // Started by root, PostgreSQL runs as another user, who must get through here.
+    // When root starts PostgreSQL, it runs as another user, who needs access to this folder.
     await chmod(folder, 0o755);
     env = { DATA_DIR: join(folder, 'data') };
   });
 
   afterEach(() => rm(folder, { recursive: true, force: true, maxRetries: 5 }));
 
-  /** The number of the PostgreSQL that runs there; undefined where none does. */
+  /** The pid of the running PostgreSQL, or undefined. */
   async function postmaster(): Promise<number | undefined> {
     const text = await readFile(join(env.DATA_DIR, 'postgres', 'postmaster.pid'), 'utf8').catch(() => '');
     const pid = Number.parseInt(text, 10);
     return pid > 0 && isAlive(pid) ? pid : undefined;
   }
 
-  /** Runs a statement that takes longer than any test. Resolves once it runs. */
+  /** Starts a statement that takes longer than any test. Resolves when it runs. */
   async function startSleeping(): Promise<ChildProcessWithoutNullStreams> {
     const child = startTypeorm({ ...env, DATABASE_STATEMENT_TIMEOUT: '3600000' }, 'query', 'SELECT pg_sleep(3600)');
     let output = '';
@@ -449,7 +449,7 @@ describe('the TypeORM CLI on the embedded database', () => {
     return child;
   }
 
-  test('ends after each command and stops PostgreSQL; migration:run prints a line for each migration', async () => {
+  test('each command: exits and stops PostgreSQL; migration:run prints a line for each migration', async () => {
     const names = migrations.map((migration) => new migration().name);
     const run = (await typeormOn(env, 'migration:run')).trim().split('\n');
     expect(run.filter((line) => line.includes('executed successfully'))).toEqual(
@@ -481,7 +481,7 @@ describe('the TypeORM CLI on the embedded database', () => {
   });
 
   test.each(['SIGINT', 'SIGTERM'] as const)(
-    'stops PostgreSQL when it gets %s, also while PostgreSQL starts',
+    '%s during a statement or the start of PostgreSQL: stops PostgreSQL',
     async (signal) => {
       const sleeping = await startSleeping();
       sleeping.kill(signal);
@@ -497,7 +497,7 @@ describe('the TypeORM CLI on the embedded database', () => {
     },
   );
 
-  test('leaves the PostgreSQL of a running server alone, at its end and when it gets a signal', async () => {
+  test('exit or SIGTERM while a server runs: the PostgreSQL of the server keeps running', async () => {
     const server = await TestServer.spawn(env);
     const pid = await postmaster();
     expect(pid).toBeDefined();
@@ -512,7 +512,7 @@ describe('the TypeORM CLI on the embedded database', () => {
   });
 });
 
-test('every migration is listed, once, oldest first', async () => {
+test('the list of migrations: every file once, oldest first', async () => {
   const files = await migrationFiles();
   const exported = await Promise.all(
     files.map(async (file) =>
