@@ -335,7 +335,7 @@ describe('WORKERS=2', () => {
 
   beforeAll(async () => {
     database = await createDatabase();
-    server = await TestServer.spawn({ DATABASE_URL: database.url, WORKERS: '2' });
+    server = await TestServer.spawn({ DATABASE_URL: database.url, DATABASE_POOL: '10', WORKERS: '2' });
     anybody = new Api(server.url);
   });
 
