@@ -214,6 +214,8 @@ export class ClusterFolder {
         '--builtin-locale=C.UTF-8',
         '--no-instructions',
       ],
+      // In the folder of the cluster: containers have little of /dev/shm, and a killed process would leave its files there.
+      ...['-c', 'dynamic_shared_memory_type=mmap'],
     ]);
     if (!ok)
       throw new EmbeddedPostgresError(`The database could not be created in ${this.dataDir}: ${causeIn(output)}`);
