@@ -14,6 +14,7 @@ import {
 import { hash } from '@node-rs/argon2';
 import { expectProblem, sharedApi, uniqueName, type Account, type Answer } from './support/api.js';
 import { query } from './support/server.js';
+import { Wire } from './support/wire.js';
 
 const api = sharedApi();
 
@@ -802,4 +803,13 @@ describe('Role of a user', () => {
     await admin.patch(`/v1/users/${user.id}`, { role: 'user' });
     expectProblem(await api.as(user).get('/v1/users'), 403, 'forbidden');
   });
+});
+
+test('GET /v1/users/me with two Authorization headers: 401 invalid_token, although both tokens are valid', async () => {
+  const { accessToken } = await api.createUser();
+  const header = `Authorization: Bearer ${accessToken}\r\n`;
+  const wire = new Wire(api.url, `GET /v1/users/me HTTP/1.1\r\nHost: x\r\nConnection: close\r\n${header}${header}\r\n`);
+  await wire.over;
+  expect(wire.statuses).toEqual([401]);
+  expect(wire.text).toContain('"detail":"Send one Authorization header."');
 });

@@ -54,7 +54,6 @@ export function toProblem(thrown: unknown): Problem | undefined {
   if (status === 404 || status === 403) return undefined;
   if (status === 413) return new Problem('body_too_large');
   if (status === 415) return new Problem('unsupported_media_type', { detail: 'Send application/json.' });
-  if (status === 400 && isBodyError(thrown)) return new Problem('malformed_json');
   if (status === 400) return new Problem('validation_failed');
   if (status === 503) return new Problem('overloaded', { retryAfter: 1 });
   return new Problem('internal_error');
@@ -109,13 +108,6 @@ function statusOf(thrown: unknown): number | undefined {
     return (thrown as Error & { statusCode?: number }).statusCode;
   }
   return undefined;
-}
-
-/** Whether an error is a body parser error of Fastify, which Nest wraps in an HttpException. FST_ERR_BAD_URL is not. */
-function isBodyError(thrown: unknown): boolean {
-  const cause = thrown instanceof HttpException ? thrown.cause : thrown;
-  const code = (cause as { code?: unknown } | undefined)?.code;
-  return cause instanceof SyntaxError || (typeof code === 'string' && code.startsWith('FST_ERR_CTP_'));
 }
 
 /** Sends a problem. Used by the filter, and for errors outside Nest. */
