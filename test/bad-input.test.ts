@@ -487,7 +487,7 @@ describe('Request bodies', () => {
     });
   });
 
-  test.each(OPERATIONS)('%s with __proto__ or another inherited name as a member: 400', async (id) => {
+  test.each(OPERATIONS)('%s with `__proto__` or another inherited name as a member: 400', async (id) => {
     await withoutEffect(id, async ({ send, valid }) => {
       const rest = JSON.stringify(valid).slice(1);
       const members = [
