@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { Pool, PoolClient } from 'pg';
+import type { QueryRunner } from 'typeorm';
 import { sqlState } from '../common/database-error.js';
 import { ConfigError, type Env } from '../config/env.js';
 import { migrations } from './migrations/index.js';
@@ -81,25 +82,31 @@ async function inspectDatabase(client: PoolClient, schema: string): Promise<void
     }
     await client.query(`CREATE SCHEMA IF NOT EXISTS ${schema}`);
   }
-  if (!(await hasMigrations(client, schema))) {
-    const [foreign] = (await client.query<{ name: string }>(FOREIGN_OBJECTS, [schema])).rows;
-    if (foreign) {
-      throw refusal(
-        `schema ${schema} holds another program's objects ("${foreign.name}"); use an empty database, or set DATABASE_SCHEMA to an empty schema`,
-      );
-    }
-  }
+}
+
+/**
+ * Rejects a schema with objects of another program, unless a migration of this server has run there. Call it while no
+ * other process runs migrations.
+ * @throws ConfigError
+ */
+export async function refuseForeignObjects(runner: QueryRunner, schema: string): Promise<void> {
+  if (await hasMigrations(runner, schema)) return;
+  const [foreign] = (await runner.query(FOREIGN_OBJECTS, [schema])) as { name: string }[];
+  if (!foreign) return;
+  throw refusal(
+    `schema ${schema} holds another program's objects ("${foreign.name}"); use an empty database, or set DATABASE_SCHEMA to an empty schema`,
+  );
 }
 
 /** Whether a migration of this server has run in the schema. */
-async function hasMigrations(client: PoolClient, schema: string): Promise<boolean> {
-  const [table] = (await client.query<{ isReadable: boolean | null }>(MIGRATIONS_TABLE, [schema])).rows;
+async function hasMigrations(runner: QueryRunner, schema: string): Promise<boolean> {
+  const [table] = (await runner.query(MIGRATIONS_TABLE, [schema])) as { isReadable: boolean | null }[];
   if (table?.isReadable !== true) return false;
   // Another program's table can have other columns.
-  const done = await client.query<{ name: string | null }>(
-    `SELECT to_jsonb(m) ->> 'name' AS name FROM ${schema}.migrations m`,
-  );
-  return done.rows.some(({ name }) => migrations.some((migration) => migration.name === name));
+  const done = (await runner.query(`SELECT to_jsonb(m) ->> 'name' AS name FROM ${schema}.migrations m`)) as {
+    name: string | null;
+  }[];
+  return done.some(({ name }) => migrations.some((migration) => migration.name === name));
 }
 
 /** Tests whether a prepared statement of one client conflicts with another client that gets the same session. */

@@ -5,7 +5,7 @@ import { sqlState } from '../common/database-error.js';
 import { ConfigError, type Env } from '../config/env.js';
 import { connect } from './connect.js';
 import { errorLine } from './embedded-postgres-error.js';
-import { inspect } from './inspect.js';
+import { inspect, refuseForeignObjects } from './inspect.js';
 import { dataSourceOptions } from './options.js';
 
 /** Key of the advisory lock for start-up work. An arbitrary number, the same in every process. */
@@ -27,6 +27,7 @@ export async function migrate(env: Env, url: string): Promise<void> {
       // A migration, and the wait for another process's migrations, can take long.
       await holder.query('SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0');
       await holder.query('SELECT pg_advisory_xact_lock($1)', [LOCK]);
+      await refuseForeignObjects(holder, env.databaseSchema);
       await dataSource.runMigrations().catch((error: unknown) => explain(error, holder, env));
       await holder.commitTransaction();
     } finally {
