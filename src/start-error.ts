@@ -1,4 +1,4 @@
-import { isDatabaseUnavailable, sqlState } from './common/database-error.js';
+import { isDatabaseUnavailable } from './common/database-error.js';
 import { ConfigError } from './config/env.js';
 import { EmbeddedPostgresError, errorLine } from './database/embedded-postgres-error.js';
 
@@ -15,7 +15,7 @@ export function explainStart(error: unknown, logLevel = process.env.LOG_LEVEL): 
   if (isTlsError(code)) {
     return `The database of DATABASE_URL cannot be reached: ${line}: set sslmode to require (encrypts, does not check the certificate) or disable, or set sslrootcert to the certificate authority.`;
   }
-  if (isDatabaseUnavailable(error) || /^(28|3D000|42501)/.test(sqlState(error) ?? '')) {
+  if (isDatabaseUnavailable(error)) {
     return `The database of DATABASE_URL cannot be reached: ${line || (code ?? 'no answer')}.`;
   }
   const isTalkative = ['debug', 'trace'].includes(logLevel?.trim() ?? '');

@@ -92,9 +92,13 @@ async function inspectDatabase(client: PoolClient, schema: string): Promise<void
 export async function refuseForeignObjects(runner: QueryRunner, schema: string): Promise<void> {
   if (await hasMigrations(runner, schema)) return;
   const [foreign] = (await runner.query(FOREIGN_OBJECTS, [schema])) as { name: string }[];
-  if (!foreign) return;
-  throw refusal(
-    `schema ${schema} holds another program's objects ("${foreign.name}"); use an empty database, or set DATABASE_SCHEMA to an empty schema`,
+  if (foreign) throw foreignObject(schema, `"${foreign.name}"`);
+}
+
+/** @param object names the object, or is the error of a statement that it blocked */
+export function foreignObject(schema: string, object: string): ConfigError {
+  return refusal(
+    `schema ${schema} holds another program's objects (${object}); use an empty database, or set DATABASE_SCHEMA to an empty schema`,
   );
 }
 
@@ -131,6 +135,6 @@ async function prepare(client: PoolClient, name: string, text: string): Promise<
   return (await client.query<{ pid: number }>({ name, text })).rows[0]?.pid;
 }
 
-function refusal(reason: string): ConfigError {
+export function refusal(reason: string): ConfigError {
   return new ConfigError(`The database of DATABASE_URL cannot be used: ${reason}.`);
 }

@@ -2,10 +2,10 @@ import type { Pool } from 'pg';
 import type { QueryRunner } from 'typeorm';
 import type { PostgresDriver } from 'typeorm/driver/postgres/PostgresDriver.js';
 import { sqlState } from '../common/database-error.js';
-import { ConfigError, type Env } from '../config/env.js';
+import type { Env } from '../config/env.js';
 import { connect } from './connect.js';
 import { errorLine } from './embedded-postgres-error.js';
-import { inspect, refuseForeignObjects } from './inspect.js';
+import { foreignObject, inspect, refusal, refuseForeignObjects } from './inspect.js';
 import { dataSourceOptions } from './options.js';
 
 /** Key of the advisory lock for start-up work. An arbitrary number, the same in every process. */
@@ -40,18 +40,13 @@ export async function migrate(env: Env, url: string): Promise<void> {
 
 /** Throws a ConfigError if another program's tables or missing privileges block a migration; otherwise rethrows. */
 async function explain(error: unknown, runner: QueryRunner, { databaseSchema: schema }: Env): Promise<never> {
-  const refuse = (reason: string): never => {
-    throw new ConfigError(`The database of DATABASE_URL cannot be used: ${reason}.`);
-  };
   switch (sqlState(error)) {
-    // A table, index, type or function already exists, or a table `migrations` has other columns.
+    // An object of an extension has the name, or a table `migrations` has other columns.
     case '42P07':
     case '42710':
     case '42723':
     case '42703':
-      return refuse(
-        `schema ${schema} holds another program's objects (${errorLine(error)}); use an empty database, or set DATABASE_SCHEMA to an empty schema`,
-      );
+      throw foreignObject(schema, errorLine(error));
     // Missing privilege. A schema without any privilege for the role is reported as 3F000.
     case '42501':
     case '3F000': {
@@ -60,7 +55,7 @@ async function explain(error: unknown, runner: QueryRunner, { databaseSchema: sc
            has_schema_privilege($1, 'CREATE') AND has_schema_privilege($1, 'USAGE') AS may`,
         [schema],
       )) as [{ role: string; database: string; may: boolean }];
-      return refuse(
+      throw refusal(
         may
           ? `${errorLine(error)}; make role "${role}" the owner of all objects in schema ${schema}`
           : `role "${role}" may not create tables in schema ${schema}; run as a superuser in "${database}": GRANT ALL ON SCHEMA ${schema} TO "${role}"`,
