@@ -1,7 +1,7 @@
-import { readFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Api, expectProblem, sendExactly, uniqueName } from './support/api.js';
 import { Fleet, expectDone } from './support/fleet.js';
+import { childrenOf } from './support/processes.js';
 import { TestServer, createDatabase, type ServerProcess } from './support/server.js';
 import { until } from './support/until.js';
 
@@ -345,11 +345,7 @@ describe('WORKERS=2', () => {
   });
 
   /** Returns the worker processes of the primary. */
-  async function workers(): Promise<number[]> {
-    const pid = String(server.child.pid);
-    const text = await readFile(`/proc/${pid}/task/${pid}/children`, 'utf8');
-    return text.trim().split(/\s+/).filter(Boolean).map(Number);
-  }
+  const workers = (): Promise<number[]> => childrenOf(server.child.pid ?? 0);
 
   const unmatched = (scrape: Scrape): number =>
     valueOf(scrape, 'quartermaster_http_requests_total', { route: '(unmatched)' });
