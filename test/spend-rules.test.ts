@@ -26,6 +26,8 @@ const CLOCK = [
 
 const at = (moment: number | null): string | null => (moment === null ? null : new Date(moment).toISOString());
 
+const clock = (text: string): Fact => ({ kind: 'clock', moment: Date.parse(`2026-11-30T${text}Z`) });
+
 /** One generated platform in PostgreSQL and in the model, inside a transaction that is rolled back. */
 class Twins {
   readonly model = new SpendModel();
@@ -272,7 +274,6 @@ describe('spends in PostgreSQL, compared with the model', () => {
   test.each(['key', 'user', 'platform'] as const)(
     'first limit of a %s set after the clock was set back: includes usage of the later window',
     async (scope) => {
-      const clock = (text: string): Fact => ({ kind: 'clock', moment: Date.parse(`2026-11-30T${text}Z`) });
       await inTransaction(async () => {
         const { twins, keyId, ownerId, run } = await oneKey();
         await twins.state(clock('12:01:30'));
@@ -286,6 +287,27 @@ describe('spends in PostgreSQL, compared with the model', () => {
       });
     },
   );
+
+  test('clock set back after the first platform limit was set: usage counts in the window of that moment', async () => {
+    await inTransaction(async () => {
+      const { twins, run } = await oneKey();
+      await twins.state(clock('12:01:30'));
+      await twins.state({
+        kind: 'limit',
+        scope: 'platform',
+        holder: '',
+        meter: ALL_CALLS,
+        window: 'minute',
+        amount: 10,
+      });
+      await twins.state(clock('12:00:50'));
+      await expectSame(twins, [run(10)]);
+      await twins.state(clock('12:01:40'));
+      await expectSame(twins, [run(1)]);
+      await twins.state(clock('12:02:00'));
+      await expectSame(twins, [run(1)]);
+    });
+  });
 
   test('counters near the largest exact integer: same verdicts and counts', async () => {
     await inTransaction(async () => {

@@ -88,6 +88,11 @@ class Counter {
     return this.latest;
   }
 
+  /** Opens the windows of a moment: what is spent after the clock goes back counts in them. */
+  open(moment: number): void {
+    this.latest = max(this.latest, moment);
+  }
+
   toJSON(): unknown {
     return [this.latest, ...this.units];
   }
@@ -239,9 +244,16 @@ export class SpendModel {
   }
 
   private limit({ scope, holder, meter, window, amount }: LimitFact): void {
+    const hadLimits = this.limits.platform.get(meter, holder)?.some((limit) => limit !== null) ?? false;
+    // The first platform limit on a meter creates the row that counts, so its windows are those of that moment.
+    if (scope === 'platform' && amount !== null && !hadLimits) this.counterOf(meter, ALL).open(this.moment);
     const said = this.limits[scope].get(meter, holder);
     const limits = WINDOWS.map((each, i) => (each === window ? amount : (said?.[i] ?? null)));
     this.limits[scope].set(meter, holder, limits);
+  }
+
+  private counterOf(meter: string, holder: string): Counter {
+    return this.counters.get(meter, holder) ?? this.counters.set(meter, holder, new Counter());
   }
 
   private verdictOn({ hash, slug }: Call): Verdict {
@@ -274,9 +286,8 @@ export class SpendModel {
     let countedAt = this.moment;
     for (const meter of [ALL_CALLS, callsOf(slug)]) {
       for (const holder of [ALL, ownerId, keyId]) {
-        const counter = this.counters.get(meter, holder) ?? this.counters.set(meter, holder, new Counter());
         // The last counter is that of the key and API; the ledger uses its time.
-        countedAt = counter.add(units, this.moment);
+        countedAt = this.counterOf(meter, holder).add(units, this.moment);
       }
     }
     const name = [ownerId, keyId, callsOf(slug), windowName('hour', countedAt)].join(' ');
