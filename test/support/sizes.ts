@@ -4,7 +4,7 @@
  */
 const SIZES = {
   /** One in SHARE spellings of each path is tried. */
-  access: { SHARE: [7, 1] },
+  access: { SHARE: [11, 1] },
   /** Units granted to clients by two servers, one of which is killed half-way. */
   conservation: { UNITS: [200, 800] },
   /** Kills of servers and of PostgreSQL. */
@@ -14,11 +14,11 @@ const SIZES = {
   /** Accounts deleted under load. */
   deletionRaces: { ROUNDS: [3, 10] },
   /** Requests for each operation. */
-  fuzz: { CASES: [8, 30] },
+  fuzz: { CASES: [5, 30] },
   /** Random JSON texts. */
-  jsonText: { SEEDS: [500, 5_000] },
+  jsonText: { SEEDS: [200, 5_000] },
   /** One in SHARE unknown fields is tried for each operation. */
-  massAssignment: { SHARE: [16, 4] },
+  massAssignment: { SHARE: [32, 4] },
   /** Changes made on one server and checked on the others; revocations. */
   nodes: { ROUNDS: [2, 10], REVOCATIONS: [20, 100] },
   /** Races of two changes of which one may win; changes of the bound. */
@@ -26,11 +26,11 @@ const SIZES = {
   /** Room for objects; first bounds under load. */
   platform: { ROOM: [60, 120], ROUNDS: [1, 3] },
   /** Cases of each fast-check property. */
-  property: { RUNS: [100, 1_000] },
+  property: { RUNS: [50, 1_000] },
   /** Creations and deletions, revocations, races of the last two administrators, and deletions of a user. */
-  processes: { CHANGES: [300, 1_000], ROUNDS: [10, 100], CONTESTS: [4, 10], DELETIONS: [4, 12] },
+  processes: { CHANGES: [150, 1_000], ROUNDS: [10, 100], CONTESTS: [4, 10], DELETIONS: [4, 12] },
   /** One in SHARE spellings, methods and headers is tried for each operation and caller. */
-  routeAttacks: { SHARE: [16, 4] },
+  routeAttacks: { SHARE: [32, 4] },
   /**
    * Concurrent sign-ins, connections that read no responses, pipelined requests, slow requests of each kind, workers,
    * and idle connections.
@@ -42,16 +42,16 @@ const SIZES = {
   /** Servers that are stopped: one worker, two workers, and two workers with a signal to the primary only. */
   shutdown: { SERVERS: [2, 3] },
   /** Sign-ins whose responses are compared. */
-  signIn: { ROUNDS: [8, 30] },
+  signIn: { ROUNDS: [4, 30] },
   /** Random histories of spends in PostgreSQL. */
   spendRules: { SEEDS: [8, 40] },
   /** Simulated histories of the spender. */
-  spender: { SEEDS: [100, 1_000] },
+  spender: { SEEDS: [50, 1_000] },
   /**
    * Random loads; spends for each of three servers with a cost of 1 to 7, and with a cost of 1; windows to fill; limits
    * in sequence.
    */
-  spends: { SEEDS: [2, 4], COSTED: [150, 800], SPENDS: [350, 800], FULL: [3, 8], LIMITS: [8, 16] },
+  spends: { SEEDS: [2, 4], COSTED: [150, 800], SPENDS: [350, 800], FULL: [2, 8], LIMITS: [8, 16] },
   /** Random histories, steps of each, and concurrent writes and deletions. */
   storeQuotas: { SEEDS: [1, 3], STEPS: [30, 60], SPENDS: [300, 1_000] },
   /** Batches over the same keys, increments of one entry by each writer, and kills. */
