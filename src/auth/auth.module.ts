@@ -30,6 +30,7 @@ import { RequestKeysRepository } from './request-keys.repository.js';
 import { RequestKeysService } from './request-keys.service.js';
 import { Session } from './session.entity.js';
 import { SessionsRepository } from './sessions.repository.js';
+import { SessionsService } from './sessions.service.js';
 import { SignInAttemptsRepository } from './sign-in-attempts.repository.js';
 import { SignInThrottle } from './sign-in-throttle.js';
 import { SigningKey } from './signing-key.entity.js';
@@ -60,6 +61,7 @@ import { TotpService } from './totp.service.js';
   providers: [
     AuthService,
     PasswordCheck,
+    SessionsService,
     SignInThrottle,
     SignInAttemptsRepository,
     TotpService,
