@@ -1,10 +1,9 @@
 import { Injectable } from '@nestjs/common';
 import { AuditLog } from '../audit/audit-log.js';
-import { isSelf, type Actor, type Caller } from '../common/caller.js';
+import type { Actor, Caller } from '../common/caller.js';
 import { Problem } from '../common/problem.js';
 import { Database, type Transaction } from '../database/database.js';
 import { UsersRepository } from '../users/users.repository.js';
-import { UsersService } from '../users/users.service.js';
 import { PasswordCheck } from './password-check.js';
 import { SignInThrottle, type Attempt } from './sign-in-throttle.js';
 import { TotpCodes } from './totp-codes.js';
@@ -19,7 +18,6 @@ export class TotpService {
     private readonly codes: TotpCodes,
     private readonly passwords: PasswordCheck,
     private readonly throttle: SignInThrottle,
-    private readonly users: UsersService,
     private readonly accounts: UsersRepository,
     private readonly audit: AuditLog,
   ) {}
@@ -79,23 +77,6 @@ export class TotpService {
     return this.withBoth(caller, password, code, async (tx) => {
       await this.audit.record(tx, caller, 'totp.renew', caller.userId, { recoveryCodes: {} });
       return this.renewCodes(tx, caller.userId);
-    });
-  }
-
-  /**
-   * Disables two-factor sign-in of a user who has lost the second factor. Rejects the caller's own account, which
-   * requires password and code.
-   * @throws Problem not_found, forbidden
-   */
-  async remove(reference: string, caller: Caller): Promise<void> {
-    const id = await this.users.idOf(reference, caller);
-    if (isSelf(id, caller))
-      throw new Problem('forbidden', {
-        detail: 'To disable your own two-factor sign-in, send your password and a code to POST /v1/auth/totp/disable.',
-      });
-    await this.database.transaction(async (tx) => {
-      if (!(await this.totp.delete(tx, id))) throw new Problem('not_found');
-      await this.audit.record(tx, caller, 'totp.disable', id);
     });
   }
 
