@@ -24,6 +24,7 @@ import {
   TokensResponse,
 } from './auth.dto.js';
 import { AuthService } from './auth.service.js';
+import { PasswordService } from './password.service.js';
 import type { Session } from './session.entity.js';
 import { SessionsService, type SignIn } from './sessions.service.js';
 
@@ -33,6 +34,7 @@ export class AuthController {
   constructor(
     private readonly auth: AuthService,
     private readonly sessions: SessionsService,
+    private readonly passwords: PasswordService,
     private readonly users: UsersService,
     private readonly idempotency: Idempotency,
   ) {}
@@ -119,7 +121,7 @@ export class AuthController {
   @HttpCode(204)
   @Fails('invalid_credentials', 'too_many_attempts', 'overloaded')
   async changePassword(@Body() dto: ChangePasswordDto, @CurrentCaller() caller: Caller): Promise<void> {
-    await this.auth.changePassword(caller, dto);
+    await this.passwords.change(caller, dto);
   }
 }
 

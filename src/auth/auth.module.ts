@@ -15,7 +15,7 @@ import { AuthService } from './auth.service.js';
 import { AuthenticationGuard } from './authentication.guard.js';
 import { Authenticator } from './authenticator.js';
 import { JwksController } from './jwks.controller.js';
-import { PasswordCheck } from './password-check.js';
+import { PasswordService } from './password.service.js';
 import { RecoveryRequest } from './recovery-request.entity.js';
 import { RecoveryRequestsRepository } from './recovery-requests.repository.js';
 import { RecoveryController } from './recovery.controller.js';
@@ -60,7 +60,7 @@ import { TotpService } from './totp.service.js';
   ],
   providers: [
     AuthService,
-    PasswordCheck,
+    PasswordService,
     SessionsService,
     SignInThrottle,
     SignInAttemptsRepository,

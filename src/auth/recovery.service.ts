@@ -69,7 +69,7 @@ export class RecoveryService {
       // The token was sent to the current e-mail, so it confirms that e-mail. Tokens for an earlier e-mail are void.
       if (kind === 'reset') await this.tokens.confirmEmail(tx, id);
       const endedSessions = { to: await this.accounts.endSessions(tx, id, null) };
-      await this.throttle.settleOwner(tx, id, origin.ip);
+      await this.throttle.replacePlaces(tx, id, origin.ip);
       await this.notices.passwordChanged(tx, id);
       const changes = { password: {}, endedSessions, with: { to: kind } };
       await this.audit.record(tx, { userId: id, origin }, 'password.reset', id, changes);
