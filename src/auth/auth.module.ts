@@ -14,6 +14,7 @@ import { AuthController } from './auth.controller.js';
 import { AuthService } from './auth.service.js';
 import { AuthenticationGuard } from './authentication.guard.js';
 import { Authenticator } from './authenticator.js';
+import { EmailConfirmationService } from './email-confirmation.service.js';
 import { JwksController } from './jwks.controller.js';
 import { PasswordService } from './password.service.js';
 import { RecoveryRequest } from './recovery-request.entity.js';
@@ -79,6 +80,7 @@ import { TotpService } from './totp.service.js';
     RequestKeysService,
     RequestKeysRepository,
     RecoveryService,
+    EmailConfirmationService,
     AccountRescue,
     AccountSecurityService,
     AccountSecurityRepository,
