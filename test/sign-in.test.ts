@@ -113,13 +113,41 @@ describe('throttling by account and address', () => {
     expect((await signIn(user, PASSWORD, home, 1)).status).toBe(200);
   });
 
-  test('names changed: the count remains', async () => {
+  test.concurrent(
+    '60 concurrent wrong passwords for the username and the e-mail at two processes: 10 get 401, 50 get 429',
+    async () => {
+      const email = `${uniqueName()}@example.com`;
+      const names = [await newUser({ email }), email];
+      const address = newAddress();
+      // Each process gets both names.
+      const answers = await judged(60, (i) => signIn(names[i % 2]!, `wrong ${i}`, address, i >> 1));
+      expect(codesOf(answers)).toEqual({ '401 invalid_credentials': 10, '429 too_many_attempts': 50 });
+      for (const name of names) expectThrottled(await signIn(name, PASSWORD, address));
+    },
+  );
+
+  test.concurrent('username renamed, e-mail added: the count remains', async () => {
     const user = await newUser();
     const address = newAddress();
     await fail(10, user, address);
-    const renamed = uniqueName();
-    expect((await fleet.admin().patch(`/v1/users/${user}`, { username: renamed })).status).toBe(200);
-    expectThrottled(await signIn(renamed, PASSWORD, address));
+    const [username, email] = [uniqueName(), `${uniqueName()}@example.com`];
+    expect((await fleet.admin().patch(`/v1/users/${user}`, { username, email })).status).toBe(200);
+    for (const name of [username, email]) expectThrottled(await signIn(name, PASSWORD, address));
+    // The former name belongs to no account, and neither does its count.
+    await fail(10, user, address);
+    expectThrottled(await signIn(user, PASSWORD, address));
+  });
+
+  test.concurrent('name that gets an account later: the account starts with ten attempts', async () => {
+    const [name, address] = [uniqueName(), newAddress()];
+    await fail(10, name, address);
+    expectThrottled(await signIn(name, PASSWORD, address));
+    const email = `${uniqueName()}@example.com`;
+    const made = await fleet.admin().post('/v1/users', { username: name, email, password: PASSWORD });
+    expect(made.status).toBe(201);
+    await fail(5, name, address);
+    await fail(5, email, address, 1);
+    for (const login of [name, email]) expectThrottled(await signIn(login, PASSWORD, address));
   });
 
   test('unknown account: counted by name in any spelling', async () => {

@@ -41,7 +41,7 @@ export class AccountRescue {
       const { id, name } = await this.lock(tx, login);
       await this.users.update(tx, id, { passwordHash });
       const endedSessions = await this.users.endSessions(tx, id, null);
-      await this.throttle.settleOwner(tx, id, HERE);
+      await this.throttle.replacePlaces(tx, id, HERE);
       await this.notices.passwordChanged(tx, id);
       const changes = { password: {}, endedSessions: { to: endedSessions }, ...WITH };
       await this.audit.record(tx, SERVER, 'password.reset', id, changes);

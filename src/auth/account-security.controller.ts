@@ -6,15 +6,11 @@ import { CurrentCaller, type Caller } from '../common/caller.js';
 import { Created } from '../common/location.js';
 import { AccountSecurityService } from './account-security.service.js';
 import { AccountSecurityResponse, ResetLinkResponse } from './recovery.dto.js';
-import { RecoveryService } from './recovery.service.js';
 
 @ApiTags('Users')
 @Controller('v1/users')
 export class AccountSecurityController {
-  constructor(
-    private readonly accounts: AccountSecurityService,
-    private readonly recovery: RecoveryService,
-  ) {}
+  constructor(private readonly accounts: AccountSecurityService) {}
 
   /** Read the security settings of an account */
   @Get(':user/security')
@@ -35,7 +31,7 @@ export class AccountSecurityController {
   @Created('/v1/users/:user/security', { isTagged: false })
   @Fails('not_found')
   async makeResetLink(@Param('user') user: string, @CurrentCaller() caller: Caller): Promise<ResetLinkResponse> {
-    const { url, token, expiresAt } = await this.recovery.makeLink(user, caller);
+    const { url, token, expiresAt } = await this.accounts.makeResetLink(user, caller);
     return { url, token, expiresAt: expiresAt.toISOString() };
   }
 }

@@ -8,9 +8,11 @@ import { IdPipe } from '../common/id.pipe.js';
 import { loginKey } from '../common/names.js';
 import { Paged } from '../common/page-link.js';
 import { PageQuery, mapPage } from '../common/page.js';
+import { Problem } from '../common/problem.js';
 import { Idempotency, type Attempt } from '../idempotency/idempotency.js';
 import { CurrentAttempt, Idempotent } from '../idempotency/idempotent.js';
 import { UserResponse, toUserResponse } from '../users/user.dto.js';
+import { UsersService } from '../users/users.service.js';
 import { ACCESS_TOKEN_SECONDS } from './access-tokens.js';
 import {
   ChangePasswordDto,
@@ -21,14 +23,19 @@ import {
   SessionResponse,
   TokensResponse,
 } from './auth.dto.js';
-import { AuthService, type SignIn } from './auth.service.js';
+import { AuthService } from './auth.service.js';
+import { PasswordService } from './password.service.js';
 import type { Session } from './session.entity.js';
+import { SessionsService, type SignIn } from './sessions.service.js';
 
 @ApiTags('Sign-in')
 @Controller('v1/auth')
 export class AuthController {
   constructor(
     private readonly auth: AuthService,
+    private readonly sessions: SessionsService,
+    private readonly passwords: PasswordService,
+    private readonly users: UsersService,
     private readonly idempotency: Idempotency,
   ) {}
 
@@ -47,7 +54,7 @@ export class AuthController {
     // There is no caller yet, so the login separates the idempotency keys of different people.
     const credential = `register:${loginKey(dto.username ?? dto.email ?? '') ?? ''}`;
     const own = { ...attempt, request: { ...attempt.request, credential } };
-    return this.idempotency.respond(own, async (tx) => toUserResponse(await this.auth.register(dto, origin, tx)));
+    return this.idempotency.respond(own, async (tx) => toUserResponse(await this.users.register(dto, origin, tx)));
   }
 
   /** Sign in */
@@ -76,7 +83,7 @@ export class AuthController {
   @HttpCode(200)
   @Fails('invalid_token', 'account_disabled', 'overloaded', 'database_unavailable')
   async refresh(@Body() dto: RefreshDto, @CurrentOrigin() origin: Origin): Promise<TokensResponse> {
-    return toTokensResponse(await this.auth.refresh(dto.refreshToken, origin));
+    return toTokensResponse(await this.sessions.refresh(dto.refreshToken, origin));
   }
 
   /** Sign out: ends the session and invalidates its tokens */
@@ -85,7 +92,9 @@ export class AuthController {
   @HttpCode(204)
   @Fails('forbidden')
   async logout(@CurrentCaller() caller: Caller): Promise<void> {
-    await this.auth.logout(caller);
+    const { sessionId } = caller;
+    if (sessionId === null) throw new Problem('forbidden', { detail: 'A signed request has no session to end.' });
+    await this.sessions.end(caller, sessionId);
   }
 
   /** List your sessions, newest first */
@@ -94,7 +103,7 @@ export class AuthController {
   @Paged()
   @Fails('validation_failed')
   async listSessions(@Query() query: PageQuery, @CurrentCaller() caller: Caller): Promise<SessionPage> {
-    return mapPage(await this.auth.listSessions(caller, query), (session) => toSessionResponse(session, caller));
+    return mapPage(await this.sessions.list(caller, query), (session) => toSessionResponse(session, caller));
   }
 
   /** End one of your sessions */
@@ -103,7 +112,7 @@ export class AuthController {
   @HttpCode(204)
   @Fails('not_found')
   async endSession(@Param('id', IdPipe) id: string, @CurrentCaller() caller: Caller): Promise<void> {
-    await this.auth.endSession(caller, id);
+    if (!(await this.sessions.end(caller, id))) throw new Problem('not_found');
   }
 
   /** Change your password; ends your other sessions but keeps your signing keys */
@@ -112,7 +121,7 @@ export class AuthController {
   @HttpCode(204)
   @Fails('invalid_credentials', 'too_many_attempts', 'overloaded')
   async changePassword(@Body() dto: ChangePasswordDto, @CurrentCaller() caller: Caller): Promise<void> {
-    await this.auth.changePassword(caller, dto);
+    await this.passwords.change(caller, dto);
   }
 }
 

@@ -14,8 +14,9 @@ import { AuthController } from './auth.controller.js';
 import { AuthService } from './auth.service.js';
 import { AuthenticationGuard } from './authentication.guard.js';
 import { Authenticator } from './authenticator.js';
+import { EmailConfirmationService } from './email-confirmation.service.js';
 import { JwksController } from './jwks.controller.js';
-import { PasswordCheck } from './password-check.js';
+import { PasswordService } from './password.service.js';
 import { RecoveryRequest } from './recovery-request.entity.js';
 import { RecoveryRequestsRepository } from './recovery-requests.repository.js';
 import { RecoveryController } from './recovery.controller.js';
@@ -30,6 +31,7 @@ import { RequestKeysRepository } from './request-keys.repository.js';
 import { RequestKeysService } from './request-keys.service.js';
 import { Session } from './session.entity.js';
 import { SessionsRepository } from './sessions.repository.js';
+import { SessionsService } from './sessions.service.js';
 import { SignInAttemptsRepository } from './sign-in-attempts.repository.js';
 import { SignInThrottle } from './sign-in-throttle.js';
 import { SigningKey } from './signing-key.entity.js';
@@ -59,7 +61,8 @@ import { TotpService } from './totp.service.js';
   ],
   providers: [
     AuthService,
-    PasswordCheck,
+    PasswordService,
+    SessionsService,
     SignInThrottle,
     SignInAttemptsRepository,
     TotpService,
@@ -77,6 +80,7 @@ import { TotpService } from './totp.service.js';
     RequestKeysService,
     RequestKeysRepository,
     RecoveryService,
+    EmailConfirmationService,
     AccountRescue,
     AccountSecurityService,
     AccountSecurityRepository,

@@ -3,13 +3,17 @@ import { ApiTags } from '@nestjs/swagger';
 import { Owned, Public } from '../common/access.js';
 import { Fails } from '../common/api-docs.js';
 import { CurrentCaller, CurrentOrigin, type Caller, type Origin } from '../common/caller.js';
+import { EmailConfirmationService } from './email-confirmation.service.js';
 import { AskRecoveryDto, ConfirmEmailDto, RecoverDto } from './recovery.dto.js';
 import { RecoveryService } from './recovery.service.js';
 
 @ApiTags('Sign-in')
 @Controller('v1/auth')
 export class RecoveryController {
-  constructor(private readonly recovery: RecoveryService) {}
+  constructor(
+    private readonly recovery: RecoveryService,
+    private readonly emails: EmailConfirmationService,
+  ) {}
 
   /**
    * Request an e-mail with a link that sets a new password; the response is the same whether or not the account exists
@@ -37,7 +41,7 @@ export class RecoveryController {
   @HttpCode(202)
   @Fails('nothing_to_confirm', 'too_many_attempts')
   async askConfirmation(@CurrentCaller() caller: Caller): Promise<void> {
-    await this.recovery.askConfirmation(caller);
+    await this.emails.ask(caller);
   }
 
   /** Confirm an e-mail address with the token that was sent to it */
@@ -46,6 +50,6 @@ export class RecoveryController {
   @HttpCode(204)
   @Fails('invalid_token', 'overloaded', 'database_unavailable')
   async confirmEmail(@Body() dto: ConfirmEmailDto, @CurrentOrigin() origin: Origin): Promise<void> {
-    await this.recovery.confirmEmail(dto.token, origin);
+    await this.emails.confirm(dto.token, origin);
   }
 }

@@ -35,13 +35,12 @@ interface SessionKey {
 
 export interface NewSession extends SessionKey, Pick<Origin, 'ip' | 'userAgent'> {
   nonce: Buffer;
-  days: number;
 }
 
-/** The hash that the password was checked against, and the hash that replaces it, if any. */
+/** The hash that the password was checked against, and the hash to store, which may be the same. */
 export interface CheckedPassword {
-  hash: string;
-  renewed: string | undefined;
+  passwordHash: string;
+  newHash: string;
 }
 
 const findLive = (env: Env): Statement => ({
@@ -59,19 +58,16 @@ const findLive = (env: Env): Statement => ({
  */
 const START = `
   WITH account AS (
-    UPDATE users SET last_login_at = now(), password_hash = coalesce($8, password_hash)
+    UPDATE users SET last_login_at = now(), password_hash = $8
     WHERE id = $1 AND password_hash = $7 AND status = 'active' RETURNING id
   )
   INSERT INTO sessions (owner_id, id, nonce, ip, user_agent, expires_at)
   SELECT id, $2, $3, $4, $5, now() + make_interval(days => $6) FROM account RETURNING id`;
 
 /** Deletes a small batch, and skips rows that another node has locked. */
-const DELETE_EXPIRED = {
-  name: 'sessions-delete-expired',
-  text: `
-    DELETE FROM sessions WHERE (owner_id, id) IN (
-      SELECT owner_id, id FROM sessions WHERE owner_id = $1 AND expires_at <= now() LIMIT 100 FOR UPDATE SKIP LOCKED)`,
-};
+const DELETE_EXPIRED = `
+  DELETE FROM sessions WHERE (owner_id, id) IN (
+    SELECT owner_id, id FROM sessions WHERE owner_id = $1 AND expires_at <= now() LIMIT 100 FOR UPDATE SKIP LOCKED)`;
 
 @Injectable()
 export class SessionsRepository {
@@ -81,7 +77,7 @@ export class SessionsRepository {
   constructor(
     @InjectRepository(Session) private readonly sessions: Repository<Session>,
     private readonly database: Database,
-    env: Env,
+    private readonly env: Env,
   ) {
     this.findLiveSessions = findLive(env);
     this.live = new Coalescer((keys) => this.findAllLive(keys), {
@@ -99,14 +95,15 @@ export class SessionsRepository {
   }
 
   /** @returns false if the account is no longer active or its password has changed */
-  async start(tx: Transaction, session: NewSession, { hash, renewed }: CheckedPassword): Promise<boolean> {
-    const { ownerId, id, nonce, ip, userAgent, days } = session;
-    return (await tx.query(START, [ownerId, id, nonce, ip, userAgent, days, hash, renewed ?? null])).length > 0;
+  async start(tx: Transaction, session: NewSession, { passwordHash, newHash }: CheckedPassword): Promise<boolean> {
+    const { ownerId, id, nonce, ip, userAgent } = session;
+    const values = [ownerId, id, nonce, ip, userAgent, this.env.sessionDays, passwordHash, newHash];
+    return (await tx.query(START, values)).length > 0;
   }
 
   /** Deletes expired sessions of a user. Called when the user signs in again. */
-  async deleteExpired(ownerId: string): Promise<void> {
-    await this.database.query(DELETE_EXPIRED, [ownerId]);
+  async deleteExpired(tx: Transaction, ownerId: string): Promise<void> {
+    await tx.query(DELETE_EXPIRED, [ownerId]);
   }
 
   /** @returns whether there was such a session */
@@ -126,11 +123,11 @@ export class SessionsRepository {
     return rows[0] ?? null;
   }
 
-  async rotate(tx: Transaction, ownerId: string, id: string, days: number): Promise<void> {
+  async rotate(tx: Transaction, ownerId: string, id: string): Promise<void> {
     await tx.query(
       `UPDATE sessions SET generation = generation + 1, rotated_at = now(), expires_at = now() + make_interval(days => $3)
        WHERE owner_id = $1 AND id = $2`,
-      [ownerId, id, days],
+      [ownerId, id, this.env.sessionDays],
     );
   }
 

@@ -1,35 +1,47 @@
 import { createHmac, randomInt } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Injectable, type BeforeApplicationShutdown, type OnApplicationBootstrap } from '@nestjs/common';
+import type { Caller } from '../common/caller.js';
 import { loginKey } from '../common/names.js';
 import { placeOf } from '../common/place.js';
 import { Problem } from '../common/problem.js';
 import { Secrets } from '../config/secrets.js';
-import type { Transaction } from '../database/database.js';
+import { Database, type Transaction } from '../database/database.js';
 import { Sweeper } from '../database/sweeper.js';
-import type { Turn } from '../users/hash-queue.js';
+import { Passwords } from '../users/passwords.js';
 import { SignInAttemptsRepository, type Outcome, type Suspect, type Verdict } from './sign-in-attempts.repository.js';
-
-/** An admitted attempt. It counts as failed until it is settled. */
-export interface Attempt extends Suspect {
-  id: string;
-}
 
 const SWEEP_MS = 60_000;
 
-/** Maximum number of retries of an attempt whose verdict depends on attempts that are still in flight. */
-const PATIENCE = 40;
+/** Maximum number of times that an attempt is judged while its verdict depends on attempts that are in flight. */
+const MAX_TRIES = 40;
 
-/** Runs `run` when its turn in the hash queue comes. */
-type InTurn = <T>(turn: Turn, run: () => Promise<T>) => Promise<T>;
+/** Runs `work` when its turn in a queue comes. */
+type Queue = <T>(work: () => Promise<T>) => Promise<T>;
 
-/** Thrown within a turn of the hash queue to give the turn to others. */
-class InFlight extends Error {}
+const NO_QUEUE: Queue = (work) => work();
+
+/** What an attempt does once it is admitted. */
+interface Steps<Checked, Result> {
+  /**
+   * Compares a password with a hash, in a turn of the hash queue. Throws invalid_credentials if it is wrong. Missing if
+   * the attempt needs no hash: it does not wait for the queue, and `complete` gets undefined.
+   */
+  check?: () => Promise<Checked>;
+  /**
+   * Runs in the transaction that settles the attempt. Throws invalid_totp if a code is wrong. Returns null if it had no
+   * effect: the attempt then does not count.
+   */
+  complete: (tx: Transaction, checked: Checked) => Promise<Result>;
+  /** How a success is settled. */
+  success: Outcome;
+}
 
 /**
- * Throttles repeated failed sign-ins, the same on every node: the database judges each attempt before a password is
- * hashed. The limits are defined in `judge_sign_in` (migration 0005). An attempt counts as failed from its admission
- * until it is settled. Otherwise many concurrent attempts could pass before the first failure is recorded.
+ * Throttles repeated failed attempts to sign in or to confirm a password or code, the same on every node: the database
+ * judges each attempt before a password is hashed. The limits are defined in `judge_sign_in` (migration 0005). An
+ * attempt counts as failed from its admission until it is settled. Otherwise many concurrent attempts could pass before
+ * the first failure is recorded.
  */
 @Injectable()
 export class SignInThrottle implements OnApplicationBootstrap, BeforeApplicationShutdown {
@@ -38,6 +50,8 @@ export class SignInThrottle implements OnApplicationBootstrap, BeforeApplication
 
   constructor(
     private readonly attempts: SignInAttemptsRepository,
+    private readonly database: Database,
+    private readonly passwords: Passwords,
     secrets: Secrets,
   ) {
     this.key = secrets.derive('sign-in-attempts');
@@ -45,45 +59,27 @@ export class SignInThrottle implements OnApplicationBootstrap, BeforeApplication
   }
 
   /**
-   * Identifies an attempt by its account, so that username and e-mail share one limit, or by the login if no account
-   * has it. Both are stored as keyed hashes, because people sometimes type a password as their login.
-   * @param ownerId of the account; null if no account has this login
+   * Admits an attempt, runs its steps and settles it. Errors invalid_credentials and invalid_totp count as failures;
+   * attempts that end with another error do not count.
+   * @param suspect whose failures limit this attempt: `byLogin` or `byCaller`
+   * @throws Problem too_many_attempts, overloaded, and what the steps throw
    */
-  suspect(login: string, ownerId: string | null, ip: string | null): Suspect {
-    const account = this.hash(ownerId === null ? `login:${loginKey(login) ?? login}` : `account:${ownerId}`);
-    return { account, ownerId, place: placeOf(ip) };
-  }
-
-  /**
-   * Like `suspect`, for a signed-in user who must enter the password again. Uses nothing that a stranger could enter at
-   * sign-in.
-   */
-  suspectOwner(ownerId: string, ip: string | null): Suspect {
-    return { account: this.hash(`owner:${ownerId}`), ownerId, place: placeOf(ip) };
-  }
-
-  /**
-   * Admits an attempt and runs its work, both within one turn of the hash queue, so that few run at once.
-   * @param work its result tells whether the attempt failed. The attempt must then be settled; if `work` throws, it
-   * counts as failed
-   * @throws Problem too_many_attempts
-   */
-  async attempt<T>(suspect: Suspect, inTurn: InTurn, work: () => Promise<T>): Promise<{ attempt: Attempt; result: T }> {
-    // Judged before it is queued: a rejected attempt must not wait for a turn, nor take one from others.
-    const { isKnown, ...verdict } = await this.attempts.judge(suspect, false);
-    refuse(verdict);
-    const turn = { place: suspect.place, isKnown };
-    for (let left = PATIENCE; ; left--) {
-      try {
-        return await inTurn(turn, async () => {
-          const attempt = { ...suspect, id: await this.admit(suspect) };
-          return { attempt, result: await work() };
-        });
-      } catch (error) {
-        if (!(error instanceof InFlight)) throw error;
-        if (left === 0) throw new Problem('overloaded', { retryAfter: 1 });
-        await sleep(randomInt(25, 150));
-      }
+  async run<Checked, Result>(suspect: Suspect, { check, complete, success }: Steps<Checked, Result>): Promise<Result> {
+    const { id, checked } = check
+      ? await this.admit(suspect, await this.hashQueue(suspect), check)
+      : await this.admit(suspect, NO_QUEUE, () => Promise.resolve(undefined as Checked));
+    const settle = (outcome: Outcome, tx?: Transaction): Promise<void> =>
+      this.attempts.settle({ ...suspect, id }, outcome, tx);
+    try {
+      const passed = await checked;
+      return await this.database.transaction(async (tx) => {
+        const result = await complete(tx, passed);
+        await settle(result === null ? 'void' : success, tx);
+        return result;
+      });
+    } catch (error) {
+      await settle(isFailure(error) ? 'failed' : 'void');
+      throw error;
     }
   }
 
@@ -92,46 +88,35 @@ export class SignInThrottle implements OnApplicationBootstrap, BeforeApplication
    * failure.
    * @throws Problem too_many_attempts
    */
-  async count(what: string, ip: string | null): Promise<void> {
+  async count(action: string, ip: string | null): Promise<void> {
     const place = placeOf(ip);
-    const account = this.hash(`${what}:${place}`);
-    await this.settle(await this.admitted({ account, ownerId: null, place }), 'counted');
+    const suspect = { account: this.hash(`${action}:${place}`), ownerId: null, place };
+    await this.run(suspect, { complete: () => Promise.resolve(), success: 'counted' });
   }
 
-  /** Admits an attempt that needs no hash. @throws Problem too_many_attempts */
-  async admitted(suspect: Suspect): Promise<Attempt> {
-    const { attempt } = await this.attempt(
-      suspect,
-      (_turn, run) => run(),
-      () => Promise.resolve(),
-    );
-    return attempt;
+  /**
+   * Identifies an attempt by its account, so that username and e-mail share one limit, or by the login if no account
+   * has it. Both are stored as keyed hashes, because people sometimes type a password as their login.
+   * @param ownerId of the account; null if no account has this login
+   */
+  byLogin(login: string, ownerId: string | null, ip: string | null): Suspect {
+    const name = ownerId === null ? `login:${loginKey(login) ?? login}` : `account:${ownerId}`;
+    return { account: this.hash(name), ownerId, place: placeOf(ip) };
+  }
+
+  /**
+   * Identifies an attempt of a signed-in user, apart from attempts to sign in: strangers cannot stop the user from
+   * changing the password.
+   */
+  byCaller({ userId, origin }: Caller): Suspect {
+    return { account: this.hash(`owner:${userId}`), ownerId: userId, place: placeOf(origin.ip) };
   }
 
   /**
    * Makes the place of an account recovery the only known one, because an attacker may have used the earlier places.
    */
-  async settleOwner(tx: Transaction, ownerId: string, ip: string | null): Promise<void> {
+  async replacePlaces(tx: Transaction, ownerId: string, ip: string | null): Promise<void> {
     await this.attempts.replacePlaces(tx, ownerId, placeOf(ip));
-  }
-
-  /**
-   * Runs the work of an admitted attempt. If it succeeds, the work settles the attempt. If it fails, a wrong code
-   * counts like a wrong password; other failures do not count.
-   */
-  async settling<T>(attempt: Attempt, work: () => Promise<T>): Promise<T> {
-    try {
-      return await work();
-    } catch (error) {
-      const isWrong = error instanceof Problem && error.code === 'invalid_totp';
-      await this.settle(attempt, isWrong ? 'failed' : 'void');
-      throw error;
-    }
-  }
-
-  /** @param tx set it if the outcome must commit together with other writes */
-  async settle(attempt: Attempt, outcome: Outcome, tx?: Transaction): Promise<void> {
-    await this.attempts.settle(attempt, outcome, tx);
   }
 
   onApplicationBootstrap(): void {
@@ -142,20 +127,51 @@ export class SignInThrottle implements OnApplicationBootstrap, BeforeApplication
     return this.sweeper.stop();
   }
 
+  /**
+   * Admits an attempt and runs its check in the same turn of the queue, so that few attempts are in flight at once.
+   * Waits while the verdict depends on attempts that are in flight.
+   * @returns the id of the attempt, and its check, which has ended
+   */
+  private async admit<Checked>(
+    suspect: Suspect,
+    queue: Queue,
+    check: () => Promise<Checked>,
+  ): Promise<{ id: string; checked: Promise<Checked> }> {
+    for (let tries = 0; tries <= MAX_TRIES; tries++) {
+      if (tries > 0) await sleep(randomInt(25, 150));
+      const admitted = await queue(async () => {
+        const { attempt: id } = accepted(await this.attempts.judge(suspect, true));
+        if (id === null) return null;
+        const checked = check();
+        await Promise.allSettled([checked]);
+        return { id, checked };
+      });
+      if (admitted) return admitted;
+    }
+    throw new Problem('overloaded', { retryAfter: 1 });
+  }
+
+  /**
+   * Judges the attempt without admitting it: a rejected attempt must not take a turn of the hash queue, and attempts
+   * from places where the account signed in before get their turns first.
+   */
+  private async hashQueue(suspect: Suspect): Promise<Queue> {
+    const { isKnown } = accepted(await this.attempts.judge(suspect, false));
+    return (work) => this.passwords.inTurn({ place: suspect.place, isKnown }, work);
+  }
+
   private hash(name: string): Buffer {
     return createHmac('sha256', this.key).update(name).digest();
   }
-
-  private async admit(suspect: Suspect): Promise<string> {
-    const verdict = await this.attempts.judge(suspect, true);
-    refuse(verdict);
-    if (verdict.attempt === null) throw new InFlight();
-    return verdict.attempt;
-  }
 }
 
-function refuse({ retryAfter }: Pick<Verdict, 'retryAfter'>): void {
-  if (retryAfter > 0) {
-    throw new Problem('too_many_attempts', { retryAfter, detail: 'There were too many attempts. Try again later.' });
-  }
+/** @throws Problem too_many_attempts */
+function accepted(verdict: Verdict): Verdict {
+  const { retryAfter } = verdict;
+  if (retryAfter <= 0) return verdict;
+  throw new Problem('too_many_attempts', { retryAfter, detail: 'There were too many attempts. Try again later.' });
+}
+
+function isFailure(error: unknown): boolean {
+  return error instanceof Problem && (error.code === 'invalid_credentials' || error.code === 'invalid_totp');
 }

@@ -4,13 +4,17 @@ import { AdminOnly, Owned } from '../common/access.js';
 import { Fails } from '../common/api-docs.js';
 import { CurrentCaller, type Caller } from '../common/caller.js';
 import { Created } from '../common/location.js';
+import { AccountSecurityService } from './account-security.service.js';
 import { CodeDto, PasswordAndCodeDto, PasswordDto, RecoveryCodesResponse, TotpSecretResponse } from './totp.dto.js';
 import { TotpService } from './totp.service.js';
 
 @ApiTags('Sign-in')
 @Controller('v1')
 export class TotpController {
-  constructor(private readonly totp: TotpService) {}
+  constructor(
+    private readonly totp: TotpService,
+    private readonly accounts: AccountSecurityService,
+  ) {}
 
   /** Set up two-factor sign-in: get a secret for an authenticator app */
   @Post('auth/totp')
@@ -57,6 +61,6 @@ export class TotpController {
   @HttpCode(204)
   @Fails('not_found')
   async remove(@Param('user') user: string, @CurrentCaller() caller: Caller): Promise<void> {
-    await this.totp.remove(user, caller);
+    await this.accounts.disableTotp(user, caller);
   }
 }

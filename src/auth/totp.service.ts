@@ -1,12 +1,11 @@
 import { Injectable } from '@nestjs/common';
 import { AuditLog } from '../audit/audit-log.js';
-import { isSelf, type Actor, type Caller } from '../common/caller.js';
+import type { Caller } from '../common/caller.js';
 import { Problem } from '../common/problem.js';
-import { Database, type Transaction } from '../database/database.js';
+import type { Transaction } from '../database/database.js';
 import { UsersRepository } from '../users/users.repository.js';
-import { UsersService } from '../users/users.service.js';
-import { PasswordCheck } from './password-check.js';
-import { SignInThrottle, type Attempt } from './sign-in-throttle.js';
+import { PasswordService } from './password.service.js';
+import { SignInThrottle } from './sign-in-throttle.js';
 import { TotpCodes } from './totp-codes.js';
 import { TotpRepository } from './totp.repository.js';
 
@@ -14,12 +13,10 @@ import { TotpRepository } from './totp.repository.js';
 @Injectable()
 export class TotpService {
   constructor(
-    private readonly database: Database,
     private readonly totp: TotpRepository,
     private readonly codes: TotpCodes,
-    private readonly passwords: PasswordCheck,
+    private readonly passwords: PasswordService,
     private readonly throttle: SignInThrottle,
-    private readonly users: UsersService,
     private readonly accounts: UsersRepository,
     private readonly audit: AuditLog,
   ) {}
@@ -29,16 +26,13 @@ export class TotpService {
    * @throws Problem invalid_credentials, too_many_attempts, totp_enabled
    */
   async prepare(caller: Caller, password: string): Promise<{ secret: string; uri: string }> {
-    const { attempt } = await this.passwords.confirm(caller, password);
-    const { sealed, secret, uri } = this.codes.makeSecret(
-      caller.userId,
-      caller.usernameKey ?? caller.emailKey ?? caller.userId,
-    );
-    await this.settling(attempt, async (tx) => {
+    return this.passwords.confirm(caller, password, async (tx) => {
+      const name = caller.usernameKey ?? caller.emailKey ?? caller.userId;
+      const { sealed, secret, uri } = this.codes.makeSecret(caller.userId, name);
       if (!(await this.totp.prepare(tx, caller.userId, sealed))) throw new Problem('totp_enabled');
       await this.audit.record(tx, caller, 'totp.prepare', caller.userId, { secret: {} });
+      return { secret, uri };
     });
-    return { secret, uri };
   }
 
   /**
@@ -49,8 +43,7 @@ export class TotpService {
    */
   async enable(caller: Caller, code: string): Promise<string[]> {
     // An attacker with a stolen session does not have the secret, and must not be able to guess a code.
-    const attempt = await this.throttle.admitted(this.throttle.suspectOwner(caller.userId, caller.origin.ip));
-    return this.settling(attempt, async (tx) => {
+    const complete = async (tx: Transaction): Promise<string[]> => {
       // Waits for concurrent sign-ins that required no code, so that their sessions end as well.
       await this.accounts.lock(tx, caller.userId);
       const state = await this.totp.lock(tx, caller.userId);
@@ -63,7 +56,8 @@ export class TotpService {
       const endedSessions = { to: await this.accounts.endSessions(tx, caller.userId, caller.sessionId) };
       await this.audit.record(tx, caller, 'totp.enable', caller.userId, { endedSessions });
       return this.renewCodes(tx, caller.userId);
-    });
+    };
+    return this.throttle.run(this.throttle.byCaller(caller), { complete, success: 'void' });
   }
 
   /** @throws Problem invalid_credentials, invalid_totp, too_many_attempts; not_found if two-factor sign-in is off */
@@ -83,28 +77,12 @@ export class TotpService {
   }
 
   /**
-   * Disables two-factor sign-in of a user who has lost the second factor. Rejects the caller's own account, which
-   * requires password and code.
-   * @throws Problem not_found, forbidden
-   */
-  async remove(reference: string, caller: Caller): Promise<void> {
-    const id = await this.users.idOf(reference, caller);
-    if (isSelf(id, caller))
-      throw new Problem('forbidden', {
-        detail: 'To disable your own two-factor sign-in, send your password and a code to POST /v1/auth/totp/disable.',
-      });
-    await this.database.transaction(async (tx) => {
-      if (!(await this.totp.delete(tx, id))) throw new Problem('not_found');
-      await this.audit.record(tx, caller, 'totp.disable', id);
-    });
-  }
-
-  /**
    * Uses up a code: a TOTP code that is later than the last accepted one, or a recovery code. Does nothing if
    * two-factor sign-in is off.
    * @throws Problem totp_required, invalid_totp
    */
-  async use(tx: Transaction, actor: Actor, ownerId: string, code: string | undefined): Promise<void> {
+  async use(tx: Transaction, user: Pick<Caller, 'userId' | 'origin'>, code: string | undefined): Promise<void> {
+    const ownerId = user.userId;
     const state = await this.totp.lock(tx, ownerId);
     if (!state?.enabledAt) return;
     if (code === undefined) throw new Problem('totp_required');
@@ -116,7 +94,7 @@ export class TotpService {
       if (!(await this.totp.useRecoveryCode(tx, ownerId, this.codes.hashOf(ownerId, code)))) {
         throw new Problem('invalid_totp');
       }
-      await this.audit.record(tx, actor, 'totp.use', ownerId, { recoveryCodes: {} });
+      await this.audit.record(tx, user, 'totp.use', ownerId, { recoveryCodes: {} });
     }
   }
 
@@ -127,23 +105,12 @@ export class TotpService {
     work: (tx: Transaction) => Promise<T>,
   ): Promise<T> {
     if (!(await this.totp.isEnabled(caller.userId))) throw new Problem('not_found');
-    const { attempt } = await this.passwords.confirm(caller, password);
-    return this.settling(attempt, async (tx) => {
+    return this.passwords.confirm(caller, password, async (tx) => {
       // Locks the account before the secret, in the lock order of account deletion, to avoid a deadlock.
       await this.accounts.lock(tx, caller.userId);
-      await this.use(tx, caller, caller.userId, code);
+      await this.use(tx, caller, code);
       return work(tx);
     });
-  }
-
-  private settling<T>(attempt: Attempt, work: (tx: Transaction) => Promise<T>): Promise<T> {
-    return this.throttle.settling(attempt, () =>
-      this.database.transaction(async (tx) => {
-        const result = await work(tx);
-        await this.throttle.settle(attempt, 'void', tx);
-        return result;
-      }),
-    );
   }
 
   private async renewCodes(tx: Transaction, ownerId: string): Promise<string[]> {

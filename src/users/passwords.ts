@@ -9,9 +9,6 @@ import { faultOfPassword } from './password-policy.js';
 /** Hashes that may wait per running hash. Beyond it, sign-in responds with 503 instead of building up a backlog. */
 const WAITING_PER_LANE = 128;
 
-/** How a password matches a hash. `outdated`: the password is right, but the hash should be renewed. */
-export type Fit = 'wrong' | 'right' | 'outdated';
-
 /**
  * Hashes passwords with argon2id (the library's default). The default parameters follow the OWASP Password Storage
  * Cheat Sheet: 19 MiB, two passes, one lane. Passwords are normalized to Unicode NFC (as NIST SP 800-63B advises),
@@ -38,27 +35,24 @@ export class Passwords {
   async hashNew(password: string, pointer: string, turn: Turn): Promise<string> {
     const fault = await faultOfPassword(password.normalize('NFC'), this.env.passwordPolicy);
     if (fault !== undefined) throw Problem.field(pointer, fault);
-    return this.hash(password, turn);
-  }
-
-  /** Hashes a password without checking the policy. @throws Problem overloaded when too many hashes wait */
-  hash(password: string, turn: Turn): Promise<string> {
     return this.queue.run(turn, () => hash(password.normalize('NFC'), this.options));
   }
 
   /**
-   * Returns how a password matches a hash, which may have been made of another Unicode form of it. Without a hash
-   * (unknown login), does the same work on a decoy, so that the response time does not reveal whether the account
-   * exists. Call it within a turn of the queue.
+   * Compares a password with a hash, which may have been made of another Unicode form of it. Without a hash (unknown
+   * login), does the same work on a decoy, so that the response time does not reveal whether the account exists. Call
+   * it within a turn of the queue.
+   * @returns null if the password is wrong; otherwise the hash to store from now on, which is a new one if the hash was
+   * made with other parameters or of another form
    */
-  async fitOf(password: string, passwordHash: string | undefined): Promise<Fit> {
+  async verify(password: string, passwordHash: string | undefined): Promise<string | null> {
     const decoy = await (this.decoy ??= hash('decoy', this.options));
     const current = password.normalize('NFC');
     for (const form of new Set([current, password, password.normalize('NFD')])) {
       if (!(await verify(passwordHash ?? decoy, form)) || passwordHash === undefined) continue;
-      return form === current && this.isCurrent(passwordHash) ? 'right' : 'outdated';
+      return form === current && this.isCurrent(passwordHash) ? passwordHash : hash(current, this.options);
     }
-    return 'wrong';
+    return null;
   }
 
   /**
