@@ -1,5 +1,5 @@
 import { createPrivateKey, createPublicKey, type KeyObject } from 'node:crypto';
-import { isOfPrimeOrder } from './edwards25519.js';
+import { ed25519 } from '@noble/curves/ed25519.js';
 
 /** DER prefix of an Ed25519 SubjectPublicKeyInfo, which the 32 key bytes follow (RFC 8410, section 4). */
 const SPKI = Buffer.from('302a300506032b6570032100', 'hex');
@@ -74,6 +74,19 @@ function isPrivate(bytes: Buffer): boolean {
       return false;
     }
   });
+}
+
+/**
+ * Returns whether 32 bytes encode a point (RFC 8032) of the prime-order group that honest keys belong to. Anyone can
+ * sign for a point of small order, and OpenSSL accepts such a point, and even bytes that encode no point.
+ */
+function isOfPrimeOrder(bytes: Buffer): boolean {
+  try {
+    const point = ed25519.Point.fromBytes(bytes);
+    return !point.is0() && point.isTorsionFree();
+  } catch {
+    return false;
+  }
 }
 
 /** RFC 8037, section 2. */

@@ -79,7 +79,8 @@ export class Database {
 
   /**
    * Reads the rows of a statement from one snapshot, in batches. Holds a connection and the snapshot until all rows are
-   * read or the reader stops. PostgreSQL ends the transaction if the reader pauses longer than `statement_timeout`.
+   * read or the reader stops. PostgreSQL ends the transaction if the reader pauses longer than `statement_timeout`. It
+   * would not with `pg-cursor`, which sends no Sync between batches, so that the session never counts as idle.
    */
   async *stream<Row extends QueryResultRow>(text: string, values: unknown[], rowsATime: number): AsyncGenerator<Row[]> {
     const client = await this.pool.connect();
