@@ -28,31 +28,6 @@ export interface Actor {
 
 export const SERVER: Actor = { userId: null, origin: null };
 
-/** The unverified content of a credential. Only the database can tell whether it is valid. */
-export interface Claims {
-  /** The user the credential claims; null if only the database knows the user, as for a signature. */
-  userId: string | null;
-}
-
-/** Identifies callers. Routes outside Nest call it; for the others the authentication guard does. */
-export interface Authentication {
-  /**
-   * Reads the credential without a database query.
-   * @throws Problem unauthenticated, invalid_token, invalid_signature
-   */
-  claimsOf(request: FastifyRequest): Claims;
-  /**
-   * Verifies a credential before the body is read, so a body digest is not checked yet.
-   * @throws Problem as `identify`
-   */
-  admit(claims: Claims, request: FastifyRequest): Promise<Caller>;
-  /**
-   * Reads the session or key and the account of a request whose body was read. Call it once per request, because a
-   * signature is valid only once. @throws Problem invalid_token, invalid_signature, account_disabled
-   */
-  identify(claims: Claims, request: FastifyRequest): Promise<Caller>;
-}
-
 /** A request after the authentication guard; `caller` is missing on public routes only. */
 export type AuthenticatedRequest = FastifyRequest & {
   caller?: Caller;
