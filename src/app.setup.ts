@@ -37,7 +37,6 @@ import { declaredOptions } from './common/route-options.js';
 import { MAX_PARAM_LENGTH, RouteTable } from './common/route-table.js';
 import { hasSecret } from './common/secret-shapes.js';
 import { type Env } from './config/env.js';
-import { RequestRecorder } from './metrics/request-recorder.js';
 import { RequestStatistics } from './metrics/request-statistics.js';
 import { CallRanks } from './quota/call-ranks.js';
 
@@ -106,14 +105,12 @@ export async function createApp(env: Env, logger: Logger): Promise<NestFastifyAp
   const budget = new ByteBudget(UNDER_WAY_BYTES);
   limitRequests(server, DATA_HEADERS);
   limitAnswers(server, budget);
-  const recorder = new RequestRecorder();
   const patterns: [method: string, pattern: string][] = [];
   server.addHook('onRoute', (route) => {
     // Paths under /docs are static files.
     if (!route.url.startsWith('/docs/')) {
       for (const each of [route.method].flat()) patterns.push([each, route.url]);
     }
-    if (env.requestStatistics === 'on') recorder.watch(route);
     // Route hooks instead of Nest interceptors, which cost every route an Observable.
     const { tagged, versioned, location, paged, bodyLimit } = declaredOptions(route);
     if (bodyLimit !== undefined) route.bodyLimit = bodyLimit;
@@ -163,7 +160,7 @@ export async function createApp(env: Env, logger: Logger): Promise<NestFastifyAp
   serveIndex(server);
   await serveDocs(app, server);
   serveRecoveryPages(server, env);
-  observe(server, logger, env.requestStatistics === 'on' ? recorder : undefined);
+  observe(server, logger);
   // After the hooks whose headers a preflight response needs too.
   allowOrigins(server, env.corsOrigins, addCorsHeaders);
   await serveCalls(server, app.get(CallsService, { strict: false }));
@@ -171,7 +168,7 @@ export async function createApp(env: Env, logger: Logger): Promise<NestFastifyAp
   watchContentDigests(server);
   admitLargeBodies(server, app.get(AuthenticationGuard, { strict: false }), budget);
   const [statistics, ranks] = [app.get(RequestStatistics, { strict: false }), app.get(CallRanks, { strict: false })];
-  statistics.start(recorder);
+  statistics.start();
   // Runs after every request is answered, and before the connection pool closes.
   server.addHook('onClose', () => Promise.all([statistics.stop(), ranks.stop()]));
   await app.init();
@@ -196,7 +193,7 @@ function protect(server: FastifyInstance): void {
 }
 
 /** Adds the request id to every response and logs one line per request. */
-function observe(server: FastifyInstance, logger: Logger, recorder: RequestRecorder | undefined): void {
+function observe(server: FastifyInstance, logger: Logger): void {
   server.addHook('onRequest', (request, reply, done) => {
     void reply.header('x-request-id', request.id);
     done();
@@ -227,7 +224,6 @@ function observe(server: FastifyInstance, logger: Logger, recorder: RequestRecor
         'request',
       );
     }
-    if (recorder && request.is404) recorder.recordUnmatched(request, reply);
     done();
   });
 }

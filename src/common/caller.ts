@@ -36,6 +36,8 @@ export type AuthenticatedRequest = FastifyRequest & {
   /** The API key for which the request spends units. */
   spender?: { keyId: string | null; ownerId: string | null };
   refusal?: Refusal;
+  /** Whether the usage metrics count it already. */
+  isWatched?: boolean;
 };
 
 /** Why a request, or the call that it verifies, was denied. Logged. */

@@ -29,5 +29,5 @@ export function Declare(options: DeclaredOptions): MethodDecorator {
 
 /** Returns what a route declares. */
 export function declaredOptions({ config }: Pick<RouteOptions, 'config'>): DeclaredOptions {
-  return (config ?? {});
+  return config ?? {};
 }
