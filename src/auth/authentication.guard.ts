@@ -3,7 +3,9 @@ import { ExecutionContextHost } from '@nestjs/core/helpers/execution-context-hos
 import { AuthGuard } from '@nestjs/passport';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { bearerTokenOf } from '../common/bearer.js';
+import type { AuthenticatedRequest } from '../common/caller.js';
 import { Problem } from '../common/problem.js';
+import { ReadAhead } from '../common/read-ahead.js';
 import { AccessRules } from './access-rules.js';
 import { PassportOptions } from './passport-options.js';
 import type { AuthenticationOptions } from './signature.strategy.js';
@@ -20,6 +22,7 @@ export class AuthenticationGuard extends AuthGuard() {
   constructor(
     options: PassportOptions,
     private readonly rules: AccessRules,
+    private readonly reads: ReadAhead,
   ) {
     super(options);
   }
@@ -40,7 +43,9 @@ export class AuthenticationGuard extends AuthGuard() {
   }
 
   override getAuthenticateOptions(context: ExecutionContext): AuthenticationOptions {
-    return { isBodyPending: context instanceof PendingContext };
+    if (context instanceof PendingContext) return { isBodyPending: true };
+    context.switchToHttp().getRequest<AuthenticatedRequest>().read = this.reads.of(context.getHandler());
+    return {};
   }
 
   /** @param caller false if no strategy accepts the credential */

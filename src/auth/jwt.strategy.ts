@@ -5,6 +5,7 @@ import { Strategy, type StrategyOptionsWithRequest } from 'passport-jwt';
 import { bearerTokenOf } from '../common/bearer.js';
 import { RequestOrigin, isRepeated, type Caller } from '../common/caller.js';
 import { Problem } from '../common/problem.js';
+import { readAhead } from '../common/read-ahead.js';
 import { Env } from '../config/env.js';
 import { ALGORITHM, AUDIENCE } from './access-tokens.js';
 import { rightsOf } from './admin-totp.js';
@@ -50,6 +51,7 @@ export class JwtStrategy extends PassportStrategy(Strategy) {
   async validate(request: FastifyRequest, claims: Partial<AccessClaims>): Promise<Caller> {
     if (!isAccessClaims(claims)) throw new Problem('invalid_token');
     const { sub: userId, sid: sessionId } = claims;
+    readAhead(request, userId);
     const session = await this.sessions.findLive(userId, sessionId);
     if (!session) throw new Problem('invalid_token');
     if (session.status === 'disabled') throw new Problem('account_disabled');

@@ -2,6 +2,7 @@ import { createParamDecorator, type ExecutionContext } from '@nestjs/common';
 import type { FastifyRequest } from 'fastify';
 import { addressOf } from './address.js';
 import { isId, loginKey } from './names.js';
+import type { Read } from './read-ahead.js';
 import { concealSecrets } from './secret-shapes.js';
 
 export type Role = 'admin' | 'user';
@@ -36,6 +37,9 @@ export type AuthenticatedRequest = FastifyRequest & {
   /** The API key for which the request spends units. */
   spender?: { keyId: string | null; ownerId: string | null };
   refusal?: Refusal;
+  /** See `ReadAhead`. */
+  read?: Read | undefined;
+  ahead?: Promise<unknown>;
   /** Whether the usage metrics count it already. */
   isWatched?: boolean;
 };

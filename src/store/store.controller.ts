@@ -27,16 +27,17 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import { Owned } from '../common/access.js';
 import { Fails } from '../common/api-docs.js';
 import { PAGED_MARK } from '../common/api-headers.js';
-import { CurrentCaller, type Caller } from '../common/caller.js';
+import { CurrentCaller, type AuthenticatedRequest, type Caller } from '../common/caller.js';
 import { CurrentPreconditions, Unconditional, Versioned, VersionedChange, type Preconditions } from '../common/etag.js';
 import { nextPageOf } from '../common/page-link.js';
 import { Problem } from '../common/problem.js';
+import { ReadAhead } from '../common/read-ahead.js';
 import { Declare } from '../common/route-options.js';
 import { addVary } from '../common/vary.js';
 import { Idempotency, type Attempt } from '../idempotency/idempotency.js';
 import { CurrentAttempt, Idempotent } from '../idempotency/idempotent.js';
 import { holds, tagOf, toVersions } from './preconditions.js';
-import type { KeysBody, ReadBody, WriteBody } from './store-body.js';
+import { faultOfKey, type KeysBody, type ReadBody, type WriteBody } from './store-body.js';
 import {
   DeleteDto,
   DeleteResponse,
@@ -51,6 +52,7 @@ import {
   WriteResponse,
 } from './store.dto.js';
 import { DeleteBodyPipe, KeyPipe, ReadBodyPipe, ValuePipe, WriteBodyPipe } from './store.pipes.js';
+import type { Found } from './store.repository.js';
 import { StoreService, type StoreListing } from './store.service.js';
 
 /** Body limit of a batch: enough for 1,000 entries of usual size. */
@@ -75,7 +77,15 @@ export class StoreController {
   constructor(
     private readonly store: StoreService,
     private readonly idempotency: Idempotency,
-  ) {}
+    reads: ReadAhead,
+  ) {
+    // eslint-disable-next-line @typescript-eslint/unbound-method
+    reads.declare(StoreController.prototype.get, (userId, { params, query }) => {
+      const { key } = params as { key: string };
+      const isOwn = Object.keys(query as object).length === 0 && faultOfKey(key) === undefined;
+      return isOwn ? store.find(userId, key) : undefined;
+    });
+  }
 
   /** List keys in order, optionally with their values */
   @Get()
@@ -154,7 +164,10 @@ export class StoreController {
     @CurrentCaller() caller: Caller,
     @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<string> {
-    const { value, version } = await this.store.get(await this.store.ownerOf(owner, caller), key);
+    const { ahead } = reply.request as AuthenticatedRequest;
+    const found = (await (ahead ?? this.store.find(await this.store.ownerOf(owner, caller), key))) as Found | null;
+    if (!found) throw new Problem('not_found');
+    const { value, version } = found;
     reply.headers({ etag: tagOf(version), 'cache-control': 'private, no-cache' });
     const { match } = toVersions(preconditions);
     if (!holds({ match, noneMatch: undefined }, version)) throw new Problem('version_mismatch');

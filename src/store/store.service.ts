@@ -42,11 +42,8 @@ export class StoreService {
     return owner === undefined ? caller.userId : this.users.idOf(owner, caller, tx);
   }
 
-  /** @throws Problem not_found */
-  async get(ownerId: string, key: string): Promise<Found> {
-    const found = await this.store.find(ownerId, key);
-    if (!found) throw new Problem('not_found');
-    return found;
+  find(ownerId: string, key: string): Promise<Found | null> {
+    return this.store.find(ownerId, key);
   }
 
   /**
