@@ -48,8 +48,12 @@ export function corsHeadersFor(origins: readonly string[]): AddCorsHeaders {
 export function allowOrigins(server: FastifyInstance, origins: readonly string[], addHeaders: AddCorsHeaders): void {
   if (origins.length === 0) return;
   server.addHook('onRequest', (request, reply, done) => {
-    if (isPreflight(request)) void reply.code(204).send();
-    else done();
+    if (!isPreflight(request)) {
+      done();
+      return;
+    }
+    server.usage.watch(request, reply);
+    void reply.code(204).send();
   });
   server.addHook('onSend', (request, reply, payload, done) => {
     addHeaders(request, reply);

@@ -4,9 +4,7 @@ import { callPaths } from './apis/call.docs.js';
 import { documentAccess } from './common/access.js';
 import { documentProblems, markOf } from './common/api-docs.js';
 import { HEADERS, documentHeaders, operationsOf, type Operation } from './common/api-headers.js';
-import { documentTag } from './common/etag.js';
-import { storePaths } from './store/store.docs.js';
-import { STORE_MODELS } from './store/store.dto.js';
+import { UNCONDITIONAL, documentTag } from './common/etag.js';
 import { VERSION } from './version.js';
 
 const DESCRIPTION = `Accounts and sign-in, exact quotas, metered APIs, tasks paid with credits, owned resources, a JSON store, and the
@@ -52,7 +50,6 @@ export function openApiDocument(app: NestFastifyApplication): OpenAPIObject {
     .addApiKey({ type: 'apiKey', in: 'header', name: 'X-API-Key', description: 'An API key' }, 'key')
     .build();
   const document = SwaggerModule.createDocument(app, config, {
-    extraModels: STORE_MODELS,
     operationIdFactory: (controller, method) => `${controller.replace(/Controller$/, '')}_${method}`,
   });
   const examples = {};
@@ -60,9 +57,12 @@ export function openApiDocument(app: NestFastifyApplication): OpenAPIObject {
   for (const { post, patch, put, delete: remove } of Object.values(document.paths)) {
     // Applies also to objects without an `ETag`: no tag matches them.
     const changes = [post, patch, put, remove].filter((operation) => operation !== undefined);
-    for (const operation of changes) Object.assign(operation, Object.fromEntries([markOf('version_mismatch')]));
+    for (const operation of changes) {
+      if (!(UNCONDITIONAL in operation)) Object.assign(operation, Object.fromEntries([markOf('version_mismatch')]));
+      Reflect.deleteProperty(operation, UNCONDITIONAL);
+    }
   }
-  Object.assign(document.paths, callPaths(), storePaths());
+  Object.assign(document.paths, callPaths());
   for (const [path, item] of Object.entries(document.paths)) {
     for (const [method, operation] of operationsOf(item)) {
       documentParameters(operation, path, method);
@@ -103,6 +103,10 @@ const PATH_PARAMETERS: Record<string, (path: string, method: string) => Partial<
   slug: (path, method) => ({
     description: 'The name in URLs',
     example: path.startsWith('/v1/plans') ? 'free' : path.startsWith('/call') || method === 'get' ? 'api1' : 'maps',
+  }),
+  key: () => ({
+    description: '1 to 512 bytes of UTF-8. Write a `/` of the key as `%2F` in the URL',
+    example: 'carts/17',
   }),
   id: () => ({
     description: 'An id (UUIDv7)',

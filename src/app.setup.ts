@@ -19,8 +19,9 @@ import { serveIndex } from './app.pages.js';
 import { serveCalls } from './apis/call.route.js';
 import { CallsService } from './apis/calls.service.js';
 import { AppModule } from './app.module.js';
-import { Authenticator } from './auth/authenticator.js';
+import { AuthenticationGuard } from './auth/authentication.guard.js';
 import { watchContentDigests } from './auth/content-digest.js';
+import { admitLargeBodies } from './auth/large-bodies.js';
 import { serveRecoveryPages } from './auth/recovery.pages.js';
 import { addressOf, isInNetworks } from './common/address.js';
 import { ByteBudget } from './common/byte-budget.js';
@@ -32,30 +33,14 @@ import { locate } from './common/location.js';
 import { linkNextPage } from './common/page-link.js';
 import { Problem } from './common/problem.js';
 import { sendProblem, shownPathOf } from './common/problem.filter.js';
+import { declaredOptions } from './common/route-options.js';
 import { MAX_PARAM_LENGTH, RouteTable } from './common/route-table.js';
 import { hasSecret } from './common/secret-shapes.js';
-import { RequestValidationPipe } from './common/validation.pipe.js';
 import { type Env } from './config/env.js';
-import { Idempotency } from './idempotency/idempotency.js';
-import { RequestRecorder } from './metrics/request-recorder.js';
 import { RequestStatistics } from './metrics/request-statistics.js';
 import { CallRanks } from './quota/call-ranks.js';
-import { serveStore } from './store/store.route.js';
-import { StoreService } from './store/store.service.js';
 
-/** Options of a route in its `config`. */
-interface RouteMarks {
-  /** Sets an ETag of the returned object, and supports 304. */
-  tagged?: boolean;
-  /** Supports 304 with the ETag that the route sets. */
-  versioned?: boolean;
-  /** See `Created`. */
-  location?: string;
-  /** Adds a link to the next page. */
-  paged?: boolean;
-}
-
-/** Byte budget of this process for all responses and all large request bodies of the store. */
+/** Byte budget of this process for all responses and all large request bodies. */
 const UNDER_WAY_BYTES = 268_435_456;
 
 /**
@@ -120,16 +105,15 @@ export async function createApp(env: Env, logger: Logger): Promise<NestFastifyAp
   const budget = new ByteBudget(UNDER_WAY_BYTES);
   limitRequests(server, DATA_HEADERS);
   limitAnswers(server, budget);
-  const recorder = new RequestRecorder();
   const patterns: [method: string, pattern: string][] = [];
   server.addHook('onRoute', (route) => {
     // Paths under /docs are static files.
     if (!route.url.startsWith('/docs/')) {
       for (const each of [route.method].flat()) patterns.push([each, route.url]);
     }
-    if (env.requestStatistics === 'on') recorder.watch(route);
     // Route hooks instead of Nest interceptors, which cost every route an Observable.
-    const { tagged, versioned, location, paged } = (route.config ?? {}) as RouteMarks;
+    const { tagged, versioned, location, paged, bodyLimit } = declaredOptions(route);
+    if (bodyLimit !== undefined) route.bodyLimit = bodyLimit;
     route.preSerialization = [
       ...(tagged ? [tagBody] : []),
       ...(location === undefined ? [] : [locate(location)]),
@@ -168,7 +152,7 @@ export async function createApp(env: Env, logger: Logger): Promise<NestFastifyAp
     globalDecompression: false,
   });
   server.addHook('onRoute', (route) => {
-    const { tagged, versioned } = (route.config ?? {}) as RouteMarks;
+    const { tagged, versioned } = declaredOptions(route);
     // Must run after the compression hook.
     if (tagged || versioned) route.onSend = [route.onSend ?? [], tagCoding].flat();
   });
@@ -176,21 +160,15 @@ export async function createApp(env: Env, logger: Logger): Promise<NestFastifyAp
   serveIndex(server);
   await serveDocs(app, server);
   serveRecoveryPages(server, env);
-  observe(server, logger, env.requestStatistics === 'on' ? recorder : undefined);
+  observe(server, logger);
   // After the hooks whose headers a preflight response needs too.
   allowOrigins(server, env.corsOrigins, addCorsHeaders);
   await serveCalls(server, app.get(CallsService, { strict: false }));
   // After /call, because its bodies are not read.
   watchContentDigests(server);
-  await serveStore(server, {
-    store: app.get(StoreService, { strict: false }),
-    authentication: app.get(Authenticator, { strict: false }),
-    idempotency: app.get(Idempotency, { strict: false }),
-    budget,
-    pipe: new RequestValidationPipe(env),
-  });
+  admitLargeBodies(server, app.get(AuthenticationGuard, { strict: false }), budget);
   const [statistics, ranks] = [app.get(RequestStatistics, { strict: false }), app.get(CallRanks, { strict: false })];
-  statistics.start(recorder);
+  statistics.start();
   // Runs after every request is answered, and before the connection pool closes.
   server.addHook('onClose', () => Promise.all([statistics.stop(), ranks.stop()]));
   await app.init();
@@ -215,7 +193,7 @@ function protect(server: FastifyInstance): void {
 }
 
 /** Adds the request id to every response and logs one line per request. */
-function observe(server: FastifyInstance, logger: Logger, recorder: RequestRecorder | undefined): void {
+function observe(server: FastifyInstance, logger: Logger): void {
   server.addHook('onRequest', (request, reply, done) => {
     void reply.header('x-request-id', request.id);
     done();
@@ -246,7 +224,6 @@ function observe(server: FastifyInstance, logger: Logger, recorder: RequestRecor
         'request',
       );
     }
-    if (recorder && request.is404) recorder.recordUnmatched(request, reply);
     done();
   });
 }

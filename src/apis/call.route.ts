@@ -32,6 +32,7 @@ export async function serveCalls(server: FastifyInstance, calls: CallsService): 
       refuse(error, toProblem(error) ?? new Problem('not_found'), request, reply);
     });
     const handler = async (request: CallRequest, reply: FastifyReply): Promise<unknown> => {
+      server.usage.watch(request, reply);
       if (climbs(pathOf(request))) throw new Problem('not_found');
       return answer(await calls.call(request, request.params.slug), request, reply);
     };

@@ -1,5 +1,6 @@
 import { Injectable } from '@nestjs/common';
 import type { FastifyRequest } from 'fastify';
+import { bearerTokenOf } from '../common/bearer.js';
 import { isRepeated, type AuthenticatedRequest } from '../common/caller.js';
 import { Problem } from '../common/problem.js';
 import { Idempotency } from '../idempotency/idempotency.js';
@@ -74,7 +75,7 @@ function keyHashOf(request: FastifyRequest): string {
   if (authorization === undefined && header === undefined) {
     throw new Problem('unauthenticated', { detail: 'Send an API key as Authorization: Bearer or X-API-Key.' });
   }
-  const text = authorization === undefined ? String(header) : bearerOf(authorization);
+  const text = authorization === undefined ? String(header) : (bearerTokenOf(request) ?? '');
   // Generated clients send the same key in both documented headers, so two equal keys are accepted.
   if (isRepeated(request, 'authorization') || (header !== undefined && text !== header)) {
     throw new Problem('invalid_api_key', { detail: 'Send one API key.' });
@@ -82,10 +83,6 @@ function keyHashOf(request: FastifyRequest): string {
   const hash = hashApiKey(text);
   if (hash === undefined) throw new Problem('invalid_api_key');
   return hash;
-}
-
-function bearerOf(authorization: string): string {
-  return /^bearer +(\S+) *$/i.exec(authorization)?.[1] ?? '';
 }
 
 function toCallAnswer(spend: Spend): CallAnswer {

@@ -13,9 +13,10 @@ import { AccountSecurityService } from './account-security.service.js';
 import { AuthController } from './auth.controller.js';
 import { AuthService } from './auth.service.js';
 import { AuthenticationGuard } from './authentication.guard.js';
-import { Authenticator } from './authenticator.js';
 import { EmailConfirmationService } from './email-confirmation.service.js';
 import { JwksController } from './jwks.controller.js';
+import { JwtStrategy } from './jwt.strategy.js';
+import { PassportOptions } from './passport-options.js';
 import { PasswordService } from './password.service.js';
 import { RecoveryRequest } from './recovery-request.entity.js';
 import { RecoveryRequestsRepository } from './recovery-requests.repository.js';
@@ -25,6 +26,7 @@ import { RecoveryService } from './recovery.service.js';
 import { RefreshTokens } from './refresh-tokens.js';
 import { RequestKey } from './request-key.entity.js';
 import { RequestSignatures } from './request-signatures.js';
+import { SignatureStrategy } from './signature.strategy.js';
 import { SignaturesRepository } from './signatures.repository.js';
 import { RequestKeysController } from './request-keys.controller.js';
 import { RequestKeysRepository } from './request-keys.repository.js';
@@ -71,7 +73,10 @@ import { TotpService } from './totp.service.js';
     AccessTokens,
     RefreshTokens,
     AccessRules,
-    Authenticator,
+    JwtStrategy,
+    SignatureStrategy,
+    PassportOptions,
+    AuthenticationGuard,
     SigningKeys,
     SigningKeysRepository,
     SessionsRepository,
@@ -87,7 +92,7 @@ import { TotpService } from './totp.service.js';
     RecoveryRequests,
     RecoveryRequestsRepository,
     // The order matters: the access guard needs the caller.
-    { provide: APP_GUARD, useClass: AuthenticationGuard },
+    { provide: APP_GUARD, useExisting: AuthenticationGuard },
     { provide: APP_GUARD, useClass: AccessGuard },
   ],
 })

@@ -1,23 +1,63 @@
-import { Injectable, type CanActivate, type ExecutionContext } from '@nestjs/common';
+import { Injectable, type ExecutionContext } from '@nestjs/common';
+import { ExecutionContextHost } from '@nestjs/core/helpers/execution-context-host.js';
+import { AuthGuard } from '@nestjs/passport';
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import { bearerTokenOf } from '../common/bearer.js';
 import type { AuthenticatedRequest } from '../common/caller.js';
+import { Problem } from '../common/problem.js';
+import { ReadAhead } from '../common/read-ahead.js';
 import { AccessRules } from './access-rules.js';
-import { Authenticator } from './authenticator.js';
+import { PassportOptions } from './passport-options.js';
+import type { AuthenticationOptions } from './signature.strategy.js';
 
-/** Sets the caller of each request to a route that is not public, or rejects the request with 401. */
+/** A request whose body was not read yet. */
+class PendingContext extends ExecutionContextHost {}
+
+/**
+ * Sets the caller of each request to a route that is not public, or rejects the request with 401. The strategies
+ * identify the caller.
+ */
 @Injectable()
-export class AuthenticationGuard implements CanActivate {
+export class AuthenticationGuard extends AuthGuard() {
   constructor(
+    options: PassportOptions,
     private readonly rules: AccessRules,
-    private readonly authenticator: Authenticator,
-  ) {}
-
-  canActivate(context: ExecutionContext): boolean | Promise<boolean> {
-    if (this.rules.of(context).access?.kind === 'public') return true;
-    return this.authenticate(context.switchToHttp().getRequest<AuthenticatedRequest>());
+    private readonly reads: ReadAhead,
+  ) {
+    super(options);
   }
 
-  private async authenticate(request: AuthenticatedRequest): Promise<boolean> {
-    request.caller = await this.authenticator.identify(this.authenticator.claimsOf(request), request);
-    return true;
+  override canActivate(
+    context: ExecutionContext,
+  ): ReturnType<InstanceType<ReturnType<typeof AuthGuard>>['canActivate']> {
+    return this.rules.of(context).access?.kind === 'public' ? true : super.canActivate(context);
+  }
+
+  /**
+   * Authenticates a request before its body is read. The guard authenticates it again, because a session can end while
+   * a large body arrives.
+   * @throws Problem as for a request without a body
+   */
+  async admit(request: FastifyRequest, reply: FastifyReply): Promise<void> {
+    await super.canActivate(new PendingContext([request, reply]));
+  }
+
+  override getAuthenticateOptions(context: ExecutionContext): AuthenticationOptions {
+    if (context instanceof PendingContext) return { isBodyPending: true };
+    context.switchToHttp().getRequest<AuthenticatedRequest>().read = this.reads.of(context.getHandler());
+    return {};
+  }
+
+  /** @param caller false if no strategy accepts the credential */
+  override handleRequest<Caller>(
+    error: unknown,
+    caller: Caller | false,
+    _info: unknown,
+    context: ExecutionContext,
+  ): Caller {
+    if (error) throw error as Error;
+    if (caller) return caller;
+    const isTokenSent = bearerTokenOf(context.switchToHttp().getRequest<FastifyRequest>()) !== undefined;
+    throw new Problem(isTokenSent ? 'invalid_token' : 'unauthenticated');
   }
 }

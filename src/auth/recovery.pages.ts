@@ -12,7 +12,10 @@ export function serveRecoveryPages(server: FastifyInstance, { passwordPolicy }: 
     ['/recovery', page('Set a new password', recovery(PASSWORD_RULES[passwordPolicy]), RECOVERY_SCRIPT)],
     ['/email-confirmation', page('Confirm your e-mail address', CONFIRMATION, CONFIRMATION_SCRIPT)],
   ] as const) {
-    server.get(path, (_request, reply) => reply.headers(headers).send(html));
+    server.get(path, (request, reply) => {
+      server.usage.watch(request, reply);
+      return reply.headers(headers).send(html);
+    });
   }
 }
 

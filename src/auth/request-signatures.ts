@@ -1,7 +1,7 @@
 import { createHash, verify, type KeyObject } from 'node:crypto';
 import { Injectable, type BeforeApplicationShutdown, type OnApplicationBootstrap } from '@nestjs/common';
 import type { FastifyRequest } from 'fastify';
-import { RequestOrigin, isRepeated, type Caller, type Claims } from '../common/caller.js';
+import { RequestOrigin, isRepeated, type Caller } from '../common/caller.js';
 import { isId } from '../common/names.js';
 import { Problem } from '../common/problem.js';
 import { Sweeper } from '../database/sweeper.js';
@@ -12,8 +12,7 @@ import { BadSignature, hasQuery, readSignature, type SignatureInput, type Signed
 import { MAX_AGE_SECONDS, SignaturesRepository, type LiveKey } from './signatures.repository.js';
 
 /** What a signature claims, before it is verified. */
-export interface SignatureClaims extends Claims {
-  userId: null;
+export interface SignatureClaims {
   keyId: string;
   nonce: string;
   created: number;
@@ -76,7 +75,6 @@ export class RequestSignatures implements OnApplicationBootstrap, BeforeApplicat
         ...(hasBody(request) ? ['content-digest'] : []),
       ]);
       return {
-        userId: null,
         ...readParameters(read),
         ...{ base: read.base, signature: read.signature, digest: contentDigestOf(request), isAdmitted: false },
       };

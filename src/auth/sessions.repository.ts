@@ -43,14 +43,21 @@ export interface CheckedPassword {
   newHash: string;
 }
 
+/**
+ * The sub-selects hide the lengths of the arrays from the planner. Otherwise it plans each execution anew: 0.27 ms
+ * instead of 0.06, measured. OFFSET 0 keeps it from joining in another order, which would read all users.
+ */
 const findLive = (env: Env): Statement => ({
   name: 'sessions-live',
   text: `
-    SELECT q.place::integer AS place, u.role, u.status, u.username_key AS "usernameKey", u.email_key AS "emailKey",
-      ${needsTotp(env)} AS "needsTotp"
-    FROM unnest($1::uuid[], $2::uuid[]) WITH ORDINALITY AS q (owner_id, id, place)
-    JOIN sessions s ON s.owner_id = q.owner_id AND s.id = q.id AND s.expires_at > now()
-    JOIN users u ON u.id = q.owner_id`,
+    SELECT q.place::integer AS place, a.*
+    FROM unnest((SELECT $1::uuid[]), (SELECT $2::uuid[])) WITH ORDINALITY AS q (owner_id, id, place)
+    CROSS JOIN LATERAL (
+      SELECT u.role, u.status, u.username_key AS "usernameKey", u.email_key AS "emailKey",
+        ${needsTotp(env)} AS "needsTotp"
+      FROM sessions s JOIN users u ON u.id = s.owner_id
+      WHERE s.owner_id = q.owner_id AND s.id = q.id AND s.expires_at > now() OFFSET 0
+    ) a`,
 });
 
 /**

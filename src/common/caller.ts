@@ -2,6 +2,7 @@ import { createParamDecorator, type ExecutionContext } from '@nestjs/common';
 import type { FastifyRequest } from 'fastify';
 import { addressOf } from './address.js';
 import { isId, loginKey } from './names.js';
+import type { Read } from './read-ahead.js';
 import { concealSecrets } from './secret-shapes.js';
 
 export type Role = 'admin' | 'user';
@@ -28,31 +29,6 @@ export interface Actor {
 
 export const SERVER: Actor = { userId: null, origin: null };
 
-/** The unverified content of a credential. Only the database can tell whether it is valid. */
-export interface Claims {
-  /** The user the credential claims; null if only the database knows the user, as for a signature. */
-  userId: string | null;
-}
-
-/** Identifies callers. Routes outside Nest call it; for the others the authentication guard does. */
-export interface Authentication {
-  /**
-   * Reads the credential without a database query.
-   * @throws Problem unauthenticated, invalid_token, invalid_signature
-   */
-  claimsOf(request: FastifyRequest): Claims;
-  /**
-   * Verifies a credential before the body is read, so a body digest is not checked yet.
-   * @throws Problem as `identify`
-   */
-  admit(claims: Claims, request: FastifyRequest): Promise<Caller>;
-  /**
-   * Reads the session or key and the account of a request whose body was read. Call it once per request, because a
-   * signature is valid only once. @throws Problem invalid_token, invalid_signature, account_disabled
-   */
-  identify(claims: Claims, request: FastifyRequest): Promise<Caller>;
-}
-
 /** A request after the authentication guard; `caller` is missing on public routes only. */
 export type AuthenticatedRequest = FastifyRequest & {
   caller?: Caller;
@@ -61,6 +37,11 @@ export type AuthenticatedRequest = FastifyRequest & {
   /** The API key for which the request spends units. */
   spender?: { keyId: string | null; ownerId: string | null };
   refusal?: Refusal;
+  /** See `ReadAhead`. */
+  read?: Read | undefined;
+  ahead?: Promise<unknown>;
+  /** Whether the usage metrics count it already. */
+  isWatched?: boolean;
 };
 
 /** Why a request, or the call that it verifies, was denied. Logged. */

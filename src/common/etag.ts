@@ -1,28 +1,52 @@
 import { createHash } from 'node:crypto';
+import type { IncomingHttpHeaders } from 'node:http';
 import { applyDecorators, createParamDecorator, SetMetadata, type ExecutionContext } from '@nestjs/common';
-import { RouteConfig } from '@nestjs/platform-fastify';
 import { ApiExtension, ApiHeader } from '@nestjs/swagger';
 import type { FastifyRequest, onSendHookHandler, preSerializationHookHandler } from 'fastify';
 import { markOf } from './api-docs.js';
 import { HEADERS, type Operation } from './api-headers.js';
 import { readTags, type Tags } from './entity-tags.js';
 import { Problem } from './problem.js';
+import { Declare } from './route-options.js';
 import { addVary } from './vary.js';
 
 /** A route that returns an `ETag` of its content and supports `If-None-Match`. */
 export const Tagged = (): MethodDecorator =>
-  applyDecorators(RouteConfig({ tagged: true }), ApiExtension(TAGGED, true), ApiHeader(IF_NONE_MATCH));
+  applyDecorators(Declare({ tagged: true }), ApiExtension(TAGGED, true), ApiHeader(IF_NONE_MATCH));
 
 /** A route that changes an object with an `ETag` and supports `If-Match`. Its service calls `requireVersion`. */
 export const Conditional = (): MethodDecorator =>
   applyDecorators(
-    RouteConfig({ tagged: true }),
+    Declare({ tagged: true }),
     SetMetadata(CONDITIONAL, true),
     ApiExtension(TAGGED, true),
     ApiHeader(IF_MATCH),
   );
 
+/** A route that returns an `ETag` that it sets itself, and supports `If-Match` and `If-None-Match`. */
+export const Versioned = (): MethodDecorator =>
+  applyDecorators(
+    Declare({ versioned: true }),
+    ApiHeader({ ...IF_MATCH, description: VERSIONED.match }),
+    ApiHeader({ ...IF_NONE_MATCH, description: VERSIONED.noneMatch }),
+  );
+
+/** A route that changes an object with such an `ETag`. Its service evaluates both headers. */
+export const VersionedChange = (): MethodDecorator =>
+  applyDecorators(
+    SetMetadata(CONDITIONAL, true),
+    ApiHeader({ ...IF_MATCH, description: VERSIONED.match }),
+    ApiHeader({ ...IF_NONE_MATCH, description: VERSIONED.noneMatch }),
+  );
+
+/** A route that changes several objects, to none of which `If-Match` could refer. It ignores the header. */
+export const Unconditional = (): MethodDecorator =>
+  applyDecorators(SetMetadata(CONDITIONAL, true), ApiExtension(UNCONDITIONAL, true));
+
 export const CONDITIONAL = 'quartermaster:conditional';
+
+/** The extension of an operation that ignores `If-Match`, while the OpenAPI document is built. */
+export const UNCONDITIONAL = 'x-unconditional';
 
 export const TAGGED = 'x-tagged';
 
@@ -34,6 +58,11 @@ const IF_NONE_MATCH = {
 const IF_MATCH = {
   ...{ name: 'If-Match', required: false, schema: { type: 'string' } },
   description: 'Change the object only if it still has this `ETag`; otherwise 412 `version_mismatch`',
+};
+
+const VERSIONED = {
+  match: 'Proceed only if the stored version has this ETag; `*`: only if the entry exists',
+  noneMatch: 'Proceed only if the stored version does not have this ETag; `*`: only if the entry does not exist',
 };
 
 /** Documents `ETag` for an operation that is `Tagged` or `Conditional`, or that creates a tagged object. */
@@ -60,11 +89,15 @@ export interface Preconditions {
   noneMatch: Tags | undefined;
 }
 
-/** Injects the preconditions for `requireVersion`. */
-export const CurrentPreconditions = createParamDecorator((_data: unknown, context: ExecutionContext): Preconditions => {
-  const { headers } = context.switchToHttp().getRequest<FastifyRequest>();
+/** @throws Problem validation_failed if a header is not a list of entity tags */
+export function readPreconditions(headers: IncomingHttpHeaders): Preconditions {
   return { match: readTags(headers, 'If-Match'), noneMatch: readTags(headers, 'If-None-Match') };
-});
+}
+
+/** Injects the preconditions for `requireVersion`. */
+export const CurrentPreconditions = createParamDecorator((_data: unknown, context: ExecutionContext): Preconditions =>
+  readPreconditions(context.switchToHttp().getRequest<FastifyRequest>().headers),
+);
 
 /** Whether a request has preconditions. Without them a service need not read the version. */
 export function isConditional({ match, noneMatch }: Preconditions): boolean {

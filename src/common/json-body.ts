@@ -1,7 +1,9 @@
 import { isUtf8 } from 'node:buffer';
 import type { IncomingHttpHeaders } from 'node:http';
-import type { FastifyInstance } from 'fastify';
+import type { RawBodyRequest } from '@nestjs/common';
+import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { Problem } from './problem.js';
+import { declaredOptions } from './route-options.js';
 
 /** Deeper than any documented body, and shallow enough for every recursive function that processes it. */
 const MAX_DEPTH = 100;
@@ -48,7 +50,7 @@ export function nestsDeeperThan(json: string, max: number): boolean {
  * Rejects a compressed body, because its decompressed size has no limit, and a charset other than UTF-8, which JSON
  * between systems requires (RFC 8259, section 8.1). Returns undefined for any other body.
  */
-export function refusalOfEncoding(headers: IncomingHttpHeaders): Problem | undefined {
+function refusalOfEncoding(headers: IncomingHttpHeaders): Problem | undefined {
   const { 'content-encoding': encoding = 'identity', 'content-type': type = '' } = headers;
   if (encoding.toLowerCase() !== 'identity') {
     return new Problem('unsupported_media_type', { detail: 'Send the body without Content-Encoding.' });
@@ -58,16 +60,25 @@ export function refusalOfEncoding(headers: IncomingHttpHeaders): Problem | undef
   return new Problem('unsupported_media_type', { detail: 'Send the body in UTF-8.' });
 }
 
+/** Whether the parser reads a body with these headers: JSON in UTF-8, not compressed. */
+export function isReadable(headers: IncomingHttpHeaders): boolean {
+  return /^application\/json *(;|$)/i.test(headers['content-type'] ?? '') && !refusalOfEncoding(headers);
+}
+
 /**
  * Makes JSON the only body type that the server reads. Other types and compressed bodies get 415. An empty body counts
- * as no body, whatever its type: clients set `Content-Type` on a POST or DELETE without a body.
+ * as no body, whatever its type: clients set `Content-Type` on a POST or DELETE without a body. A route can take the
+ * bytes of its body (`rawBody`): parsing would round numbers and drop repeated names.
  */
 export function acceptJsonBodies(server: FastifyInstance): void {
   server.removeAllContentTypeParsers();
   server.addContentTypeParser('application/json', { parseAs: 'buffer' }, (request, body, done) => {
     const bytes = body as Buffer;
-    const refusal = refusalOfEncoding(request.headers);
-    if (bytes.length === 0) {
+    const refusal = bytes.length > 0 ? refusalOfEncoding(request.headers) : undefined;
+    if (!refusal && declaredOptions(request.routeOptions).rawBody) {
+      (request as RawBodyRequest<FastifyRequest>).rawBody = bytes;
+      done(null, bytes);
+    } else if (bytes.length === 0) {
       done(null, undefined);
     } else if (refusal) {
       done(refusal);
@@ -100,7 +111,7 @@ function finish(text: string, done: (error: Error | null, body?: unknown) => voi
 }
 
 /** Accepts an empty body of any type: `curl -X POST -d ''` sends application/x-www-form-urlencoded. */
-export function acceptNoBody(server: FastifyInstance): void {
+function acceptNoBody(server: FastifyInstance): void {
   server.addContentTypeParser('*', ({ headers }, _payload, done) => {
     const isEmpty = headers['transfer-encoding'] === undefined && Number(headers['content-length'] ?? 0) === 0;
     done(isEmpty ? null : new Problem('unsupported_media_type', { detail: 'Send application/json.' }), undefined);

@@ -1,8 +1,9 @@
 import { applyDecorators } from '@nestjs/common';
-import { RouteConfig } from '@nestjs/platform-fastify';
+
 import { ApiExtension } from '@nestjs/swagger';
 import type { preSerializationHookHandler } from 'fastify';
 import { TAGGED } from './etag.js';
+import { Declare } from './route-options.js';
 
 /**
  * A route that returns 201 with a `Location`.
@@ -10,7 +11,7 @@ import { TAGGED } from './etag.js';
  * @param isTagged whether the response is the object as GET of that path returns it, with its `ETag`
  */
 export const Created = (location: string, { isTagged = true } = {}): MethodDecorator =>
-  applyDecorators(RouteConfig({ location, tagged: isTagged }), ...(isTagged ? [ApiExtension(TAGGED, true)] : []));
+  applyDecorators(Declare({ location, tagged: isTagged }), ...(isTagged ? [ApiExtension(TAGGED, true)] : []));
 
 /** Sets `Location` as the route declares it. */
 export function locate(location: string): preSerializationHookHandler {

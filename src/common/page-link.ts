@@ -1,13 +1,13 @@
 import { applyDecorators } from '@nestjs/common';
-import { RouteConfig } from '@nestjs/platform-fastify';
+
 import { ApiExtension } from '@nestjs/swagger';
 import type { preSerializationHookHandler } from 'fastify';
 import { PAGED_MARK } from './api-headers.js';
 import type { Page } from './page.js';
+import { Declare } from './route-options.js';
 
 /** A route that returns one page of a list. */
-export const Paged = (): MethodDecorator =>
-  applyDecorators(RouteConfig({ paged: true }), ApiExtension(PAGED_MARK, true));
+export const Paged = (): MethodDecorator => applyDecorators(Declare({ paged: true }), ApiExtension(PAGED_MARK, true));
 
 /** Adds `Link: <…>; rel="next"` (RFC 8288) to a page that is not the last. */
 export const linkNextPage: preSerializationHookHandler = (request, reply, payload, done) => {

@@ -21,6 +21,7 @@ export class ProblemFilter implements ExceptionFilter {
     const problem = known ?? this.unknownRoute(request);
     const isPage = !known && problem.code === 'not_found' && ['GET', 'HEAD'].includes(request.method);
     if (isPage && prefersHtml(request, reply)) {
+      request.server.usage.watch(request, reply);
       void reply.code(404).headers(NOT_FOUND.headers).send(NOT_FOUND.html);
       return;
     }
@@ -87,6 +88,7 @@ function hasUnreadBody({ raw, body }: FastifyRequest): boolean {
 export function refuse(thrown: unknown, problem: Problem, request: FastifyRequest, reply: FastifyReply): void {
   // The client disconnected in the middle of the request.
   if (request.raw.destroyed && !request.raw.complete) return;
+  request.server.usage.watch(request, reply);
   // Overload is not a server error, and clients must not be able to flood the log with it.
   if (problem.status >= 500 && !(thrown instanceof Problem && problem.code === 'overloaded')) {
     const err = thrown instanceof Problem ? (thrown.extra.cause ?? thrown) : thrown;

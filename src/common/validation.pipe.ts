@@ -1,4 +1,4 @@
-import { Injectable, ValidationPipe, type ArgumentMetadata } from '@nestjs/common';
+import { Injectable, ValidationPipe, type ArgumentMetadata, type Type } from '@nestjs/common';
 import { getMetadataStorage, type ValidationArguments, type ValidationError } from 'class-validator';
 import { Env } from '../config/env.js';
 import { Problem, notAllowed, type FaultKind, type FieldError } from './problem.js';
@@ -6,6 +6,9 @@ import { Problem, notAllowed, type FaultKind, type FieldError } from './problem.
 /** Validates bodies and queries against their DTO. Rejects unknown members and converts nothing implicitly. */
 @Injectable()
 export class RequestValidationPipe extends ValidationPipe {
+  /** Query DTOs that accept an empty query. Most queries are empty, and validating one takes 10 µs. */
+  private readonly optional = new Set<Type>();
+
   constructor(env: Env) {
     super({
       whitelist: true,
@@ -31,6 +34,13 @@ export class RequestValidationPipe extends ValidationPipe {
         throw Problem.field('', 'must be a JSON object');
       }
     }
+    const { type, metatype } = metadata;
+    if (type === 'query' && metatype && isEmpty(value)) {
+      if (this.optional.has(metatype)) return new metatype();
+      const query = (await super.transform(value, metadata)) as unknown;
+      if (query instanceof metatype) this.optional.add(metatype);
+      return query;
+    }
     const faults = [
       ...(metadata.type === 'query' ? repeatedParameters(value) : []),
       ...(metadata.type === 'query' || metadata.type === 'body' ? inheritedNames(value, '') : []),
@@ -49,6 +59,11 @@ export class RequestValidationPipe extends ValidationPipe {
       throw error;
     }
   }
+}
+
+function isEmpty(query: unknown): boolean {
+  for (const _name in query as object) return false;
+  return true;
 }
 
 /** Whether the body of a route is optional: its DTO has a static member `mayBeMissing`. */

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { applyDecorators, createParamDecorator, type ExecutionContext } from '@nestjs/common';
 import { ApiExtension, ApiHeader } from '@nestjs/swagger';
 import type { FastifyReply, FastifyRequest } from 'fastify';
@@ -38,12 +39,18 @@ export const CurrentAttempt = createParamDecorator((_data: unknown, context: Exe
 /** @param credential separates the keys of different clients of the same owner */
 export function toRepeatable(request: FastifyRequest, ownerId: string, credential: string): Repeatable {
   const header = request.headers['idempotency-key'];
+  const key = Array.isArray(header) ? header.join(', ') : header;
   return {
-    key: Array.isArray(header) ? header.join(', ') : header,
+    key,
     ownerId,
     credential,
     method: request.method,
     path: pathOf(request),
-    body: request.body,
+    body: key !== undefined && Buffer.isBuffer(request.body) ? digestOf(request.body) : request.body,
   };
+}
+
+/** A digest in place of a raw body, which can have megabytes. */
+function digestOf(body: Buffer): string {
+  return createHash('sha256').update(body).digest('base64');
 }

@@ -5,6 +5,7 @@ import { ApiOkResponse, ApiProduces, ApiTags } from '@nestjs/swagger';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { Public } from '../common/access.js';
 import { Fails } from '../common/api-docs.js';
+import { bearerTokenOf } from '../common/bearer.js';
 import { Problem } from '../common/problem.js';
 import { SharedRun } from '../common/shared-run.js';
 import { Env } from '../config/env.js';
@@ -33,18 +34,13 @@ export class PrometheusController {
   @Fails('invalid_token', 'overloaded')
   async read(@Req() request: FastifyRequest, @Res({ passthrough: true }) reply: FastifyReply): Promise<string> {
     const { metricsToken } = this.env;
-    if (metricsToken !== undefined && !isSame(tokenOf(request), metricsToken)) {
+    if (metricsToken !== undefined && !isSame(bearerTokenOf(request) ?? '', metricsToken)) {
       throw new Problem('invalid_token', { detail: 'Send METRICS_TOKEN as the bearer token.' });
     }
     await this.reading.run();
     reply.type(this.prometheus.contentType);
     return this.text;
   }
-}
-
-/** Returns the bearer token (RFC 6750, section 2.1). The scheme is case-insensitive. */
-function tokenOf({ headers }: FastifyRequest): string {
-  return /^bearer +(.+)$/i.exec(headers.authorization ?? '')?.[1] ?? '';
 }
 
 /** Compares in constant time. */

@@ -1,6 +1,9 @@
-import type { FastifyReply, FastifyRequest, RouteOptions, onResponseHookHandler } from 'fastify';
+import { Injectable } from '@nestjs/common';
+import type { FastifyReply } from 'fastify';
 import { callerIdOf, type AuthenticatedRequest } from '../common/caller.js';
 import { Distribution } from '../common/distribution.js';
+import type { UsageRecorder } from '../common/usage.js';
+import { Env } from '../config/env.js';
 
 /** Histogram buckets: seconds. */
 const DURATIONS = [0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30];
@@ -73,40 +76,36 @@ export interface Batch {
   routes: { load: RouteLoad; of: Unwritten }[];
 }
 
-/**
- * Counts requests in memory by caller, route, status class and duration, including requests that a guard rejects. Each
- * route has its own hook, so that no look-up by route is needed.
- */
-export class RequestRecorder {
+/** Whether the requests of a route are not counted. */
+function isLeftOut(url: string): boolean {
+  return LEFT_OUT.some((path) => url === path || url.startsWith(`${path}/`));
+}
+
+/** Counts requests in memory by caller, route, status class and duration, including requests that a guard rejects. */
+@Injectable()
+export class RequestRecorder implements UsageRecorder {
   /** Requests not counted for their user, because too many users have unwritten counts. */
   dropped = 0;
-  private readonly loads = new Map<string, RouteLoad>();
+  /** By route and method; null for a route that is left out. */
+  private readonly loads = new Map<string, Map<string, RouteLoad> | null>();
+  private readonly isOn: boolean;
   private users = new Map<string, UserLoad>();
 
-  /** Adds a hook that counts the requests of a route. Called for each route when it is registered. */
-  watch(route: RouteOptions): void {
-    const { url } = route;
-    if (LEFT_OUT.some((path) => url === path || url.startsWith(`${path}/`))) return;
-    const loads = new Map([route.method].flat().map((method) => [method, this.loadOf(method, url)]));
-    const [only] = loads.values();
-    const count: onResponseHookHandler = (request, reply, done) => {
-      const load = loads.size === 1 ? only : loads.get(request.method);
-      if (load) this.record(load, request, reply);
-      done();
-    };
-    route.onResponse = route.onResponse === undefined ? count : [route.onResponse, count].flat();
+  constructor({ requestStatistics }: Env) {
+    this.isOn = requestStatistics === 'on';
   }
 
-  /** Counts a request that matched no route. */
-  recordUnmatched(request: FastifyRequest, reply: FastifyReply): void {
-    // Paths below /docs are files or missing files. Records `*` as the method: clients can send any number of methods.
-    if (request.url.startsWith('/docs')) return;
-    this.record(this.loadOf('*', UNMATCHED), request, reply);
+  watch(request: AuthenticatedRequest, reply: FastifyReply): void {
+    if (!this.isOn || request.isWatched === true) return;
+    request.isWatched = true;
+    // The status is known only then: a hook can still turn it into 304 or 503. An aborted request has no other event.
+    if (reply.raw.closed) this.record(request, reply);
+    else reply.raw.once('close', () => this.record(request, reply));
   }
 
   /** Returns the load of each route. */
   routes(): RouteLoad[] {
-    return [...this.loads.values()];
+    return [...this.loads.values()].flatMap((byMethod) => [...(byMethod?.values() ?? [])]);
   }
 
   /** Number of users with unwritten counts. */
@@ -128,7 +127,9 @@ export class RequestRecorder {
     for (const [id, { total, errors }] of users) this.addUser(id, total, errors);
   }
 
-  private record(load: RouteLoad, request: AuthenticatedRequest, reply: FastifyReply): void {
+  private record(request: AuthenticatedRequest, reply: FastifyReply): void {
+    const load = this.loadOf(request);
+    if (!load) return;
     const { statusCode } = reply;
     load.add(statusCode, reply.elapsedTime);
     const caller = callerIdOf(request);
@@ -147,10 +148,16 @@ export class RequestRecorder {
     }
   }
 
-  private loadOf(method: string, route: string): RouteLoad {
-    const name = `${method} ${route}`;
-    let load = this.loads.get(name);
-    if (!load) this.loads.set(name, (load = new RouteLoad(method, route)));
+  private loadOf(request: AuthenticatedRequest): RouteLoad | undefined {
+    // Paths below /docs are files or missing files.
+    if (request.is404 && request.url.startsWith('/docs')) return undefined;
+    // Unmatched requests count under one method, because clients can send any number of methods.
+    const [method, route] = request.is404 ? ['*', UNMATCHED] : [request.method, request.routeOptions.url ?? UNMATCHED];
+    let byMethod = this.loads.get(route);
+    if (byMethod === undefined) this.loads.set(route, (byMethod = isLeftOut(route) ? null : new Map()));
+    if (byMethod === null) return undefined;
+    let load = byMethod.get(method);
+    if (!load) byMethod.set(method, (load = new RouteLoad(method, route)));
     return load;
   }
 }

@@ -16,13 +16,14 @@ const RECORD = {
  */
 @Injectable()
 export class RequestStatistics {
-  private recorder = new RequestRecorder();
   private readonly flusher = new Flusher(FLUSH_MS, () => this.write());
 
-  constructor(private readonly database: Database) {}
+  constructor(
+    private readonly database: Database,
+    private readonly recorder: RequestRecorder,
+  ) {}
 
-  start(recorder: RequestRecorder): void {
-    this.recorder = recorder;
+  start(): void {
     this.flusher.start();
   }
 

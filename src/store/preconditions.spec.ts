@@ -1,13 +1,16 @@
 import fc from 'fast-check';
 import { Problem } from '../common/problem.js';
-import { holds, readPreconditions, tagOf, versionFor } from './preconditions.js';
+import { readPreconditions } from '../common/etag.js';
+import { holds, tagOf, toVersions, versionFor } from './preconditions.js';
 import { PROPERTY } from '../../test/support/sizes.js';
 
 function read(match?: string, noneMatch?: string) {
-  return readPreconditions({
-    ...(match === undefined ? {} : { 'if-match': match }),
-    ...(noneMatch === undefined ? {} : { 'if-none-match': noneMatch }),
-  });
+  return toVersions(
+    readPreconditions({
+      ...(match === undefined ? {} : { 'if-match': match }),
+      ...(noneMatch === undefined ? {} : { 'if-none-match': noneMatch }),
+    }),
+  );
 }
 
 /** Whether the conditions hold for stored version 42, and for a missing entry. */

@@ -1,5 +1,5 @@
-import type { IncomingHttpHeaders } from 'node:http';
-import { readTags } from '../common/entity-tags.js';
+import type { Tags } from '../common/entity-tags.js';
+import type { Preconditions as TagPreconditions } from '../common/etag.js';
 
 /** `If-Match` and `If-None-Match` (RFC 9110, sections 13.1.1 and 13.1.2); undefined if the header is missing. */
 export interface Preconditions {
@@ -15,9 +15,9 @@ export function tagOf(version: number): string {
   return `"${version}"`;
 }
 
-/** @throws Problem validation_failed if a header is not a list of entity tags */
-export function readPreconditions(headers: IncomingHttpHeaders): Preconditions {
-  return { match: readVersions(headers, 'If-Match'), noneMatch: readVersions(headers, 'If-None-Match') };
+/** Returns the preconditions of a request as versions. */
+export function toVersions({ match, noneMatch }: TagPreconditions): Preconditions {
+  return { match: versionsOf(match), noneMatch: versionsOf(noneMatch) };
 }
 
 /** Whether the conditions hold for the stored version. Version 0: the entry does not exist. */
@@ -44,8 +44,7 @@ function includes(versions: Versions, version: number): boolean {
 
 const VERSION = /^[1-9]\d{0,15}$/;
 
-function readVersions(headers: IncomingHttpHeaders, name: 'If-Match' | 'If-None-Match'): Versions | undefined {
-  const tags = readTags(headers, name);
+function versionsOf(tags: Tags | undefined): Versions | undefined {
   if (tags === undefined || tags === '*') return tags;
   return tags.filter((tag) => VERSION.test(tag)).map(Number);
 }

@@ -1,6 +1,6 @@
 import { ApiProperty, ApiPropertyOptional, type ApiPropertyOptions } from '@nestjs/swagger';
 import { Transform } from 'class-transformer';
-import { IsBoolean, IsString, Length, MaxLength } from 'class-validator';
+import { IsBoolean, IsInt, IsString, Length, Max, MaxLength, Min } from 'class-validator';
 import { PageQuery } from '../common/page.js';
 import { IsStorable, MayBeMissing } from '../common/text.js';
 import { MAX_ITEMS, MAX_KEY_BYTES, MAX_TTL_SECONDS, ON_CONFLICT, type OnConflict } from './store-body.js';
@@ -243,6 +243,7 @@ export class ListStoreQuery extends PageQuery {
   prefix?: string;
 
   /** Whether to include the values */
+  @ApiPropertyOptional({ default: false })
   @MayBeMissing()
   @Transform(({ value }: { value: unknown }) => FLAGS.get(value) ?? value)
   @IsBoolean()
@@ -258,21 +259,32 @@ export class ListStoreQuery extends PageQuery {
   owner?: string;
 }
 
+/** The query of a route for one entry. */
+export class EntryQuery {
+  /** Administrators only: the owner of the store (id, username or e-mail) */
+  @MayBeMissing()
+  @IsString()
+  @Length(1, 254)
+  @IsStorable()
+  owner?: string;
+}
+
+export class PutEntryQuery extends EntryQuery {
+  /** Seconds until the entry expires; without it, the entry never expires */
+  @ApiPropertyOptional({ type: 'integer' })
+  @MayBeMissing()
+  @Transform(({ value }: { value: unknown }) =>
+    typeof value === 'string' && /^\d{1,12}$/.test(value) ? Number(value) : value,
+  )
+  @IsInt()
+  @Min(1)
+  @Max(MAX_TTL_SECONDS)
+  ttl?: number;
+}
+
 const FLAGS = new Map<unknown, boolean>([
   ['true', true],
   ['1', true],
   ['false', false],
   ['0', false],
 ]);
-
-/** The models that the OpenAPI document refers to by name. */
-export const STORE_MODELS = [
-  WriteDto,
-  WriteResponse,
-  ReadDto,
-  ReadResponse,
-  DeleteDto,
-  DeleteResponse,
-  PutResponse,
-  StorePage,
-];

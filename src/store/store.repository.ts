@@ -100,12 +100,16 @@ export interface Range {
 
 const LIVE = '(s.expires_at IS NULL OR s.expires_at > now())';
 
+/** Planned once, by the same means as `sessions-live` (see sessions.repository.ts). */
 const FIND = {
   name: 'store-find',
   text: `
-    SELECT q.place::integer AS place, s.value, s.version
-    FROM unnest($1::uuid[], $2::text[]) WITH ORDINALITY AS q (owner_id, key, place)
-    JOIN store_entries s ON s.owner_id = q.owner_id AND s.key = q.key AND ${LIVE}`,
+    SELECT q.place::integer AS place, e.value, e.version
+    FROM unnest((SELECT $1::uuid[]), (SELECT $2::text[])) WITH ORDINALITY AS q (owner_id, key, place)
+    CROSS JOIN LATERAL (
+      SELECT s.value, s.version FROM store_entries s
+      WHERE s.owner_id = q.owner_id AND s.key = q.key AND ${LIVE} OFFSET 0
+    ) e`,
 };
 
 /**
