@@ -1,18 +1,25 @@
 import { Injectable } from '@nestjs/common';
 import type { Pool, PoolClient, QueryResultRow } from 'pg';
-import { DataSource, type EntityManager } from 'typeorm';
+import { DataSource, type EntityManager, type ObjectLiteral, type Repository } from 'typeorm';
 import type { PostgresDriver } from 'typeorm/driver/postgres/PostgresDriver.js';
-import { isDatabaseUnavailable, isRetryable, sqlState } from '../common/database-error.js';
+import { isDatabaseUnavailable, sqlState } from '../common/database-error.js';
 import { Env } from '../config/env.js';
-import { destroy } from './session.js';
+import { retrying } from './data-source.js';
+import type { PostgresOptions } from './options.js';
+import { queryPrepared } from './prepared-query.js';
+import { destroy, destroyAfter } from './session.js';
 
-/** A statement that each connection prepares once, under its name. */
+/**
+ * SQL with numbered parameters. With a name, each connection prepares it once and keeps one plan for all values, with
+ * index scans only: use a name only for frequent statements that a matching index serves for all values. Without a name
+ * it is planned at each execution.
+ */
 export interface Statement {
-  name: string;
+  name?: string;
   text: string;
 }
 
-/** An open transaction: TypeORM's manager and plain SQL on the same connection. */
+/** An open transaction. `within` binds a repository to it; `Database.query` runs SQL in it. */
 export interface Transaction {
   manager: EntityManager;
   query<Row extends QueryResultRow>(text: string, values?: unknown[]): Promise<Row[]>;
@@ -30,14 +37,9 @@ export class OutOfDate extends Error {
   readonly code = '40001';
 }
 
-const MIGRATIONS_DONE = { name: 'migrations-done', text: 'SELECT name FROM migrations' };
+const MIGRATIONS_DONE = { text: 'SELECT name FROM migrations' };
 
-/** Maximum attempts for a statement or transaction after deadlocks and serialization failures. */
-const ATTEMPTS = 3;
-/** Milliseconds after `statement_timeout` before the connection is destroyed. */
-const GRACE_MS = 5_000;
-
-/** Runs prepared statements and transactions. */
+/** Runs SQL and transactions. */
 @Injectable()
 export class Database {
   private readonly deadline: number;
@@ -47,18 +49,26 @@ export class Database {
     private readonly dataSource: DataSource,
     env: Env,
   ) {
-    this.deadline = env.statementTimeout + GRACE_MS;
+    this.deadline = (dataSource.options as PostgresOptions).deadline;
     this.prepares = env.preparedStatements;
   }
 
   /**
-   * Runs one statement in its own transaction, at most three times if deadlocks stop it. The statement is prepared
-   * under its name, unless PREPARED_STATEMENTS=off.
+   * Runs a statement in the transaction `tx`; without one, in its own transaction, at most three times if deadlocks stop
+   * it. A statement in `tx`, or with PREPARED_STATEMENTS=off, is not prepared.
    */
-  async query<Row extends QueryResultRow>(statement: Statement, values: unknown[]): Promise<Row[]> {
+  async query<Row extends QueryResultRow>(statement: Statement, values: unknown[], tx?: Transaction): Promise<Row[]> {
     const { name, text } = statement;
-    const query = this.prepares ? { name, text, values } : { text, values };
-    return retrying(() => this.withClient(async (client) => (await client.query<Row>(query)).rows));
+    if (tx) return tx.query<Row>(text, values);
+    return retrying(() =>
+      this.withClient(async (client) => {
+        const result =
+          name !== undefined && this.prepares
+            ? await queryPrepared<Row>(client, { name, text, values })
+            : await client.query<Row>(text, values);
+        return result.rows;
+      }),
+    );
   }
 
   /**
@@ -84,7 +94,7 @@ export class Database {
   async *stream<Row extends QueryResultRow>(text: string, values: unknown[], rowsATime: number): AsyncGenerator<Row[]> {
     const client = await this.pool.connect();
     const ask = async (...query: [string, unknown[]?]): Promise<Row[]> => {
-      const stop = this.destroyAtDeadline(client);
+      const stop = destroyAfter(client, this.deadline);
       try {
         return (await client.query<Row>(...query)).rows;
       } finally {
@@ -127,7 +137,7 @@ export class Database {
   private async attempt<T>(work: (tx: Transaction) => Promise<T>): Promise<T> {
     const runner = this.dataSource.createQueryRunner();
     const client = (await runner.connect()) as PoolClient;
-    const stop = this.destroyAtDeadline(client);
+    const stop = destroyAfter(client, this.deadline);
     try {
       // Through TypeORM, so that it knows about the transaction and does not start another one.
       await runner.startTransaction();
@@ -151,7 +161,7 @@ export class Database {
 
   private async withClient<T>(work: (client: PoolClient) => Promise<T>): Promise<T> {
     const client = await this.pool.connect();
-    const stop = this.destroyAtDeadline(client);
+    const stop = destroyAfter(client, this.deadline);
     let unusable = false;
     try {
       return await work(client);
@@ -164,29 +174,14 @@ export class Database {
     }
   }
 
-  /** Destroys the connection if a lost server never answers. Ending only the wait would return it to the pool, busy. */
-  private destroyAtDeadline(client: PoolClient): () => void {
-    const timer = setTimeout(() => {
-      destroy(client);
-    }, this.deadline);
-    return () => {
-      clearTimeout(timer);
-    };
-  }
-
   private get pool(): Pool {
     return (this.dataSource.driver as PostgresDriver).master as Pool;
   }
 }
 
-async function retrying<T>(attempt: () => Promise<T>): Promise<T> {
-  for (let count = 1; ; count++) {
-    try {
-      return await attempt();
-    } catch (error) {
-      if (count >= ATTEMPTS || !isRetryable(error)) throw error;
-    }
-  }
+/** Returns a repository that runs its statements in the transaction, if there is one. */
+export function within<T extends ObjectLiteral>(repository: Repository<T>, tx: Transaction | undefined): Repository<T> {
+  return tx ? tx.manager.withRepository(repository) : repository;
 }
 
 async function rollBack(client: PoolClient): Promise<void> {
