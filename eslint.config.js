@@ -37,10 +37,13 @@ const zones = Object.entries(MAY_IMPORT).map(([folder, allowed]) => ({
 
 const NO_TYPEORM = {
   paths: [
-    { name: 'typeorm', message: 'Only repositories, entities and src/database import typeorm.' },
+    { name: 'typeorm', message: 'Only repositories, statements, entities and src/database import typeorm.' },
     { name: '@nestjs/typeorm', message: 'Only repositories, modules and src/database import @nestjs/typeorm.' },
   ],
 };
+
+/** The only files that may import typeorm or hold SQL. */
+const DATA_LAYER = ['src/**/*.repository.ts', 'src/**/*.statements.ts', 'src/**/*.entity.ts', 'src/database/**'];
 
 export default tseslint.config(
   { ignores: ['dist', 'data', 'node_modules', 'coverage'] },
@@ -69,7 +72,7 @@ export default tseslint.config(
   },
   {
     files: ['src/**/*.ts'],
-    ignores: ['src/**/*.repository.ts', 'src/**/*.entity.ts', 'src/**/*.module.ts', 'src/database/**'],
+    ignores: [...DATA_LAYER, 'src/**/*.module.ts'],
     rules: { 'no-restricted-imports': ['error', NO_TYPEORM] },
   },
   // Nest injects by the type's value and validates by it: an `import type` of either erases it silently.
