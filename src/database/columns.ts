@@ -1,4 +1,4 @@
-import type { EntityMetadata, ObjectLiteral, Repository } from 'typeorm';
+import { Raw, type EntityMetadata, type FindOperator, type ObjectLiteral, type Repository } from 'typeorm';
 
 /**
  * Returns the select list of an entity, with the names of its properties. Raw statements use it, so that only the entity
@@ -30,4 +30,9 @@ export function writtenColumnsOf({ metadata }: { metadata: EntityMetadata }): Wr
       column: databaseName,
       type: String(type),
     }));
+}
+
+/** The condition that a time is in the future, by the clock of the database. */
+export function isFuture(): FindOperator<Date> {
+  return Raw((column) => `${column} > now()`) as FindOperator<Date>;
 }

@@ -25,6 +25,13 @@ export interface Transaction {
   query<Row extends QueryResultRow>(text: string, values?: unknown[]): Promise<Row[]>;
 }
 
+export interface LockOptions {
+  /** Two names with the same hash only wait for each other. */
+  name?: string;
+  /** Whether other holders may share the lock. */
+  isShared?: boolean;
+}
+
 /** PostgreSQL answered COMMIT with another command tag (ROLLBACK): nothing was written. */
 export class NotCommitted extends Error {
   override readonly name = 'NotCommitted';
@@ -85,6 +92,22 @@ export class Database {
   /** Runs `work` in the open transaction `tx`, or in a new one. */
   within<T>(tx: Transaction | undefined, work: (tx: Transaction) => Promise<T>): Promise<T> {
     return tx ? work(tx) : this.transaction(work);
+  }
+
+  /**
+   * Takes an advisory lock until the transaction ends. Holders of the same key wait for each other.
+   * @param key a number that is the same in every process; with a name, one of the locks of that kind
+   */
+  async lock(tx: Transaction, key: number, { name, isShared = false }: LockOptions = {}): Promise<void> {
+    const take = `pg_advisory_xact_lock${isShared ? '_shared' : ''}`;
+    if (name === undefined) await this.query({ text: `SELECT ${take}($1)` }, [key], tx);
+    else await this.query({ text: `SELECT ${take}($1, hashtext($2))` }, [key, name], tx);
+  }
+
+  /** Like `lock`, but does not wait. @returns false if another transaction holds the lock */
+  async tryLock(tx: Transaction, key: number | bigint): Promise<boolean> {
+    const text = 'SELECT pg_try_advisory_xact_lock($1::bigint) AS "isLocked"';
+    return (await this.query<{ isLocked: boolean }>({ text }, [key], tx))[0]?.isLocked ?? false;
   }
 
   /**
