@@ -1,13 +1,15 @@
 import { Injectable } from '@nestjs/common';
 import { InjectRepository } from '@nestjs/typeorm';
-import { LessThan, Raw, type Repository } from 'typeorm';
+import { LessThan, type Repository } from 'typeorm';
 import type { Origin, Role } from '../common/caller.js';
 import { Coalescer, inPlace } from '../database/coalescer.js';
+import { isFuture } from '../database/columns.js';
 import { Env } from '../config/env.js';
-import { Database, type Statement, type Transaction } from '../database/database.js';
+import { Database, within, type Statement, type Transaction } from '../database/database.js';
 import type { UserStatus } from '../users/user.entity.js';
 import { needsTotp } from './admin-totp.js';
 import { Session } from './session.entity.js';
+import { DELETE_EXPIRED, LOCK, START } from './sessions.statements.js';
 
 /** An active session and its account, as currently stored. */
 export interface LiveSession {
@@ -54,25 +56,6 @@ const findLive = (env: Env): Statement => ({
     JOIN users u ON u.id = q.owner_id`,
 });
 
-/**
- * Requires that the password is still the one that was checked: a changed password ends all sessions, so also this one.
- */
-const START = `
-  WITH account AS (
-    UPDATE users SET last_login_at = now(), password_hash = coalesce($8, password_hash)
-    WHERE id = $1 AND password_hash = $7 AND status = 'active' RETURNING id
-  )
-  INSERT INTO sessions (owner_id, id, nonce, ip, user_agent, expires_at)
-  SELECT id, $2, $3, $4, $5, now() + make_interval(days => $6) FROM account RETURNING id`;
-
-/** Deletes a small batch, and skips rows that another node has locked. */
-const DELETE_EXPIRED = {
-  name: 'sessions-delete-expired',
-  text: `
-    DELETE FROM sessions WHERE (owner_id, id) IN (
-      SELECT owner_id, id FROM sessions WHERE owner_id = $1 AND expires_at <= now() LIMIT 100 FOR UPDATE SKIP LOCKED)`,
-};
-
 @Injectable()
 export class SessionsRepository {
   private readonly live: Coalescer<SessionKey, LiveSession | null>;
@@ -101,7 +84,8 @@ export class SessionsRepository {
   /** @returns false if the account is no longer active or its password has changed */
   async start(tx: Transaction, session: NewSession, { hash, renewed }: CheckedPassword): Promise<boolean> {
     const { ownerId, id, nonce, ip, userAgent, days } = session;
-    return (await tx.query(START, [ownerId, id, nonce, ip, userAgent, days, hash, renewed ?? null])).length > 0;
+    const values = [ownerId, id, nonce, ip, userAgent, days, hash, renewed ?? null];
+    return (await this.database.query(START, values, tx)).length > 0;
   }
 
   /** Deletes expired sessions of a user. Called when the user signs in again. */
@@ -111,31 +95,31 @@ export class SessionsRepository {
 
   /** @returns whether there was such a session */
   async end(tx: Transaction, ownerId: string, id: string): Promise<boolean> {
-    const text = 'DELETE FROM sessions WHERE owner_id = $1 AND id = $2 AND expires_at > now() RETURNING id';
-    return (await tx.query(text, [ownerId, id])).length > 0;
+    const { affected } = await within(this.sessions, tx).delete({ ownerId, id, expiresAt: isFuture() });
+    return affected === 1;
   }
 
   /** Locks a session until the transaction ends. */
   async lock(tx: Transaction, ownerId: string, id: string): Promise<LockedSession | null> {
-    const rows = await tx.query<LockedSession>(
-      `SELECT s.nonce, s.generation, u.status, (extract(epoch FROM now() - s.rotated_at) * 1000)::float8 AS "ageMs"
-       FROM sessions s JOIN users u ON u.id = s.owner_id
-       WHERE s.owner_id = $1 AND s.id = $2 AND s.expires_at > now() FOR UPDATE OF s`,
-      [ownerId, id],
-    );
-    return rows[0] ?? null;
+    return (await this.database.query<LockedSession>(LOCK, [ownerId, id], tx))[0] ?? null;
   }
 
   async rotate(tx: Transaction, ownerId: string, id: string, days: number): Promise<void> {
-    await tx.query(
-      `UPDATE sessions SET generation = generation + 1, rotated_at = now(), expires_at = now() + make_interval(days => $3)
-       WHERE owner_id = $1 AND id = $2`,
-      [ownerId, id, days],
-    );
+    await within(this.sessions, tx)
+      .createQueryBuilder()
+      .update()
+      .set({
+        generation: () => 'generation + 1',
+        rotatedAt: () => 'now()',
+        expiresAt: () => 'now() + make_interval(days => :days)',
+      })
+      .where({ ownerId, id })
+      .setParameter('days', days)
+      .execute();
   }
 
   async revoke(tx: Transaction, ownerId: string, id: string): Promise<void> {
-    await tx.query('DELETE FROM sessions WHERE owner_id = $1 AND id = $2', [ownerId, id]);
+    await within(this.sessions, tx).delete({ ownerId, id });
   }
 
   /** Lists unexpired sessions, newest first. @param before id of the last session of the previous page */
@@ -143,7 +127,7 @@ export class SessionsRepository {
     return this.sessions.find({
       where: {
         ownerId,
-        expiresAt: Raw((column) => `${column} > now()`),
+        expiresAt: isFuture(),
         ...(before === null ? {} : { id: LessThan(before) }),
       },
       order: { id: 'DESC' },
