@@ -7,7 +7,7 @@ import { isFuture } from '../database/columns.js';
 import { Env } from '../config/env.js';
 import { Database, within, type Statement, type Transaction } from '../database/database.js';
 import type { UserStatus } from '../users/user.entity.js';
-import { needsTotp } from './admin-totp.js';
+import { needsTotp } from './admin-totp.statements.js';
 import { Session } from './session.entity.js';
 import { DELETE_EXPIRED, LOCK, START } from './sessions.statements.js';
 

@@ -1,6 +1,6 @@
 import type { Env } from '../config/env.js';
 import type { Statement } from '../database/database.js';
-import { needsTotp } from './admin-totp.js';
+import { needsTotp } from './admin-totp.statements.js';
 
 /** Maximum difference between `created` of a signature and the current time, in seconds, in either direction. */
 export const MAX_AGE_SECONDS = 300;

@@ -1,6 +1,6 @@
 import { Injectable } from '@nestjs/common';
 import type { Pool, PoolClient, QueryResultRow } from 'pg';
-import { DataSource, type EntityManager, type ObjectLiteral, type Repository } from 'typeorm';
+import { DataSource, type EntityManager, type ObjectLiteral, type QueryRunner, type Repository } from 'typeorm';
 import type { PostgresDriver } from 'typeorm/driver/postgres/PostgresDriver.js';
 import { isDatabaseUnavailable, sqlState } from '../common/database-error.js';
 import { Env } from '../config/env.js';
@@ -20,10 +20,7 @@ export interface Statement {
 }
 
 /** An open transaction. `within` binds a repository to it; `Database.query` runs SQL in it. */
-export interface Transaction {
-  manager: EntityManager;
-  query<Row extends QueryResultRow>(text: string, values?: unknown[]): Promise<Row[]>;
-}
+export type Transaction = EntityManager;
 
 export interface LockOptions {
   /** Two names with the same hash only wait for each other. */
@@ -66,7 +63,7 @@ export class Database {
    */
   async query<Row extends QueryResultRow>(statement: Statement, values: unknown[], tx?: Transaction): Promise<Row[]> {
     const { name, text } = statement;
-    if (tx) return tx.query<Row>(text, values);
+    if (tx) return (await runnerOf(tx).query(text, values, true)).records as Row[];
     return retrying(() =>
       this.withClient(async (client) => {
         const result =
@@ -164,11 +161,7 @@ export class Database {
     try {
       // Through TypeORM, so that it knows about the transaction and does not start another one.
       await runner.startTransaction();
-      const result = await work({
-        manager: runner.manager,
-        query: async <Row extends QueryResultRow>(text: string, values: unknown[] = []) =>
-          (await client.query<Row>(text, values)).rows,
-      });
+      const result = await work(runner.manager);
       // Not through TypeORM, which does not check the command tag.
       const { command } = await client.query('COMMIT');
       if (command !== 'COMMIT') throw new NotCommitted(`COMMIT was answered with ${command}`);
@@ -204,7 +197,13 @@ export class Database {
 
 /** Returns a repository that runs its statements in the transaction, if there is one. */
 export function within<T extends ObjectLiteral>(repository: Repository<T>, tx: Transaction | undefined): Repository<T> {
-  return tx ? tx.manager.withRepository(repository) : repository;
+  return tx ? tx.withRepository(repository) : repository;
+}
+
+/** EntityManager.query is not used: for UPDATE and DELETE it returns the rows and their number. */
+function runnerOf(tx: Transaction): QueryRunner {
+  if (tx.queryRunner?.isTransactionActive !== true) throw new Error('No transaction is open');
+  return tx.queryRunner;
 }
 
 async function rollBack(client: PoolClient): Promise<void> {
