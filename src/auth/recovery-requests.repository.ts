@@ -14,7 +14,9 @@ export class RecoveryRequestsRepository {
 
   /** Writes a row even if the request is already pending, so that both cases take the same time. */
   async insert(loginHash: Buffer, login: Buffer): Promise<void> {
-    await this.requests.upsert({ loginHash, login }, ['loginHash']);
+    // Not `upsert`, which also sets the key, and so waits for locks that only refer to it.
+    const query = this.requests.createQueryBuilder().insert().values({ loginHash, login });
+    await query.orUpdate(['login'], ['login_hash']).updateEntity(false).execute();
   }
 
   /** Takes a request that no other node has locked. It is deleted when the transaction commits. */

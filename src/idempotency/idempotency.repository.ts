@@ -29,7 +29,11 @@ export class IdempotencyRepository {
   /** Replaces an expired answer. */
   async store(tx: Transaction, ownerId: string, keyHash: Buffer, stored: StoredAnswer): Promise<void> {
     const row = { ownerId, keyHash, ...stored, createdAt: () => 'now()' };
-    await within(this.keys, tx).upsert(row, ['ownerId', 'keyHash']);
+    const query = within(this.keys, tx).createQueryBuilder().insert().values(row);
+    await query
+      .orUpdate(['fingerprint', 'answer', 'created_at'], ['owner_id', 'key_hash'])
+      .updateEntity(false)
+      .execute();
   }
 
   /** Deletes up to 1,000 expired rows; skips rows that another node has locked. @returns the number deleted */
