@@ -37,9 +37,38 @@ const zones = Object.entries(MAY_IMPORT).map(([folder, allowed]) => ({
 
 const NO_TYPEORM = {
   paths: [
-    { name: 'typeorm', message: 'Only repositories, entities and src/database import typeorm.' },
+    { name: 'typeorm', message: 'Only repositories, statements, entities and src/database import typeorm.' },
     { name: '@nestjs/typeorm', message: 'Only repositories, modules and src/database import @nestjs/typeorm.' },
   ],
+};
+
+/** The only files that may import typeorm or hold SQL. */
+const DATA_LAYER = ['src/**/*.repository.ts', 'src/**/*.statements.ts', 'src/**/*.entity.ts', 'src/database/**'];
+
+const SQL = String.raw`/^\s*(SELECT|INSERT INTO|UPDATE|DELETE FROM|WITH|LOCK TABLE|TRUNCATE|MERGE)\s/`;
+
+/** Raw statements have a reason, and a place of their own. */
+const NO_SQL = [`Literal[value=${SQL}]`, `TemplateElement[value.raw=${SQL}]`].map((selector) => ({
+  selector,
+  message: 'Use Repository or its QueryBuilder; a raw statement goes to x.statements.ts, with its reason.',
+}));
+
+/** See docs/decisions/0023. */
+const NO_SURPRISES = [
+  {
+    selector: "CallExpression[callee.object.name='tx'][callee.property.name='query']",
+    message:
+      'Use Database.query(statement, values, tx): EntityManager.query returns other results for UPDATE and DELETE.',
+  },
+  {
+    selector: "CallExpression[callee.object.name='tx'][callee.property.name='transaction']",
+    message: 'Use Database.within: it checks that the transaction was committed.',
+  },
+];
+
+const NO_SAVE = {
+  selector: 'CallExpression[callee.property.name=/^(save|remove|softRemove|upsert)$/]',
+  message: 'Use insert, update or delete with the owner in the condition: save() overwrites the row of any owner, and upsert() also sets the key.',
 };
 
 export default tseslint.config(
@@ -69,8 +98,26 @@ export default tseslint.config(
   },
   {
     files: ['src/**/*.ts'],
-    ignores: ['src/**/*.repository.ts', 'src/**/*.entity.ts', 'src/**/*.module.ts', 'src/database/**'],
+    ignores: [...DATA_LAYER, 'src/**/*.module.ts'],
     rules: { 'no-restricted-imports': ['error', NO_TYPEORM] },
+  },
+  { files: ['src/**/*.ts'], rules: { 'no-restricted-syntax': ['error', ...NO_SQL, ...NO_SURPRISES] } },
+  {
+    files: ['src/**/*.statements.ts', 'src/**/*.entity.ts', 'src/database/**', 'src/**/*.spec.ts'],
+    rules: { 'no-restricted-syntax': ['error', ...NO_SURPRISES] },
+  },
+  {
+    files: ['src/**/*.repository.ts'],
+    rules: { 'no-restricted-syntax': ['error', ...NO_SQL, ...NO_SURPRISES, NO_SAVE] },
+  },
+  {
+    // Not moved yet.
+    files: [
+      'src/auth/sign-in-attempts.repository.ts',
+      'src/auth/sessions.repository.ts',
+      'src/metrics/request-statistics.ts',
+    ],
+    rules: { 'no-restricted-syntax': 'off' },
   },
   // Nest injects by the type's value and validates by it: an `import type` of either erases it silently.
   {

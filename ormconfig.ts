@@ -17,7 +17,7 @@ import { ApiKeySecret } from './src/keys/api-key-secret.entity.js';
 import { ApiKey } from './src/keys/api-key.entity.js';
 import { OutboxMail } from './src/mail/outbox-mail.entity.js';
 import { RequestCount } from './src/metrics/request-count.entity.js';
-import { PlanLimit } from './src/plans/plan-limit.entity.js';
+import { PlanLimit } from './src/platform/plan-limit.entity.js';
 import { PlatformQuota } from './src/quota/platform-quota.entity.js';
 import { Quota } from './src/quota/quota.entity.js';
 import { UsageHour } from './src/quota/usage-hour.entity.js';

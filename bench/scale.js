@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import pg from 'pg';
 import { EmbeddedPostgres } from '../dist/src/database/embedded-postgres.js';
-import { PLATFORM, TOP } from '../dist/src/metrics/metrics.repository.js';
+import { PLATFORM, TOP } from '../dist/src/metrics/metrics.statements.js';
 import { ADMIN_PASSWORD, call, callCases, get, post, put, seedKeys, signIn } from './cases.js';
 import { Load, Server } from './processes.js';
 import { median } from './report.js';
@@ -229,8 +229,8 @@ try {
       `| ${name} | ${p50.toFixed(2)} | ${full.p50.toFixed(2)} | ${ratio} | ${rate.toFixed(0)} | ${full.rate.toFixed(0)} |`,
     );
   }
-  // As our connections are.
-  await database.query('SET enable_seqscan = off; SET enable_bitmapscan = off; SET jit = off');
+  // As the server sets it.
+  await database.query('SET jit = off');
   for (const [title, { text, values }] of Object.entries(scenario.explained ?? {})) {
     const { rows } = await database.query(`EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, BUFFERS OFF) ${text}`, values);
     console.log(`\n${title}\n${rows.map((row) => `  ${row['QUERY PLAN']}`).join('\n')}`);

@@ -1,14 +1,17 @@
-import type { PoolClient } from 'pg';
 import type { DataSource, QueryRunner } from 'typeorm';
 import { Env } from '../src/config/env.js';
 import { connect } from '../src/database/connect.js';
-import { Database, type Transaction } from '../src/database/database.js';
+import { Database, type Statement, type Transaction } from '../src/database/database.js';
 import { dataSourceOptions } from '../src/database/options.js';
+import { PlanLimit } from '../src/platform/plan-limit.entity.js';
+import { Plan } from '../src/platform/plan.entity.js';
 import { ALL_CALLS, WINDOWS, callsOf } from '../src/quota/meters.js';
-import { NO_KEY } from '../src/quota/quota.entity.js';
+import { PlatformQuota } from '../src/quota/platform-quota.entity.js';
+import { NO_KEY, Quota } from '../src/quota/quota.entity.js';
 import { QuotaRepository } from '../src/quota/quota.repository.js';
 import type { Run, RunVerdict } from '../src/quota/spender.js';
 import { SpendsRepository } from '../src/quota/spends.repository.js';
+import { User } from '../src/users/user.entity.js';
 import { Random } from './support/random.js';
 import { createDatabase } from './support/server.js';
 import { SpendCases } from './support/spend-cases.js';
@@ -31,21 +34,21 @@ const clock = (text: string): Fact => ({ kind: 'clock', moment: Date.parse(`2026
 /** One generated platform in PostgreSQL and in the model, inside a transaction that is rolled back. */
 class Twins {
   readonly model = new SpendModel();
-  private readonly tx: Transaction;
   private readonly spends: SpendsRepository;
   private readonly quotas: QuotaRepository;
 
   constructor(
-    private readonly client: PoolClient,
+    private readonly tx: Transaction,
     private readonly cases: SpendCases,
     database: Database,
   ) {
-    const query = async <Row>(text: string, values: unknown[] = []) =>
-      (await this.client.query(text, values)).rows as Row[];
-    this.tx = { query } as Transaction;
     this.spends = new SpendsRepository(database);
-    const own = { query: ({ text }: { text: string }, values: unknown[]) => query(text, values) };
-    this.quotas = new QuotaRepository(own as unknown as Database);
+    const own = { query: (statement: Statement, values: unknown[]) => database.query(statement, values, tx) };
+    this.quotas = new QuotaRepository(
+      tx.getRepository(Quota),
+      tx.getRepository(PlatformQuota),
+      own as unknown as Database,
+    );
   }
 
   async state(fact: Fact): Promise<void> {
@@ -133,12 +136,14 @@ class Twins {
     const meters = [ALL_CALLS, ...cases.slugs.map(callsOf)];
     const holders = [...cases.owners.map((ownerId) => ({ ownerId, id: NO_KEY })), ...cases.keys];
     const pairs = holders.flatMap((holder) => meters.map((meter) => ({ ...holder, meter })));
-    const used = await this.tx.query<{ counts: number[] }>(
+    const used = await this.tx.query<{ counts: number[] }[]>(
       `SELECT calls_used(owner_id, key_id, meter, now()) AS counts
        FROM unnest($1::uuid[], $2::uuid[], $3::text[]) WITH ORDINALITY AS p (owner_id, key_id, meter, place) ORDER BY place`,
       [pairs.map(({ ownerId }) => ownerId), pairs.map(({ id }) => id), pairs.map(({ meter }) => meter)],
     );
-    const hours = await this.tx.query<{ owner_id: string; key_id: string; meter: string; hour: Date; sums: number[] }>(
+    const hours = await this.tx.query<
+      { owner_id: string; key_id: string; meter: string; hour: Date; sums: number[] }[]
+    >(
       `SELECT owner_id, key_id, meter, hour, ARRAY[sum(granted), sum(denied)]::bigint[] AS sums FROM usage
        GROUP BY owner_id, key_id, meter, hour`,
     );
@@ -189,16 +194,17 @@ describe('spends in PostgreSQL, compared with the model', () => {
   let database: Awaited<ReturnType<typeof createDatabase>>;
   let dataSource: DataSource;
   let runner: QueryRunner;
-  let client: PoolClient;
   const env = new Env({});
 
   beforeAll(async () => {
     database = await createDatabase();
-    dataSource = await connect(dataSourceOptions(env, database.url));
+    dataSource = await connect({
+      ...dataSourceOptions(env, database.url),
+      entities: [User, Plan, PlanLimit, Quota, PlatformQuota],
+    });
     await dataSource.runMigrations();
     runner = dataSource.createQueryRunner();
-    client = (await runner.connect()) as PoolClient;
-    for (const statement of CLOCK) await client.query(statement);
+    for (const statement of CLOCK) await runner.query(statement);
   });
 
   afterAll(async () => {
@@ -208,16 +214,17 @@ describe('spends in PostgreSQL, compared with the model', () => {
   });
 
   async function inTransaction(work: () => Promise<void>): Promise<void> {
-    await client.query('BEGIN; DELETE FROM apis');
+    await runner.startTransaction();
     try {
+      await runner.query('DELETE FROM apis');
       await work();
     } finally {
-      await client.query('ROLLBACK');
+      await runner.rollbackTransaction();
     }
   }
 
   function twinsOf(cases: SpendCases): Twins {
-    return new Twins(client, cases, new Database(dataSource, env));
+    return new Twins(runner.manager, cases, new Database(dataSource, env));
   }
 
   async function expectSame(twins: Twins, runs: readonly Run[]): Promise<void> {

@@ -3,10 +3,15 @@ import { Env } from '../src/config/env.js';
 import { connect } from '../src/database/connect.js';
 import { Database } from '../src/database/database.js';
 import { dataSourceOptions } from '../src/database/options.js';
+import { PlanLimit } from '../src/platform/plan-limit.entity.js';
+import { Plan } from '../src/platform/plan.entity.js';
 import { WINDOWS } from '../src/quota/meters.js';
 import { parseLimits } from '../src/quota/judgement.js';
+import { PlatformQuota } from '../src/quota/platform-quota.entity.js';
+import { Quota } from '../src/quota/quota.entity.js';
 import { QuotaRepository } from '../src/quota/quota.repository.js';
 import { StoreRepository, type WriteRequest, type WriteVerdict } from '../src/store/store.repository.js';
+import { User } from '../src/users/user.entity.js';
 import { Random } from './support/random.js';
 import { createDatabase } from './support/server.js';
 import { StoreCases, StoreModel, type Amounts, type ModelVerdict } from './support/store-model.js';
@@ -45,7 +50,10 @@ let db: Database;
 
 beforeAll(async () => {
   database = await createDatabase();
-  dataSource = await connect(dataSourceOptions(env, database.url));
+  dataSource = await connect({
+    ...dataSourceOptions(env, database.url),
+    entities: [User, Plan, PlanLimit, Quota, PlatformQuota],
+  });
   await dataSource.runMigrations();
   db = new Database(dataSource, env);
 });
@@ -64,7 +72,11 @@ class Twins {
    * statement.
    */
   private readonly store = new StoreRepository(db);
-  private readonly quotas = new QuotaRepository(db);
+  private readonly quotas = new QuotaRepository(
+    dataSource.getRepository(Quota),
+    dataSource.getRepository(PlatformQuota),
+    db,
+  );
   /** The meters with limits. With limits on one meter only, tests cover denials by that meter alone. */
   private readonly limited: readonly (keyof Amounts)[];
 

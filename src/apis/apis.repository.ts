@@ -1,7 +1,9 @@
 import { Injectable } from '@nestjs/common';
+import { InjectRepository } from '@nestjs/typeorm';
+import { LessThan, MoreThan, type Repository } from 'typeorm';
 import { violatedConstraint } from '../common/database-error.js';
 import { Problem } from '../common/problem.js';
-import { Database, type Transaction } from '../database/database.js';
+import { within, type Transaction } from '../database/database.js';
 import { Api } from './api.entity.js';
 
 export type NewApi = Pick<Api, 'slug' | 'name' | 'answer' | 'upstream'>;
@@ -14,50 +16,44 @@ export interface ApiPosition {
   slug: string;
 }
 
-const COLUMNS = `slug, name, answer, upstream, created_at AS "createdAt", updated_at AS "updatedAt"`;
-
-const FIND = { name: 'apis-find', text: `SELECT ${COLUMNS} FROM apis WHERE slug = $1` };
-
-const LIST = {
-  name: 'apis-list',
-  text: `
-    SELECT ${COLUMNS} FROM apis
-    WHERE $1::timestamptz IS NULL OR created_at < $1 OR (created_at = $1 AND slug > $2)
-    ORDER BY created_at DESC, slug LIMIT $3`,
-};
-
 @Injectable()
 export class ApisRepository {
-  constructor(private readonly database: Database) {}
+  constructor(@InjectRepository(Api) private readonly apis: Repository<Api>) {}
 
-  async find(slug: string): Promise<Api | null> {
-    return (await this.database.query<Api>(FIND, [slug]))[0] ?? null;
+  find(slug: string): Promise<Api | null> {
+    return this.apis.findOneBy({ slug });
   }
 
   /** Like `find`, but locks the row until the end of the transaction. */
-  async lock(tx: Transaction, slug: string): Promise<Api | null> {
-    return (await tx.query<Api>(`${FIND.text} FOR UPDATE`, [slug]))[0] ?? null;
+  lock(tx: Transaction, slug: string): Promise<Api | null> {
+    return within(this.apis, tx).findOne({ where: { slug }, lock: { mode: 'pessimistic_write' } });
   }
 
   /** Lists APIs, newest first. */
   list(after: ApiPosition | null, limit: number): Promise<Api[]> {
-    return this.database.query<Api>(LIST, [after?.createdAt ?? null, after?.slug ?? null, limit]);
+    const createdAt = after && new Date(after.createdAt);
+    return this.apis.find({
+      where: after && createdAt ? [{ createdAt: LessThan(createdAt) }, { createdAt, slug: MoreThan(after.slug) }] : {},
+      order: { createdAt: 'DESC', slug: 'ASC' },
+      take: limit,
+    });
   }
 
   /** @throws Problem slug_taken */
   async insert(tx: Transaction, api: NewApi): Promise<Api> {
+    const apis = within(this.apis, tx);
     try {
-      await tx.manager.getRepository(Api).insert(api);
+      await apis.insert(api);
     } catch (error) {
       if (violatedConstraint(error) === 'apis_pkey') throw new Problem('slug_taken');
       throw error;
     }
-    return tx.manager.getRepository(Api).findOneByOrFail({ slug: api.slug });
+    return apis.findOneByOrFail({ slug: api.slug });
   }
 
   /** @throws Problem validation_failed if the API would have both an answer and an upstream */
   async update(tx: Transaction, slug: string, changes: ApiChanges): Promise<Api | null> {
-    const apis = tx.manager.getRepository(Api);
+    const apis = within(this.apis, tx);
     try {
       await apis.update({ slug }, { ...changes, updatedAt: () => 'now()' });
     } catch (error) {
@@ -70,6 +66,6 @@ export class ApisRepository {
   }
 
   async delete(tx: Transaction, slug: string): Promise<void> {
-    await tx.query('DELETE FROM apis WHERE slug = $1', [slug]);
+    await within(this.apis, tx).delete({ slug });
   }
 }

@@ -1,7 +1,21 @@
 import { Injectable } from '@nestjs/common';
 import { isId, loginKey } from '../common/names.js';
-import { Database, type Transaction } from '../database/database.js';
-import type { AuditEntry } from './audit-entry.entity.js';
+import { InjectRepository } from '@nestjs/typeorm';
+import { In, IsNull, LessThan, Raw, type QueryDeepPartialEntity, type Repository } from 'typeorm';
+import { Database, within, type Transaction } from '../database/database.js';
+import { AuditEntry } from './audit-entry.entity.js';
+import { AuditSeal } from './audit-seal.entity.js';
+import {
+  CHAIN,
+  FIND_UNSEALED,
+  GLANCE,
+  INSERT_SEALS,
+  LAST_LINK,
+  LOOSE,
+  MARK_SEALED,
+  USER_BY_LOGIN,
+} from './audit.statements.js';
+import type { Changes } from './changes.js';
 
 export type AuditRow = Omit<AuditEntry, 'position' | 'mac'>;
 
@@ -55,89 +69,44 @@ type LinkRow = Omit<Seal, 'position'> & SealableEntry & { place: string; isThere
 /** Key of the advisory lock on the chain. An arbitrary number, the same in every process. */
 const LOCK = 0x716d_6175;
 
-const INSERT = `
-  INSERT INTO audit_entries (id, at, actor_id, action, target, changes, request_id, ip, mac)
-  VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) RETURNING id`;
-
-const COLUMNS = `id, at, actor_id AS "actorId", action, target, changes, request_id AS "requestId", ip`;
-
-// Includes the era: otherwise a time BC would have the same text as the time AD.
-const SEALABLE = `e.id::text,
-  to_char(e.at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') || CASE WHEN e.at < '0001-01-01 00:00Z' THEN ' BC' ELSE '' END AS at,
-  e.actor_id::text AS "actorId",
-  e.action, e.target, e.changes::text AS changes, e.request_id AS "requestId", e.ip, e.mac, e.position::text`;
-
-// Ids are in order of creation.
-const GLANCE = {
-  name: 'audit-glance',
-  text: `
-    SELECT (SELECT extract(epoch FROM clock_timestamp() - e.at)::float8 FROM audit_entries e
-        WHERE e.position IS NULL ORDER BY e.id LIMIT 1) AS waiting,
-      (SELECT max(s.position)::text FROM audit_seals s) AS position,
-      (SELECT s.hash FROM audit_seals s WHERE s.position = $1) AS asked`,
-};
-
-const COUNT_UNSEALED = {
-  name: 'audit-count-unsealed',
-  text: 'SELECT count(*)::integer AS count FROM audit_entries WHERE position IS NULL',
-};
-
-const COUNT_SEALS = { name: 'audit-count-seals', text: 'SELECT count(*)::text AS count FROM audit_seals' };
-
-const LINK = `s.position::text AS place, s.entry_id AS "entryId", s.hash, to_jsonb(e) IS NOT NULL AS "isThere", ${SEALABLE}`;
-
-// Sorts by the column, not by its text in the result: as text, '9' comes after '10'.
-const LAST_LINK = {
-  name: 'audit-last-link',
-  text: `
-    SELECT ${LINK}, (SELECT p.hash FROM audit_seals p WHERE p.position = s.position - 1) AS previous
-    FROM audit_seals s LEFT JOIN audit_entries e ON e.id = s.entry_id ORDER BY s.position DESC LIMIT 1`,
-};
-
-const USER_BY_LOGIN = {
-  name: 'audit-user-by-login',
-  text: 'SELECT id FROM users WHERE username_key = $1 OR email_key = $1',
-};
-
-const HAS_HASH = { name: 'audit-has-hash', text: 'SELECT FROM audit_seals WHERE hash = $1' };
-
-/** Entries that no link seals at the position they claim. */
-const LOOSE = `
-  SELECT ${SEALABLE} FROM audit_entries e
-  WHERE NOT EXISTS (SELECT FROM audit_seals s WHERE s.position = e.position AND s.entry_id = e.id)
-  ORDER BY e.position, e.id`;
-
-const AT_POSITION = { name: 'audit-at-position', text: 'SELECT id FROM audit_entries WHERE position = $1 LIMIT 1' };
-
 @Injectable()
 export class AuditRepository {
-  constructor(private readonly database: Database) {}
+  constructor(
+    @InjectRepository(AuditEntry) private readonly entries: Repository<AuditEntry>,
+    @InjectRepository(AuditSeal) private readonly seals: Repository<AuditSeal>,
+    private readonly database: Database,
+  ) {}
 
   /** @returns whether the row was inserted: a rule or trigger of the database can silently suppress it */
   async insert(tx: Transaction, entry: Omit<SealableEntry, 'position'>): Promise<boolean> {
-    const { id, at, actorId, action, target, changes, requestId, ip, mac } = entry;
-    return (await tx.query(INSERT, [id, at, actorId, action, target, changes, requestId, ip, mac])).length === 1;
+    // TypeORM writes the same text again, which the MAC covers.
+    const row = { ...entry, at: new Date(entry.at), changes: JSON.parse(entry.changes) as Changes };
+    const inserted = await within(this.entries, tx)
+      .createQueryBuilder()
+      .insert()
+      .values(row as QueryDeepPartialEntity<AuditEntry>)
+      .returning('id')
+      .updateEntity(false)
+      .execute();
+    return (inserted.raw as unknown[]).length === 1;
   }
 
   /** Lists entries, newest first. @param before id of the last entry of the previous page */
   list({ actorId, action, targets }: AuditFilter, before: string | null, limit: number): Promise<AuditRow[]> {
     const isPrefix = action?.endsWith('*') === true;
-    const conditions: [name: string, sql: string, value: unknown][] = [
-      ['before', 'id <', before],
-      ['actor', 'actor_id =', actorId],
-      [isPrefix ? 'actions' : 'action', isPrefix ? 'action ^@' : 'action =', isPrefix ? action.slice(0, -1) : action],
-      ['targets', 'target = ANY', targets],
-    ];
-    const given = conditions.filter(([, , value]) => value !== null);
-    const where = given.map(([, sql], i) => (sql.endsWith('ANY') ? `${sql}($${i + 2})` : `${sql} $${i + 2}`));
-    return this.database.query<AuditRow>(
-      {
-        name: ['audit-list', ...given.map(([name]) => name)].join('-'),
-        text: `SELECT ${COLUMNS} FROM audit_entries ${where.length > 0 ? `WHERE ${where.join(' AND ')}` : ''}
-          ORDER BY id DESC LIMIT $1`,
+    const isAction = isPrefix
+      ? Raw((column) => `${column} ^@ :prefix`, { prefix: action.slice(0, -1) })
+      : (action ?? undefined);
+    return this.entries.find({
+      where: {
+        ...(before === null ? {} : { id: LessThan(before) }),
+        ...(actorId === null ? {} : { actorId }),
+        ...(isAction === undefined ? {} : { action: isAction }),
+        ...(targets === null ? {} : { target: In(targets) }),
       },
-      [limit, ...given.map(([, , value]) => value)],
-    );
+      order: { id: 'DESC' },
+      take: limit,
+    });
   }
 
   /** Returns the id of the user that a reference names; null if there is no such user (any more). */
@@ -155,26 +124,23 @@ export class AuditRepository {
     return glance;
   }
 
-  async countUnsealed(): Promise<number> {
-    return (await this.database.query<{ count: number }>(COUNT_UNSEALED, []))[0]?.count ?? 0;
+  countUnsealed(): Promise<number> {
+    return this.entries.countBy({ position: IsNull() });
   }
 
   /** Locks the chain for the rest of the transaction. @returns false while another process holds the lock */
-  async lock(tx: Transaction): Promise<boolean> {
-    const [row] = await tx.query<{ locked: boolean }>('SELECT pg_try_advisory_xact_lock($1) AS locked', [LOCK]);
-    return row?.locked ?? false;
+  lock(tx: Transaction): Promise<boolean> {
+    return this.database.tryLock(tx, LOCK);
   }
 
   /** Returns the last link; null if there is none. */
   async lastLink(tx?: Transaction): Promise<LastLink | null> {
-    const [row] = await (tx
-      ? tx.query<LinkRow & Pick<LastLink, 'previous'>>(LAST_LINK.text)
-      : this.database.query<LinkRow & Pick<LastLink, 'previous'>>(LAST_LINK, []));
+    const [row] = await this.database.query<LinkRow & Pick<LastLink, 'previous'>>(LAST_LINK, [], tx);
     return row ? { ...toLink(row), previous: row.previous } : null;
   }
 
   async countSeals(): Promise<bigint> {
-    return BigInt((await this.database.query<{ count: string }>(COUNT_SEALS, []))[0]?.count ?? 0);
+    return BigInt(await this.seals.count());
   }
 
   /**
@@ -182,10 +148,7 @@ export class AuditRepository {
    * earlier.
    */
   unsealed(tx: Transaction, most: number): Promise<SealableEntry[]> {
-    return tx.query<SealableEntry>(
-      `SELECT ${SEALABLE} FROM audit_entries e WHERE position IS NULL ORDER BY id LIMIT $1`,
-      [most],
-    );
+    return this.database.query<SealableEntry>(FIND_UNSEALED, [most], tx);
   }
 
   async seal(tx: Transaction, seals: readonly Seal[]): Promise<void> {
@@ -194,21 +157,13 @@ export class AuditRepository {
       seals.map(({ entryId }) => entryId),
       seals.map(({ hash }) => hash),
     ];
-    await tx.query(
-      'INSERT INTO audit_seals (position, entry_id, hash) SELECT * FROM unnest($1::bigint[], $2::uuid[], $3::bytea[])',
-      values,
-    );
-    await tx.query(
-      `UPDATE audit_entries e SET position = s.position FROM unnest($1::bigint[], $2::uuid[]) AS s (position, id)
-       WHERE e.id = s.id`,
-      values.slice(0, 2),
-    );
+    await this.database.query(INSERT_SEALS, values, tx);
+    await this.database.query(MARK_SEALED, values.slice(0, 2), tx);
   }
 
   /** Streams the whole chain from its beginning, as of one moment. */
   async *chain(linksATime: number): AsyncGenerator<SealedEntry[]> {
-    const text = `SELECT ${LINK} FROM audit_seals s LEFT JOIN audit_entries e ON e.id = s.entry_id ORDER BY s.position`;
-    for await (const some of this.database.stream<LinkRow>(text, [], linksATime)) yield some.map(toLink);
+    for await (const some of this.database.stream<LinkRow>(CHAIN, [], linksATime)) yield some.map(toLink);
   }
 
   /**
@@ -220,12 +175,12 @@ export class AuditRepository {
   }
 
   async findAt(position: string): Promise<string | null> {
-    return (await this.database.query<{ id: string }>(AT_POSITION, [position]))[0]?.id ?? null;
+    return (await this.entries.findOne({ select: { id: true }, where: { position } }))?.id ?? null;
   }
 
   /** Returns whether a hash is, or once was, the head of the chain. */
-  async hasHash(hash: Buffer): Promise<boolean> {
-    return (await this.database.query(HAS_HASH, [hash])).length > 0;
+  hasHash(hash: Buffer): Promise<boolean> {
+    return this.seals.existsBy({ hash });
   }
 }
 

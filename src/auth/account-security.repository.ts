@@ -1,5 +1,6 @@
 import { Injectable } from '@nestjs/common';
 import { Database } from '../database/database.js';
+import { FIND_SECURITY } from './account-security.statements.js';
 
 export interface AccountSecurity {
   emailConfirmedAt: Date | null;
@@ -9,21 +10,11 @@ export interface AccountSecurity {
   signingKeys: number;
 }
 
-const FIND = {
-  name: 'account-security',
-  text: `
-    SELECT u.email_confirmed_at AS "emailConfirmedAt", t.enabled_at AS "totpEnabledAt",
-      (SELECT count(*) FROM totp_recovery_codes c WHERE c.owner_id = u.id)::integer AS "recoveryCodesLeft",
-      (SELECT count(*) FROM sessions s WHERE s.owner_id = u.id AND s.expires_at > now())::integer AS sessions,
-      (SELECT count(*) FROM request_keys k WHERE k.owner_id = u.id)::integer AS "signingKeys"
-    FROM users u LEFT JOIN totp_secrets t ON t.owner_id = u.id WHERE u.id = $1`,
-};
-
 @Injectable()
 export class AccountSecurityRepository {
   constructor(private readonly database: Database) {}
 
   async find(id: string): Promise<AccountSecurity | null> {
-    return (await this.database.query<AccountSecurity>(FIND, [id]))[0] ?? null;
+    return (await this.database.query<AccountSecurity>(FIND_SECURITY, [id]))[0] ?? null;
   }
 }

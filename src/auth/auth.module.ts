@@ -2,6 +2,7 @@ import { Module } from '@nestjs/common';
 import { APP_GUARD } from '@nestjs/core';
 import { TypeOrmModule } from '@nestjs/typeorm';
 import { MailModule } from '../mail/mail.module.js';
+import { User } from '../users/user.entity.js';
 import { UsersModule } from '../users/users.module.js';
 import { AccountRescue } from './account-rescue.js';
 import { AccessRules } from './access-rules.js';
@@ -49,7 +50,7 @@ import { TotpService } from './totp.service.js';
 /** Sign-in, sessions, and the two guards of every route: who is calling, and what the caller may do. */
 @Module({
   imports: [
-    TypeOrmModule.forFeature([Session, SigningKey, RequestKey, RecoveryRequest, TotpSecret, TotpRecoveryCode]),
+    TypeOrmModule.forFeature([User, Session, SigningKey, RequestKey, RecoveryRequest, TotpSecret, TotpRecoveryCode]),
     UsersModule,
     MailModule,
   ],

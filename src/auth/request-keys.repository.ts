@@ -3,13 +3,17 @@ import { InjectRepository } from '@nestjs/typeorm';
 import { LessThan, type Repository } from 'typeorm';
 import { violatedConstraint } from '../common/database-error.js';
 import { Problem } from '../common/problem.js';
-import type { Transaction } from '../database/database.js';
+import { within, type Transaction } from '../database/database.js';
+import { User } from '../users/user.entity.js';
 import { RequestKey } from './request-key.entity.js';
 
 /** The signing keys of users. Each method acts on behalf of the owner. */
 @Injectable()
 export class RequestKeysRepository {
-  constructor(@InjectRepository(RequestKey) private readonly keys: Repository<RequestKey>) {}
+  constructor(
+    @InjectRepository(RequestKey) private readonly keys: Repository<RequestKey>,
+    @InjectRepository(User) private readonly users: Repository<User>,
+  ) {}
 
   /**
    * Inserts a key unless its owner already has `max` keys. Concurrent registrations of one owner run one after another.
@@ -21,16 +25,16 @@ export class RequestKeysRepository {
     key: Pick<RequestKey, 'id' | 'ownerId' | 'name' | 'publicKey'>,
     max: number,
   ): Promise<RequestKey | null> {
-    const { id, ownerId, name, publicKey } = key;
-    await tx.query('SELECT FROM users WHERE id = $1 FOR NO KEY UPDATE', [ownerId]);
+    const { ownerId } = key;
+    const lock = { mode: 'for_no_key_update' } as const;
+    await within(this.users, tx).findOne({ select: { id: true }, where: { id: ownerId }, lock });
+    const keys = within(this.keys, tx);
+    if ((await keys.countBy({ ownerId })) >= max) return null;
+    const row = keys.create(key);
     try {
-      const rows = await tx.query<RequestKey>(
-        `INSERT INTO request_keys (id, owner_id, name, public_key) SELECT $1, $2, $3, $4
-         WHERE (SELECT count(*) FROM request_keys WHERE owner_id = $2) < $5
-         RETURNING id, owner_id AS "ownerId", name, public_key AS "publicKey", created_at AS "createdAt"`,
-        [id, ownerId, name, publicKey, max],
-      );
-      return rows[0] ?? null;
+      // Sets the columns with a default on `row`.
+      await keys.insert(row);
+      return row;
     } catch (error) {
       if (violatedConstraint(error) === 'request_keys_owner_fkey') throw new Problem('not_found');
       throw error;
@@ -48,7 +52,8 @@ export class RequestKeysRepository {
 
   /** @returns the name of the deleted key, or null if there was no such key */
   async delete(tx: Transaction, ownerId: string, id: string): Promise<string | null> {
-    const text = 'DELETE FROM request_keys WHERE owner_id = $1 AND id = $2 RETURNING name';
-    return (await tx.query<{ name: string }>(text, [ownerId, id]))[0]?.name ?? null;
+    const query = within(this.keys, tx).createQueryBuilder().delete().where({ ownerId, id }).returning('name');
+    const deleted = await query.execute();
+    return (deleted.raw as Pick<RequestKey, 'name'>[])[0]?.name ?? null;
   }
 }

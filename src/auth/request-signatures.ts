@@ -9,7 +9,8 @@ import { rightsOf } from './admin-totp.js';
 import { contentDigestOf, hasBody, isBodiless, type ContentDigest } from './content-digest.js';
 import { keyObjectOf } from './public-key.js';
 import { BadSignature, hasQuery, readSignature, type SignatureInput, type SignedMessage } from './signature-base.js';
-import { MAX_AGE_SECONDS, SignaturesRepository, type LiveKey } from './signatures.repository.js';
+import { SignaturesRepository, type LiveKey } from './signatures.repository.js';
+import { MAX_AGE_SECONDS } from './signatures.statements.js';
 
 /** What a signature claims, before it is verified. */
 export interface SignatureClaims {

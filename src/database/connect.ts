@@ -1,13 +1,14 @@
 import type { Pool, PoolClient } from 'pg';
-import { DataSource } from 'typeorm';
+import type { DataSource } from 'typeorm';
 import type { PostgresDriver } from 'typeorm/driver/postgres/PostgresDriver.js';
 import { isDatabaseUnavailable } from '../common/database-error.js';
+import { PostgresDataSource } from './data-source.js';
 import type { PostgresOptions } from './options.js';
 import { destroy } from './session.js';
 
 /** Opens a pool that survives the loss of its database. @throws the driver's error if the database is unreachable */
 export async function connect(options: PostgresOptions): Promise<DataSource> {
-  const dataSource = await new DataSource(options).initialize();
+  const dataSource = await new PostgresDataSource(options).initialize();
   evictUnusable((dataSource.driver as PostgresDriver).master as Pool);
   return dataSource;
 }

@@ -1,21 +1,32 @@
 import { Injectable } from '@nestjs/common';
 import type { Pool, PoolClient, QueryResultRow } from 'pg';
-import { DataSource, type EntityManager } from 'typeorm';
+import { DataSource, type EntityManager, type ObjectLiteral, type QueryRunner, type Repository } from 'typeorm';
 import type { PostgresDriver } from 'typeorm/driver/postgres/PostgresDriver.js';
-import { isDatabaseUnavailable, isRetryable, sqlState } from '../common/database-error.js';
+import { isDatabaseUnavailable, sqlState } from '../common/database-error.js';
 import { Env } from '../config/env.js';
-import { destroy } from './session.js';
+import { retrying } from './data-source.js';
+import type { PostgresOptions } from './options.js';
+import { queryPrepared } from './prepared-query.js';
+import { destroy, destroyAfter } from './session.js';
 
-/** A statement that each connection prepares once, under its name. */
+/**
+ * SQL with numbered parameters. With a name, each connection prepares it once and keeps one plan for all values, with
+ * index scans only: use a name only for frequent statements that a matching index serves for all values. Without a name
+ * it is planned at each execution.
+ */
 export interface Statement {
-  name: string;
+  name?: string;
   text: string;
 }
 
-/** An open transaction: TypeORM's manager and plain SQL on the same connection. */
-export interface Transaction {
-  manager: EntityManager;
-  query<Row extends QueryResultRow>(text: string, values?: unknown[]): Promise<Row[]>;
+/** An open transaction. `within` binds a repository to it; `Database.query` runs SQL in it. */
+export type Transaction = EntityManager;
+
+export interface LockOptions {
+  /** Two names with the same hash only wait for each other. */
+  name?: string;
+  /** Whether other holders may share the lock. */
+  isShared?: boolean;
 }
 
 /** PostgreSQL answered COMMIT with another command tag (ROLLBACK): nothing was written. */
@@ -30,14 +41,9 @@ export class OutOfDate extends Error {
   readonly code = '40001';
 }
 
-const MIGRATIONS_DONE = { name: 'migrations-done', text: 'SELECT name FROM migrations' };
+const MIGRATIONS_DONE = { text: 'SELECT name FROM migrations' };
 
-/** Maximum attempts for a statement or transaction after deadlocks and serialization failures. */
-const ATTEMPTS = 3;
-/** Milliseconds after `statement_timeout` before the connection is destroyed. */
-const GRACE_MS = 5_000;
-
-/** Runs prepared statements and transactions. */
+/** Runs SQL and transactions. */
 @Injectable()
 export class Database {
   private readonly deadline: number;
@@ -47,18 +53,26 @@ export class Database {
     private readonly dataSource: DataSource,
     env: Env,
   ) {
-    this.deadline = env.statementTimeout + GRACE_MS;
+    this.deadline = (dataSource.options as PostgresOptions).deadline;
     this.prepares = env.preparedStatements;
   }
 
   /**
-   * Runs one statement in its own transaction, at most three times if deadlocks stop it. The statement is prepared
-   * under its name, unless PREPARED_STATEMENTS=off.
+   * Runs a statement in the transaction `tx`; without one, in its own transaction, at most three times if deadlocks stop
+   * it. A statement in `tx`, or with PREPARED_STATEMENTS=off, is not prepared.
    */
-  async query<Row extends QueryResultRow>(statement: Statement, values: unknown[]): Promise<Row[]> {
+  async query<Row extends QueryResultRow>(statement: Statement, values: unknown[], tx?: Transaction): Promise<Row[]> {
     const { name, text } = statement;
-    const query = this.prepares ? { name, text, values } : { text, values };
-    return retrying(() => this.withClient(async (client) => (await client.query<Row>(query)).rows));
+    if (tx) return (await runnerOf(tx).query(text, values, true)).records as Row[];
+    return retrying(() =>
+      this.withClient(async (client) => {
+        const result =
+          name !== undefined && this.prepares
+            ? await queryPrepared<Row>(client, { name, text, values })
+            : await client.query<Row>(text, values);
+        return result.rows;
+      }),
+    );
   }
 
   /**
@@ -78,6 +92,22 @@ export class Database {
   }
 
   /**
+   * Takes an advisory lock until the transaction ends. Holders of the same key wait for each other.
+   * @param key a number that is the same in every process; with a name, one of the locks of that kind
+   */
+  async lock(tx: Transaction, key: number, { name, isShared = false }: LockOptions = {}): Promise<void> {
+    const take = `pg_advisory_xact_lock${isShared ? '_shared' : ''}`;
+    if (name === undefined) await this.query({ text: `SELECT ${take}($1)` }, [key], tx);
+    else await this.query({ text: `SELECT ${take}($1, hashtext($2))` }, [key, name], tx);
+  }
+
+  /** Like `lock`, but does not wait. @returns false if another transaction holds the lock */
+  async tryLock(tx: Transaction, key: number | bigint): Promise<boolean> {
+    const text = 'SELECT pg_try_advisory_xact_lock($1::bigint) AS "isLocked"';
+    return (await this.query<{ isLocked: boolean }>({ text }, [key], tx))[0]?.isLocked ?? false;
+  }
+
+  /**
    * Reads the rows of a statement from one snapshot, in batches. Holds a connection and the snapshot until all rows are
    * read or the reader stops. PostgreSQL ends the transaction if the reader pauses longer than `statement_timeout`. It
    * would not with `pg-cursor`, which sends no Sync between batches, so that the session never counts as idle.
@@ -85,7 +115,7 @@ export class Database {
   async *stream<Row extends QueryResultRow>(text: string, values: unknown[], rowsATime: number): AsyncGenerator<Row[]> {
     const client = await this.pool.connect();
     const ask = async (...query: [string, unknown[]?]): Promise<Row[]> => {
-      const stop = this.destroyAtDeadline(client);
+      const stop = destroyAfter(client, this.deadline);
       try {
         return (await client.query<Row>(...query)).rows;
       } finally {
@@ -128,15 +158,11 @@ export class Database {
   private async attempt<T>(work: (tx: Transaction) => Promise<T>): Promise<T> {
     const runner = this.dataSource.createQueryRunner();
     const client = (await runner.connect()) as PoolClient;
-    const stop = this.destroyAtDeadline(client);
+    const stop = destroyAfter(client, this.deadline);
     try {
       // Through TypeORM, so that it knows about the transaction and does not start another one.
       await runner.startTransaction();
-      const result = await work({
-        manager: runner.manager,
-        query: async <Row extends QueryResultRow>(text: string, values: unknown[] = []) =>
-          (await client.query<Row>(text, values)).rows,
-      });
+      const result = await work(runner.manager);
       // Not through TypeORM, which does not check the command tag.
       const { command } = await client.query('COMMIT');
       if (command !== 'COMMIT') throw new NotCommitted(`COMMIT was answered with ${command}`);
@@ -152,7 +178,7 @@ export class Database {
 
   private async withClient<T>(work: (client: PoolClient) => Promise<T>): Promise<T> {
     const client = await this.pool.connect();
-    const stop = this.destroyAtDeadline(client);
+    const stop = destroyAfter(client, this.deadline);
     let unusable = false;
     try {
       return await work(client);
@@ -165,29 +191,20 @@ export class Database {
     }
   }
 
-  /** Destroys the connection if a lost server never answers. Ending only the wait would return it to the pool, busy. */
-  private destroyAtDeadline(client: PoolClient): () => void {
-    const timer = setTimeout(() => {
-      destroy(client);
-    }, this.deadline);
-    return () => {
-      clearTimeout(timer);
-    };
-  }
-
   private get pool(): Pool {
     return (this.dataSource.driver as PostgresDriver).master as Pool;
   }
 }
 
-async function retrying<T>(attempt: () => Promise<T>): Promise<T> {
-  for (let count = 1; ; count++) {
-    try {
-      return await attempt();
-    } catch (error) {
-      if (count >= ATTEMPTS || !isRetryable(error)) throw error;
-    }
-  }
+/** Returns a repository that runs its statements in the transaction, if there is one. */
+export function within<T extends ObjectLiteral>(repository: Repository<T>, tx: Transaction | undefined): Repository<T> {
+  return tx ? tx.withRepository(repository) : repository;
+}
+
+/** EntityManager.query is not used: for UPDATE and DELETE it returns the rows and their number. */
+function runnerOf(tx: Transaction): QueryRunner {
+  if (tx.queryRunner?.isTransactionActive !== true) throw new Error('No transaction is open');
+  return tx.queryRunner;
 }
 
 async function rollBack(client: PoolClient): Promise<void> {

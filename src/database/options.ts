@@ -4,7 +4,13 @@ import type { Env } from '../config/env.js';
 import { migrations } from './migrations/index.js';
 import { adopt, sessionSettings } from './session.js';
 
-export type PostgresOptions = Extract<DataSourceOptions, { type: 'postgres' }>;
+export type PostgresOptions = Extract<DataSourceOptions, { type: 'postgres' }> & {
+  /** Milliseconds after which a connection that does not answer is destroyed. */
+  deadline: number;
+};
+
+/** Milliseconds after `statement_timeout` before the connection is destroyed. */
+const GRACE_MS = 5_000;
 
 /** The type oids of bigint and bigint[] (pg_type.dat). */
 const INT8 = 20;
@@ -45,6 +51,7 @@ export function dataSourceOptions(env: Env, url: string): PostgresOptions {
     applicationName: 'quartermaster',
     poolSize: env.databasePool,
     connectTimeoutMS: 5_000,
+    deadline: env.statementTimeout + GRACE_MS,
     logging: false,
     extra: {
       types,

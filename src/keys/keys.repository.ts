@@ -1,14 +1,17 @@
 import { Injectable } from '@nestjs/common';
+import { InjectRepository } from '@nestjs/typeorm';
+import { LessThan, type FindOptionsWhere, type Repository } from 'typeorm';
 import { violatedConstraint } from '../common/database-error.js';
 import { Problem } from '../common/problem.js';
-import { Database, type Transaction } from '../database/database.js';
-import type { ApiKey } from './api-key.entity.js';
+import { within, type Transaction } from '../database/database.js';
+import { ApiKeySecret } from './api-key-secret.entity.js';
+import { ApiKey } from './api-key.entity.js';
 
 export type KeyRow = Omit<ApiKey, 'owner'>;
 
-export type NewKey = Pick<ApiKey, 'id' | 'ownerId' | 'name' | 'hint' | 'scopes'> & { expiresAt: string | null };
+export type NewKey = Pick<ApiKey, 'id' | 'ownerId' | 'name' | 'hint' | 'scopes' | 'expiresAt'>;
 
-export type KeyChanges = Partial<Pick<ApiKey, 'name' | 'scopes' | 'disabled'> & { expiresAt: string | null }>;
+export type KeyChanges = Partial<Pick<ApiKey, 'name' | 'scopes' | 'disabled' | 'expiresAt'>>;
 
 /** `ownerId` null: any owner (for administrators). */
 export interface KeyReference {
@@ -16,37 +19,17 @@ export interface KeyReference {
   id: string;
 }
 
-const COLUMNS = `k.id, k.owner_id AS "ownerId", k.name, k.hint, k.scopes, k.disabled, k.expires_at AS "expiresAt",
-  k.created_at AS "createdAt", k.updated_at AS "updatedAt"`;
-
-const FIND = {
-  name: 'keys-find',
-  text: `SELECT ${COLUMNS} FROM api_keys k WHERE k.id = $2 AND ($1::uuid IS NULL OR k.owner_id = $1)`,
-};
-
-const LIST_OWNED = {
-  name: 'keys-list-owned',
-  text: `
-    SELECT ${COLUMNS} FROM api_keys k
-    WHERE k.owner_id = $1 AND ($2::uuid IS NULL OR k.id < $2) ORDER BY k.id DESC LIMIT $3`,
-};
-
-const LIST_ALL = {
-  name: 'keys-list-all',
-  text: `SELECT ${COLUMNS} FROM api_keys k WHERE $1::uuid IS NULL OR k.id < $1 ORDER BY k.id DESC LIMIT $2`,
-};
-
 @Injectable()
 export class KeysRepository {
-  constructor(private readonly database: Database) {}
+  constructor(
+    @InjectRepository(ApiKey) private readonly keys: Repository<ApiKey>,
+    @InjectRepository(ApiKeySecret) private readonly secrets: Repository<ApiKeySecret>,
+  ) {}
 
   /** @throws Problem not_found if the owner was deleted meanwhile */
   async insert(tx: Transaction, key: NewKey, hash: string): Promise<void> {
     try {
-      await tx.query(
-        'INSERT INTO api_keys (id, owner_id, name, hint, scopes, expires_at) VALUES ($1, $2, $3, $4, $5, $6)',
-        [key.id, key.ownerId, key.name, key.hint, key.scopes, key.expiresAt],
-      );
+      await within(this.keys, tx).insert(key);
     } catch (error) {
       if (violatedConstraint(error) === 'api_keys_owner_fkey') throw new Problem('not_found');
       throw error;
@@ -54,70 +37,77 @@ export class KeysRepository {
     await this.insertSecret(tx, key.id, hash);
   }
 
-  async find({ ownerId, id }: KeyReference): Promise<KeyRow | null> {
-    return (await this.database.query<KeyRow>(FIND, [ownerId, id]))[0] ?? null;
+  find(reference: KeyReference): Promise<KeyRow | null> {
+    return this.keys.findOneBy(isReferred(reference));
   }
 
   /** Like `find`, but locks the row until the end of the transaction. */
-  async lock(tx: Transaction, { ownerId, id }: KeyReference): Promise<KeyRow | null> {
-    return (await tx.query<KeyRow>(`${FIND.text} FOR UPDATE`, [ownerId, id]))[0] ?? null;
+  lock(tx: Transaction, reference: KeyReference): Promise<KeyRow | null> {
+    const lock = { mode: 'pessimistic_write' } as const;
+    return within(this.keys, tx).findOne({ where: isReferred(reference), lock });
   }
 
   /** Lists keys, newest first. @param ownerId null: all owners @param before the id after which the page begins */
   list(ownerId: string | null, before: string | null, limit: number): Promise<KeyRow[]> {
-    return ownerId === null
-      ? this.database.query<KeyRow>(LIST_ALL, [before, limit])
-      : this.database.query<KeyRow>(LIST_OWNED, [ownerId, before, limit]);
+    return this.keys.find({
+      where: { ...(ownerId === null ? {} : { ownerId }), ...(before === null ? {} : { id: LessThan(before) }) },
+      order: { id: 'DESC' },
+      take: limit,
+    });
   }
 
   /** Changes a key and the copied columns of its secrets. */
   async update(tx: Transaction, id: string, changes: KeyChanges): Promise<void> {
-    await tx.query(
-      `UPDATE api_keys SET name = coalesce($2, name), scopes = coalesce($3, scopes), disabled = coalesce($4, disabled),
-         expires_at = CASE WHEN $5 THEN $6::timestamptz ELSE expires_at END, updated_at = now()
-       WHERE id = $1`,
-      [
-        id,
-        changes.name ?? null,
-        changes.scopes ?? null,
-        changes.disabled ?? null,
-        changes.expiresAt !== undefined,
-        changes.expiresAt ?? null,
-      ],
-    );
+    await within(this.keys, tx).update({ id }, { ...changes, updatedAt: () => 'now()' });
+    const { scopes, disabled, expiresAt } = await this.get(tx, id);
     // An update must not extend the expiry of a secret in its grace period.
-    await tx.query(
-      `UPDATE api_key_secrets s SET scopes = k.scopes, disabled = k.disabled,
-         expires_at = CASE WHEN s.retires_at IS NULL THEN k.expires_at ELSE least(s.expires_at, k.expires_at) END
-       FROM api_keys k WHERE k.id = $1 AND s.key_id = k.id`,
-      [id],
-    );
+    const expiry = 'CAST(:expiresAt AS timestamptz)';
+    await within(this.secrets, tx)
+      .createQueryBuilder()
+      .update()
+      .set({
+        scopes,
+        disabled,
+        expiresAt: () => `CASE WHEN retires_at IS NULL THEN ${expiry} ELSE least(expires_at, ${expiry}) END`,
+      })
+      .where({ keyId: id })
+      .setParameter('expiresAt', expiresAt)
+      .execute();
   }
 
   /** Replaces the secret. The old one stays valid for `graceSeconds`, but not beyond its expiry. */
   async rotate(tx: Transaction, id: string, hash: string, hint: string, graceSeconds: number): Promise<void> {
-    await tx.query(
-      `UPDATE api_key_secrets SET retires_at = now() + make_interval(secs => $2)
-       WHERE key_id = $1 AND (retires_at IS NULL OR retires_at > now() + make_interval(secs => $2))`,
-      [id, graceSeconds],
-    );
-    await tx.query('DELETE FROM api_key_secrets WHERE key_id = $1 AND (retires_at <= now() OR $2::integer = 0)', [
-      id,
-      graceSeconds,
-    ]);
-    await tx.query('UPDATE api_keys SET hint = $2, updated_at = now() WHERE id = $1', [id, hint]);
+    const secrets = within(this.secrets, tx);
+    const end = 'now() + make_interval(secs => :graceSeconds)';
+    await secrets
+      .createQueryBuilder()
+      .update()
+      .set({ retiresAt: () => end })
+      .where({ keyId: id })
+      .andWhere(`(retires_at IS NULL OR retires_at > ${end})`)
+      .setParameter('graceSeconds', graceSeconds)
+      .execute();
+    const old = secrets.createQueryBuilder().delete().where({ keyId: id });
+    await (graceSeconds === 0 ? old : old.andWhere('retires_at <= now()')).execute();
+    await within(this.keys, tx).update({ id }, { hint, updatedAt: () => 'now()' });
     await this.insertSecret(tx, id, hash);
   }
 
   async delete(tx: Transaction, id: string): Promise<void> {
-    await tx.query('DELETE FROM api_keys WHERE id = $1', [id]);
+    await within(this.keys, tx).delete({ id });
   }
 
   private async insertSecret(tx: Transaction, id: string, hash: string): Promise<void> {
-    await tx.query(
-      `INSERT INTO api_key_secrets (hash, key_id, owner_id, scopes, disabled, expires_at)
-       SELECT $2, k.id, k.owner_id, k.scopes, k.disabled, k.expires_at FROM api_keys k WHERE k.id = $1`,
-      [id, Buffer.from(hash, 'hex')],
-    );
+    const { ownerId, scopes, disabled, expiresAt } = await this.get(tx, id);
+    const secret = { hash: Buffer.from(hash, 'hex'), keyId: id, ownerId, scopes, disabled, expiresAt };
+    await within(this.secrets, tx).insert(secret);
   }
+
+  private get(tx: Transaction, id: string): Promise<ApiKey> {
+    return within(this.keys, tx).findOneByOrFail({ id });
+  }
+}
+
+function isReferred({ ownerId, id }: KeyReference): FindOptionsWhere<ApiKey> {
+  return { id, ...(ownerId === null ? {} : { ownerId }) };
 }

@@ -56,7 +56,7 @@ export class KeysService {
     await this.quota.checkAll(limits, true, transaction);
     const secret = makeApiKey();
     const { name, scopes } = dto;
-    const key = { id: uuidv7(), ownerId, name, hint: hintOf(secret), scopes, expiresAt: inUtc(dto.expiresAt ?? null) };
+    const key = { id: uuidv7(), ownerId, name, hint: hintOf(secret), scopes, expiresAt: toDate(dto.expiresAt ?? null) };
     const made = await this.database.within(transaction, async (tx) => {
       // Lock order: quotas first, then the user row, which the foreign key of the new key locks. Deleting a user uses
       // the
@@ -92,7 +92,8 @@ export class KeysService {
     return this.database.transaction(async (tx) => {
       const before = required(await this.keys.lock(tx, reference(id, caller)));
       await this.requireVersion(tx, preconditions, before);
-      const changes = dto.expiresAt === undefined ? dto : { ...dto, expiresAt: inUtc(dto.expiresAt) };
+      const { expiresAt, ...others } = dto;
+      const changes = expiresAt === undefined ? others : { ...others, expiresAt: toDate(expiresAt) };
       if (Object.keys(dto).length > 0) await this.keys.update(tx, id, changes);
       const after = required(await this.keys.lock(tx, { ownerId: null, id }));
       await this.audit.recordIfChanged(tx, caller, 'key.update', id, changesOf(before, after, FIELDS));
@@ -194,9 +195,9 @@ function reference(id: string, caller: Caller): KeyReference {
   return { ownerId: reach(caller), id };
 }
 
-/** Converts to UTC: PostgreSQL accepts fewer offsets than RFC 3339 allows. */
-function inUtc(moment: string | null): string | null {
-  return moment === null ? null : new Date(moment).toISOString();
+/** PostgreSQL accepts fewer offsets than RFC 3339 allows. */
+function toDate(moment: string | null): Date | null {
+  return moment === null ? null : new Date(moment);
 }
 
 function hashOf(secret: string): string {

@@ -1,6 +1,10 @@
 import { Injectable } from '@nestjs/common';
-import { Database, type Transaction } from '../database/database.js';
+import { InjectRepository } from '@nestjs/typeorm';
+import type { Repository } from 'typeorm';
+import { Database, within, type Transaction } from '../database/database.js';
 import type { MailKind } from './mails.js';
+import { OutboxMail } from './outbox-mail.entity.js';
+import { CLAIM } from './outbox.statements.js';
 
 /** A pending e-mail. */
 export interface WaitingMail {
@@ -15,41 +19,25 @@ export interface WaitingMail {
 
 export type NewOutboxMail = Pick<WaitingMail, 'ownerId' | 'id' | 'kind' | 'payload'> & { seconds: number };
 
-/**
- * Claims some due e-mails for a number of seconds. Other processes do not try them in that time; if this process
- * crashes, they do so afterwards. No transaction stays open during the dialog with the mail server.
- */
-const CLAIM = {
-  name: 'mail-claim',
-  text: `
-    UPDATE mail_outbox m SET attempts = m.attempts + 1, next_at = now() + make_interval(secs => $2)
-    FROM (SELECT owner_id, id FROM mail_outbox WHERE next_at <= now() ORDER BY next_at LIMIT $1 FOR UPDATE SKIP LOCKED) AS due
-    WHERE m.owner_id = due.owner_id AND m.id = due.id
-    RETURNING m.owner_id AS "ownerId", m.id, m.kind, m.payload, m.attempts, m.expires_at <= now() AS "isExpired"`,
-};
-
-const POSTPONE = {
-  name: 'mail-postpone',
-  text: `UPDATE mail_outbox SET next_at = now() + make_interval(secs => $3) WHERE owner_id = $1 AND id = $2`,
-};
-
-const DELETE = { name: 'mail-delete', text: 'DELETE FROM mail_outbox WHERE owner_id = $1 AND id = $2' };
-
 @Injectable()
 export class OutboxRepository {
-  constructor(private readonly database: Database) {}
+  constructor(
+    @InjectRepository(OutboxMail) private readonly mails: Repository<OutboxMail>,
+    private readonly database: Database,
+  ) {}
 
-  async insert(tx: Transaction, { ownerId, id, kind, payload, seconds }: NewOutboxMail): Promise<void> {
-    await tx.query(
-      `INSERT INTO mail_outbox (owner_id, id, kind, payload, expires_at)
-       VALUES ($1, $2, $3, $4, now() + make_interval(secs => $5))`,
-      [ownerId, id, kind, payload, seconds],
-    );
+  async insert(tx: Transaction, { seconds, ...mail }: NewOutboxMail): Promise<void> {
+    await within(this.mails, tx)
+      .createQueryBuilder()
+      .insert()
+      .values({ ...mail, expiresAt: () => 'now() + make_interval(secs => :seconds)' })
+      .setParameter('seconds', seconds)
+      .execute();
   }
 
   /** Deletes the pending e-mails of a kind. */
   async deleteKind(tx: Transaction, ownerId: string, kind: MailKind): Promise<void> {
-    await tx.query('DELETE FROM mail_outbox WHERE owner_id = $1 AND kind = $2', [ownerId, kind]);
+    await within(this.mails, tx).delete({ ownerId, kind });
   }
 
   claim(limit: number, seconds: number): Promise<WaitingMail[]> {
@@ -57,10 +45,16 @@ export class OutboxRepository {
   }
 
   async postpone({ ownerId, id }: WaitingMail, seconds: number): Promise<void> {
-    await this.database.query(POSTPONE, [ownerId, id, seconds]);
+    await this.mails
+      .createQueryBuilder()
+      .update()
+      .set({ nextAt: () => 'now() + make_interval(secs => :seconds)' })
+      .where({ ownerId, id })
+      .setParameter('seconds', seconds)
+      .execute();
   }
 
   async delete({ ownerId, id }: WaitingMail): Promise<void> {
-    await this.database.query(DELETE, [ownerId, id]);
+    await this.mails.delete({ ownerId, id });
   }
 }

@@ -1,12 +1,16 @@
 import { Injectable } from '@nestjs/common';
+import { InjectRepository } from '@nestjs/typeorm';
+import { LessThan, MoreThan, type FindManyOptions, type Repository } from 'typeorm';
 import { violatedConstraint } from '../common/database-error.js';
 import { Problem } from '../common/problem.js';
-import { Database, type Transaction } from '../database/database.js';
-import type { Limits } from '../quota/quota.repository.js';
+import { within, type Transaction } from '../database/database.js';
+import { PlanLimit } from '../platform/plan-limit.entity.js';
 import { Plan } from '../platform/plan.entity.js';
-import { PlanLimit } from './plan-limit.entity.js';
 
-export type PlanState = Plan & { limits: { meter: string; limits: Limits }[] };
+/** A plan with its limits, sorted by meter. */
+export type PlanState = Plan & { limits: PlanLimit[] };
+
+export type NewLimit = Pick<PlanLimit, 'meter' | 'limits'>;
 
 /** Position of a page: it starts after the plan with this creation time and slug. */
 export interface PlanPosition {
@@ -14,70 +18,66 @@ export interface PlanPosition {
   slug: string;
 }
 
-const LIST = {
-  name: 'plans-list',
-  text: `
-    SELECT slug, name, created_at AS "createdAt", updated_at AS "updatedAt" FROM plans
-    WHERE $1::timestamptz IS NULL OR created_at < $1 OR (created_at = $1 AND slug > $2)
-    ORDER BY created_at DESC, slug LIMIT $3`,
-};
-
-const FIND = {
-  name: 'plans-find',
-  text: `SELECT slug, name, created_at AS "createdAt", updated_at AS "updatedAt" FROM plans WHERE slug = $1`,
-};
-
-const LIMITS = {
-  name: 'plans-limits',
-  text: 'SELECT plan, meter, limits FROM plan_limits WHERE plan = ANY($1::text[]) ORDER BY meter',
-};
+/**
+ * Reads the limits in another statement: a page of plans is not a page of joined rows, and `lock` must read the limits
+ * after it has waited.
+ */
+const WITH_LIMITS = {
+  relations: { limits: true },
+  relationLoadStrategy: 'query',
+} satisfies FindManyOptions<Plan>;
 
 @Injectable()
 export class PlansRepository {
-  constructor(private readonly database: Database) {}
+  constructor(
+    @InjectRepository(Plan) private readonly plans: Repository<Plan>,
+    @InjectRepository(PlanLimit) private readonly limits: Repository<PlanLimit>,
+  ) {}
 
   /** Lists plans, newest first. */
   async list(after: PlanPosition | null, limit: number): Promise<PlanState[]> {
-    return this.withLimits(
-      await this.database.query<Plan>(LIST, [after?.createdAt ?? null, after?.slug ?? null, limit]),
-    );
+    const createdAt = after && new Date(after.createdAt);
+    const plans = await this.plans.find({
+      ...WITH_LIMITS,
+      where: after && createdAt ? [{ createdAt: LessThan(createdAt) }, { createdAt, slug: MoreThan(after.slug) }] : {},
+      order: { createdAt: 'DESC', slug: 'ASC' },
+      take: limit,
+    });
+    return plans.map(toState);
   }
 
   async find(slug: string): Promise<PlanState | null> {
-    return (await this.withLimits(await this.database.query<Plan>(FIND, [slug])))[0] ?? null;
+    const plan = await this.plans.findOne({ ...WITH_LIMITS, where: { slug } });
+    return plan && toState(plan);
   }
 
   /** Reads a plan and locks it until the transaction ends. */
   async lock(tx: Transaction, slug: string): Promise<PlanState | null> {
-    const plans = await tx.query<Plan>(`${FIND.text} FOR UPDATE`, [slug]);
-    return (await this.withLimits(plans, tx))[0] ?? null;
+    const lock = { mode: 'pessimistic_write' } as const;
+    const plan = await within(this.plans, tx).findOne({ ...WITH_LIMITS, where: { slug }, lock });
+    return plan && toState(plan);
   }
 
   /** @throws Problem slug_taken */
   async insert(tx: Transaction, slug: string, name: string): Promise<void> {
-    await refusingTaken(() => tx.manager.getRepository(Plan).insert({ slug, name }));
+    await refusingTaken(() => within(this.plans, tx).insert({ slug, name }));
   }
 
   /** @throws Problem slug_taken */
   async update(tx: Transaction, slug: string, changes: Partial<Pick<Plan, 'slug' | 'name'>>): Promise<void> {
-    await refusingTaken(() =>
-      tx.manager.getRepository(Plan).update({ slug }, { ...changes, updatedAt: () => 'now()' }),
-    );
+    await refusingTaken(() => within(this.plans, tx).update({ slug }, { ...changes, updatedAt: () => 'now()' }));
   }
 
-  async replaceLimits(
-    tx: Transaction,
-    plan: string,
-    limits: readonly { meter: string; limits: Limits }[],
-  ): Promise<void> {
-    await tx.manager.getRepository(PlanLimit).delete({ plan });
-    if (limits.length > 0) await tx.manager.getRepository(PlanLimit).insert(limits.map((each) => ({ plan, ...each })));
+  async replaceLimits(tx: Transaction, plan: string, limits: readonly NewLimit[]): Promise<void> {
+    const rows = within(this.limits, tx);
+    await rows.delete({ plan });
+    if (limits.length > 0) await rows.insert(limits.map((each) => ({ plan, ...each })));
   }
 
   /** @throws Problem plan_in_use */
   async delete(tx: Transaction, slug: string): Promise<void> {
     try {
-      await tx.query('DELETE FROM plans WHERE slug = $1', [slug]);
+      await within(this.plans, tx).delete({ slug });
     } catch (error) {
       const constraint = violatedConstraint(error);
       if (constraint === 'users_plan_fkey') throw new Problem('plan_in_use');
@@ -87,18 +87,11 @@ export class PlansRepository {
       throw error;
     }
   }
-
-  private async withLimits(plans: Plan[], tx?: Transaction): Promise<PlanState[]> {
-    const slugs = [plans.map(({ slug }) => slug)];
-    const rows = await (tx ? tx.query<LimitRow>(LIMITS.text, slugs) : this.database.query<LimitRow>(LIMITS, slugs));
-    return plans.map((plan) => ({ ...plan, limits: rows.filter((row) => row.plan === plan.slug) }));
-  }
 }
 
-interface LimitRow {
-  plan: string;
-  meter: string;
-  limits: Limits;
+function toState(plan: Plan): PlanState {
+  const limits = (plan.limits ?? []).sort((one, other) => (one.meter < other.meter ? -1 : 1));
+  return { ...plan, limits };
 }
 
 async function refusingTaken(write: () => Promise<unknown>): Promise<void> {

@@ -10,10 +10,9 @@ import { CreditBound } from '../platform/credit-bound.js';
 import { PlatformRepository } from '../platform/platform.repository.js';
 import { WINDOWS, isSlug } from '../quota/meters.js';
 import type { LimitDto } from '../quota/quota.dto.js';
-import type { Limits } from '../quota/quota.repository.js';
 import { QuotaService } from '../quota/quota.service.js';
 import { toPlanResponse, type CreatePlanDto, type UpdatePlanDto } from './plan.dto.js';
-import { PlansRepository, type PlanPosition, type PlanState } from './plans.repository.js';
+import { PlansRepository, type NewLimit, type PlanPosition, type PlanState } from './plans.repository.js';
 
 /** Plans: named sets of limits. They apply to each user with the plan separately. */
 @Injectable()
@@ -101,7 +100,7 @@ export class PlansService {
   }
 }
 
-function byMeter(limits: readonly LimitDto[]): { meter: string; limits: Limits }[] {
+function byMeter(limits: readonly LimitDto[]): NewLimit[] {
   return [...new Set(limits.map(({ meter }) => meter))].map((meter) => ({
     meter,
     limits: WINDOWS.map((each) => {

@@ -15,7 +15,7 @@ export class CreditBound {
    * @throws Problem credits_overprovisioned if the work raised the sum above the bound
    */
   async guard<T>(tx: Transaction, work: (settings: SettingsRow) => Promise<T>): Promise<T> {
-    const alone = isBound(await this.platform.find(tx));
+    const alone = isBound(await this.platform.get(tx));
     const settings = await this.platform.lock(tx, alone);
     if (!isBound(settings)) return work(settings);
     // The bound was set after the first read. Restart: upgrading the shared lock would deadlock with other holders.
@@ -29,7 +29,7 @@ export class CreditBound {
 
   /** Checks the sum after a change of the bound itself. @throws Problem credits_overprovisioned */
   async check(tx: Transaction): Promise<void> {
-    const settings = await this.platform.find(tx);
+    const settings = await this.platform.get(tx);
     if (isBound(settings)) refuseAbove(settings, await this.platform.creditsGranted(tx));
   }
 }

@@ -1,4 +1,5 @@
-import { Column, Entity, PrimaryColumn } from 'typeorm';
+import { Column, Entity, OneToMany, PrimaryColumn } from 'typeorm';
+import type { PlanLimit } from './plan-limit.entity.js';
 
 /** A named set of limits that users share. */
 @Entity('plans')
@@ -8,6 +9,10 @@ export class Plan {
 
   @Column('text')
   name!: string;
+
+  /** By name, because PlanLimit imports this file. */
+  @OneToMany('PlanLimit', 'planEntity')
+  limits?: PlanLimit[];
 
   @Column({ type: 'timestamptz', name: 'created_at', precision: 3, default: () => 'now()' })
   createdAt!: Date;

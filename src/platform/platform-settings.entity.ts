@@ -1,4 +1,5 @@
-import { Check, Column, Entity, JoinColumn, ManyToOne, PrimaryColumn } from 'typeorm';
+import { Check, Column, Entity, JoinColumn, ManyToOne, PrimaryColumn, VirtualColumn } from 'typeorm';
+import { ALL_OBJECTS } from './objects.js';
 import { Plan } from './plan.entity.js';
 
 /** Platform settings that administrators change, in a single row. `totalObjects` is stored as a platform quota. */
@@ -26,4 +27,8 @@ export class PlatformSettings {
 
   @Column({ type: 'text', name: 'default_plan', nullable: true })
   defaultPlan!: string | null;
+
+  /** Maximum number of objects. Null is unlimited. */
+  @VirtualColumn('bigint', { query: () => `SELECT limits[1] FROM platform_quotas WHERE meter = '${ALL_OBJECTS}'` })
+  totalObjects!: number | null;
 }

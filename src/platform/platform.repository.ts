@@ -1,36 +1,38 @@
 import { Injectable } from '@nestjs/common';
 import { violatedConstraint } from '../common/database-error.js';
 import { Problem } from '../common/problem.js';
-import { Database, type Transaction } from '../database/database.js';
-import type { PlatformSettings } from './platform-settings.entity.js';
+import { InjectRepository } from '@nestjs/typeorm';
+import type { Repository } from 'typeorm';
+import { Database, within, type Transaction } from '../database/database.js';
 import { ALL_OBJECTS } from './objects.js';
+import { PlatformSettings } from './platform-settings.entity.js';
+import {
+  CREDITS_GRANTED,
+  FIRST_TOTAL_OBJECTS,
+  LOCK_ALL_QUOTAS,
+  SET_TOTAL_OBJECTS,
+  UNSET_TOTAL_OBJECTS,
+} from './platform.statements.js';
 
-export type SettingsRow = Omit<PlatformSettings, 'id' | 'plan'> & {
-  /** Maximum number of objects. Null is unlimited. */
-  totalObjects: number | null;
-};
+export type SettingsRow = Omit<PlatformSettings, 'id' | 'plan'>;
 
 export type SettingsChanges = Partial<SettingsRow>;
 
 /** Key of the advisory lock on the settings. An arbitrary number, the same in every process. */
 const LOCK = 0x716d_7073;
 
-const FIND = {
-  name: 'platform-settings',
-  text: `
-    SELECT s.registration, s.credit_overprovisioning AS "creditOverprovisioning", s.default_plan AS "defaultPlan",
-      (SELECT limits[1] FROM platform_quotas WHERE meter = '${ALL_OBJECTS}') AS "totalObjects"
-    FROM platform_settings s`,
-};
+/** The settings are one row. */
+const ONLY = { id: 1 };
 
 @Injectable()
 export class PlatformRepository {
-  constructor(private readonly database: Database) {}
+  constructor(
+    @InjectRepository(PlatformSettings) private readonly settings: Repository<PlatformSettings>,
+    private readonly database: Database,
+  ) {}
 
-  async find(tx?: Transaction): Promise<SettingsRow> {
-    const [row] = await (tx ? tx.query<SettingsRow>(FIND.text) : this.database.query<SettingsRow>(FIND, []));
-    if (!row) throw new Error('The platform has no settings');
-    return row;
+  get(tx?: Transaction): Promise<SettingsRow> {
+    return within(this.settings, tx).findOneByOrFail(ONLY);
   }
 
   /**
@@ -40,21 +42,18 @@ export class PlatformRepository {
    * @param alone takes the lock exclusively; otherwise it is shared
    */
   async lock(tx: Transaction, alone: boolean): Promise<SettingsRow> {
-    await tx.query(`SELECT pg_advisory_xact_lock${alone ? '' : '_shared'}($1)`, [LOCK]);
+    await this.database.lock(tx, LOCK, { isShared: !alone });
     // Read in a new statement, which sees changes committed during the wait.
-    return this.find(tx);
+    return this.get(tx);
   }
 
   /** Updates the settings, which must be locked. @throws Problem validation_failed for an unknown plan */
   async update(tx: Transaction, changes: SettingsChanges): Promise<void> {
-    const { registration, creditOverprovisioning, defaultPlan, totalObjects } = changes;
+    const { totalObjects, ...settings } = changes;
     try {
-      await tx.query(
-        `UPDATE platform_settings SET registration = coalesce($1, registration),
-           credit_overprovisioning = coalesce($2, credit_overprovisioning),
-           default_plan = CASE WHEN $3 THEN $4 ELSE default_plan END`,
-        [registration ?? null, creditOverprovisioning ?? null, defaultPlan !== undefined, defaultPlan ?? null],
-      );
+      // A DTO has its missing members as undefined.
+      const isGiven = Object.values<unknown>(settings).some((value) => value !== undefined);
+      if (isGiven) await within(this.settings, tx).update(ONLY, settings);
     } catch (error) {
       if (violatedConstraint(error) === 'platform_settings_default_plan_fkey') {
         throw Problem.field('/defaultPlan', 'is not the slug of a plan');
@@ -66,7 +65,7 @@ export class PlatformRepository {
 
   /** Returns the sum of all finite credits, a whole number of any size. */
   async creditsGranted(tx: Transaction): Promise<bigint> {
-    const [row] = await tx.query<{ granted: string }>('SELECT credits_granted(now()) AS granted');
+    const [row] = await this.database.query<{ granted: string }>(CREDITS_GRANTED, [], tx);
     return BigInt(row?.granted ?? 0);
   }
 
@@ -77,20 +76,12 @@ export class PlatformRepository {
    */
   private async setTotalObjects(tx: Transaction, limit: number | null): Promise<void> {
     if (limit === null) {
-      await tx.query('DELETE FROM platform_quotas WHERE meter = $1', [ALL_OBJECTS]);
+      await this.database.query(UNSET_TOTAL_OBJECTS, [ALL_OBJECTS], tx);
       return;
     }
-    const rows = await tx.query(
-      'UPDATE platform_quotas SET limits = with_limit(NULL, 1, $2) WHERE meter = $1 RETURNING meter',
-      [ALL_OBJECTS, limit],
-    );
+    const rows = await this.database.query(SET_TOTAL_OBJECTS, [ALL_OBJECTS, limit], tx);
     if (rows.length > 0) return;
-    await tx.query('LOCK TABLE quotas IN EXCLUSIVE MODE');
-    await tx.query(
-      `INSERT INTO platform_quotas (meter, limits, counts)
-       SELECT $1, with_limit(NULL, 1, $2), ARRAY[coalesce(sum(users + tasks + resources + store_entries), 0)::bigint, 0, 0, 0, 0]
-       FROM platform_totals`,
-      [ALL_OBJECTS, limit],
-    );
+    await this.database.query(LOCK_ALL_QUOTAS, [], tx);
+    await this.database.query(FIRST_TOTAL_OBJECTS, [ALL_OBJECTS, limit], tx);
   }
 }

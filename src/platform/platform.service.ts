@@ -23,7 +23,7 @@ export class PlatformService {
   ) {}
 
   async get(): Promise<PlatformResponse> {
-    return this.toResponse(await this.platform.find());
+    return this.toResponse(await this.platform.get());
   }
 
   /**
@@ -36,7 +36,7 @@ export class PlatformService {
       requireVersion(preconditions, before);
       await this.platform.update(tx, dto);
       await this.credits.check(tx);
-      const after = this.toResponse(await this.platform.find(tx));
+      const after = this.toResponse(await this.platform.get(tx));
       await this.audit.recordIfChanged(tx, caller, 'platform.update', PLATFORM, changesOf(before, after, FIELDS));
       return after;
     });

@@ -5,7 +5,7 @@ import { CallRanks } from './call-ranks.js';
 const BATCH = 100;
 
 interface Asked {
-  name: string;
+  name: string | undefined;
   values: unknown[];
 }
 

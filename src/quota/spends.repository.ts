@@ -1,17 +1,11 @@
 import { Injectable } from '@nestjs/common';
 import { Database, type Transaction } from '../database/database.js';
+import { SPEND } from './spends.statements.js';
 import type { Run, RunVerdict } from './spender.js';
 
 interface VerdictRow extends RunVerdict {
   place: number;
 }
-
-const SPEND = {
-  name: 'calls-spend',
-  text: `
-    SELECT place, verdict, owner_id AS "ownerId", key_id AS "keyId", granted, limits, answer, upstream, moment
-    FROM spend_calls($1::text::bytea[], $2::text::text[], $3::text::bigint[], $4::text::integer[], $5::text::boolean[])`,
-};
 
 @Injectable()
 export class SpendsRepository {
@@ -27,7 +21,7 @@ export class SpendsRepository {
       array(runs, (run) => String(run.count)),
       array(runs, (run) => (run.dryRun ? 't' : 'f')),
     ];
-    const rows = await (tx ? tx.query<VerdictRow>(SPEND.text, values) : this.database.query<VerdictRow>(SPEND, values));
+    const rows = await this.database.query<VerdictRow>(SPEND, values, tx);
     const verdicts = Array<RunVerdict>(runs.length);
     for (const row of rows) verdicts[row.place - 1] = row;
     return verdicts;

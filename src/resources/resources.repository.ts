@@ -1,19 +1,17 @@
 import { Injectable } from '@nestjs/common';
+import { InjectRepository } from '@nestjs/typeorm';
+import type { Repository } from 'typeorm';
 import { Database } from '../database/database.js';
-import { ChargedTable } from '../quota/charged-table.js';
-import type { Resource } from './resource.entity.js';
+import { ChargedRepository } from '../quota/charged.repository.js';
+import { Resource } from './resource.entity.js';
 
-export type ResourceRow = Pick<Resource, 'id' | 'ownerId' | 'value' | 'createdAt'>;
+export type ResourceRow = Omit<Resource, 'owner'>;
 
 export type NewResource = Pick<Resource, 'id' | 'ownerId' | 'value'>;
 
 @Injectable()
-export class ResourcesRepository extends ChargedTable<ResourceRow, NewResource> {
-  constructor(database: Database) {
-    super(database, {
-      table: 'resources',
-      columns: 't.value, t.created_at AS "createdAt"',
-      inserted: [{ column: 'value', type: 'text', of: ({ value }) => value }],
-    });
+export class ResourcesRepository extends ChargedRepository<Resource, NewResource> {
+  constructor(@InjectRepository(Resource) resources: Repository<Resource>, database: Database) {
+    super(resources, database);
   }
 }

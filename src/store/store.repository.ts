@@ -1,14 +1,19 @@
 import { Injectable } from '@nestjs/common';
 import { tally } from '../common/tally.js';
 import { Coalescer, inPlace } from '../database/coalescer.js';
-import { Database, type Statement, type Transaction } from '../database/database.js';
-import { MAX_VALUE_BYTES, ON_CONFLICT, type NewEntry, type OnConflict } from './store-body.js';
-
-/** Number of values in one response if every value has the maximum size. */
-const FULL_VALUES = 128;
-
-/** Maximum total size of the values in one response, in bytes. */
-export const MAX_ANSWER_BYTES = FULL_VALUES * MAX_VALUE_BYTES;
+import { Database, type Transaction } from '../database/database.js';
+import { ON_CONFLICT, type NewEntry, type OnConflict } from './store-body.js';
+import {
+  DELETE,
+  FIND,
+  FIND_ALL,
+  FULL_VALUES,
+  LIST_ALL,
+  LIST_OWNED,
+  MAX_ANSWER_BYTES,
+  SWEEP,
+  WRITE,
+} from './store.statements.js';
 
 /** Sorts after every key: the highest code point, repeated once more than a key can hold. */
 export const AFTER_ALL_KEYS = '\u{10ffff}'.repeat(129);
@@ -97,82 +102,6 @@ export interface Range {
   limit: number;
   withValues: boolean;
 }
-
-const LIVE = '(s.expires_at IS NULL OR s.expires_at > now())';
-
-/** Planned once, by the same means as `sessions-live` (see sessions.repository.ts). */
-const FIND = {
-  name: 'store-find',
-  text: `
-    SELECT q.place::integer AS place, e.value, e.version
-    FROM unnest((SELECT $1::uuid[]), (SELECT $2::text[])) WITH ORDINALITY AS q (owner_id, key, place)
-    CROSS JOIN LATERAL (
-      SELECT s.value, s.version FROM store_entries s
-      WHERE s.owner_id = q.owner_id AND s.key = q.key AND ${LIVE} OFFSET 0
-    ) e`,
-};
-
-/**
- * Returns one row per request with all its entries in one text. An entry has four fields: key, value, version, and
- * expiry (ms since 1970). Each field is one line: values contain no line breaks because whitespace was removed, and
- * keys are escaped (see toLine). One row per entry would take twice as long to read. One index scan reads many keys.
- */
-const findAll = (isBounded: boolean): Statement => ({
-  name: isBounded ? 'store-find-all-bounded' : 'store-find-all',
-  text: `
-    SELECT q.place::integer AS place, e.fields, e.bytes
-    FROM unnest($1::uuid[], $2::integer[], $3::integer[]) WITH ORDINALITY AS q (owner_id, first, last, place)
-    CROSS JOIN LATERAL (
-      SELECT string_agg(concat_ws(E'\\n',
-          replace(replace(s.key, '\\', '\\\\'), E'\\n', '\\n'),
-          s.value, s.version, coalesce((extract(epoch FROM s.expires_at) * 1000)::bigint::text, '')
-        ), E'\\n')${isBounded ? ` FILTER (WHERE s.total <= ${MAX_ANSWER_BYTES})` : ''} AS fields,
-        ${isBounded ? 'max(s.total)' : '0'} AS bytes
-      FROM (
-        SELECT s.*${isBounded ? ', sum(octet_length(s.value)) OVER () AS total' : ''} FROM store_entries s
-        WHERE s.owner_id = q.owner_id AND s.key = ANY(($4::text[])[q.first:q.last]) AND ${LIVE}
-      ) s
-    ) e`,
-});
-
-const FIND_ALL = { bounded: findAll(true), unbounded: findAll(false) };
-
-const WRITE = {
-  name: 'store-write',
-  text: `
-    SELECT wave, verdicts, versions, denials, entry_limits AS "entryLimits", byte_limits AS "byteLimits",
-      entry_costs AS "entryCosts", byte_costs AS "byteCosts"
-    FROM write_entries($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)`,
-};
-
-const DELETE = {
-  name: 'store-delete',
-  text: 'SELECT place, verdicts FROM delete_entries($1, $2, $3, $4)',
-};
-
-const SWEEP = { name: 'store-sweep', text: 'SELECT sweep_entries($1) AS count' };
-
-const LISTED = `s.owner_id AS "ownerId", s.key, s.version, s.expires_at AS "expiresAt", CASE WHEN $5 THEN s.value END AS value`;
-
-const LIST_OWNED = {
-  name: 'store-list-owned',
-  text: `
-    SELECT ${LISTED} FROM store_entries s
-    WHERE s.owner_id = $1 AND s.key >= $2 AND s.key < $3 AND ${LIVE} ORDER BY s.key LIMIT $4`,
-};
-
-/** Lists owner by owner: $1 is the owner to continue with, $6 the first key of each later owner. */
-const LIST_ALL = {
-  name: 'store-list-all',
-  text: `
-    SELECT ${LISTED} FROM (SELECT id FROM users WHERE id >= $1 ORDER BY id) u
-    CROSS JOIN LATERAL (
-      SELECT s.* FROM store_entries s
-      WHERE s.owner_id = u.id AND s.key >= CASE WHEN u.id = $1 THEN $2 ELSE $6 END AND s.key < $3 AND ${LIVE}
-      ORDER BY s.key LIMIT $4
-    ) s
-    ORDER BY u.id, s.key LIMIT $4`,
-};
 
 /** A statement carries about 2,000 small entries or 1 MiB of large ones. 64 times as much may wait. */
 const MAX_WRITTEN = 2_048;
@@ -307,7 +236,7 @@ export class StoreRepository {
       turns,
       Buffer.concat(entries.map((entry) => entry.value)),
     ];
-    const rows = await (tx ? tx.query<WriteRow>(WRITE.text, values) : this.database.query<WriteRow>(WRITE, values));
+    const rows = await this.database.query<WriteRow>(WRITE, values, tx);
     for (const { verdicts } of rows) {
       const denied = verdicts.split('q').length - 1;
       tally.count('store', verdicts.split(/[nw]/).length - 1, denied);

@@ -9,7 +9,6 @@ import type { ReadBody, WriteBody } from './store-body.js';
 import type { DeleteResponse, ListStoreQuery, PutResponse, StoreItem, WriteResponse } from './store.dto.js';
 import {
   AFTER_ALL_KEYS,
-  MAX_ANSWER_BYTES,
   StoreRepository,
   type Deletion,
   type Found,
@@ -17,6 +16,7 @@ import {
   type WriteRequest,
   type WriteVerdict,
 } from './store.repository.js';
+import { MAX_ANSWER_BYTES } from './store.statements.js';
 import { refusalOf, toResult } from './store-results.js';
 
 /** A page of entries. Values are JSON text. */

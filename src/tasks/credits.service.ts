@@ -58,7 +58,7 @@ export class CreditsService implements OnApplicationBootstrap, BeforeApplication
     const ownerId = await this.users.idOf(reference, caller);
     const list = `credits/${ownerId}`;
     const before = cursor === undefined ? null : this.cursors.open(list, cursor);
-    const rows = await this.grants.list(ownerId, before, limit + 1);
+    const rows = await this.grants.listOwned(ownerId, before, limit + 1);
     return this.cursors.page(list, rows, limit, (row) => row.id);
   }
 

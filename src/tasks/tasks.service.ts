@@ -36,7 +36,7 @@ export class TasksService {
     const ownerId = await this.users.ownerOf(owner, caller);
     const list = `tasks?owner=${ownerId ?? '*'}&completed=${String(completed ?? '')}`;
     const before = cursor === undefined ? null : this.cursors.open(list, cursor);
-    const filter = completed === undefined ? undefined : { column: 'completed', type: 'boolean', value: completed };
+    const filter = completed === undefined ? {} : { completed };
     const rows = await this.tasks.list(ownerId, { before, limit: limit + 1 }, filter);
     return this.cursors.page(list, rows, limit, (row) => row.id);
   }

@@ -1,8 +1,12 @@
 import { Injectable } from '@nestjs/common';
-import { Database, type Statement, type Transaction } from '../database/database.js';
-import type { TokenKind } from './account-token.entity.js';
+import { InjectRepository } from '@nestjs/typeorm';
+import { In, IsNull, Not, type FindOptionsWhere, type Repository } from 'typeorm';
+import { isFuture } from '../database/columns.js';
+import { Database, within, type Transaction } from '../database/database.js';
+import { AccountToken, type TokenKind } from './account-token.entity.js';
 import { makeToken, type TokenClaims } from './account-tokens.js';
-import type { UserStatus } from './user.entity.js';
+import { RENEW, WAIT } from './account-tokens.statements.js';
+import { User, type UserStatus } from './user.entity.js';
 
 /** The lifetime and the rate limit of a kind of token. */
 export interface TokenRule {
@@ -32,90 +36,85 @@ export interface MailAccount {
   isConfirmed: boolean;
 }
 
-/**
- * Replaces the last token, which becomes void. If the rule allows no new token, writes nothing, and the last one stays
- * valid.
- */
-const RENEW = `
-  INSERT INTO account_tokens AS t (owner_id, kind, token_hash, expires_at)
-  VALUES ($1, $2, $3, now() + make_interval(secs => $4))
-  ON CONFLICT ON CONSTRAINT account_tokens_pkey DO UPDATE SET
-    token_hash = excluded.token_hash,
-    expires_at = excluded.expires_at,
-    made_at = now(),
-    made = CASE WHEN t.hour_at <= now() - interval '1 hour' THEN 1 ELSE t.made + 1 END,
-    hour_at = CASE WHEN t.hour_at <= now() - interval '1 hour' THEN now() ELSE t.hour_at END
-  WHERE t.made_at <= now() - make_interval(secs => $5) AND (t.made < $6 OR t.hour_at <= now() - interval '1 hour')
-  RETURNING expires_at AS "expiresAt"`;
-
-const WAIT = `
-  SELECT ceil(extract(epoch FROM
-    greatest(made_at + make_interval(secs => $3), CASE WHEN made >= $4 THEN hour_at + interval '1 hour' END) - now()))::int AS seconds
-  FROM account_tokens WHERE owner_id = $1 AND kind = $2`;
-
-const FIND: Statement = {
-  name: 'account-token',
-  text: `
-    SELECT t.kind, u.status FROM account_tokens t JOIN users u ON u.id = t.owner_id
-    WHERE t.owner_id = $1 AND t.token_hash = $2 AND t.kind = ANY($3) AND t.expires_at > now()`,
-};
-
-const FIND_ACCOUNT = `
-  SELECT id, username, email, email_confirmed_at IS NOT NULL AS "isConfirmed" FROM users`;
-
 /** Single-use tokens of accounts, one of each kind. Lock the account before you make or use a token. */
 @Injectable()
 export class AccountTokensRepository {
-  constructor(private readonly database: Database) {}
+  constructor(
+    @InjectRepository(AccountToken) private readonly tokens: Repository<AccountToken>,
+    @InjectRepository(User) private readonly users: Repository<User>,
+    private readonly database: Database,
+  ) {}
 
   /** Makes a token that replaces the last one of its kind. Returns null if the rule allows no new token. */
   async renew(tx: Transaction, ownerId: string, kind: TokenKind, rule: TokenRule): Promise<NewToken | null> {
     const { token, hash } = makeToken(ownerId);
     const values = [ownerId, kind, hash, rule.lifetime, rule.pause, rule.perHour];
-    const [row] = await tx.query<{ expiresAt: Date }>(RENEW, values);
+    const [row] = await this.database.query<{ expiresAt: Date }>(RENEW, values, tx);
     return row ? { token, expiresAt: row.expiresAt } : null;
   }
 
   /** Returns the seconds until `renew` allows a new token. */
   async wait(tx: Transaction, ownerId: string, kind: TokenKind, rule: TokenRule): Promise<number> {
-    const [row] = await tx.query<{ seconds: number }>(WAIT, [ownerId, kind, rule.pause, rule.perHour]);
-    return row?.seconds ?? 0;
+    const values = [ownerId, kind, rule.pause, rule.perHour];
+    return (await this.database.query<{ seconds: number }>(WAIT, values, tx))[0]?.seconds ?? 0;
   }
 
   /** Returns a token that is valid now. Another request may use it before this resolves. */
-  async find({ ownerId, hash }: TokenClaims, kinds: readonly TokenKind[]): Promise<KnownToken | null> {
-    return (await this.database.query<KnownToken>(FIND, [ownerId, hash, kinds]))[0] ?? null;
+  async find(claims: TokenClaims, kinds: readonly TokenKind[]): Promise<KnownToken | null> {
+    const found = await this.tokens
+      .createQueryBuilder('token')
+      .innerJoin('token.owner', 'owner')
+      .select('token.kind', 'kind')
+      .addSelect('owner.status', 'status')
+      .where(isValid(claims, kinds))
+      .getRawOne<KnownToken>();
+    return found ?? null;
   }
 
   /** Uses up a token. Of concurrent attempts, one gets its kind, and the others get null. */
-  async use(tx: Transaction, { ownerId, hash }: TokenClaims, kinds: readonly TokenKind[]): Promise<TokenKind | null> {
-    const [row] = await tx.query<{ kind: TokenKind }>(
-      `UPDATE account_tokens SET token_hash = NULL
-       WHERE owner_id = $1 AND token_hash = $2 AND kind = ANY($3) AND expires_at > now() RETURNING kind`,
-      [ownerId, hash, kinds],
-    );
-    return row?.kind ?? null;
+  async use(tx: Transaction, claims: TokenClaims, kinds: readonly TokenKind[]): Promise<TokenKind | null> {
+    const used = await within(this.tokens, tx)
+      .createQueryBuilder()
+      .update()
+      .set({ tokenHash: null })
+      .where(isValid(claims, kinds))
+      .returning('kind')
+      .execute();
+    return (used.raw as Pick<AccountToken, 'kind'>[])[0]?.kind ?? null;
   }
 
   async confirmEmail(tx: Transaction, id: string): Promise<void> {
-    await tx.query(
-      `UPDATE users SET email_confirmed_at = now() WHERE id = $1 AND email IS NOT NULL AND email_confirmed_at IS NULL`,
-      [id],
-    );
+    const isUnconfirmed = { id, email: Not(IsNull()), emailConfirmedAt: IsNull() };
+    await within(this.users, tx).update(isUnconfirmed, { emailConfirmedAt: () => 'now()' });
   }
 
   /** Reads an account, and locks it against deletion and changes until the transaction ends. */
-  async lockAccount(tx: Transaction, id: string): Promise<MailAccount | null> {
-    return (await tx.query<MailAccount>(`${FIND_ACCOUNT} WHERE id = $1 FOR NO KEY UPDATE`, [id]))[0] ?? null;
+  lockAccount(tx: Transaction, id: string): Promise<MailAccount | null> {
+    return this.lockWhere(tx, { id });
   }
 
   /** Like `lockAccount`, for the login of an active account that has an e-mail. @param key from `loginKey` */
   async lockByLogin(tx: Transaction, key: string): Promise<(MailAccount & { email: string }) | null> {
-    const [row] = await tx.query<MailAccount & { email: string }>(
-      `${FIND_ACCOUNT} WHERE (username_key = $1 OR email_key = $1) AND status = 'active' AND email IS NOT NULL
-       FOR NO KEY UPDATE`,
-      [key],
-    );
-    return row ?? null;
+    const isReachable = { status: 'active', email: Not(IsNull()) } as const;
+    const account = await this.lockWhere(tx, [
+      { usernameKey: key, ...isReachable },
+      { emailKey: key, ...isReachable },
+    ]);
+    return account as (MailAccount & { email: string }) | null;
   }
+
+  private async lockWhere(
+    tx: Transaction,
+    where: FindOptionsWhere<User> | FindOptionsWhere<User>[],
+  ): Promise<MailAccount | null> {
+    const select = { id: true, username: true, email: true, emailConfirmedAt: true } as const;
+    const user = await within(this.users, tx).findOne({ select, where, lock: { mode: 'for_no_key_update' } });
+    if (!user) return null;
+    const { id, username, email, emailConfirmedAt } = user;
+    return { id, username, email, isConfirmed: emailConfirmedAt !== null };
+  }
+}
+
+function isValid({ ownerId, hash }: TokenClaims, kinds: readonly TokenKind[]): FindOptionsWhere<AccountToken> {
+  return { ownerId, tokenHash: hash, kind: In(kinds), expiresAt: isFuture() };
 }

@@ -35,7 +35,7 @@ export class FirstAdmin {
    * @throws ConfigError when ADMIN_EMAIL or ADMIN_PASSWORD cannot be used
    */
   async ensure(): Promise<{ username: string; password: string } | 'made' | 'was there'> {
-    if (await this.exists()) return 'was there';
+    if (await this.users.hasAdmin()) return 'was there';
     const { adminEmail, adminPassword } = this.env;
     if (adminEmail !== undefined && !isEmailAddress(adminEmail)) {
       throw new ConfigError('ADMIN_EMAIL is not an e-mail address.');
@@ -43,7 +43,7 @@ export class FirstAdmin {
     const password = adminPassword ?? randomPassword();
     const passwordHash = await hashForOperator(this.passwords, 'ADMIN_PASSWORD', password);
     const made = await this.database.transaction(async (tx) => {
-      await tx.query('SELECT pg_advisory_xact_lock($1)', [LOCK]);
+      await this.database.lock(tx, LOCK);
       await this.settings.lock(tx, false);
       if ((await this.users.lockActiveAdmins(tx)).length > 0) return false;
       const names = { username: 'admin', ...(adminEmail === undefined ? {} : { email: adminEmail }) };
@@ -55,11 +55,6 @@ export class FirstAdmin {
     });
     if (!made) return 'was there';
     return adminPassword === undefined ? { username: 'admin', password } : 'made';
-  }
-
-  private async exists(): Promise<boolean> {
-    const text = `SELECT FROM users WHERE role = 'admin' LIMIT 1`;
-    return (await this.database.query({ name: 'any-admin', text }, [])).length > 0;
   }
 }
 

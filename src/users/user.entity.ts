@@ -1,4 +1,4 @@
-import { Check, Column, Entity, Index, JoinColumn, ManyToOne, PrimaryColumn, Unique } from 'typeorm';
+import { Check, Column, Entity, Index, JoinColumn, ManyToOne, PrimaryColumn, Unique, VirtualColumn } from 'typeorm';
 import type { Role } from '../common/caller.js';
 import { Plan } from '../platform/plan.entity.js';
 
@@ -52,8 +52,16 @@ export class User {
   @Column({ type: 'text', nullable: true })
   plan!: string | null;
 
-  @Column({ type: 'text', name: 'password_hash' })
+  /** Not read unless it is selected. */
+  @Column({ type: 'text', name: 'password_hash', select: false })
   passwordHash!: string;
+
+  /** The user's own limit on the gauge `tasks` (see quota/); null if it has none or is unlimited. */
+  @VirtualColumn('bigint', {
+    query: (user) => `SELECT nullif(q.limits[1], -1) FROM quotas q
+      WHERE q.owner_id = ${user}.id AND q.key_id = '00000000-0000-0000-0000-000000000000' AND q.meter = 'tasks'`,
+  })
+  credits!: number | null;
 
   @Column({ type: 'timestamptz', name: 'created_at', precision: 3, default: () => 'now()' })
   createdAt!: Date;

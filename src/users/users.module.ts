@@ -7,7 +7,6 @@ import { AccountTokensRepository } from './account-tokens.repository.js';
 import { FirstAdmin } from './first-admin.js';
 import { Notices } from './notices.js';
 import { Passwords } from './passwords.js';
-import { Plan } from '../platform/plan.entity.js';
 import { User } from './user.entity.js';
 import { UsersController } from './users.controller.js';
 import { UsersRepository } from './users.repository.js';
@@ -15,7 +14,7 @@ import { UsersService } from './users.service.js';
 
 /** Accounts. */
 @Module({
-  imports: [TypeOrmModule.forFeature([User, Plan, AccountToken]), PlatformModule, MailModule],
+  imports: [TypeOrmModule.forFeature([User, AccountToken]), PlatformModule, MailModule],
   controllers: [UsersController],
   providers: [UsersRepository, UsersService, Passwords, FirstAdmin, AccountTokensRepository, Notices],
   exports: [UsersRepository, UsersService, Passwords, AccountTokensRepository, Notices],

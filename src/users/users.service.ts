@@ -57,7 +57,7 @@ export class UsersService {
    */
   async register(dto: AccountDto, origin: Origin, transaction?: Transaction): Promise<UserRow> {
     // Checked before the expensive hash, and again in the transaction.
-    this.refuseClosed(await this.settings.find(transaction));
+    this.refuseClosed(await this.settings.get(transaction));
     return this.make(dto, { userId: null, origin }, true, transaction);
   }
 

@@ -1,5 +1,5 @@
 import { Check, Column, Entity, JoinColumn, ManyToOne, PrimaryColumn } from 'typeorm';
-import { Plan } from '../platform/plan.entity.js';
+import { Plan } from './plan.entity.js';
 
 /** The limits of a plan on a meter, which apply to each of its users separately. */
 @Entity('plan_limits')
@@ -11,7 +11,7 @@ export class PlanLimit {
   @PrimaryColumn('text', { collation: 'C', primaryKeyConstraintName: 'plan_limits_pkey' })
   meter!: string;
 
-  @ManyToOne(() => Plan, { onUpdate: 'CASCADE', onDelete: 'CASCADE' })
+  @ManyToOne(() => Plan, (plan) => plan.limits, { onUpdate: 'CASCADE', onDelete: 'CASCADE' })
   @JoinColumn({ name: 'plan', referencedColumnName: 'slug', foreignKeyConstraintName: 'plan_limits_plan_fkey' })
   planEntity?: Plan;
 

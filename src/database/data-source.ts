@@ -1,0 +1,56 @@
+import type { PoolClient } from 'pg';
+import { DataSource, type QueryRunner, type ReplicationMode } from 'typeorm';
+import { isDatabaseUnavailable, isRetryable } from '../common/database-error.js';
+import type { PostgresOptions } from './options.js';
+import { destroyAfter } from './session.js';
+
+/** Maximum attempts for a statement or transaction after deadlocks and serialization failures. */
+const ATTEMPTS = 3;
+
+/** TypeORM's PostgresQueryRunner declares this method private. With an error, the pool drops the connection. */
+type EvictingRunner = QueryRunner & { releasePostgresConnection(error: unknown): Promise<void> };
+
+/**
+ * Gives the statements of TypeORM the same treatment as those of `Database`: a statement outside a transaction is
+ * retried after a deadlock, its connection is destroyed if a lost server never answers, and an unusable connection does
+ * not return to the pool. Inside a transaction, `Database.transaction` does this.
+ */
+export class PostgresDataSource extends DataSource {
+  private readonly deadline: number;
+
+  constructor(options: PostgresOptions) {
+    super(options);
+    this.deadline = options.deadline;
+  }
+
+  override createQueryRunner(mode?: ReplicationMode): QueryRunner {
+    const runner = super.createQueryRunner(mode) as EvictingRunner;
+    const query = runner.query.bind(runner) as (...args: unknown[]) => Promise<unknown>;
+    const queryAlone = async (...args: unknown[]): Promise<unknown> => {
+      const client = (await runner.connect()) as PoolClient;
+      const stop = destroyAfter(client, this.deadline);
+      try {
+        return await query(...args);
+      } catch (error) {
+        if (isDatabaseUnavailable(error)) await runner.releasePostgresConnection(error);
+        throw error;
+      } finally {
+        stop();
+      }
+    };
+    runner.query = ((...args: unknown[]) =>
+      runner.isTransactionActive ? query(...args) : retrying(() => queryAlone(...args))) as typeof runner.query;
+    return runner;
+  }
+}
+
+/** Runs an attempt again, at most three times in total, after a deadlock or a serialization failure. */
+export async function retrying<T>(attempt: () => Promise<T>): Promise<T> {
+  for (let count = 1; ; count++) {
+    try {
+      return await attempt();
+    } catch (error) {
+      if (count >= ATTEMPTS || !isRetryable(error)) throw error;
+    }
+  }
+}

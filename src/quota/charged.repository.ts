@@ -1,0 +1,83 @@
+import { LessThan, type FindOptionsOrder, type FindOptionsWhere, type Repository } from 'typeorm';
+import { Problem } from '../common/problem.js';
+import { within, type Database, type Transaction } from '../database/database.js';
+import { ChargedStatements, type ObjectKey, type Owned } from './charged.statements.js';
+
+export type { ObjectKey } from './charged.statements.js';
+
+/** Result of an insert: granted, or the limits that were judged (see charge_gauge). */
+export type Verdict = { granted: true; createdAt: Date } | { granted: false; limits: string };
+
+/** Position of a page: it starts after the object with the id `before`. */
+export interface Before {
+  before: string | null;
+  limit: number;
+}
+
+/** Base of repositories for objects that are charged to a gauge of their owner. */
+export class ChargedRepository<Row extends Owned, New extends Owned> {
+  private readonly statements: ChargedStatements<Row>;
+
+  constructor(
+    protected readonly objects: Repository<Row>,
+    private readonly database: Database,
+  ) {
+    this.statements = new ChargedStatements(database, objects);
+  }
+
+  find(key: ObjectKey): Promise<Row | null> {
+    return this.statements.find(key);
+  }
+
+  /**
+   * Inserts an object and charges its owner's gauge, in one statement.
+   * @param tx the caller's transaction; without one, the insert is coalesced with concurrent ones
+   * @throws Problem not_found if the owner was deleted concurrently
+   */
+  async chargeAndInsert(object: New, tx?: Transaction): Promise<Verdict> {
+    const { granted, limits, createdAt } = await this.statements.chargeAndInsert(object, tx);
+    if (granted === null) throw new Problem('not_found');
+    return createdAt ? { granted: true, createdAt } : { granted: false, limits };
+  }
+
+  /** Lists objects, newest first. @param ownerId null for the objects of all users */
+  list(ownerId: string | null, { before, limit }: Before, filter?: Partial<Row>): Promise<Row[]> {
+    const where = {
+      ...filter,
+      ...(ownerId === null ? {} : { ownerId }),
+      ...(before === null ? {} : { id: LessThan(before) }),
+    };
+    const order = { id: 'DESC' } as FindOptionsOrder<Row>;
+    return this.objects.find({ where: where as FindOptionsWhere<Row>, order, take: limit });
+  }
+
+  /** Deletes an object and gives back its unit. @returns whether the object existed */
+  deleteAndRelease(key: ObjectKey): Promise<boolean> {
+    return this.statements.deleteAndRelease(key);
+  }
+
+  /** Reads an object and locks it until the transaction ends. */
+  lock(tx: Transaction, key: ObjectKey): Promise<Row | null> {
+    return within(this.objects, tx).findOne({ where: isKeyed<Row>(key), lock: { mode: 'pessimistic_write' } });
+  }
+
+  /**
+   * Does the same as `deleteAndRelease`, after `judge` has checked the locked object in the same transaction.
+   * @param judge throws if the object must not be deleted
+   */
+  async deleteIf(key: ObjectKey, judge: (object: Row) => void): Promise<boolean> {
+    return this.database.transaction(async (tx) => {
+      // Lock order: the quota first.
+      await this.statements.lockGauge(tx, key);
+      const object = await this.lock(tx, key);
+      if (!object) return false;
+      judge(object);
+      return this.statements.deleteAndRelease(key, tx);
+    });
+  }
+}
+
+/** The condition for the object with a key. */
+export function isKeyed<Row extends Owned>({ ownerId, id }: ObjectKey): FindOptionsWhere<Row> {
+  return { id, ...(ownerId === null ? {} : { ownerId }) } as FindOptionsWhere<Row>;
+}

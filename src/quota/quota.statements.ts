@@ -1,0 +1,92 @@
+import type { Statement } from '../database/database.js';
+import { ALL_OBJECTS } from '../platform/objects.js';
+import { ALL_CALLS, WINDOWS } from './meters.js';
+import { NO_KEY } from './quota.entity.js';
+
+/** SQL: the usage of a row in the current windows. */
+const COUNTS_NOW = `ARRAY[counts[1], ${WINDOWS.slice(1)
+  .map((window, i) => `CASE WHEN at >= window_start('${window}', now()) THEN counts[${i + 2}] ELSE 0 END`)
+  .join(', ')}]`;
+
+/** SQL: counts without expired store entries, which stay in the stored counts until they are swept. */
+function withoutExpired(meter: string, counts: string, whose: string): string {
+  return `CASE WHEN ${meter} LIKE 'store.%'
+    THEN ARRAY[(${counts})[1] - (expired_entries(${whose}))[CASE ${meter} WHEN 'store.entries' THEN 1 ELSE 2 END], 0, 0, 0, 0]
+    ELSE ${counts} END`;
+}
+
+/** Lists all current meters, and further meters for which the owner has a quota row. */
+export const LIST: Statement = {
+  name: 'quotas-list',
+  text: `
+    SELECT m.meter, q.limits, p.limits AS "planLimits", now() AS moment,
+      CASE m.meter WHEN 'tasks' THEN coalesce(bonus_credits($1::uuid, now()), 0) ELSE 0 END::float8 AS bonus,
+      CASE WHEN m.meter LIKE 'api:%' THEN calls_used($1, '${NO_KEY}', m.meter, now())
+        ELSE ${withoutExpired('m.meter', `coalesce(q.counts, '{0,0,0,0,0}')`, '$1::uuid, now()')} END AS counts
+    FROM (
+      SELECT unnest($2::text[]) AS meter UNION SELECT 'api:' || slug FROM apis
+      UNION SELECT meter FROM quotas WHERE owner_id = $1 AND key_id = '${NO_KEY}'
+    ) m
+    JOIN users u ON u.id = $1
+    LEFT JOIN quotas q ON q.owner_id = u.id AND q.key_id = '${NO_KEY}' AND q.meter = m.meter
+    LEFT JOIN plan_limits p ON p.plan = u.plan AND p.meter = m.meter
+    ORDER BY array_position($2::text[], m.meter), m.meter COLLATE "C"`,
+};
+
+/** Functions compute the usage in the windows that contain one moment of the database's clock. */
+export const LIST_OF_KEYS: Statement = {
+  name: 'quotas-list-of-keys',
+  text: `
+    SELECT q.key_id AS "keyId", q.meter, q.limits, NULL AS "planLimits", 
+      CASE WHEN q.meter = '${ALL_CALLS}' AND q.at = '-infinity' THEN calls_used(q.owner_id, q.key_id, q.meter, now())
+        ELSE ${COUNTS_NOW} END AS counts,
+      now() AS moment, CASE WHEN q.meter <> '${ALL_CALLS}' THEN nullif(q.at, '-infinity') END AS "usedAt"
+    FROM unnest($1::uuid[], $2::uuid[]) AS k (owner_id, key_id)
+    JOIN quotas q ON q.owner_id = k.owner_id AND q.key_id = k.key_id
+    ORDER BY q.meter`,
+};
+
+export const LIST_OF_PLATFORM: Statement = {
+  text: `
+    SELECT meter, limits, NULL AS "planLimits", now() AS moment,
+      ${withoutExpired('meter', COUNTS_NOW, 'now()')} AS counts
+    FROM platform_quotas WHERE meter <> '${ALL_OBJECTS}' ORDER BY meter`,
+};
+
+/** The table belongs to a module that depends on this one. */
+export const UNKNOWN_APIS: Statement = {
+  text: `
+    SELECT m.meter FROM unnest($1::text[]) AS m (meter)
+    WHERE m.meter LIKE 'api:%' AND m.meter <> '${ALL_CALLS}' AND NOT EXISTS (SELECT FROM apis a WHERE 'api:' || a.slug = m.meter)`,
+};
+
+/**
+ * Creates the first platform quota on a meter with the usage so far of all keys, or of all owners. Usage of deleted
+ * users comes from the ledger, by the hour. The `lifetime` count of calls includes all calls ever granted. Reads whole
+ * tables.
+ */
+export const PLATFORM_FIRST: Statement = {
+  text: `
+  WITH mine AS MATERIALIZED (
+    SELECT counts, at FROM quotas
+    WHERE CASE WHEN $1 = '${ALL_CALLS}' THEN key_id <> '${NO_KEY}' AND meter LIKE 'api:%' AND meter <> '${ALL_CALLS}'
+      WHEN $1 LIKE 'api:%' THEN key_id <> '${NO_KEY}' AND meter = $1
+      ELSE key_id = '${NO_KEY}' AND meter = $1 END
+    UNION ALL
+    SELECT array_fill(h.granted, '{5}'), h.hour FROM usage_hours h
+    WHERE ($1 = '${ALL_CALLS}' OR h.meter = $1) AND NOT EXISTS (SELECT FROM users u WHERE u.id = h.owner_id)
+  ), latest AS (
+    SELECT greatest(clock_timestamp(), max(at)) AS at FROM mine
+  )
+  INSERT INTO platform_quotas (meter, counts, at)
+  SELECT $1, ARRAY[CASE WHEN $1 LIKE 'api:%' THEN coalesce((
+      SELECT sum(c.granted) FROM platform_calls c WHERE $1 = '${ALL_CALLS}' OR c.meter = $1
+    ), 0) ELSE coalesce(sum(m.counts[1]), 0) END, ${WINDOWS.slice(1)
+      .map((window, i) => `coalesce(sum(m.counts[${i + 2}]) FILTER (WHERE m.at >= window_start('${window}', l.at)), 0)`)
+      .join(', ')}]::bigint[], l.at
+  FROM latest l LEFT JOIN mine m ON true GROUP BY l.at
+  ON CONFLICT ON CONSTRAINT platform_quotas_pkey DO NOTHING`,
+};
+
+/** Waits for running charges and blocks new ones. */
+export const LOCK_ALL: Statement = { text: 'LOCK TABLE quotas IN EXCLUSIVE MODE' };

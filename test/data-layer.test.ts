@@ -1,0 +1,160 @@
+import type { DataSource } from 'typeorm';
+import { findLive, use } from '../src/auth/signatures.statements.js';
+import { Env } from '../src/config/env.js';
+import { connect } from '../src/database/connect.js';
+import { Database, type Statement } from '../src/database/database.js';
+import { dataSourceOptions } from '../src/database/options.js';
+import { PlanLimit } from '../src/platform/plan-limit.entity.js';
+import { Plan } from '../src/platform/plan.entity.js';
+import { LIST, LIST_OF_KEYS } from '../src/quota/quota.statements.js';
+import { FIND, FIND_ALL, LIST_OWNED } from '../src/store/store.statements.js';
+import { User } from '../src/users/user.entity.js';
+import { findByIds } from '../src/users/users.statements.js';
+import { createDatabase } from './support/server.js';
+
+const ID = '01a22790-0000-7000-8000-000000000000';
+
+const env = new Env({ DATABASE_POOL: '2' });
+let database: Awaited<ReturnType<typeof createDatabase>>;
+let dataSource: DataSource;
+let db: Database;
+
+beforeAll(async () => {
+  database = await createDatabase();
+  const options = dataSourceOptions(env, database.url);
+  // One connection, so that each statement sees what the one before has left.
+  dataSource = await connect({ ...options, poolSize: 1, entities: [User, Plan, PlanLimit] });
+  await dataSource.runMigrations();
+  db = new Database(dataSource, env);
+});
+
+afterAll(async () => {
+  await dataSource.destroy();
+  await database.drop();
+});
+
+/** Inserts users with a session, a key and entries each, past the API. */
+async function fill(from: number, to: number): Promise<void> {
+  const statements = [
+    `INSERT INTO users (id, username, username_key, password_hash)
+     SELECT gen_random_uuid(), 'u' || n, 'u' || n, '' FROM generate_series($1::int, $2::int) n`,
+    `INSERT INTO request_keys (id, owner_id, name, public_key)
+     SELECT gen_random_uuid(), id, '', decode(repeat('00', 32), 'hex') FROM users
+     WHERE substr(username, 2)::int BETWEEN $1 AND $2`,
+    `INSERT INTO store_entries (owner_id, key, value, version)
+     SELECT id, 'k' || n, '1', 1 FROM users, generate_series(1, 3) n WHERE substr(username, 2)::int BETWEEN $1 AND $2`,
+    `INSERT INTO quotas (owner_id, meter)
+     SELECT id, 'store.entries' FROM users WHERE substr(username, 2)::int BETWEEN $1 AND $2`,
+  ];
+  for (const statement of statements) await dataSource.query(statement, [from, to]);
+}
+
+describe('prepared statements', () => {
+  /** Frequent statements over tables that grow, and a value for each parameter. */
+  const frequent = (): [Statement, unknown[]][] => [
+    [findByIds(dataSource.getRepository(User)), [[ID]]],
+    [findLive(env), [[ID]]],
+    [use(env), [[ID], [Buffer.alloc(32)], [0], [null]]],
+    [FIND, [[ID], ['k1']]],
+    [FIND_ALL.bounded, [[ID], [1], [1], ['k1']]],
+    [FIND_ALL.unbounded, [[ID], [1], [1], ['k1']]],
+    [LIST_OWNED, [ID, 'a', 'z', 50, true]],
+    [LIST_OF_KEYS, [[ID], [ID]]],
+    [LIST, [ID, ['tasks']]],
+  ];
+
+  /** Returns the plan of a prepared statement that scans a whole table of users or of what they own. */
+  async function scansOf([{ name, text }, values]: [Statement, unknown[]], state: string): Promise<string[]> {
+    const explained = { name: `${String(name)} ${state}`, text: `EXPLAIN ${text}` };
+    const plan = await db.query<{ 'QUERY PLAN': string }>(explained, values);
+    const lines = plan.map((row) => row['QUERY PLAN'].trim());
+    return lines.filter((line) =>
+      /(Seq|Bitmap Heap) Scan on (users|request_keys|store_entries|quotas|sessions)/.test(line),
+    );
+  }
+
+  test('index scans on tables that are empty, small, and large, with and without statistics', async () => {
+    const states: [state: string, reach: () => Promise<unknown>][] = [
+      ['empty', () => Promise.resolve()],
+      ['few rows', () => fill(1, 20)],
+      ['few rows, analyzed', () => dataSource.query('ANALYZE')],
+      ['many rows, statistics of few', () => fill(21, 5_000)],
+      ['many rows, analyzed', () => dataSource.query('ANALYZE')],
+    ];
+    for (const [state, reach] of states) {
+      await reach();
+      for (const each of frequent())
+        expect({ state, of: each[0].name, scans: await scansOf(each, state) }).toEqual({
+          state,
+          of: each[0].name,
+          scans: [],
+        });
+    }
+  }, 60_000);
+
+  test('planned once for all values', async () => {
+    const statement = { name: 'planned', text: 'SELECT id FROM users WHERE id = ANY($1::uuid[])' };
+    for (let n = 0; n < 3; n++) await db.query(statement, [[ID]]);
+    const [counts] = await db.query(
+      {
+        text: `SELECT generic_plans::int AS kept, custom_plans::int AS discarded FROM pg_prepared_statements WHERE name = $1`,
+      },
+      ['planned'],
+    );
+    expect(counts).toEqual({ kept: 3, discarded: 0 });
+  });
+
+  test('the settings of the planner do not outlive the statement, also after an error', async () => {
+    const settings = { text: `SELECT name FROM pg_settings WHERE name LIKE 'enable_%scan' AND setting = 'off'` };
+    expect(await db.query({ name: 'works', text: 'SELECT 1 AS one' }, [])).toEqual([{ one: 1 }]);
+    expect(await db.query(settings, [])).toEqual([]);
+    await expect(db.query({ name: 'fails', text: 'SELECT 1 / $1::int' }, [0])).rejects.toMatchObject({ code: '22012' });
+    expect(await db.query(settings, [])).toEqual([]);
+    expect(await db.query({ name: 'works', text: 'SELECT 1 AS one' }, [])).toEqual([{ one: 1 }]);
+  });
+
+  test('a statement without a name, in a transaction, or of TypeORM: planned with the defaults', async () => {
+    const setting = { text: `SELECT current_setting('enable_seqscan') AS value` };
+    expect(await db.query(setting, [])).toEqual([{ value: 'on' }]);
+    expect(await db.transaction((tx) => db.query({ name: 'in-tx', ...setting }, [], tx))).toEqual([{ value: 'on' }]);
+    expect(await dataSource.query(setting.text)).toEqual([{ value: 'on' }]);
+  });
+});
+
+describe('statements of TypeORM outside a transaction', () => {
+  /** Raises an error with the SQLSTATE at the first call after `reset`. A sequence is not rolled back. */
+  const FAIL_ONCE = `
+    CREATE SEQUENCE calls;
+    CREATE FUNCTION fail_once(state text) RETURNS bigint LANGUAGE plpgsql AS $$
+    DECLARE n bigint := nextval('calls');
+    BEGIN
+      IF n = 1 THEN RAISE EXCEPTION 'once' USING ERRCODE = state; END IF;
+      RETURN n;
+    END $$`;
+
+  beforeAll(() => dataSource.query(FAIL_ONCE));
+
+  const failOnce = async (state: string): Promise<{ n: number; pid: number }[]> => {
+    await dataSource.query('ALTER SEQUENCE calls RESTART');
+    return dataSource.query('SELECT fail_once($1) AS n, pg_backend_pid() AS pid', [state]);
+  };
+
+  test.each(['40P01', '40001'])('SQLSTATE %s: run again', async (state) => {
+    expect(await failOnce(state)).toMatchObject([{ n: 2 }]);
+  });
+
+  test('SQLSTATE 23505: not run again', async () => {
+    await expect(failOnce('23505')).rejects.toMatchObject({ driverError: { code: '23505' } });
+  });
+
+  test('SQLSTATE 25006: the connection does not return to the pool', async () => {
+    const pid = async (): Promise<unknown> => (await dataSource.query('SELECT pg_backend_pid() AS pid'))[0].pid;
+    const before = await pid();
+    await expect(failOnce('25006')).rejects.toMatchObject({ driverError: { code: '25006' } });
+    expect(await pid()).not.toBe(before);
+  });
+});
+
+test('Database.query with a manager whose transaction is not open: rejected', async () => {
+  await expect(db.query({ text: 'SELECT 1' }, [], dataSource.manager)).rejects.toThrow('No transaction is open');
+});
