@@ -4,7 +4,7 @@ import { changesOf } from '../audit/changes.js';
 import type { Caller } from '../common/caller.js';
 import { requireVersion, type Preconditions } from '../common/etag.js';
 import { Cursors, type Page, type PageQuery } from '../common/page.js';
-import { Problem } from '../common/problem.js';
+import { Problem, required } from '../common/problem.js';
 import { Database, type Transaction } from '../database/database.js';
 import { isSlug } from '../quota/meters.js';
 import { toApiResponse, type CreateApiDto, type UpdateApiDto } from './api.dto.js';
@@ -72,9 +72,4 @@ export class ApisService {
       await this.audit.record(tx, caller, 'api.delete', slug, changesOf(api, null, FIELDS));
     });
   }
-}
-
-function required(api: Api | null): Api {
-  if (!api) throw new Problem('not_found');
-  return api;
 }

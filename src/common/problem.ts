@@ -110,6 +110,12 @@ export class Problem extends Error {
   }
 }
 
+/** Returns what was found. @throws Problem not_found if it is null */
+export function required<T>(found: T | null): T {
+  if (found === null) throw new Problem('not_found');
+  return found;
+}
+
 function rankOf({ kind = 'form' }: FieldError): number {
   return FAULT_KINDS.indexOf(kind);
 }

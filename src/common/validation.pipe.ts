@@ -26,6 +26,8 @@ export class RequestValidationPipe extends ValidationPipe {
   }
 
   override async transform(value: unknown, metadata: ArgumentMetadata): Promise<unknown> {
+    // Path parameters and values of decorators have no DTO.
+    if (metadata.type !== 'body' && metadata.type !== 'query') return value;
     if (metadata.type === 'body') {
       if (value === undefined && mayBeMissing(metadata)) return super.transform({}, metadata) as Promise<unknown>;
       if (value === undefined) throw Problem.field('', 'is required');
@@ -41,10 +43,7 @@ export class RequestValidationPipe extends ValidationPipe {
       if (query instanceof metatype) this.optional.add(metatype);
       return query;
     }
-    const faults = [
-      ...(metadata.type === 'query' ? repeatedParameters(value) : []),
-      ...(metadata.type === 'query' || metadata.type === 'body' ? inheritedNames(value, '') : []),
-    ];
+    const faults = [...(metadata.type === 'query' ? repeatedParameters(value) : []), ...inheritedNames(value, '')];
     if (faults.length === 0) return super.transform(value, metadata) as Promise<unknown>;
     throw Problem.fields([...faults, ...(await this.faultsOf(value, metadata))]);
   }

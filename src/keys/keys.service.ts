@@ -5,7 +5,7 @@ import { changesOf } from '../audit/changes.js';
 import { reach, type Caller } from '../common/caller.js';
 import { isConditional, requireVersion, type Preconditions } from '../common/etag.js';
 import { Cursors, type Page } from '../common/page.js';
-import { Problem } from '../common/problem.js';
+import { Problem, required } from '../common/problem.js';
 import { Database, type Transaction } from '../database/database.js';
 import { isFlow } from '../quota/meters.js';
 import type { QuotaResponse, SetQuotaDto, WindowQuery } from '../quota/quota.dto.js';
@@ -204,9 +204,4 @@ function hashOf(secret: string): string {
   const hash = hashApiKey(secret);
   if (hash === undefined) throw new Error('A generated API key has an invalid format');
   return hash;
-}
-
-function required<T>(found: T | null): T {
-  if (found === null) throw new Problem('not_found');
-  return found;
 }

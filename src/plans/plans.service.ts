@@ -4,7 +4,7 @@ import { changesOf, type Changes } from '../audit/changes.js';
 import type { Caller } from '../common/caller.js';
 import { requireVersion, type Preconditions } from '../common/etag.js';
 import { Cursors, type Page, type PageQuery } from '../common/page.js';
-import { Problem } from '../common/problem.js';
+import { Problem, required } from '../common/problem.js';
 import { Database, type Transaction } from '../database/database.js';
 import { CreditBound } from '../platform/credit-bound.js';
 import { PlatformRepository } from '../platform/platform.repository.js';
@@ -113,9 +113,4 @@ function byMeter(limits: readonly LimitDto[]): NewLimit[] {
 function changesBetween(before: PlanState | null, after: PlanState | null): Changes {
   const [old, now] = [before && toPlanResponse(before), after && toPlanResponse(after)];
   return changesOf(old, now, ['slug', 'name', 'limits']);
-}
-
-function required(plan: PlanState | null): PlanState {
-  if (!plan) throw new Problem('not_found');
-  return plan;
 }

@@ -30,7 +30,7 @@ import { PAGED_MARK } from '../common/api-headers.js';
 import { CurrentCaller, type AuthenticatedRequest, type Caller } from '../common/caller.js';
 import { CurrentPreconditions, Unconditional, Versioned, VersionedChange, type Preconditions } from '../common/etag.js';
 import { nextPageOf } from '../common/page-link.js';
-import { Problem } from '../common/problem.js';
+import { Problem, required } from '../common/problem.js';
 import { ReadAhead } from '../common/read-ahead.js';
 import { Declare } from '../common/route-options.js';
 import { addVary } from '../common/vary.js';
@@ -165,9 +165,8 @@ export class StoreController {
     @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<string> {
     const { ahead } = reply.request as AuthenticatedRequest;
-    const found = (await (ahead ?? this.store.find(await this.store.ownerOf(owner, caller), key))) as Found | null;
-    if (!found) throw new Problem('not_found');
-    const { value, version } = found;
+    const found = await (ahead ?? this.store.find(await this.store.ownerOf(owner, caller), key));
+    const { value, version } = required(found as Found | null);
     reply.headers({ etag: tagOf(version), 'cache-control': 'private, no-cache' });
     const { match } = toVersions(preconditions);
     if (!holds({ match, noneMatch: undefined }, version)) throw new Problem('version_mismatch');

@@ -3,7 +3,7 @@ import { uuidv7 } from 'uuidv7';
 import { reach, type Caller } from '../common/caller.js';
 import { isConditional, requireVersion, type Preconditions } from '../common/etag.js';
 import { Cursors, type Page } from '../common/page.js';
-import { Problem } from '../common/problem.js';
+import { Problem, required } from '../common/problem.js';
 import { Database, type Transaction } from '../database/database.js';
 import { gaugeExceeded } from '../quota/quota.service.js';
 import { UsersService } from '../users/users.service.js';
@@ -70,9 +70,4 @@ export class TasksService {
       : await this.tasks.deleteAndRelease(key);
     if (!isDeleted) throw new Problem('not_found');
   }
-}
-
-function required(task: TaskRow | null): TaskRow {
-  if (!task) throw new Problem('not_found');
-  return task;
 }

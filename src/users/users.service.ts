@@ -5,7 +5,7 @@ import { changesOf, type Changes } from '../audit/changes.js';
 import { isSelf, type Actor, type Caller, type Origin } from '../common/caller.js';
 import { requireVersion, type Preconditions } from '../common/etag.js';
 import { Cursors, type Page } from '../common/page.js';
-import { Problem } from '../common/problem.js';
+import { Problem, required } from '../common/problem.js';
 import { Database, type Transaction } from '../database/database.js';
 import { CreditBound } from '../platform/credit-bound.js';
 import { PlatformRepository, type SettingsRow } from '../platform/platform.repository.js';
@@ -190,11 +190,6 @@ export class UsersService {
   private refuseClosed(settings: SettingsRow): void {
     if (!this.platform.isOpen(settings)) throw new Problem('forbidden', { detail: 'Registration is closed.' });
   }
-}
-
-function required(user: UserRow | null): UserRow {
-  if (!user) throw new Problem('not_found');
-  return user;
 }
 
 function refuseReserved<T extends object>(dto: T, fields: (keyof T & string)[], caller: Caller): void {
