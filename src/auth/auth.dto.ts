@@ -2,6 +2,7 @@ import { ApiProperty } from '@nestjs/swagger';
 import { IsString, Length, MaxLength } from 'class-validator';
 import { ApiId, ApiTime } from '../common/formats.js';
 import { IsStorable, MayBeMissing } from '../common/text.js';
+import { IsNewPassword } from '../users/password-policy.js';
 import { AccountDto, UserResponse } from '../users/user.dto.js';
 
 export class RegisterDto extends AccountDto {}
@@ -51,7 +52,7 @@ export class ChangePasswordDto {
    * Must satisfy the same rules as at registration
    * @example Difference-1822
    */
-  @IsString()
+  @IsNewPassword()
   newPassword!: string;
 }
 

@@ -7,6 +7,7 @@ import { ApiEmail, ApiId, ApiTime } from '../common/formats.js';
 import { faultOfUsername, isEmailAddress } from '../common/names.js';
 import { PageQuery } from '../common/page.js';
 import { IsJudged, IsStorable, MayBeMissing, MayBeNull, NeededWithout } from '../common/text.js';
+import { IsNewPassword } from './password-policy.js';
 import type { UserStatus } from './user.entity.js';
 import type { UserRow } from './users.repository.js';
 
@@ -76,11 +77,11 @@ export class AccountDto {
   email?: string;
 
   /**
-   * 8 to 64 characters with lower case, upper case, a digit and a special character, and not a common password.
-   * PASSWORD_POLICY can set other rules. Compared in Unicode NFC
+   * 8 to 64 characters with lower case (a–z), upper case (A–Z), a digit (0–9) and a special character, and not a
+   * common password. PASSWORD_POLICY can set other rules. Compared in Unicode NFC
    * @example Analytical-1843
    */
-  @IsString()
+  @IsNewPassword()
   password!: string;
 
   /**
@@ -182,7 +183,7 @@ export class UpdateUserDto extends OmitType(CreateUserDto, ['username', 'email',
    * @example Analytical-1843
    */
   @MayBeMissing()
-  @IsString()
+  @IsNewPassword()
   password?: string;
 }
 
