@@ -159,6 +159,13 @@ describe('Env', () => {
     },
   );
 
+  test.each(['sslrootcert', 'sslcert', 'sslkey'])('names the parameter %s whose file is missing', (parameter) => {
+    const url = `postgresql://me:hunter2@db/x?sslmode=require&${parameter}=/nowhere.pem`;
+    expect(refusal({ DATABASE_URL: url })).toBe(
+      `DATABASE_URL: ${parameter} is "/nowhere.pem", which cannot be read (ENOENT).`,
+    );
+  });
+
   test('WORKERS=auto: one worker per core', () => {
     expect(new Env({ WORKERS: 'auto' }).workers).toBe(availableParallelism());
   });
@@ -194,6 +201,7 @@ describe('Env', () => {
     ['DATABASE_URL', 'postgresql://qm@one:5432,two:5432/qm'],
     ['DATABASE_URL', 'postgresql://qm@127.0.0.1/qm?sslmode=on'],
     ['DATABASE_URL', 'postgresql://qm@127.0.0.1/qm?sslmode=verify-ca'],
+    ['DATABASE_URL', 'postgresql://qm@127.0.0.1/qm?sslmode=verify-full&sslrootcert=system'],
     ['DATABASE_URL', 'postgresql://qm@127.0.0.1/qm?query_timeout=5'],
     ['DATABASE_URL', 'postgresql://qm@127.0.0.1/qm?client_encoding=latin1'],
     ['DATABASE_SCHEMA', 'Public'],

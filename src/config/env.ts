@@ -303,6 +303,12 @@ class Reader {
     if (sslmode !== null && !SSL_MODES.includes(sslmode)) refuse(`must set sslmode to one of ${SSL_MODES.join(', ')}`);
     if (sslmode === 'verify-ca' && !url.searchParams.has('sslrootcert'))
       refuse('must set sslrootcert if sslmode is verify-ca');
+    for (const parameter of ['sslrootcert', 'sslcert', 'sslkey']) {
+      const file = url.searchParams.get(parameter);
+      if (parameter === 'sslrootcert' && file === 'system')
+        refuse('must not set sslrootcert to system: sslmode=verify-full alone checks against its authorities');
+      if (file !== null && file !== '') contentOf(`${name}: ${parameter}`, file);
+    }
     return value;
   }
 
