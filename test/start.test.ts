@@ -187,7 +187,11 @@ describe('failed start: exit code 1 and one line on stderr:', () => {
   });
 
   test.concurrent('HOST is not an address of this machine', async () => {
-    expect(await refusal({ DATABASE_URL: sharedDatabase, HOST: '192.0.2.1' })).toContain('HOST');
+    for (const HOST of ['192.0.2.1', 'nowhere.invalid']) {
+      const line = await refusal({ DATABASE_URL: sharedDatabase, HOST });
+      expect(line).toMatch(/^Cannot listen on HOST: .+; allowed: .* 127\.0\.0\.1, ::1 or 0\.0\.0\.0\.$/);
+      expect(line).toContain(HOST);
+    }
   });
 
   test.concurrent('no database server at the address', async () => {

@@ -166,6 +166,19 @@ describe('Env', () => {
     );
   });
 
+  test('CORS_ORIGINS accepts the origins of apps', () => {
+    const origins = ['capacitor://localhost', 'ionic://localhost', 'chrome-extension://abcdefghijklmnop'];
+    expect(new Env({ CORS_ORIGINS: origins.join(', ') }).corsOrigins).toEqual(origins);
+  });
+
+  test('HOST accepts an IPv6 address in brackets', () => {
+    expect(new Env({ HOST: '[::1]' }).host).toBe('::1');
+  });
+
+  test('WORKERS: the error for another value mentions auto', () => {
+    expect(refusal({ WORKERS: 'all' })).toBe('WORKERS is "all"; allowed: a whole number from 1 to 512, or auto.');
+  });
+
   test('WORKERS=auto: one worker per core', () => {
     expect(new Env({ WORKERS: 'auto' }).workers).toBe(availableParallelism());
   });
@@ -251,6 +264,10 @@ describe('Env', () => {
     ['CORS_ORIGINS', 'https://a.example:443'],
     ['CORS_ORIGINS', 'a.example'],
     ['CORS_ORIGINS', 'null'],
+    ['CORS_ORIGINS', 'Capacitor://localhost'],
+    ['CORS_ORIGINS', 'capacitor://localhost/'],
+    ['CORS_ORIGINS', 'file://localhost'],
+    ['CORS_ORIGINS', 'https://münchen.example'],
     ['TRUST_PROXY', 'nonsense'],
     ['TRUST_PROXY', 'true'],
     ['TRUST_PROXY', '0.0.0.0/0'],
