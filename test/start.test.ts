@@ -160,12 +160,23 @@ describe('failed start: exit code 1 and one line on stderr:', () => {
       // One line reports all violations.
       expect.stringMatching(/ADMIN_PASSWORD must .*8 to 64 .*upper-case.*special/),
       expect.stringContaining('ADMIN_PASSWORD must '),
-      expect.stringContaining('ADMIN_EMAIL is not '),
+      expect.stringContaining('ADMIN_EMAIL is "nobody", which is not an e-mail address.'),
     ]);
     expect(lines.join('')).not.toMatch(/hunter2|Password1/);
     expect(await query(database.url, 'SELECT FROM users')).toEqual([]);
     await database.drop();
   });
+
+  test.concurrent(
+    'weak ADMIN_PASSWORD, or invalid ADMIN_EMAIL, for a new embedded database: nothing is created',
+    async () => {
+      const dataDir = join(folder, 'bad-admin');
+      for (const bad of [{ ADMIN_PASSWORD: 'hunter2' }, { ADMIN_EMAIL: 'nobody' }]) {
+        expect(await printedRefusal({ DATA_DIR: dataDir, ...bad })).toContain(Object.keys(bad)[0]);
+      }
+      await expect(stat(dataDir)).rejects.toThrow('ENOENT');
+    },
+  );
 
   test.concurrent('port in use', async () => {
     const { port } = new URL(sharedApi().url);
