@@ -734,7 +734,26 @@ describe('Paths', () => {
       });
       expectProblem(answer, 400, 'validation_failed');
       expect(answer.headers.get('x-content-type-options')).toBe('nosniff');
+      const isBare = /%(?![0-9a-f]{2})/i.test(path);
+      expect(answer.body.detail).toBe(
+        isBare ? 'A % in the path is written as %25.' : 'The URL path is invalid or too long.',
+      );
     }
+  });
+
+  test.each([
+    ['a foreign type', 'x', { 'content-type': 'text/plain' }],
+    ['a compressed body', '{}', { 'content-encoding': 'gzip' }],
+    ['malformed JSON', '{', {}],
+    ['a body over the limit', JSON.stringify('x'.repeat(2 ** 21)), {}],
+  ])('an unknown path or method with %s: 404 or 405', async (_case, raw, headers: Record<string, string>) => {
+    for (const method of ['POST', 'PUT', 'PATCH', 'DELETE']) {
+      expectProblem(await api.send(method, '/v1/nothing', undefined, { raw, headers }), 404, 'not_found');
+      const answer = await api.send(method, '/v1/auth/sessions', undefined, { raw, headers });
+      expectProblem(answer, 405, 'method_not_allowed');
+      expect(answer.headers.get('allow')).toBe('GET, HEAD');
+    }
+    expectProblem(await api.send('PATCH', '/v1/store/write', undefined, { raw, headers }), 405, 'method_not_allowed');
   });
 
   test('very long paths: 400, 401, 404 or 414 as a problem', async () => {
@@ -868,6 +887,12 @@ describe('Query parameters', () => {
     ['/v1/users?limit=1&limit=2', '/limit', 'must be given once'],
     ['/v1/users?query=', '/query', 'must have 1 to 254 characters'],
     ['/v1/users?query=%00', '/query', 'must not have U+0000 or lone surrogates'],
+    ['/v1/users?query=%ff', '/query', 'must be percent-encoded UTF-8'],
+    ['/v1/users?limit=2&query=100%', '/query', 'must have each % written as %25'],
+    ['/v1/store?prefix=%E0%A4', '/prefix', 'must be percent-encoded UTF-8'],
+    ['/v1/audit?target=%ff', '/target', 'must be percent-encoded UTF-8'],
+    ['/v1/store/a?owner=%C0%AE', '/owner', 'must be percent-encoded UTF-8'],
+    ['/v1/users?q%ff=1', '/q%ff', 'must be percent-encoded UTF-8'],
     ['/v1/users?nope=1', '/nope', 'is not allowed'],
     ['/v1/users?__proto__=1', '/__proto__', 'is not allowed'],
     ['/v1/platform?nope=1', '/nope', 'is not allowed'],
