@@ -23,7 +23,8 @@ export class LoginDto {
   password!: string;
 
   /**
-   * Required if two-factor sign-in is on: the six-digit code of the authenticator app, or a recovery code
+   * Required if two-factor sign-in is on: the six-digit code of the authenticator app, or a recovery code.
+   * Spaces and hyphens are ignored
    * @example '755224'
    */
   @MayBeMissing()
