@@ -1,7 +1,7 @@
 import { Injectable } from '@nestjs/common';
 import { uuidv7 } from 'uuidv7';
 import { AuditLog } from '../audit/audit-log.js';
-import { changesOf } from '../audit/changes.js';
+import { changesOf, differs } from '../audit/changes.js';
 import { reach, type Caller } from '../common/caller.js';
 import { isConditional, requireVersion, type Preconditions } from '../common/etag.js';
 import { Cursors, type Page } from '../common/page.js';
@@ -93,7 +93,8 @@ export class KeysService {
       const before = required(await this.keys.lock(tx, reference(id, caller)));
       await this.requireVersion(tx, preconditions, before);
       const changes = dto.expiresAt === undefined ? dto : { ...dto, expiresAt: inUtc(dto.expiresAt) };
-      if (Object.keys(dto).length > 0) await this.keys.update(tx, id, changes);
+      const expiresAt = typeof dto.expiresAt === 'string' ? new Date(dto.expiresAt) : dto.expiresAt;
+      if (differs(before, { ...dto, expiresAt })) await this.keys.update(tx, id, changes);
       const after = required(await this.keys.lock(tx, { ownerId: null, id }));
       await this.audit.recordIfChanged(tx, caller, 'key.update', id, changesOf(before, after, FIELDS));
       return this.stateOf(after, tx);

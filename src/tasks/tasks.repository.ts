@@ -14,7 +14,8 @@ const COLUMNS = 't.title, t.completed, t.created_at AS "createdAt", t.updated_at
 const UPDATE = {
   name: 'tasks-update',
   text: `
-    UPDATE tasks t SET title = CASE WHEN $3 THEN $4 ELSE t.title END, completed = coalesce($5, t.completed), updated_at = now()
+    UPDATE tasks t SET title = CASE WHEN $3 THEN $4 ELSE t.title END, completed = coalesce($5, t.completed),
+      updated_at = CASE WHEN ($3 AND t.title IS DISTINCT FROM $4) OR t.completed <> $5 THEN now() ELSE t.updated_at END
     WHERE t.id = $2 AND t.owner_id = coalesce($1, (SELECT owner_id FROM tasks WHERE id = $2))
     RETURNING t.id, t.owner_id AS "ownerId", ${COLUMNS}`,
 };
