@@ -646,6 +646,29 @@ test.each(['text/plain', 'application/x-www-form-urlencoded', 'application/json'
   },
 );
 
+describe('Names of things', () => {
+  const key = { scopes: [] };
+  const THINGS: [string, string, object][] = [
+    ['/v1/keys', 'name', key],
+    ['/v1/auth/signing-keys', 'name', {}],
+    ['/v1/plans', 'name', { slug: uniqueName() }],
+    ['/v1/apis', 'name', { slug: uniqueName() }],
+    ['/v1/tasks', 'title', {}],
+    ['/v1/users/me/credits', 'reason', { amount: 1 }],
+  ];
+
+  test.each(THINGS)('POST %s: trims %s, and 400 if nothing is left', async (path, member, body) => {
+    for (const blank of [' ', '\u00a0\t\n']) {
+      const answer = await admin.post(path, { ...body, [member]: blank });
+      expectProblem(answer, 400, 'validation_failed');
+      expect(answer.body.errors).toEqual([
+        { pointer: `/${member}`, detail: expect.stringMatching(/^must have 1 to \d+ characters$/) },
+      ]);
+    }
+    expect((await admin.post(path, { ...body, [member]: ' a thing ' })).body).toMatchObject({ [member]: 'a thing' });
+  });
+});
+
 describe('Paths', () => {
   const NO_IDS = ['x', '1', '0', '-1', 'null', 'undefined', '%27', '%25', '%00', '..%2F..%2Fetc%2Fpasswd', '*', '%20'];
 
@@ -893,6 +916,7 @@ describe('Query parameters', () => {
     ['/v1/audit?target=%ff', '/target', 'must be percent-encoded UTF-8'],
     ['/v1/store/a?owner=%C0%AE', '/owner', 'must be percent-encoded UTF-8'],
     ['/v1/users?q%ff=1', '/q%ff', 'must be percent-encoded UTF-8'],
+    ['/v1/metrics/usage?from=2026-01-01T00:00:00+01:00', '/from', 'must have the + of its offset written as %2B'],
     ['/v1/users?nope=1', '/nope', 'is not allowed'],
     ['/v1/users?__proto__=1', '/__proto__', 'is not allowed'],
     ['/v1/platform?nope=1', '/nope', 'is not allowed'],

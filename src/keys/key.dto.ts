@@ -13,7 +13,7 @@ import {
 } from 'class-validator';
 import { ApiId, ApiTime } from '../common/formats.js';
 import { PageQuery } from '../common/page.js';
-import { IsFuture, IsStorable, MayBeMissing, MayBeNull } from '../common/text.js';
+import { IsFuture, IsLabel, IsStorable, MayBeMissing, MayBeNull } from '../common/text.js';
 import { AreLimits, LimitDto, QuotaResponse } from '../quota/quota.dto.js';
 import type { KeyState } from './keys.service.js';
 
@@ -23,11 +23,9 @@ const SCOPE = /^(\*|[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?|[a-z0-9][a-z0-9-]{0,62}
 const MAX_SCOPES = 100;
 
 export class CreateKeyDto {
-  /** The display name */
+  /** The display name. Spaces at the ends are removed */
   @ApiProperty({ example: 'my server', minLength: 1, maxLength: 100 })
-  @IsString()
-  @Length(1, 100)
-  @IsStorable()
+  @IsLabel(100)
   name!: string;
 
   /** The APIs that the key may call: slugs, prefixes followed by `*`, or `*` for all. An empty list allows none */

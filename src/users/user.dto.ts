@@ -1,12 +1,11 @@
 import { applyDecorators } from '@nestjs/common';
 import { ApiProperty, ApiPropertyOptional, OmitType } from '@nestjs/swagger';
-import { Transform } from 'class-transformer';
 import { IsIn, IsInt, IsString, Length, Max, MaxLength, Min } from 'class-validator';
 import type { Role } from '../common/caller.js';
 import { ApiEmail, ApiId, ApiTime } from '../common/formats.js';
 import { faultOfUsername, isEmailAddress } from '../common/names.js';
 import { PageQuery } from '../common/page.js';
-import { IsJudged, IsStorable, MayBeMissing, MayBeNull, NeededWithout } from '../common/text.js';
+import { IsJudged, IsStorable, MayBeMissing, MayBeNull, NeededWithout, Trimmed } from '../common/text.js';
 import { IsNewPassword } from './password-policy.js';
 import type { UserStatus } from './user.entity.js';
 import type { UserRow } from './users.repository.js';
@@ -34,11 +33,7 @@ function faultOfName(text: string): string | undefined {
 }
 
 const IsName = (): PropertyDecorator =>
-  applyDecorators(
-    ApiPropertyOptional({ minLength: 1, maxLength: 32 }),
-    Transform(({ value }: { value: unknown }) => (typeof value === 'string' ? value.trim() : value)),
-    IsJudged('isName', faultOfName),
-  );
+  applyDecorators(ApiPropertyOptional({ minLength: 1, maxLength: 32 }), Trimmed(), IsJudged('isName', faultOfName));
 
 const IsAddress = (): PropertyDecorator =>
   applyDecorators(
