@@ -453,9 +453,9 @@ describe('Request bodies', () => {
       { pointer: '/scopes/1', detail: 'must be a string' },
       { pointer: '/limits/1', detail: 'must be an object' },
       { pointer: '/limits/0/window', detail: `must be a string, one of: ${windows}` },
-      { pointer: '/scopes/0', detail: 'must be slugs, prefixes followed by *, or *' },
+      { pointer: '/scopes/0', detail: 'must be a slug, the start of a slug and *, or *' },
       { pointer: '/expiresAt', detail: 'must be a date and time with an offset, like 2030-01-31T12:00:00Z' },
-      { pointer: '/limits/0/meter', detail: expect.stringMatching(/^must be a meter: /) },
+      { pointer: '/limits/0/meter', detail: expect.stringMatching(/^must be resources, .* or api:\*$/) },
       { pointer: '/limits/2/limit', detail: 'must be at least 0' },
       { pointer: '/owner', detail: 'must have 1 to 254 characters' },
     ]);

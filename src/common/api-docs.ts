@@ -6,7 +6,10 @@ import { PROBLEMS, type ProblemCode } from './problem.js';
 
 /** One invalid field. */
 export class FieldErrorBody {
-  @ApiProperty({ description: 'JSON pointer into the body, or the name of the parameter', example: '/password' })
+  @ApiProperty({
+    description: 'JSON pointer into the body; for a parameter or a header, `/` and its name',
+    example: '/password',
+  })
   pointer!: string;
 
   @ApiProperty({ description: 'Why it is invalid', example: 'must have an upper-case letter (A–Z)' })

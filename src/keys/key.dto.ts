@@ -34,7 +34,7 @@ export class CreateKeyDto {
   @ArrayMaxSize(MAX_SCOPES)
   @ArrayUnique()
   @IsString({ each: true })
-  @Matches(SCOPE, { each: true, message: 'must be slugs, prefixes followed by *, or *' })
+  @Matches(SCOPE, { each: true, message: 'must be a slug, the start of a slug and *, or *' })
   scopes!: string[];
 
   /** When the key expires; missing or `null`: never */

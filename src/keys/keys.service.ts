@@ -131,7 +131,7 @@ export class KeysService {
   /** @throws Problem forbidden if an owner would raise the limit; not_found */
   async setQuota(id: string, meter: string, dto: SetQuotaDto, caller: Caller): Promise<QuotaResponse> {
     const window = await this.quota.check(meter, dto);
-    if (!isFlow(meter)) throw Problem.field('/meter', 'must be a meter of calls');
+    if (!isFlow(meter)) throw Problem.field('/meter', 'must be api:<slug> or api:*');
     return this.database.transaction(async (tx) => {
       const key = required(await this.keys.lock(tx, reference(id, caller)));
       const holder = { ownerId: key.ownerId, keyId: key.id };
@@ -153,7 +153,7 @@ export class KeysService {
   /** @throws Problem forbidden if an owner would remove an existing limit; not_found */
   async unsetQuota(id: string, meter: string, query: WindowQuery, caller: Caller): Promise<void> {
     const window = windowOf(meter, query);
-    if (!isFlow(meter)) throw Problem.field('/meter', 'must be a meter of calls');
+    if (!isFlow(meter)) throw Problem.field('/meter', 'must be api:<slug> or api:*');
     await this.database.transaction(async (tx) => {
       const key = required(await this.keys.lock(tx, reference(id, caller)));
       const holder = { ownerId: key.ownerId, keyId: key.id };
