@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import compress from '@fastify/compress';
 import helmet from '@fastify/helmet';
-import type { LoggerService } from '@nestjs/common';
+import { NotFoundException, type LoggerService } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
 import {
@@ -32,10 +32,11 @@ import { acceptJsonBodies } from './common/json-body.js';
 import { locate } from './common/location.js';
 import { linkNextPage } from './common/page-link.js';
 import { Problem } from './common/problem.js';
-import { sendProblem, shownPathOf } from './common/problem.filter.js';
+import { pathOf, sendProblem, shownPathOf } from './common/problem.filter.js';
 import { declaredOptions } from './common/route-options.js';
 import { MAX_PARAM_LENGTH, RouteTable } from './common/route-table.js';
 import { hasSecret } from './common/secret-shapes.js';
+import { hasBarePercent, refuseMalformedQueries } from './common/url-text.js';
 import { type Env } from './config/env.js';
 import { RequestStatistics } from './metrics/request-statistics.js';
 import { CallRanks } from './quota/call-ranks.js';
@@ -97,7 +98,10 @@ export async function createApp(env: Env, logger: Logger): Promise<NestFastifyAp
       // No hook has run, so sets the headers here.
       reply.headers({ ...DATA_HEADERS, 'x-request-id': request.id });
       addCorsHeaders(request, reply);
-      sendProblem(new Problem('validation_failed', { detail: 'The URL path is invalid or too long.' }), request, reply);
+      const detail = hasBarePercent(pathOf(request))
+        ? 'A % in the path is written as %25.'
+        : 'The URL path is invalid or too long.';
+      sendProblem(new Problem('validation_failed', { detail }), request, reply);
     },
     http: httpOptions(env),
   });
@@ -166,6 +170,8 @@ export async function createApp(env: Env, logger: Logger): Promise<NestFastifyAp
   await serveCalls(server, app.get(CallsService, { strict: false }));
   // After /call, because its bodies are not read.
   watchContentDigests(server);
+  refuseUnknownRoutes(server);
+  refuseMalformedQueries(server);
   admitLargeBodies(server, app.get(AuthenticationGuard, { strict: false }), budget);
   const [statistics, ranks] = [app.get(RequestStatistics, { strict: false }), app.get(CallRanks, { strict: false })];
   statistics.start();
@@ -189,6 +195,13 @@ function protect(server: FastifyInstance): void {
     if (request.url.startsWith('/docs')) reply.helmet();
     else reply.headers(DATA_HEADERS);
     done();
+  });
+}
+
+/** Rejects a request without a route before its body is read: 404 or 405, whatever the body is. */
+function refuseUnknownRoutes(server: FastifyInstance): void {
+  server.addHook('onRequest', (request, _reply, done) => {
+    done(request.is404 ? new NotFoundException() : undefined);
   });
 }
 

@@ -26,5 +26,10 @@ export async function tryListening(env: Env): Promise<void> {
 /** Converts an error of `listen`. @throws ConfigError always */
 export function explainListening({ code, message }: NodeJS.ErrnoException): never {
   if (code === 'EADDRINUSE') throw new ConfigError(`PORT is taken: ${message}.`);
+  if (['ENOTFOUND', 'EAI_AGAIN', 'EADDRNOTAVAIL', 'EINVAL'].includes(code ?? '')) {
+    throw new ConfigError(
+      `Cannot listen on HOST: ${message}; allowed: an address of this machine, such as 127.0.0.1, ::1 or 0.0.0.0.`,
+    );
+  }
   throw new ConfigError(`Cannot listen on HOST and PORT: ${message}.`);
 }

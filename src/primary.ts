@@ -1,3 +1,5 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Env } from './config/env.js';
 import { EmbeddedPostgres } from './database/embedded-postgres.js';
@@ -105,6 +107,11 @@ class Primary {
   }
 
   private async startDatabase(): Promise<string> {
+    // A new database has no administrator yet: refuses bad settings for it before anything is created.
+    if (!existsSync(join(this.env.dataDir, 'postgres'))) {
+      const { checkAdminSettings } = await import('./users/admin-settings.js');
+      await checkAdminSettings(this.env);
+    }
     const postgres = await EmbeddedPostgres.start({
       dataDir: this.env.dataDir,
       maxConnections: this.env.workers * this.env.databasePool + SPARE_CONNECTIONS,

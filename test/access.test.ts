@@ -402,6 +402,20 @@ describe('Without a valid token', () => {
     },
   );
 
+  test.each<[string, (key: string) => Record<string, string>, string]>([
+    ['X-API-Key', (key) => ({ 'x-api-key': key }), 'unauthenticated'],
+    ['Authorization', (key) => ({ authorization: key }), 'unauthenticated'],
+    ['Authorization: Bearer', (key) => ({ authorization: `Bearer ${key}` }), 'invalid_token'],
+  ])('an API key in %s: 401 that says where API keys work', async (_header, headersOf, code) => {
+    const { key } = await api.as(await api.createUser()).createKey();
+    for (const path of ['/v1/users/me', '/v1/store/a']) {
+      const answer = await api.get(path, { headers: headersOf(key) });
+      expectProblem(answer, 401, code);
+      expect(answer.body.detail).toMatch(/^An API key works only on \/call\//);
+      expect(answer.text).not.toContain(key);
+    }
+  });
+
   test('GET and HEAD with other spellings of a path: 400, 401, 404 or 405, and no protected data', async () => {
     const owner = await createOwner();
     const reads = PROTECTED.filter((id) => id.startsWith('GET '));

@@ -88,6 +88,18 @@ describe('Admin commands on an external database', () => {
     await api.signIn(user.username, 'Piped-In-17');
   });
 
+  test('reset-password while standard input stays open: says that it reads the password there', async () => {
+    const child = spawn(process.execPath, [COMMAND, 'reset-password'], {
+      env: { ...inherited(), SECRET_KEY, ARGON2_MEMORY: '1024', ARGON2_PASSES: '1', ...env() },
+      stdio: ['pipe', 'pipe', 'pipe'],
+    });
+    const [notice] = (await once(child.stderr, 'data')) as [Buffer];
+    expect(notice.toString()).toBe('Reading the new password from standard input.\n');
+    child.stdin.end('Quarter-Master-4\n');
+    expect(await text(child.stdout)).toContain('The password of admin is set');
+    await api.signIn('admin', 'Quarter-Master-4');
+  });
+
   test('disable-totp: turns two-factor sign-in off; exit code 1 when it is already off', async () => {
     const session = await api.signIn('admin', ADMIN_PASSWORD);
     await enableTotp(api, { ...session, id: session.user.id, username: 'admin', password: ADMIN_PASSWORD });

@@ -221,7 +221,12 @@ describe('/call/{slug}', () => {
   test('401 without a key, 404 for an unknown slug, 405 for TRACE', async () => {
     expectProblem(await api.get('/call/api1'), 401, 'unauthenticated');
     expectProblem(await api.get('/call/nosuchapi'), 401, 'unauthenticated');
-    expectProblem(await mine.get('/call/api1'), 401, 'invalid_api_key');
+    const withToken = await mine.get('/call/api1');
+    expectProblem(withToken, 401, 'invalid_api_key');
+    expect(withToken.body.detail).toBe('This is an access token. Send an API key, which begins with qm_.');
+    const withoutBearer = await api.get('/call/api1', { headers: { authorization: key.key } });
+    expectProblem(withoutBearer, 401, 'invalid_api_key');
+    expect(withoutBearer.body.detail).toMatch(/^Write Bearer before the key/);
     for (const slug of ['nosuchapi', 'API1', 'api1%20', 'api*', '*', '%00', 'a'.repeat(65), "'", 'api1%2Fx', '..%2F']) {
       expectProblem(await api.call(slug, key), 404, 'not_found');
     }

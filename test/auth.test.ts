@@ -168,6 +168,12 @@ describe('POST /v1/auth/register', () => {
       'Ó Briain',
       'ʻAkahi',
       'D’Arcy-O’Hara',
+      'Gal·la',
+      'メアリー・アン',
+      'ג\u05f3ורג\u05f3',
+      'רש\u05f4י',
+      'علی\u200cرضا',
+      'ක්\u200dෂමා',
     ],
   ])('the name %s: accepted unchanged', async (name) => {
     const answer = await register({ username: uniqueName(), firstName: name, lastName: name });
@@ -206,6 +212,14 @@ describe('POST /v1/auth/register', () => {
     ['a dot alone', '..'],
     ['a zero width space', 'Ada\u200bKing'],
     ['a letter and U+0000', 'Ada\0'],
+    ['a joiner at its end', 'علی\u200c'],
+    ['a joiner at its start', '\u200dක්'],
+    ['a joiner beside a space', 'ක් \u200dෂමා'],
+    ['two joiners in a row', 'ක්\u200c\u200dෂමා'],
+    ['a bidirectional control', 'Ada\u202eKing'],
+    ['a direction mark', 'Ada\u200fKing'],
+    ['a word joiner', 'Ada\u2060King'],
+    ['a middle dot alone', '··'],
     ['a lone surrogate', 'Ada\ud800'],
     ['spaces only', '   '],
     ['an underscore', 'Ada_King'],
@@ -243,9 +257,22 @@ describe('POST /v1/auth/register', () => {
 
   test('a weak password: 400 with all missing requirements in one sentence', async () => {
     const { body } = await register({ username: uniqueName(), password: 'x' });
-    const detail = 'must have 8 to 64 characters, an upper-case letter, a digit and a special character';
+    const detail = 'must have 8 to 64 characters, an upper-case letter (A–Z), a digit (0–9) and a special character';
     expect(body.errors).toEqual([{ pointer: '/password', detail }]);
     expect(body.detail).toBe(`password ${detail}.`);
+  });
+
+  test.each([
+    ['register', { username: 'a', password: 'short' }, '/username'],
+    ['register', { username: 'a', password: 'Password1!' }, '/username'],
+    ['password', { currentPassword: 7, newPassword: 'short' }, '/currentPassword'],
+  ])('POST /v1/auth/%s %j: 400 that names both members', async (path, body, other) => {
+    const user = await api.createUser();
+    const answer = await api.as(user).post(`/v1/auth/${path}`, body);
+    expectProblem(answer, 400, 'validation_failed');
+    const pointer = path === 'register' ? '/password' : '/newPassword';
+    const errors = answer.body.errors.map((error: { pointer: string }) => error.pointer);
+    expect(errors.sort()).toEqual([other, pointer].sort());
   });
 
   test('passwords of 8 and of 64 characters: 201', async () => {

@@ -453,9 +453,9 @@ describe('Request bodies', () => {
       { pointer: '/scopes/1', detail: 'must be a string' },
       { pointer: '/limits/1', detail: 'must be an object' },
       { pointer: '/limits/0/window', detail: `must be a string, one of: ${windows}` },
-      { pointer: '/scopes/0', detail: 'must be slugs, prefixes followed by *, or *' },
+      { pointer: '/scopes/0', detail: 'must be a slug, the start of a slug and *, or *' },
       { pointer: '/expiresAt', detail: 'must be a date and time with an offset, like 2030-01-31T12:00:00Z' },
-      { pointer: '/limits/0/meter', detail: expect.stringMatching(/^must be a meter: /) },
+      { pointer: '/limits/0/meter', detail: expect.stringMatching(/^must be resources, .* or api:\*$/) },
       { pointer: '/limits/2/limit', detail: 'must be at least 0' },
       { pointer: '/owner', detail: 'must have 1 to 254 characters' },
     ]);
@@ -646,6 +646,29 @@ test.each(['text/plain', 'application/x-www-form-urlencoded', 'application/json'
   },
 );
 
+describe('Names of things', () => {
+  const key = { scopes: [] };
+  const THINGS: [string, string, object][] = [
+    ['/v1/keys', 'name', key],
+    ['/v1/auth/signing-keys', 'name', {}],
+    ['/v1/plans', 'name', { slug: uniqueName() }],
+    ['/v1/apis', 'name', { slug: uniqueName() }],
+    ['/v1/tasks', 'title', {}],
+    ['/v1/users/me/credits', 'reason', { amount: 1 }],
+  ];
+
+  test.each(THINGS)('POST %s: 400 if %s is blank; other blanks stay', async (path, member, body) => {
+    for (const blank of [' ', '\u00a0\t\n']) {
+      const answer = await admin.post(path, { ...body, [member]: blank });
+      expectProblem(answer, 400, 'validation_failed');
+      expect(answer.body.errors).toEqual([
+        { pointer: `/${member}`, detail: 'must have a character that is not a space' },
+      ]);
+    }
+    expect((await admin.post(path, { ...body, [member]: ' a thing ' })).body).toMatchObject({ [member]: ' a thing ' });
+  });
+});
+
 describe('Paths', () => {
   const NO_IDS = ['x', '1', '0', '-1', 'null', 'undefined', '%27', '%25', '%00', '..%2F..%2Fetc%2Fpasswd', '*', '%20'];
 
@@ -734,7 +757,26 @@ describe('Paths', () => {
       });
       expectProblem(answer, 400, 'validation_failed');
       expect(answer.headers.get('x-content-type-options')).toBe('nosniff');
+      const isBare = /%(?![0-9a-f]{2})/i.test(path);
+      expect(answer.body.detail).toBe(
+        isBare ? 'A % in the path is written as %25.' : 'The URL path is invalid or too long.',
+      );
     }
+  });
+
+  test.each([
+    ['a foreign type', 'x', { 'content-type': 'text/plain' }],
+    ['a compressed body', '{}', { 'content-encoding': 'gzip' }],
+    ['malformed JSON', '{', {}],
+    ['a body over the limit', JSON.stringify('x'.repeat(2 ** 21)), {}],
+  ])('an unknown path or method with %s: 404 or 405', async (_case, raw, headers: Record<string, string>) => {
+    for (const method of ['POST', 'PUT', 'PATCH', 'DELETE']) {
+      expectProblem(await api.send(method, '/v1/nothing', undefined, { raw, headers }), 404, 'not_found');
+      const answer = await api.send(method, '/v1/auth/sessions', undefined, { raw, headers });
+      expectProblem(answer, 405, 'method_not_allowed');
+      expect(answer.headers.get('allow')).toBe('GET, HEAD');
+    }
+    expectProblem(await api.send('PATCH', '/v1/store/write', undefined, { raw, headers }), 405, 'method_not_allowed');
   });
 
   test('very long paths: 400, 401, 404 or 414 as a problem', async () => {
@@ -868,6 +910,13 @@ describe('Query parameters', () => {
     ['/v1/users?limit=1&limit=2', '/limit', 'must be given once'],
     ['/v1/users?query=', '/query', 'must have 1 to 254 characters'],
     ['/v1/users?query=%00', '/query', 'must not have U+0000 or lone surrogates'],
+    ['/v1/users?query=%ff', '/query', 'must be percent-encoded UTF-8'],
+    ['/v1/users?limit=2&query=100%', '/query', 'must have each % written as %25'],
+    ['/v1/store?prefix=%E0%A4', '/prefix', 'must be percent-encoded UTF-8'],
+    ['/v1/audit?target=%ff', '/target', 'must be percent-encoded UTF-8'],
+    ['/v1/store/a?owner=%C0%AE', '/owner', 'must be percent-encoded UTF-8'],
+    ['/v1/users?q%ff=1', '/q%ff', 'must be percent-encoded UTF-8'],
+    ['/v1/metrics/usage?from=2026-01-01T00:00:00+01:00', '/from', 'must have the + of its offset written as %2B'],
     ['/v1/users?nope=1', '/nope', 'is not allowed'],
     ['/v1/users?__proto__=1', '/__proto__', 'is not allowed'],
     ['/v1/platform?nope=1', '/nope', 'is not allowed'],

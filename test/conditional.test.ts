@@ -312,6 +312,39 @@ test('GET of a long object, plain or compressed: an ETag for each coding, each v
   expect(tags.size).toBe(3);
 });
 
+test.each(SUBJECTS.filter(({ change }) => change?.('', 0).method === 'PATCH'))(
+  'PATCH of $name that changes nothing: the same ETag and content',
+  async ({ as, make: create, change }) => {
+    const path = await create();
+    const made = await as().get(path);
+    const send = async (body: unknown): Promise<Answer> => {
+      expect((await as().patch(path, body)).status).toBe(200);
+      return as().get(path);
+    };
+    expect(await send({})).toMatchObject({ text: made.text });
+    const { body } = change!(path, 1);
+    const changed = await send(body);
+    expect(tagOf(changed)).not.toBe(tagOf(made));
+    const again = await send(body);
+    expect([tagOf(again), again.text]).toEqual([tagOf(changed), changed.text]);
+  },
+);
+
+test('PATCH of a key, a task and a user with the values that they have: the same ETag', async () => {
+  const expiresAt = '2099-01-01T01:00:00.123+01:00';
+  const key = await make(mine, '/v1/keys', { name: 'a key', scopes: ['api1'], expiresAt });
+  const task = await make(mine, '/v1/tasks', { title: 'a task' });
+  for (const [path, body] of [
+    [key, { name: 'a key', scopes: ['api1'], expiresAt, disabled: false }],
+    [task, { title: 'a task', completed: false }],
+    ['/v1/users/me', { username: user.username, email: null, firstName: null }],
+  ] as const) {
+    const before = await mine.get(path);
+    expect((await mine.patch(path, body)).status).toBe(200);
+    expect([path, tagOf(await mine.get(path))]).toEqual([path, tagOf(before)]);
+  }
+});
+
 describe('If-Match and If-None-Match', () => {
   test('after a sign-in of the user: 200 for If-None-Match, and If-Match still succeeds', async () => {
     const other = await api.createUser();

@@ -1,4 +1,7 @@
 import pg from 'pg';
+import { Env } from '../src/config/env.js';
+import { connect } from '../src/database/connect.js';
+import { dataSourceOptions } from '../src/database/options.js';
 import { Api, expectProblem } from './support/api.js';
 import { Pooler } from './support/pooler.js';
 import { TestServer, createDatabase, postgresUrl, query } from './support/server.js';
@@ -12,6 +15,7 @@ const HOSTILE = {
   ...{ search_path: 'nowhere', default_transaction_isolation: 'serializable', default_transaction_read_only: 'on' },
   ...{ row_security: 'off', exit_on_error: 'on', statement_timeout: '2s', lock_timeout: '1' },
   ...{ idle_in_transaction_session_timeout: '1', idle_session_timeout: '5s', default_transaction_deferrable: 'on' },
+  ...{ synchronous_commit: 'off', check_function_bodies: 'off' },
   ...{ lc_messages: 'C', lc_numeric: 'C', xmlbinary: 'hex', work_mem: '64kB', plan_cache_mode: 'force_generic_plan' },
   ...{ enable_indexscan: 'off', jit: 'on', geqo_threshold: '2', from_collapse_limit: '1', quote_all_identifiers: 'on' },
 };
@@ -137,6 +141,25 @@ describe('Hostile settings of database and shell', () => {
     await others.end();
     await pooler.stop();
   });
+});
+
+test('synchronous_commit of the database: `off` becomes `on`, other values are kept, also behind a pooler', async () => {
+  const database = await createDatabase({ isEmpty: true });
+  const found: unknown[] = [];
+  const values = ['off', 'on', 'local', 'remote_write', 'remote_apply'];
+  for (const value of values) {
+    await query(postgresUrl(), `ALTER DATABASE ${database.name} SET synchronous_commit = ${value}`);
+    const pooler = await Pooler.start(database.url, 1);
+    for (const url of [database.url, pooler.url]) {
+      const dataSource = await connect(dataSourceOptions(new Env({ DATABASE_URL: url }), url));
+      found.push(...(await dataSource.query<object[]>('SHOW synchronous_commit')));
+      await dataSource.destroy();
+    }
+    await pooler.stop();
+  }
+  const expected = ['on', ...values.slice(1)].map((value) => ({ synchronous_commit: value }));
+  expect(found).toEqual(expected.flatMap((each) => [each, each]));
+  await database.drop();
 });
 
 test('requests while the database rejects the role or is renamed: 503, then 200', async () => {

@@ -4,6 +4,7 @@ import { chmod, mkdtemp, mkdir, readFile, rm, stat, writeFile } from 'node:fs/pr
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { explainStart } from '../src/start-error.js';
 import { Api, expectProblem, sharedApi, uniqueName, type Answer } from './support/api.js';
 import { ADMIN_PASSWORD, TestServer, createDatabase, inherited, postgresUrl, query } from './support/server.js';
 import { until } from './support/until.js';
@@ -159,12 +160,23 @@ describe('failed start: exit code 1 and one line on stderr:', () => {
       // One line reports all violations.
       expect.stringMatching(/ADMIN_PASSWORD must .*8 to 64 .*upper-case.*special/),
       expect.stringContaining('ADMIN_PASSWORD must '),
-      expect.stringContaining('ADMIN_EMAIL is not '),
+      expect.stringContaining('ADMIN_EMAIL is "nobody", which is not an e-mail address.'),
     ]);
     expect(lines.join('')).not.toMatch(/hunter2|Password1/);
     expect(await query(database.url, 'SELECT FROM users')).toEqual([]);
     await database.drop();
   });
+
+  test.concurrent(
+    'weak ADMIN_PASSWORD, or invalid ADMIN_EMAIL, for a new embedded database: nothing is created',
+    async () => {
+      const dataDir = join(folder, 'bad-admin');
+      for (const bad of [{ ADMIN_PASSWORD: 'hunter2' }, { ADMIN_EMAIL: 'nobody' }]) {
+        expect(await printedRefusal({ DATA_DIR: dataDir, ...bad })).toContain(Object.keys(bad)[0]);
+      }
+      await expect(stat(dataDir)).rejects.toThrow('ENOENT');
+    },
+  );
 
   test.concurrent('port in use', async () => {
     const { port } = new URL(sharedApi().url);
@@ -186,7 +198,11 @@ describe('failed start: exit code 1 and one line on stderr:', () => {
   });
 
   test.concurrent('HOST is not an address of this machine', async () => {
-    expect(await refusal({ DATABASE_URL: sharedDatabase, HOST: '192.0.2.1' })).toContain('HOST');
+    for (const HOST of ['192.0.2.1', 'nowhere.invalid']) {
+      const line = await refusal({ DATABASE_URL: sharedDatabase, HOST });
+      expect(line).toMatch(/^Cannot listen on HOST: .+; allowed: .* 127\.0\.0\.1, ::1 or 0\.0\.0\.0\.$/);
+      expect(line).toContain(HOST);
+    }
   });
 
   test.concurrent('no database server at the address', async () => {
@@ -205,6 +221,26 @@ describe('failed start: exit code 1 and one line on stderr:', () => {
     const line = await printedRefusal({ DATABASE_URL: elsewhere((url) => (url.password = 'hunter2')) });
     expect(line).toContain('DATABASE_URL');
     expect(line).not.toContain('hunter2');
+  });
+
+  test.concurrent('no database password, but the server wants one', async () => {
+    expect(await refusal({ DATABASE_URL: elsewhere((url) => (url.password = '')) })).toBe(
+      'DATABASE_URL has no password, and the database asks for one.',
+    );
+  });
+
+  test.each([
+    ['28000', 'no pg_hba.conf entry for host "::1", user "qm", database "qm", no encryption', /add \?sslmode=require/],
+    ['28P01', 'empty password returned by client', /^DATABASE_URL has no password/],
+    [
+      'ERR_TLS_CERT_ALTNAME_INVALID',
+      "Hostname/IP does not match certificate's altnames: IP: 127.0.0.1 is not in the cert's list: ",
+      /cert's list: use a host name that the certificate has/,
+    ],
+    ['ERR_OSSL_PEM_NO_START_LINE', 'error:0480006C:PEM routines::no start line', /sslrootcert, .* must be PEM files/],
+    ['DEPTH_ZERO_SELF_SIGNED_CERT', 'self-signed certificate', /certificate: set sslmode to require/],
+  ])('the database refuses a connection with %s', (code, message, hint) => {
+    expect(explainStart(Object.assign(new Error(message), { code }))).toMatch(hint);
   });
 
   test.concurrent('unknown database', async () => {

@@ -100,6 +100,15 @@ describe('POST /v1/users', () => {
     expectProblem(await admin.get(`/v1/users/${username}`), 404, 'not_found');
   });
 
+  test('400 for a weak password and another invalid field: both are named', async () => {
+    const user = await api.createUser();
+    const weak = { username: '!', password: 'Password1!' };
+    for (const answer of [await admin.post('/v1/users', weak), await admin.patch(`/v1/users/${user.id}`, weak)]) {
+      expectField(answer, 'username');
+      expect(answer.body.errors).toContainEqual({ pointer: '/password', detail: 'must not be a common password' });
+    }
+  });
+
   test('409 for a taken username or e-mail, 400 without either', async () => {
     const email = `${uniqueName()}@example.com`;
     const user = await api.createUser({ email });

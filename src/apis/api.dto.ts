@@ -1,7 +1,7 @@
 import { ApiProperty, ApiPropertyOptional, OmitType, PartialType } from '@nestjs/swagger';
-import { IsString, Length, MaxLength } from 'class-validator';
+import { IsString, MaxLength } from 'class-validator';
 import { ApiTime } from '../common/formats.js';
-import { IsMatch, IsStorable, MayBeNull, isStorable } from '../common/text.js';
+import { IsLabel, IsMatch, IsStorable, MayBeNull, isStorable } from '../common/text.js';
 import { IsSlug } from '../quota/quota.dto.js';
 import type { Api } from './api.entity.js';
 
@@ -27,9 +27,7 @@ export class CreateApiDto {
 
   /** The display name */
   @ApiProperty({ example: 'Maps', minLength: 1, maxLength: 100 })
-  @IsString()
-  @Length(1, 100)
-  @IsStorable()
+  @IsLabel(100)
   name!: string;
 
   /** A fixed text to return for calls */

@@ -1,6 +1,6 @@
 import { Injectable } from '@nestjs/common';
 import { AuditLog } from '../audit/audit-log.js';
-import { changesOf } from '../audit/changes.js';
+import { changesOf, differs } from '../audit/changes.js';
 import type { Caller } from '../common/caller.js';
 import { requireVersion, type Preconditions } from '../common/etag.js';
 import { Cursors, type Page, type PageQuery } from '../common/page.js';
@@ -52,6 +52,7 @@ export class ApisService {
     return this.database.transaction(async (tx) => {
       const before = required(await this.apis.lock(tx, slug));
       requireVersion(preconditions, toApiResponse(before, true));
+      if (!differs(before, dto)) return before;
       const after = required(await this.apis.update(tx, slug, dto));
       await this.audit.recordIfChanged(tx, caller, 'api.update', slug, changesOf(before, after, FIELDS));
       return after;

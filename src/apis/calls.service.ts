@@ -81,8 +81,17 @@ function keyHashOf(request: FastifyRequest): string {
     throw new Problem('invalid_api_key', { detail: 'Send one API key.' });
   }
   const hash = hashApiKey(text);
-  if (hash === undefined) throw new Problem('invalid_api_key');
+  if (hash === undefined) throw new Problem('invalid_api_key', hintFor(authorization ?? '', text));
   return hash;
+}
+
+/** Names the frequent mistakes. */
+function hintFor(authorization: string, text: string): { detail?: string } {
+  if (/^qm_\S+$/.test(authorization)) return { detail: 'Write Bearer before the key: Authorization: Bearer qm_….' };
+  // A JWT begins with the base64url of `{"`.
+  return /^eyJ[\w-]*\.[\w-]*\.[\w-]*$/.test(text)
+    ? { detail: 'This is an access token. Send an API key, which begins with qm_.' }
+    : {};
 }
 
 function toCallAnswer(spend: Spend): CallAnswer {

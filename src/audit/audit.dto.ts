@@ -17,7 +17,7 @@ export class ListAuditQuery extends PageQuery {
   @MayBeMissing()
   @IsString()
   @Length(1, 64)
-  @Matches(/^[a-z_]*(\.[a-z_]*)?\*?$/, { message: 'must be an action like user.update, or a prefix like user.*' })
+  @Matches(/^[a-z_]*(\.[a-z_]*)?\*?$/, { message: 'must be like user.update, or a prefix like user.*' })
   action?: string;
 
   /** What was changed: an id or a slug, the username or e-mail of a user, or `platform` */
@@ -33,7 +33,7 @@ export class VerifyAuditQuery {
   /** A `head` that was noted earlier, which must still be in the chain */
   @ApiPropertyOptional({ pattern: '^[0-9a-f]{64}$' })
   @MayBeMissing()
-  @Matches(/^[0-9a-f]{64}$/, { message: 'must be a head: 64 hexadecimal digits' })
+  @Matches(/^[0-9a-f]{64}$/, { message: 'must have 64 hexadecimal digits' })
   head?: string;
 }
 

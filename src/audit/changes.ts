@@ -20,6 +20,13 @@ export function changesOf<T extends object>(
   return changes;
 }
 
+/** Whether a change gives a field another value. Fields that are undefined in `changes` stay as they are. */
+export function differs<T extends object>(before: T, changes: { [field in keyof T]?: T[field] | undefined }): boolean {
+  return (Object.keys(changes) as (keyof T)[]).some(
+    (field) => changes[field] !== undefined && JSON.stringify(changes[field]) !== JSON.stringify(before[field]),
+  );
+}
+
 const MAX_LENGTH = 1_000;
 
 /** Shortens long texts: the log records what was changed, and does not archive long values. */

@@ -1,9 +1,10 @@
 import { Injectable } from '@nestjs/common';
 import { AuditLog } from '../audit/audit-log.js';
 import { SERVER } from '../common/caller.js';
-import { ConfigError } from '../config/env.js';
+import { ConfigError, Env } from '../config/env.js';
 import { Database, type Transaction } from '../database/database.js';
-import { hashForOperator } from '../users/first-admin.js';
+import { checkPassword } from '../users/admin-settings.js';
+import { turnOf } from '../users/hash-queue.js';
 import { Notices } from '../users/notices.js';
 import { Passwords } from '../users/passwords.js';
 import { UsersRepository, type UserRow } from '../users/users.repository.js';
@@ -23,6 +24,7 @@ export class AccountRescue {
     private readonly database: Database,
     private readonly users: UsersRepository,
     private readonly passwords: Passwords,
+    private readonly env: Env,
     private readonly totp: TotpRepository,
     private readonly throttle: SignInThrottle,
     private readonly notices: Notices,
@@ -36,7 +38,8 @@ export class AccountRescue {
    * @throws ConfigError when the login or the password cannot be used
    */
   async resetPassword(login: string | undefined, password: string): Promise<{ name: string; endedSessions: number }> {
-    const passwordHash = await hashForOperator(this.passwords, 'The password', password);
+    await checkPassword('The password', password, this.env.passwordPolicy);
+    const passwordHash = await this.passwords.hash(password, turnOf(null, true));
     return this.database.transaction(async (tx) => {
       const { id, name } = await this.lock(tx, login);
       await this.users.update(tx, id, { passwordHash });

@@ -2,6 +2,7 @@ import { ApiProperty } from '@nestjs/swagger';
 import { IsString, Length, MaxLength } from 'class-validator';
 import { ApiId, ApiTime } from '../common/formats.js';
 import { IsStorable, MayBeMissing } from '../common/text.js';
+import { IsNewPassword } from '../users/password-policy.js';
 import { AccountDto, UserResponse } from '../users/user.dto.js';
 
 export class RegisterDto extends AccountDto {}
@@ -22,7 +23,8 @@ export class LoginDto {
   password!: string;
 
   /**
-   * Required if two-factor sign-in is on: the six-digit code of the authenticator app, or a recovery code
+   * Required if two-factor sign-in is on: the six-digit code of the authenticator app, or a recovery code.
+   * Spaces and hyphens are ignored
    * @example '755224'
    */
   @MayBeMissing()
@@ -51,7 +53,7 @@ export class ChangePasswordDto {
    * Must satisfy the same rules as at registration
    * @example Difference-1822
    */
-  @IsString()
+  @IsNewPassword()
   newPassword!: string;
 }
 

@@ -20,7 +20,7 @@ export function serveRecoveryPages(server: FastifyInstance, { passwordPolicy }: 
 }
 
 const PASSWORD_RULES: Record<Env['passwordPolicy'], string> = {
-  classes: '8 to 64 characters: lower case, upper case, a digit and a special character.',
+  classes: '8 to 64 characters: lower case (a–z), upper case (A–Z), a digit (0–9) and a special character.',
   length: '15 to 256 characters of any kind.',
 };
 

@@ -1,7 +1,7 @@
 import { ApiProperty, ApiPropertyOptional } from '@nestjs/swagger';
-import { IsString, Length, ValidateBy } from 'class-validator';
+import { ValidateBy } from 'class-validator';
 import { ApiId, ApiTime } from '../common/formats.js';
-import { IsStorable, MayBeMissing } from '../common/text.js';
+import { IsLabel, MayBeMissing } from '../common/text.js';
 import { toPem } from './public-key.js';
 import type { RequestKey } from './request-key.entity.js';
 
@@ -19,11 +19,9 @@ const IsTextOrObject = (): PropertyDecorator =>
   });
 
 export class CreateSigningKeyDto {
-  /** A name for display */
+  /** The display name */
   @ApiProperty({ example: 'my server', minLength: 1, maxLength: 100 })
-  @IsString()
-  @Length(1, 100)
-  @IsStorable()
+  @IsLabel(100)
   name!: string;
 
   /**

@@ -38,11 +38,19 @@ describe('codes of second factors', () => {
     }
   });
 
-  test.each(['', '28708', '2870822', ' 287082', '28708a', '２８７０８２', '-87082', '1e5000'])(
+  test.each(['', '28708', '2870822', '28708a', '２８７０８２', '-87082', '1e5000'])(
     'stepOf: rejects "%s", which is not the six digits',
     (code) => {
       jest.useFakeTimers({ now: 59_000 });
       expect(codes.stepOf(OWNER, seal.seal('12345678901234567890', OWNER), code)).toBeUndefined();
+    },
+  );
+
+  test.each([' 287082', '287 082', '287-082', '287\u00a0082\n', '2 8 7 0 8 2'])(
+    'stepOf: ignores white space and hyphens in "%s"',
+    (code) => {
+      jest.useFakeTimers({ now: 59_000 });
+      expect(codes.stepOf(OWNER, seal.seal('12345678901234567890', OWNER), code)).toBe(1);
     },
   );
 

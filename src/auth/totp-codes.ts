@@ -39,13 +39,14 @@ export class TotpCodes {
     return { sealed: this.seal.seal(Buffer.from(secret.bytes), ownerId), secret: secret.base32, uri };
   }
 
-  /** Returns the time step of a code, or undefined if the code is wrong or not valid now. */
+  /** Returns the time step of a code, or undefined if it is wrong or not valid now. Ignores white space and hyphens. */
   stepOf(ownerId: string, sealed: Buffer, code: string): number | undefined {
-    if (!/^\d{6}$/.test(code)) return undefined;
+    const token = compact(code);
+    if (!/^\d{6}$/.test(token)) return undefined;
     const bytes = this.seal.open(sealed, ownerId);
     const totp = new TOTP({ ...SHAPE, secret: Secret.fromHex(bytes.toString('hex')) });
     const timestamp = Date.now();
-    const delta = totp.validate({ token: code, window: WINDOW, timestamp });
+    const delta = totp.validate({ token, window: WINDOW, timestamp });
     return delta === null ? undefined : totp.counter({ timestamp }) + delta;
   }
 
@@ -60,7 +61,12 @@ export class TotpCodes {
 
   /** Hashes a recovery code. Ignores case, white space and hyphens. */
   hashOf(ownerId: string, recoveryCode: string): Buffer {
-    const letters = recoveryCode.toLowerCase().replace(/[\s-]/g, '');
+    const letters = compact(recoveryCode.toLowerCase());
     return createHmac('sha256', this.hashKey).update(`${ownerId}:${letters}`).digest();
   }
+}
+
+/** Removes white space and hyphens: authenticator apps show codes in groups, and people type them so. */
+function compact(code: string): string {
+  return code.replace(/[\s-]/g, '');
 }

@@ -13,7 +13,7 @@ export class PasswordDto {
 
 export class CodeDto {
   /**
-   * The six-digit code of the authenticator app
+   * The six-digit code of the authenticator app. Spaces and hyphens are ignored
    * @example 755224
    */
   @IsString()
@@ -23,7 +23,7 @@ export class CodeDto {
 
 export class PasswordAndCodeDto extends PasswordDto {
   /**
-   * The six-digit code of the authenticator app, or a recovery code
+   * The six-digit code of the authenticator app, or a recovery code. Spaces and hyphens are ignored
    * @example 755224
    */
   @IsString()

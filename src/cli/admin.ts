@@ -5,11 +5,18 @@ import { isolateFromShell } from '../config/shell.js';
 import { explainStart } from '../start-error.js';
 import { runAdmin } from './run-admin.js';
 
+/** A pipe that has not ended after this time, in milliseconds, may be one that nobody writes to. */
+const PATIENCE_MS = 2_000;
+
 /** Returns the text of a pipe or file at standard input; undefined for a terminal, and for an empty input. */
 async function pipedPassword(): Promise<string | undefined> {
   const input = fstatSync(0);
   if (!input.isFIFO() && !input.isFile() && !input.isSocket()) return undefined;
+  const notice = setTimeout(() => {
+    console.error('Reading the new password from standard input.');
+  }, PATIENCE_MS);
   const password = (await text(process.stdin)).replace(/\r?\n$/, '');
+  clearTimeout(notice);
   return password === '' ? undefined : password;
 }
 

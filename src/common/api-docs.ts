@@ -6,10 +6,13 @@ import { PROBLEMS, type ProblemCode } from './problem.js';
 
 /** One invalid field. */
 export class FieldErrorBody {
-  @ApiProperty({ description: 'JSON pointer into the body, or the name of the parameter', example: '/password' })
+  @ApiProperty({
+    description: 'JSON pointer into the body; for a parameter or a header, `/` and its name',
+    example: '/password',
+  })
   pointer!: string;
 
-  @ApiProperty({ description: 'Why it is invalid', example: 'must have an upper-case letter' })
+  @ApiProperty({ description: 'Why it is invalid', example: 'must have an upper-case letter (A–Z)' })
   detail!: string;
 }
 
@@ -143,7 +146,7 @@ function problemHeaders(status: number, codes: ProblemCode[]): NonNullable<Respo
 
 function exampleOf(code: ProblemCode, status: number): Partial<ProblemBody> {
   const [, title] = PROBLEMS[code];
-  const errors = [{ pointer: '/password', detail: 'must have an upper-case letter' }];
+  const errors = [{ pointer: '/password', detail: 'must have an upper-case letter (A–Z)' }];
   return {
     type: 'about:blank',
     title,

@@ -159,13 +159,22 @@ function bodyOf(problem: Problem, request: FastifyRequest): Record<string, unkno
     type: 'about:blank',
     title: PROBLEMS[code][1],
     status,
-    detail: concealSecrets(extra.detail ?? defaultDetail(problem)),
+    detail: concealSecrets(extra.detail ?? hintOf(problem, request) ?? defaultDetail(problem)),
     instance: shownPathOf(request),
     code,
     requestId: request.id,
     ...(extra.errors ? { errors: extra.errors.map(shown) } : {}),
     ...extra.members,
   };
+}
+
+/** An API key where an access token is expected is a frequent mistake. */
+function hintOf({ code }: Problem, request: FastifyRequest): string | undefined {
+  if (code !== 'unauthenticated' && code !== 'invalid_token') return undefined;
+  const { authorization = '', 'x-api-key': key } = request.headers;
+  if (!pathOf(request).startsWith('/v1/') || (key === undefined && !/^(bearer +)?qm_/i.test(authorization)))
+    return undefined;
+  return 'An API key works only on /call/{slug} and as `key` of POST /v1/verify. Sign in, and send the access token.';
 }
 
 /** Conceals secrets: names of members and parameters come from the client. */

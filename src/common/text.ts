@@ -1,5 +1,5 @@
 import { applyDecorators } from '@nestjs/common';
-import { IsString, ValidateBy, ValidateIf, type ValidationOptions } from 'class-validator';
+import { IsString, Length, ValidateBy, ValidateIf, type ValidationOptions } from 'class-validator';
 
 /** Validates a text with a function. @param faultOf returns an error that completes "the member …", or undefined */
 export function IsJudged(
@@ -34,6 +34,15 @@ export function isStorable(text: string): boolean {
 /** Validates that PostgreSQL can store a text unchanged. */
 export function IsStorable(): PropertyDecorator {
   return IsMatch('isStorable', isStorable, 'not have U+0000 or lone surrogates');
+}
+
+/** Validates a text by which people recognise a thing. Stored as it is sent. */
+export function IsLabel(max: number): PropertyDecorator {
+  return applyDecorators(
+    Length(1, max),
+    IsStorable(),
+    IsMatch('isVisible', (text) => text.trim() !== '', 'have a character that is not a space'),
+  );
 }
 
 /** The member may be missing, but not `null`. (IsOptional of class-validator accepts null.) */
@@ -84,15 +93,17 @@ export function IsFuture(): PropertyDecorator {
 
 /** Validates a day (UTC), or a date and time with an offset, from the year 1970 on. */
 export function IsMoment(): PropertyDecorator {
-  return IsMatch(
-    'isMoment',
-    (value) =>
+  return IsJudged('isMoment', (value) => {
+    const isMoment =
       (MOMENT.test(value) || DAY.test(value)) &&
       isReal(value) &&
       Date.parse(value) >= 0 &&
-      Date.parse(value) < YEAR_10000,
-    'be a day like 2026-01-31, or a date and time with an offset like 2026-01-31T12:00:00Z, from 1970 on',
-  );
+      Date.parse(value) < YEAR_10000;
+    if (isMoment) return undefined;
+    // In a query, + stands for a space.
+    if (MOMENT.test(value.replace(' ', '+'))) return 'must have the + of its offset written as %2B';
+    return 'must be a day like 2026-01-31, or a date and time with an offset like 2026-01-31T12:00:00Z, from 1970 on';
+  });
 }
 
 /** Whether a date exists: JavaScript parses February 30 as March 2. */

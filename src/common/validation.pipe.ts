@@ -17,8 +17,8 @@ export class RequestValidationPipe extends ValidationPipe {
       transform: true,
       transformOptions: { enableImplicitConversion: false, exposeUnsetFields: false },
       stopAtFirstError: false,
-      // Rules without a group always apply; username rules apply under their policy.
-      groups: [env.usernamePolicy],
+      // Rules without a group always apply; rules for usernames and new passwords apply under their policy.
+      groups: [env.usernamePolicy, env.passwordPolicy],
       always: true,
       validationError: { target: true, value: true },
       exceptionFactory: (errors) => Problem.fields(fieldErrors(errors)),

@@ -159,6 +159,26 @@ describe('Env', () => {
     },
   );
 
+  test.each(['sslrootcert', 'sslcert', 'sslkey'])('names the parameter %s whose file is missing', (parameter) => {
+    const url = `postgresql://me:hunter2@db/x?sslmode=require&${parameter}=/nowhere.pem`;
+    expect(refusal({ DATABASE_URL: url })).toBe(
+      `DATABASE_URL: ${parameter} is "/nowhere.pem", which cannot be read (ENOENT).`,
+    );
+  });
+
+  test('CORS_ORIGINS accepts the origins of apps', () => {
+    const origins = ['capacitor://localhost', 'ionic://localhost', 'chrome-extension://abcdefghijklmnop'];
+    expect(new Env({ CORS_ORIGINS: origins.join(', ') }).corsOrigins).toEqual(origins);
+  });
+
+  test('HOST accepts an IPv6 address in brackets', () => {
+    expect(new Env({ HOST: '[::1]' }).host).toBe('::1');
+  });
+
+  test('WORKERS: the error for another value mentions auto', () => {
+    expect(refusal({ WORKERS: 'all' })).toBe('WORKERS is "all"; allowed: a whole number from 1 to 512, or auto.');
+  });
+
   test('WORKERS=auto: one worker per core', () => {
     expect(new Env({ WORKERS: 'auto' }).workers).toBe(availableParallelism());
   });
@@ -194,6 +214,7 @@ describe('Env', () => {
     ['DATABASE_URL', 'postgresql://qm@one:5432,two:5432/qm'],
     ['DATABASE_URL', 'postgresql://qm@127.0.0.1/qm?sslmode=on'],
     ['DATABASE_URL', 'postgresql://qm@127.0.0.1/qm?sslmode=verify-ca'],
+    ['DATABASE_URL', 'postgresql://qm@127.0.0.1/qm?sslmode=verify-full&sslrootcert=system'],
     ['DATABASE_URL', 'postgresql://qm@127.0.0.1/qm?query_timeout=5'],
     ['DATABASE_URL', 'postgresql://qm@127.0.0.1/qm?client_encoding=latin1'],
     ['DATABASE_SCHEMA', 'Public'],
@@ -243,6 +264,10 @@ describe('Env', () => {
     ['CORS_ORIGINS', 'https://a.example:443'],
     ['CORS_ORIGINS', 'a.example'],
     ['CORS_ORIGINS', 'null'],
+    ['CORS_ORIGINS', 'Capacitor://localhost'],
+    ['CORS_ORIGINS', 'capacitor://localhost/'],
+    ['CORS_ORIGINS', 'file://localhost'],
+    ['CORS_ORIGINS', 'https://münchen.example'],
     ['TRUST_PROXY', 'nonsense'],
     ['TRUST_PROXY', 'true'],
     ['TRUST_PROXY', '0.0.0.0/0'],

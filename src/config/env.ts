@@ -120,7 +120,8 @@ export class Env {
   constructor(source: Source = process.env) {
     const read = new Reader(source);
     this.port = read.integer('PORT', 3000, 0, 65_535);
-    this.host = read.text('HOST', '127.0.0.1');
+    // Accepts an IPv6 address as in a URL.
+    this.host = read.text('HOST', '127.0.0.1').replace(/^\[(.*)\]$/, '$1');
     this.databaseUrl = read.databaseUrl('DATABASE_URL');
     this.databaseSchema = read.identifier('DATABASE_SCHEMA', 'public');
     this.databasePool = read.integer('DATABASE_POOL', 10, 2, 1_000);
@@ -187,12 +188,13 @@ class Reader {
     return this.optional(name) ?? fallback;
   }
 
-  integer(name: string, fallback: number, min: number, max: number): number {
+  /** @param others further allowed values, for the error */
+  integer(name: string, fallback: number, min: number, max: number, others = ''): number {
     const value = this.optional(name);
     if (value === undefined) return fallback;
     const number = /^\d{1,15}$/.test(value) ? Number(value) : NaN;
     if (!(number >= min && number <= max)) {
-      throw this.bad(name, value, `a whole number from ${String(min)} to ${String(max)}`);
+      throw this.bad(name, value, `a whole number from ${String(min)} to ${String(max)}${others}`);
     }
     return number;
   }
@@ -215,15 +217,12 @@ class Reader {
 
   origins(name: string): string[] {
     const origins = this.list(name);
-    // `URL` accepts `https://*.example.com`, but no browser sends such an origin.
-    const isOrigin = (text: string): boolean =>
-      text === '*' || (!text.includes('*') && URL.canParse(text) && new URL(text).origin === text);
-    const wrong = origins.find((origin) => !isOrigin(origin));
+    const wrong = origins.find((origin) => origin !== '*' && !isOrigin(origin));
     if (wrong !== undefined) {
       throw this.bad(
         name,
         wrong,
-        'origins like https://example.com separated by commas, without patterns, or * for any',
+        'origins as browsers send them, separated by commas (like https://example.com: lower case, xn--…, no default port, no slash at the end, no patterns), or * for any',
       );
     }
     return origins;
@@ -303,11 +302,17 @@ class Reader {
     if (sslmode !== null && !SSL_MODES.includes(sslmode)) refuse(`must set sslmode to one of ${SSL_MODES.join(', ')}`);
     if (sslmode === 'verify-ca' && !url.searchParams.has('sslrootcert'))
       refuse('must set sslrootcert if sslmode is verify-ca');
+    for (const parameter of ['sslrootcert', 'sslcert', 'sslkey']) {
+      const file = url.searchParams.get(parameter);
+      if (parameter === 'sslrootcert' && file === 'system')
+        refuse('must not set sslrootcert to system: sslmode=verify-full alone checks against its authorities');
+      if (file !== null && file !== '') contentOf(`${name}: ${parameter}`, file);
+    }
     return value;
   }
 
   workers(name: string): number {
-    return this.optional(name) === 'auto' ? availableParallelism() : this.integer(name, 1, 1, 512);
+    return this.optional(name) === 'auto' ? availableParallelism() : this.integer(name, 1, 1, 512, ', or auto');
   }
 
   proxies(name: string): string | TrustHops | false {
@@ -335,6 +340,16 @@ class Reader {
   private bad(name: string, value: string, allowed: string): ConfigError {
     return new ConfigError(`${name} is ${JSON.stringify(value.slice(0, 80))}; allowed: ${allowed}.`);
   }
+}
+
+/**
+ * Whether a text is an origin as browsers send it. `URL` has no origin for the schemes of apps, such as
+ * `capacitor://localhost`, and accepts `https://*.example.com`, which no browser sends.
+ */
+function isOrigin(text: string): boolean {
+  if (text.includes('*') || !URL.canParse(text)) return false;
+  const { origin } = new URL(text);
+  return origin === text || (origin === 'null' && /^(?!file:)[a-z][a-z0-9+.-]*:\/\/[a-z0-9.-]+(:\d+)?$/.test(text));
 }
 
 /** Returns the origin at which the server can be reached from its own machine. */

@@ -6,7 +6,7 @@ export type Settings = Readonly<Record<string, string>>;
 
 /**
  * Settings that every connection needs, regardless of the defaults of the role, the database or postgresql.conf:
- * settings that change results, timeouts, and the query planner.
+ * settings that change results or weaken a guarantee, timeouts, and the query planner.
  */
 export function sessionSettings(env: Env): Settings {
   return {
@@ -17,6 +17,8 @@ export function sessionSettings(env: Env): Settings {
     ...{ lock_timeout: '0', transaction_timeout: '0', idle_session_timeout: '0' },
     ...{ search_path: env.databaseSchema, default_transaction_isolation: 'read committed' },
     ...{ default_transaction_read_only: 'off', row_security: 'on', exit_on_error: 'off' },
+    // With `off`, a crash of the database server can lose acknowledged writes.
+    synchronous_commit: 'on',
     // Text format of values.
     ...{ DateStyle: 'ISO, MDY', IntervalStyle: 'postgres', TimeZone: 'UTC', bytea_output: 'hex' },
     ...{ extra_float_digits: '1', array_nulls: 'on', standard_conforming_strings: 'on', transform_null_equals: 'off' },
@@ -25,6 +27,9 @@ export function sessionSettings(env: Env): Settings {
     ...{ jit: 'off', plan_cache_mode: 'auto', enable_seqscan: 'on', enable_bitmapscan: 'on' },
   };
 }
+
+/** Settings that are set only if the session has this value: the operator chooses among the others. */
+const UNFIT: Settings = { synchronous_commit: 'off' };
 
 /**
  * `SET LOCAL` of a transaction default does not affect the current transaction, so these set the transaction itself.
@@ -70,8 +75,11 @@ export async function adopt(client: ClientBase, settings: Settings): Promise<voi
   const results = await inspect(inspectionOf(Object.keys(settings))).finally(() => clearTimeout(timer));
   const session = (results as unknown as QueryResult<Session>[])[2]?.rows[0];
   if (!session) throw new Error('The database returned no session settings');
-  // Ignores settings that this version of PostgreSQL does not have.
-  const differing = Object.entries(settings).filter(([name, value]) => (session.settings[name] ?? value) !== value);
+  const differing = Object.entries(settings).filter(([name, value]) => {
+    // Ignores settings that this version of PostgreSQL does not have.
+    const current = session.settings[name] ?? value;
+    return current !== value && current === (UNFIT[name] ?? current);
+  });
   // A pooler reports a made-up process id to its clients.
   if (session.pid === (client as ClientBase & { processID: number }).processID) {
     if (differing.length > 0) await client.query(assignments('SET', differing));

@@ -13,7 +13,7 @@ import {
 } from 'class-validator';
 import { ApiId, ApiTime } from '../common/formats.js';
 import { PageQuery } from '../common/page.js';
-import { IsFuture, IsStorable, MayBeMissing, MayBeNull } from '../common/text.js';
+import { IsFuture, IsLabel, IsStorable, MayBeMissing, MayBeNull } from '../common/text.js';
 import { AreLimits, LimitDto, QuotaResponse } from '../quota/quota.dto.js';
 import type { KeyState } from './keys.service.js';
 
@@ -25,9 +25,7 @@ const MAX_SCOPES = 100;
 export class CreateKeyDto {
   /** The display name */
   @ApiProperty({ example: 'my server', minLength: 1, maxLength: 100 })
-  @IsString()
-  @Length(1, 100)
-  @IsStorable()
+  @IsLabel(100)
   name!: string;
 
   /** The APIs that the key may call: slugs, prefixes followed by `*`, or `*` for all. An empty list allows none */
@@ -36,7 +34,7 @@ export class CreateKeyDto {
   @ArrayMaxSize(MAX_SCOPES)
   @ArrayUnique()
   @IsString({ each: true })
-  @Matches(SCOPE, { each: true, message: 'must be slugs, prefixes followed by *, or *' })
+  @Matches(SCOPE, { each: true, message: 'must be a slug, the start of a slug and *, or *' })
   scopes!: string[];
 
   /** When the key expires; missing or `null`: never */

@@ -145,7 +145,7 @@ export class KeysController {
     return this.keys.setQuota(id, meter, dto, caller);
   }
 
-  /** Remove a limit of an API key: administrators only, unless the limit is not set */
+  /** Remove a limit of an API key. Only administrators can remove a limit; if there is none, anyone gets 204 */
   @Delete(':id/quotas/:meter')
   @Owned()
   @HttpCode(204)

@@ -1,7 +1,7 @@
 import { Injectable } from '@nestjs/common';
 import { uuidv7 } from 'uuidv7';
 import { AuditLog } from '../audit/audit-log.js';
-import { changesOf } from '../audit/changes.js';
+import { changesOf, differs } from '../audit/changes.js';
 import { reach, type Caller } from '../common/caller.js';
 import { isConditional, requireVersion, type Preconditions } from '../common/etag.js';
 import { Cursors, type Page } from '../common/page.js';
@@ -94,7 +94,7 @@ export class KeysService {
       await this.requireVersion(tx, preconditions, before);
       const { expiresAt, ...others } = dto;
       const changes = expiresAt === undefined ? others : { ...others, expiresAt: toDate(expiresAt) };
-      if (Object.keys(dto).length > 0) await this.keys.update(tx, id, changes);
+      if (differs(before, changes)) await this.keys.update(tx, id, changes);
       const after = required(await this.keys.lock(tx, { ownerId: null, id }));
       await this.audit.recordIfChanged(tx, caller, 'key.update', id, changesOf(before, after, FIELDS));
       return this.stateOf(after, tx);
@@ -131,7 +131,7 @@ export class KeysService {
   /** @throws Problem forbidden if an owner would raise the limit; not_found */
   async setQuota(id: string, meter: string, dto: SetQuotaDto, caller: Caller): Promise<QuotaResponse> {
     const window = await this.quota.check(meter, dto);
-    if (!isFlow(meter)) throw Problem.field('/meter', 'must be a meter of calls');
+    if (!isFlow(meter)) throw Problem.field('/meter', 'must be api:<slug> or api:*');
     return this.database.transaction(async (tx) => {
       const key = required(await this.keys.lock(tx, reference(id, caller)));
       const holder = { ownerId: key.ownerId, keyId: key.id };
@@ -153,7 +153,7 @@ export class KeysService {
   /** @throws Problem forbidden if an owner would remove an existing limit; not_found */
   async unsetQuota(id: string, meter: string, query: WindowQuery, caller: Caller): Promise<void> {
     const window = windowOf(meter, query);
-    if (!isFlow(meter)) throw Problem.field('/meter', 'must be a meter of calls');
+    if (!isFlow(meter)) throw Problem.field('/meter', 'must be api:<slug> or api:*');
     await this.database.transaction(async (tx) => {
       const key = required(await this.keys.lock(tx, reference(id, caller)));
       const holder = { ownerId: key.ownerId, keyId: key.id };

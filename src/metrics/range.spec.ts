@@ -66,7 +66,7 @@ describe('rangeOf', () => {
   });
 
   test('rejects a range that ends before or at its start', () => {
-    const errors = [{ pointer: '/from', detail: 'must be before `to`' }];
+    const errors = [{ pointer: '/from', detail: 'must be before to' }];
     expect(refusal({ from: '2026-11-02', to: '2026-11-01' })).toEqual(errors);
     expect(refusal({ from: '2026-11-02', to: '2026-11-02' })).toEqual(errors);
     expect(refusal({ from: '2026-11-21T13:00:00Z' })).toEqual(errors);

@@ -16,7 +16,7 @@ export function rangeOf({ from, to }: RangeQuery, step: Step, steps: number): Ra
   const length = STEP_MS[step];
   const end = Math.ceil((to === undefined ? Date.now() + 1 : Date.parse(to)) / length) * length;
   const start = from === undefined ? end - steps * length : Math.floor(Date.parse(from) / length) * length;
-  if (from !== undefined && start >= end) throw Problem.field('/from', 'must be before `to`');
+  if (from !== undefined && start >= end) throw Problem.field('/from', 'must be before to');
   if (end - start > MAX_STEPS * length) {
     throw Problem.field('/from', `must be at most ${MAX_STEPS} ${step}s before \`to\``);
   }

@@ -1,7 +1,6 @@
 import { ApiProperty, OmitType, PartialType } from '@nestjs/swagger';
-import { IsString, Length } from 'class-validator';
 import { ApiTime } from '../common/formats.js';
-import { IsStorable } from '../common/text.js';
+import { IsLabel } from '../common/text.js';
 import { type Window, WINDOWS } from '../quota/meters.js';
 import { AreLimits, IsSlug, LimitDto } from '../quota/quota.dto.js';
 import type { PlanState } from './plans.repository.js';
@@ -16,9 +15,7 @@ export class CreatePlanDto {
 
   /** The display name */
   @ApiProperty({ example: 'Free', minLength: 1, maxLength: 100 })
-  @IsString()
-  @Length(1, 100)
-  @IsStorable()
+  @IsLabel(100)
   name!: string;
 
   /** The limits of each user with the plan */

@@ -1,6 +1,6 @@
 import { Injectable } from '@nestjs/common';
 import { AuditLog } from '../audit/audit-log.js';
-import { changesOf, type Changes } from '../audit/changes.js';
+import { changesOf, differs, type Changes } from '../audit/changes.js';
 import type { Caller } from '../common/caller.js';
 import { requireVersion, type Preconditions } from '../common/etag.js';
 import { Cursors, type Page, type PageQuery } from '../common/page.js';
@@ -70,6 +70,7 @@ export class PlansService {
     const change = async (tx: Transaction): Promise<PlanState> => {
       const before = required(await this.plans.lock(tx, slug));
       requireVersion(preconditions, toPlanResponse(before));
+      if (!differs(before, changes) && (!limits || isSame(before.limits, byMeter(limits)))) return before;
       await this.plans.update(tx, slug, changes);
       const now = changes.slug ?? slug;
       if (limits) await this.plans.replaceLimits(tx, now, byMeter(limits));
@@ -108,6 +109,14 @@ function byMeter(limits: readonly LimitDto[]): NewLimit[] {
       return said ? (said.limit ?? -1) : null;
     }),
   }));
+}
+
+/** Whether two lists have the same limits, in any order. */
+function isSame(one: readonly NewLimit[], other: readonly NewLimit[]): boolean {
+  const [sorted, others] = [one, other].map((list) =>
+    list.map((each) => JSON.stringify([each.meter, each.limits])).sort(),
+  );
+  return JSON.stringify(sorted) === JSON.stringify(others);
 }
 
 function changesBetween(before: PlanState | null, after: PlanState | null): Changes {

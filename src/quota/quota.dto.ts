@@ -20,14 +20,14 @@ export const IsAmount = (): PropertyDecorator =>
 export const IsSlug = (): PropertyDecorator =>
   applyDecorators(
     ApiProperty({ pattern: '^[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?$', maxLength: 64 }),
-    IsMatch('isSlug', isSlug, 'be a slug: lower-case letters, digits, and hyphens between them; at most 64 characters'),
+    IsMatch('isSlug', isSlug, 'have 1 to 64 lower-case letters (a–z), digits, and hyphens between them'),
   );
 
 /** Maximum number of limits of a plan or key. */
 const MAX_LIMITS = 100;
 
 export const IsMeter = (): PropertyDecorator =>
-  IsMatch('isMeter', isMeter, 'be a meter: resources, tasks, store.entries, store.bytes, api:<slug> or api:*');
+  IsMatch('isMeter', isMeter, 'be resources, tasks, store.entries, store.bytes, api:<slug> or api:*');
 
 export class WindowQuery {
   /** The time window of the limit, in UTC. Default `lifetime`, the only window of a gauge */

@@ -97,9 +97,9 @@ export class QuotaService {
       const isRepeated = said.has(name);
       said.add(name);
       if (unknown.includes(meter)) return [{ pointer, detail: 'names an API that is not in the catalogue' }];
-      if (flowsOnly && isGauge(meter)) return [{ pointer, detail: 'must be a meter of calls: api:<slug> or api:*' }];
+      if (flowsOnly && isGauge(meter)) return [{ pointer, detail: 'must be api:<slug> or api:*' }];
       if (!hasWindow(meter, window))
-        return [{ pointer: `/limits/${i}/window`, detail: 'must be lifetime for a gauge' }];
+        return [{ pointer: `/limits/${i}/window`, detail: 'must be lifetime for resources, tasks and store meters' }];
       return isRepeated ? [{ pointer, detail: 'is limited twice in the same window' }] : [];
     });
     if (errors.length > 0) throw Problem.fields(errors);
@@ -161,7 +161,8 @@ export function windowOf(meter: string, { window = 'lifetime' }: WindowQuery): W
   if (!isMeter(meter)) {
     throw Problem.field('/meter', `is not a meter; valid meters are ${GAUGES.join(', ')}, api:<slug> and ${ALL_CALLS}`);
   }
-  if (!hasWindow(meter, window)) throw Problem.field('/window', 'must be lifetime for a gauge');
+  if (!hasWindow(meter, window))
+    throw Problem.field('/window', 'must be lifetime for resources, tasks and store meters');
   return window;
 }
 

@@ -1,7 +1,7 @@
 import { ApiProperty, ApiPropertyOptional } from '@nestjs/swagger';
-import { IsInt, IsString, Length, Max, Min } from 'class-validator';
+import { IsInt, Max, Min } from 'class-validator';
 import { ApiId, ApiTime } from '../common/formats.js';
-import { IsFuture, IsStorable, MayBeNull } from '../common/text.js';
+import { IsFuture, IsLabel, MayBeNull } from '../common/text.js';
 import type { GrantRow } from './credits.repository.js';
 
 /** Bonus credits in addition to a user's limit. */
@@ -25,9 +25,7 @@ export class GrantCreditsDto {
     example: 'Thanks for the report',
   })
   @MayBeNull()
-  @IsString()
-  @Length(1, 500)
-  @IsStorable()
+  @IsLabel(500)
   reason?: string | null;
 
   /** When the credits expire. Tasks created with them stay. `null` or missing: never */

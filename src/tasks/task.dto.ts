@@ -1,9 +1,9 @@
 import { ApiPropertyOptional, PickType } from '@nestjs/swagger';
 import { Transform } from 'class-transformer';
-import { IsBoolean, IsString, Length } from 'class-validator';
+import { IsBoolean } from 'class-validator';
 import { ApiId, ApiTime } from '../common/formats.js';
 import { NewOwnedDto, OwnedPageQuery } from '../common/owner.js';
-import { IsStorable, MayBeMissing, MayBeNull } from '../common/text.js';
+import { IsLabel, MayBeMissing, MayBeNull } from '../common/text.js';
 import type { TaskRow } from './tasks.repository.js';
 
 /** A new task. All members are optional. */
@@ -13,9 +13,7 @@ export class CreateTaskDto extends NewOwnedDto {
   /** The title */
   @ApiPropertyOptional({ type: 'string', nullable: true, minLength: 1, maxLength: 256, example: 'Count the blankets' })
   @MayBeNull()
-  @IsString()
-  @Length(1, 256)
-  @IsStorable()
+  @IsLabel(256)
   title?: string | null;
 
   /**

@@ -18,12 +18,17 @@ export class TasksRepository extends ChargedRepository<Task, NewTask> {
     super(tasks, database);
   }
 
-  /** @returns the updated task; null if it does not exist */
+  /**
+   * `updatedAt` stays if nothing differs.
+   * @returns the updated task; null if it does not exist
+   */
   async update(key: ObjectKey, changes: TaskChanges, tx?: Transaction): Promise<TaskRow | null> {
+    const isChanged = Object.keys(changes).map((column) => `${column} IS DISTINCT FROM :new_${column}`);
     const updated = await within(this.objects, tx)
       .createQueryBuilder()
       .update()
-      .set({ ...changes, updatedAt: () => 'now()' })
+      .set({ ...changes, updatedAt: () => `CASE WHEN ${isChanged.join(' OR ')} THEN now() ELSE updated_at END` })
+      .setParameters(Object.fromEntries(Object.entries(changes).map(([column, value]) => [`new_${column}`, value])))
       .where(isKeyed<Task>(key))
       .returning(columnsOf(this.objects, 'tasks'))
       .execute();

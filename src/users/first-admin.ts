@@ -3,11 +3,10 @@ import { uuidv7 } from 'uuidv7';
 import { AuditLog } from '../audit/audit-log.js';
 import { changesOf } from '../audit/changes.js';
 import { SERVER } from '../common/caller.js';
-import { isEmailAddress } from '../common/names.js';
-import { Problem } from '../common/problem.js';
-import { ConfigError, Env } from '../config/env.js';
+import { Env } from '../config/env.js';
 import { Database } from '../database/database.js';
 import { PlatformRepository } from '../platform/platform.repository.js';
+import { checkAdminSettings } from './admin-settings.js';
 import { turnOf } from './hash-queue.js';
 import { Passwords } from './passwords.js';
 import { randomPassword } from './random-password.js';
@@ -37,11 +36,9 @@ export class FirstAdmin {
   async ensure(): Promise<{ username: string; password: string } | 'made' | 'was there'> {
     if (await this.users.hasAdmin()) return 'was there';
     const { adminEmail, adminPassword } = this.env;
-    if (adminEmail !== undefined && !isEmailAddress(adminEmail)) {
-      throw new ConfigError('ADMIN_EMAIL is not an e-mail address.');
-    }
+    await checkAdminSettings(this.env);
     const password = adminPassword ?? randomPassword();
-    const passwordHash = await hashForOperator(this.passwords, 'ADMIN_PASSWORD', password);
+    const passwordHash = await this.passwords.hash(password, turnOf(null, true));
     const made = await this.database.transaction(async (tx) => {
       await this.database.lock(tx, LOCK);
       await this.settings.lock(tx, false);
@@ -55,19 +52,5 @@ export class FirstAdmin {
     });
     if (!made) return 'was there';
     return adminPassword === undefined ? { username: 'admin', password } : 'made';
-  }
-}
-
-/**
- * Hashes a password that the operator has given.
- * @param name how an error message names the password
- * @throws ConfigError naming everything that the password lacks
- */
-export async function hashForOperator(passwords: Passwords, name: string, password: string): Promise<string> {
-  try {
-    return await passwords.hashNew(password, '/password', turnOf(null, true));
-  } catch (error) {
-    const faults = error instanceof Problem ? (error.extra.errors ?? []) : [];
-    throw faults.length > 0 ? new ConfigError(`${name} ${faults.map(({ detail }) => detail).join(', ')}.`) : error;
   }
 }

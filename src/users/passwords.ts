@@ -35,6 +35,11 @@ export class Passwords {
   async hashNew(password: string, pointer: string, turn: Turn): Promise<string> {
     const fault = await faultOfPassword(password.normalize('NFC'), this.env.passwordPolicy);
     if (fault !== undefined) throw Problem.field(pointer, fault);
+    return this.hash(password, turn);
+  }
+
+  /** Hashes a password that was checked before. @throws Problem overloaded when too many hashes wait */
+  hash(password: string, turn: Turn): Promise<string> {
     return this.queue.run(turn, () => hash(password.normalize('NFC'), this.options));
   }
 

@@ -7,11 +7,17 @@ import { ApiEmail, ApiId, ApiTime } from '../common/formats.js';
 import { faultOfUsername, isEmailAddress } from '../common/names.js';
 import { PageQuery } from '../common/page.js';
 import { IsJudged, IsStorable, MayBeMissing, MayBeNull, NeededWithout } from '../common/text.js';
+import { IsNewPassword } from './password-policy.js';
 import type { UserStatus } from './user.entity.js';
 import type { UserRow } from './users.repository.js';
 
-/** Letters of any script with the marks that belong to them, `-`, `'`, `’`, `.` and space; at least one letter. */
-const NAME = /^[\p{L}\p{M}'’. -]*\p{L}[\p{L}\p{M}'’. -]*$/u;
+/**
+ * Letters of any script with the marks that belong to them, the punctuation of names, and space; at least one letter.
+ * The punctuation is that of Catalan (U+00B7), Japanese (U+30FB) and Hebrew (U+05F3, U+05F4) too. Persian and the
+ * scripts of India need ZERO WIDTH (NON-)JOINER between letters or marks; elsewhere these characters are invisible.
+ */
+const NAME =
+  /^(?=.*\p{L})(?:[\p{L}\p{M}'’.\u00b7\u30fb\u05f3\u05f4 -]|(?<=[\p{L}\p{M}])[\u200c\u200d](?=[\p{L}\p{M}]))+$/u;
 
 /** Scripts in which a single character can be a name. */
 const NAME_OF_ONE = /^[\p{Script=Han}\p{Script=Hangul}\p{Script=Hiragana}\p{Script=Katakana}]$/u;
@@ -21,7 +27,7 @@ function faultOfName(text: string): string | undefined {
   const name = text.normalize('NFC');
   const length = [...name].length;
   if (length > 0 && !NAME.test(name))
-    return "must have letters, marks, -, ', ’, . and spaces only, and at least one letter";
+    return "must have letters, marks, spaces and - ' ’ . · ・ \u05f3 \u05f4 only, and at least one letter";
   if (length > 32) return 'must have at most 32 characters';
   if (length >= 2 || NAME_OF_ONE.test(name)) return undefined;
   return 'must have at least 2 characters, or 1 of Han, Hangul or Kana';
@@ -71,16 +77,17 @@ export class AccountDto {
   email?: string;
 
   /**
-   * 8 to 64 characters with lower case, upper case, a digit and a special character, and not a common password.
-   * PASSWORD_POLICY can set other rules. Compared in Unicode NFC
+   * 8 to 64 characters with lower case (a–z), upper case (A–Z), a digit (0–9) and a special character, and not a
+   * common password. PASSWORD_POLICY can set other rules. Compared in Unicode NFC
    * @example Analytical-1843
    */
-  @IsString()
+  @IsNewPassword()
   password!: string;
 
   /**
    * 2 to 32 characters (code points), or 1 of Han, Hangul or Kana. Allowed are letters and marks of any script, `-`,
-   * `'`, `’`, `.` and space, with at least one letter. Spaces at the ends are removed
+   * `'`, `’`, `.`, `·`, `・`, `׳`, `״` and space, with at least one letter, and the joiners U+200C and U+200D between
+   * letters or marks. Spaces at the ends are removed
    * @example Ada
    */
   @MayBeMissing()
@@ -176,7 +183,7 @@ export class UpdateUserDto extends OmitType(CreateUserDto, ['username', 'email',
    * @example Analytical-1843
    */
   @MayBeMissing()
-  @IsString()
+  @IsNewPassword()
   password?: string;
 }
 

@@ -1,7 +1,7 @@
 import { Injectable } from '@nestjs/common';
 import { uuidv7 } from 'uuidv7';
 import { AuditLog } from '../audit/audit-log.js';
-import { changesOf, type Changes } from '../audit/changes.js';
+import { changesOf, differs, type Changes } from '../audit/changes.js';
 import { isSelf, type Actor, type Caller, type Origin } from '../common/caller.js';
 import { requireVersion, type Preconditions } from '../common/etag.js';
 import { Cursors, type Page } from '../common/page.js';
@@ -115,7 +115,7 @@ export class UsersService {
       requireVersion(preconditions, toUserResponse(before));
       if (dto.role === 'user' || dto.status === 'disabled') await this.refuseLastAdmin(tx, before);
       const addressee = await this.notices.beforeUpdate(tx, id);
-      if (Object.keys(dto).length > 0) await this.users.update(tx, id, changes);
+      if (password !== undefined || differs(before, { ...account, credits })) await this.users.update(tx, id, changes);
       if (credits !== undefined) await this.users.setCredits(tx, id, credits);
       const secret: Changes = {};
       if (password !== undefined) {
