@@ -1,8 +1,9 @@
 import type { AddressInfo } from 'node:net';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import type { Logger } from 'pino';
-import { createApp, createLogger } from './app.setup.js';
+import { createApp } from './app.setup.js';
 import type { Env } from './config/env.js';
+import { createLogger } from './logger.js';
 import { Connections, connectionsFor } from './connections.js';
 import { addressOf, explainListening } from './listening.js';
 import { Prometheus } from './metrics/prometheus.js';
@@ -62,10 +63,10 @@ export async function startServer(env: Env, logger = createLogger(env)): Promise
     await app.close();
     throw error;
   }
-  const shutdown = app.get(Shutdown, { strict: false });
+  const shutdown = app.get(Shutdown);
   return {
     port: (http.address() as AddressInfo).port,
-    metrics: app.get(Prometheus, { strict: false }),
+    metrics: app.get(Prometheus),
     connections,
     retire: () => {
       shutdown.begin();
@@ -123,7 +124,7 @@ export async function runWorker(env: Env): Promise<void> {
 }
 
 async function makeFirstAdmin(app: NestFastifyApplication, env: Env, logger: Logger): Promise<void> {
-  const made = await app.get(FirstAdmin, { strict: false }).ensure();
+  const made = await app.get(FirstAdmin).ensure();
   if (made === 'was there' && env.adminPassword !== undefined) {
     logger.info(
       'ADMIN_PASSWORD is ignored: an administrator already exists. To set a password, run `npm run admin -- reset-password`',

@@ -322,7 +322,8 @@ async function operationsById(): Promise<Map<string, Operation>> {
 async function listRoutes(): Promise<string[]> {
   const dist = fileURLToPath(new URL('../dist/src/', import.meta.url));
   const script = `
-    const { createApp, createLogger } = await import('${dist}app.setup.js');
+    const { createApp } = await import('${dist}app.setup.js');
+    const { createLogger } = await import('${dist}logger.js');
     const { Env } = await import('${dist}config/env.js');
     const { RouteTable } = await import('${dist}common/route-table.js');
     const env = new Env();

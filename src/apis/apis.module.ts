@@ -1,10 +1,12 @@
-import { Module } from '@nestjs/common';
+import { Module, type NestModule } from '@nestjs/common';
+import { HttpAdapterHost } from '@nestjs/core';
 import { TypeOrmModule } from '@nestjs/typeorm';
 import { QuotaModule } from '../quota/quota.module.js';
 import { Api } from './api.entity.js';
 import { ApisController } from './apis.controller.js';
 import { ApisRepository } from './apis.repository.js';
 import { ApisService } from './apis.service.js';
+import { serveCalls } from './call.route.js';
 import { CallsService } from './calls.service.js';
 import { VerifyController } from './verify.controller.js';
 import { VerifyService } from './verify.service.js';
@@ -15,4 +17,13 @@ import { VerifyService } from './verify.service.js';
   controllers: [ApisController, VerifyController],
   providers: [ApisService, ApisRepository, CallsService, VerifyService],
 })
-export class ApisModule {}
+export class ApisModule implements NestModule {
+  constructor(
+    private readonly host: HttpAdapterHost,
+    private readonly calls: CallsService,
+  ) {}
+
+  configure(): Promise<void> {
+    return serveCalls(this.host.httpAdapter.getInstance(), this.calls);
+  }
+}

@@ -2,6 +2,7 @@ import replyFrom from '@fastify/reply-from';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { Problem } from '../common/problem.js';
 import { pathOf, refuse, toProblem } from '../common/problem.filter.js';
+import type { DeclaredOptions } from '../common/route-options.js';
 import type { CallAnswer, CallsService } from './calls.service.js';
 import { headersFromUpstream, headersToUpstream } from './upstream-headers.js';
 
@@ -37,7 +38,8 @@ export async function serveCalls(server: FastifyInstance, calls: CallsService): 
       return answer(await calls.call(request, request.params.slug), request, reply);
     };
     for (const url of ['/call/:slug', '/call/:slug/*']) {
-      scope.route({ method: METHODS, url, handler, exposeHeadRoute: false, compress: false });
+      const config: DeclaredOptions = { passesOn: true };
+      scope.route({ method: METHODS, url, handler, config, exposeHeadRoute: false, compress: false });
     }
   });
 }

@@ -1,6 +1,9 @@
-import { Module } from '@nestjs/common';
-import { APP_GUARD } from '@nestjs/core';
+import { Module, type NestModule } from '@nestjs/common';
+import { APP_GUARD, HttpAdapterHost } from '@nestjs/core';
 import { TypeOrmModule } from '@nestjs/typeorm';
+import type { FastifyInstance } from 'fastify';
+import { ByteBudget } from '../common/byte-budget.js';
+import { Env } from '../config/env.js';
 import { MailModule } from '../mail/mail.module.js';
 import { User } from '../users/user.entity.js';
 import { UsersModule } from '../users/users.module.js';
@@ -14,15 +17,18 @@ import { AccountSecurityService } from './account-security.service.js';
 import { AuthController } from './auth.controller.js';
 import { AuthService } from './auth.service.js';
 import { AuthenticationGuard } from './authentication.guard.js';
+import { watchContentDigests } from './content-digest.js';
 import { EmailConfirmationService } from './email-confirmation.service.js';
 import { JwksController } from './jwks.controller.js';
 import { JwtStrategy } from './jwt.strategy.js';
+import { admitLargeBodies } from './large-bodies.js';
 import { PassportOptions } from './passport-options.js';
 import { PasswordService } from './password.service.js';
 import { RecoveryRequest } from './recovery-request.entity.js';
 import { RecoveryRequestsRepository } from './recovery-requests.repository.js';
 import { RecoveryController } from './recovery.controller.js';
 import { RecoveryRequests } from './recovery-requests.js';
+import { serveRecoveryPages } from './recovery.pages.js';
 import { RecoveryService } from './recovery.service.js';
 import { RefreshTokens } from './refresh-tokens.js';
 import { RequestKey } from './request-key.entity.js';
@@ -97,4 +103,18 @@ import { TotpService } from './totp.service.js';
     { provide: APP_GUARD, useClass: AccessGuard },
   ],
 })
-export class AuthModule {}
+export class AuthModule implements NestModule {
+  constructor(
+    private readonly host: HttpAdapterHost,
+    private readonly guard: AuthenticationGuard,
+    private readonly budget: ByteBudget,
+    private readonly env: Env,
+  ) {}
+
+  configure(): void {
+    const server = this.host.httpAdapter.getInstance<FastifyInstance>();
+    serveRecoveryPages(server, this.env);
+    watchContentDigests(server);
+    admitLargeBodies(server, this.guard, this.budget);
+  }
+}

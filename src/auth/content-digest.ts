@@ -1,6 +1,7 @@
 import { createHash, type Hash } from 'node:crypto';
-import type { FastifyInstance, FastifyRequest } from 'fastify';
+import type { FastifyInstance, FastifyRequest, preParsingHookHandler } from 'fastify';
 import { isEqual } from '../common/bytes.js';
+import { declaredOptions } from '../common/route-options.js';
 import { BadSignature, readDictionary } from './signature-base.js';
 
 /** The algorithms that RFC 9530, section 5, does not call insecure. Other algorithms are ignored. */
@@ -63,23 +64,24 @@ export function contentDigestOf(request: FastifyRequest): ContentDigest | undefi
   return made;
 }
 
-/**
- * Hashes the bodies of signed requests while they are read, on every route that is added after this call. Other
- * requests are not touched.
- */
+/** Hashes the bodies of signed requests while they are read. Other requests are not touched. */
 export function watchContentDigests(server: FastifyInstance): void {
-  server.addHook('preParsing', (request, _reply, payload, done) => {
-    // The body of a GET or HEAD request is not read.
-    if (request.headers['signature-input'] !== undefined && hasBody(request) && !isBodiless(request)) {
-      try {
-        contentDigestOf(request)?.watch(request);
-      } catch {
-        // The signature check runs into the same error and reports it.
-      }
-    }
-    done(null, payload);
+  server.addHook('onRoute', (route) => {
+    if (!declaredOptions(route).passesOn) route.preParsing = [route.preParsing ?? [], watch].flat();
   });
 }
+
+const watch: preParsingHookHandler = (request, _reply, payload, done) => {
+  // The body of a GET or HEAD request is not read.
+  if (request.headers['signature-input'] !== undefined && hasBody(request) && !isBodiless(request)) {
+    try {
+      contentDigestOf(request)?.watch(request);
+    } catch {
+      // The signature check runs into the same error and reports it.
+    }
+  }
+  done(null, payload);
+};
 
 /** Returns whether a request has a method whose body the server does not read. */
 export function isBodiless({ method }: FastifyRequest): boolean {

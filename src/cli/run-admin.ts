@@ -60,7 +60,7 @@ export async function runAdmin(
     const module = AppModule.forRoot(used);
     const app = await NestFactory.createApplicationContext(module, { logger: false, abortOnError: false });
     try {
-      return await command(app.get(AccountRescue, { strict: false }), login, piped);
+      return await command(app.get(AccountRescue), login, piped);
     } finally {
       await app.close();
     }

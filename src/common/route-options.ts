@@ -12,6 +12,8 @@ export interface DeclaredOptions {
   location?: string;
   /** Adds a link to the next page. */
   paged?: boolean;
+  /** Passes query and body on to an upstream as they were sent, so nothing else reads them. */
+  passesOn?: boolean;
   /** Passes the JSON body as the received bytes. */
   rawBody?: boolean;
   /** The body limit in bytes, if it differs from BODY_LIMIT. */

@@ -1,5 +1,6 @@
-import type { FastifyInstance } from 'fastify';
+import type { FastifyInstance, onRequestHookHandler } from 'fastify';
 import { Problem, type FieldError } from './problem.js';
+import { declaredOptions } from './route-options.js';
 
 /** Whether a text has a `%` that does not begin a percent-encoded byte. */
 export function hasBarePercent(text: string): boolean {
@@ -7,15 +8,19 @@ export function hasBarePercent(text: string): boolean {
 }
 
 /**
- * Rejects queries that are not percent-encoded UTF-8, except on `/call`, which passes them on as they were sent. The
- * router keeps such texts as they are: `%ff` would be the three characters.
+ * Rejects queries that are not percent-encoded UTF-8. The router keeps such texts as they are: `%ff` would be the three
+ * characters.
  */
 export function refuseMalformedQueries(server: FastifyInstance): void {
-  server.addHook('onRequest', ({ raw, routeOptions }, _reply, done) => {
-    const faults = routeOptions.url?.startsWith('/call/') ? [] : faultsOf(raw.url ?? '');
-    done(faults.length > 0 ? Problem.fields(faults) : undefined);
+  server.addHook('onRoute', (route) => {
+    if (!declaredOptions(route).passesOn) route.onRequest = [route.onRequest ?? [], refuseMalformedQuery].flat();
   });
 }
+
+const refuseMalformedQuery: onRequestHookHandler = ({ raw }, _reply, done) => {
+  const faults = faultsOf(raw.url ?? '');
+  done(faults.length > 0 ? Problem.fields(faults) : undefined);
+};
 
 function faultsOf(url: string): FieldError[] {
   const start = url.indexOf('?');

@@ -1,4 +1,4 @@
-import { Module } from '@nestjs/common';
+import { Module, type NestModule } from '@nestjs/common';
 import { APP_INTERCEPTOR, HttpAdapterHost } from '@nestjs/core';
 import { TypeOrmModule } from '@nestjs/typeorm';
 import type { FastifyInstance } from 'fastify';
@@ -31,9 +31,19 @@ import { UsageInterceptor } from './usage.interceptor.js';
     { provide: APP_INTERCEPTOR, useClass: UsageInterceptor },
   ],
 })
-export class MetricsModule {
-  constructor(host: HttpAdapterHost, recorder: RequestRecorder) {
+export class MetricsModule implements NestModule {
+  constructor(
+    private readonly host: HttpAdapterHost,
+    private readonly recorder: RequestRecorder,
+    private readonly statistics: RequestStatistics,
+  ) {}
+
+  configure(): void {
+    const server = this.host.httpAdapter.getInstance<FastifyInstance>();
     // For what answers requests outside of controllers.
-    host.httpAdapter.getInstance<FastifyInstance>().decorate('usage', recorder);
+    server.decorate('usage', this.recorder);
+    this.statistics.start();
+    // When every request is answered, and before the connection pool closes.
+    server.addHook('onClose', () => this.statistics.stop());
   }
 }

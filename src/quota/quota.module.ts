@@ -1,5 +1,7 @@
-import { Module } from '@nestjs/common';
+import { Module, type NestModule } from '@nestjs/common';
+import { HttpAdapterHost } from '@nestjs/core';
 import { TypeOrmModule } from '@nestjs/typeorm';
+import type { FastifyInstance } from 'fastify';
 import { PlatformModule } from '../platform/platform.module.js';
 import { UsersModule } from '../users/users.module.js';
 import { CallRanks } from './call-ranks.js';
@@ -36,4 +38,14 @@ import { UsageHour } from './usage-hour.entity.js';
   ],
   exports: [QuotaService, QuotaRepository, Spender, CallRanks],
 })
-export class QuotaModule {}
+export class QuotaModule implements NestModule {
+  constructor(
+    private readonly host: HttpAdapterHost,
+    private readonly ranks: CallRanks,
+  ) {}
+
+  configure(): void {
+    // When every request is answered, and before the connection pool closes.
+    this.host.httpAdapter.getInstance<FastifyInstance>().addHook('onClose', () => this.ranks.stop());
+  }
+}

@@ -7,7 +7,7 @@
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 import { json } from 'node:stream/consumers';
-import { createLogger } from '../../dist/src/app.setup.js';
+import { createLogger } from '../../dist/src/logger.js';
 import { runAdmin } from '../../dist/src/cli/run-admin.js';
 import { Env } from '../../dist/src/config/env.js';
 import { isolateFromShell } from '../../dist/src/config/shell.js';
