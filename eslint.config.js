@@ -68,7 +68,8 @@ const NO_SURPRISES = [
 
 const NO_SAVE = {
   selector: 'CallExpression[callee.property.name=/^(save|remove|softRemove|upsert)$/]',
-  message: 'Use insert, update or delete with the owner in the condition: save() overwrites the row of any owner, and upsert() also sets the key.',
+  message:
+    'Use insert, update or delete with the owner in the condition: save() overwrites the row of any owner, and upsert() also sets the key.',
 };
 
 export default tseslint.config(
