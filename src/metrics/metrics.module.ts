@@ -33,7 +33,8 @@ import { UsageInterceptor } from './usage.interceptor.js';
 })
 export class MetricsModule {
   constructor(host: HttpAdapterHost, recorder: RequestRecorder) {
-    // For what answers requests outside of controllers.
-    host.httpAdapter.getInstance<FastifyInstance>().decorate('usage', recorder);
+    // For what answers requests outside of controllers. The commands of `npm run admin` have no HTTP server.
+    const { httpAdapter } = host as { httpAdapter: HttpAdapterHost['httpAdapter'] | null };
+    httpAdapter?.getInstance<FastifyInstance>().decorate('usage', recorder);
   }
 }
