@@ -1,4 +1,4 @@
-import { Injectable, type ExecutionContext } from '@nestjs/common';
+import { Injectable, type CanActivate, type ExecutionContext } from '@nestjs/common';
 import { ExecutionContextHost } from '@nestjs/core/helpers/execution-context-host.js';
 import { AuthGuard } from '@nestjs/passport';
 import type { FastifyReply, FastifyRequest } from 'fastify';
@@ -27,10 +27,10 @@ export class AuthenticationGuard extends AuthGuard() {
     super(options);
   }
 
-  override canActivate(
-    context: ExecutionContext,
-  ): ReturnType<InstanceType<ReturnType<typeof AuthGuard>>['canActivate']> {
-    return this.rules.of(context).access?.kind === 'public' ? true : super.canActivate(context);
+  override canActivate(context: ExecutionContext): ReturnType<CanActivate['canActivate']> {
+    if (this.rules.of(context).access?.kind === 'public') return true;
+    context.switchToHttp().getRequest<AuthenticatedRequest>().read = this.reads.of(context.getHandler());
+    return super.canActivate(context);
   }
 
   /**
@@ -43,9 +43,7 @@ export class AuthenticationGuard extends AuthGuard() {
   }
 
   override getAuthenticateOptions(context: ExecutionContext): AuthenticationOptions {
-    if (context instanceof PendingContext) return { isBodyPending: true };
-    context.switchToHttp().getRequest<AuthenticatedRequest>().read = this.reads.of(context.getHandler());
-    return {};
+    return { isBodyPending: context instanceof PendingContext };
   }
 
   /** @param caller false if no strategy accepts the credential */
