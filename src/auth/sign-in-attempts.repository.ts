@@ -1,5 +1,6 @@
 import { Injectable } from '@nestjs/common';
 import { Database, type Transaction } from '../database/database.js';
+import { FORGET_PLACES, JUDGE, KNOW_PLACE, SETTLE, SWEEP } from './sign-in-attempts.statements.js';
 
 /** The account that an attempt is for, and the place that it comes from. */
 export interface Suspect {
@@ -24,35 +25,6 @@ export interface Verdict {
 /** How an attempt ended. `counted`: a failure that adds to no streak. `void`: as if the attempt had not happened. */
 export type Outcome = 'failed' | 'counted' | 'void' | 'passed';
 
-const JUDGE = {
-  name: 'sign-in-judge',
-  text: `
-    SELECT attempt, retry_after AS "retryAfter", must_wait AS "mustWait", is_known AS "isKnown"
-    FROM judge_sign_in($1::bytea, $2::uuid, $3::text, $4::boolean)`,
-};
-
-const SETTLE = {
-  name: 'sign-in-settle',
-  text: 'SELECT settle_sign_in($1::uuid, $2::bytea, $3::uuid, $4::text, $5::text)',
-};
-
-/** Deletes expired rows: attempts after 15 minutes, streaks after one idle day, places after 90 days. */
-const SWEEP = {
-  name: 'sign-in-sweep',
-  text: `
-    WITH a AS (DELETE FROM sign_in_attempts WHERE id IN (
-        SELECT id FROM sign_in_attempts WHERE at < now() - interval '15 minutes' ORDER BY at LIMIT 1000 FOR UPDATE SKIP LOCKED)
-      RETURNING 1),
-    s AS (DELETE FROM sign_in_streaks WHERE account IN (
-        SELECT account FROM sign_in_streaks WHERE at < now() - interval '1 day' ORDER BY at LIMIT 1000 FOR UPDATE SKIP LOCKED)
-      RETURNING 1),
-    p AS (DELETE FROM sign_in_places WHERE (owner_id, place) IN (
-        SELECT owner_id, place FROM sign_in_places WHERE at < now() - interval '90 days' ORDER BY at LIMIT 1000
-        FOR UPDATE SKIP LOCKED)
-      RETURNING 1)
-    SELECT greatest((SELECT count(*) FROM a), (SELECT count(*) FROM s), (SELECT count(*) FROM p))::integer AS count`,
-};
-
 @Injectable()
 export class SignInAttemptsRepository {
   constructor(private readonly database: Database) {}
@@ -66,13 +38,13 @@ export class SignInAttemptsRepository {
 
   async settle(attempt: Suspect & { id: string }, outcome: Outcome, tx?: Transaction): Promise<void> {
     const values = [attempt.id, attempt.account, attempt.ownerId, attempt.place, outcome];
-    await (tx ? tx.query(SETTLE.text, values) : this.database.query(SETTLE, values));
+    await this.database.query(SETTLE, values, tx);
   }
 
   /** Makes `place` the only place that the account is known to have signed in from. */
   async replacePlaces(tx: Transaction, ownerId: string, place: string): Promise<void> {
-    await tx.query('DELETE FROM sign_in_places WHERE owner_id = $1', [ownerId]);
-    await tx.query('INSERT INTO sign_in_places (owner_id, place, at) VALUES ($1, $2, now())', [ownerId, place]);
+    await this.database.query(FORGET_PLACES, [ownerId], tx);
+    await this.database.query(KNOW_PLACE, [ownerId, place], tx);
   }
 
   /** @returns whether there may be more */

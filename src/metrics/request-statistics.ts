@@ -2,13 +2,9 @@ import { Injectable } from '@nestjs/common';
 import { Flusher } from '../common/flusher.js';
 import { Database } from '../database/database.js';
 import { RequestRecorder, type Batch } from './request-recorder.js';
+import { RECORD } from './request-statistics.statements.js';
 
 const FLUSH_MS = 1_000;
-
-const RECORD = {
-  name: 'requests-record',
-  text: `SELECT record_requests($1::uuid[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::smallint[], $7::bigint[], $8::float8[])`,
-};
 
 /**
  * Writes request counts each second and at shutdown. After a failed write, the counts are kept and retried. The counts
