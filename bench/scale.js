@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import pg from 'pg';
-import { EmbeddedPostgres } from '../dist/src/database/embedded-postgres.js';
+import { EmbeddedPostgres } from '../dist/src/embedded-postgres/embedded-postgres.js';
 import { PLATFORM, TOP } from '../dist/src/metrics/metrics.statements.js';
 import { ADMIN_PASSWORD, call, callCases, get, post, put, seedKeys, signIn } from './cases.js';
 import { Load, Server } from './processes.js';

@@ -3,9 +3,9 @@ import { APP_FILTER, APP_PIPE } from '@nestjs/core';
 import { ApisModule } from './apis/apis.module.js';
 import { AuditModule } from './audit/audit.module.js';
 import { AuthModule } from './auth/auth.module.js';
-import { CommonModule } from './common/common.module.js';
-import { ProblemFilter } from './common/problem.filter.js';
-import { RequestValidationPipe } from './common/validation.pipe.js';
+import { HttpModule } from './http/http.module.js';
+import { ProblemFilter } from './http/problem.filter.js';
+import { RequestValidationPipe } from './http/validation.pipe.js';
 import { ConfigModule } from './config/config.module.js';
 import type { Env } from './config/env.js';
 import { DatabaseModule } from './database/database.module.js';
@@ -23,7 +23,7 @@ import { UsersModule } from './users/users.module.js';
 /** All modules. AuthModule provides the guards. The README describes how a request is processed. */
 @Module({
   imports: [
-    CommonModule,
+    HttpModule,
     DatabaseModule,
     IdempotencyModule,
     AuditModule,

@@ -10,26 +10,27 @@ import {
   type FastifyRequest,
 } from 'fastify';
 import type { Logger } from 'pino';
-import { allowOrigins, corsHeadersFor } from './app.cors.js';
-import { serveDocs } from './app.docs.js';
-import { answerUnreadable, httpOptions, limitAnswers, limitRequests } from './app.limits.js';
+import { allowOrigins, corsHeadersFor } from './http/cors.js';
+import { serveDocs } from './http/docs/docs.js';
+import { answerUnreadable, httpOptions, limitAnswers, limitRequests } from './http/limits.js';
 import { AppModule } from './app.module.js';
-import { serveIndex } from './app.pages.js';
+import { serveIndex } from './http/index-page.js';
 import { isInNetworks } from './common/address.js';
-import { ByteBudget } from './common/byte-budget.js';
-import { answerKnown, tagBody, tagCoding } from './common/etag.js';
-import { acceptJsonBodies } from './common/json-body.js';
-import { locate } from './common/location.js';
-import { linkNextPage } from './common/page-link.js';
+import { ByteBudget } from './http/byte-budget.js';
+import { answerKnown, tagBody, tagCoding } from './http/conditional/etag.js';
+import { acceptJsonBodies } from './http/json-body.js';
+import { locate } from './http/conditional/location.js';
+import { linkNextPage } from './http/conditional/page-link.js';
 import { Problem } from './common/problem.js';
-import { pathOf, sendProblem } from './common/problem.filter.js';
-import { declaredOptions } from './common/route-options.js';
-import { MAX_PARAM_LENGTH, RouteTable } from './common/route-table.js';
-import { hasBarePercent, refuseMalformedQueries } from './common/url-text.js';
+import { pathOf, sendProblem } from './http/problem.filter.js';
+import { declaredOptions } from './http/route-options.js';
+import { MAX_PARAM_LENGTH, RouteTable } from './http/route-table.js';
+import { hasBarePercent, refuseMalformedQueries } from './http/url-text.js';
+import { openApiDocument } from './openapi-document.js';
 import type { Env } from './config/env.js';
-import { nestLogger } from './logger.js';
-import { logRequests, requestIds } from './request-log.js';
-import { DATA_HEADERS, protect } from './security-headers.js';
+import { nestLogger } from './http/logger.js';
+import { logRequests, requestIds } from './http/request-log.js';
+import { DATA_HEADERS, protect } from './http/security-headers.js';
 
 /** Builds the whole server, ready to listen. */
 export async function createApp(env: Env, logger: Logger): Promise<NestFastifyApplication> {
@@ -105,7 +106,7 @@ export async function createApp(env: Env, logger: Logger): Promise<NestFastifyAp
     if (tagged || versioned) route.onSend = [route.onSend ?? [], tagCoding].flat();
   });
   serveIndex(server);
-  await serveDocs(app, server);
+  await serveDocs(server, () => openApiDocument(app));
   logRequests(server, logger);
   // After the hooks whose headers a preflight response needs too.
   allowOrigins(server, env.corsOrigins, addCorsHeaders);

@@ -2,15 +2,15 @@ import cluster from 'node:cluster';
 import { Env } from './config/env.js';
 import { misspelt } from './config/misspelt.js';
 import { isolateFromShell } from './config/shell.js';
-import { runPrimary } from './primary.js';
-import { explainStart } from './start-error.js';
-import { WorkerFailed } from './workers.js';
+import { runPrimary } from './process/primary.js';
+import { explainStart } from './process/start-error.js';
+import { WorkerFailed } from './process/workers.js';
 
 try {
   isolateFromShell();
   const env = new Env();
   if (cluster.isWorker) {
-    await (await import('./server.js')).runWorker(env);
+    await (await import('./process/server.js')).runWorker(env);
   } else {
     for (const line of misspelt(process.env)) console.error(`Warning: ${line}`);
     await runPrimary(env);

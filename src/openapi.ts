@@ -5,7 +5,7 @@ import { writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { NestFactory } from '@nestjs/core';
 import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
-import { openApiDocument } from './app.openapi.js';
+import { openApiDocument } from './openapi-document.js';
 import { AppModule } from './app.module.js';
 import { Env } from './config/env.js';
 

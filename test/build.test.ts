@@ -50,9 +50,12 @@ test('start when dist/ cannot be written: exit code 1 with one line on stderr', 
 
 test('build with a syntax error: exit code 1 with the place of the error', async () => {
   const to = await clone('somewhere');
-  await writeFile(join(to, 'src/version.ts'), 'export const VERSION = ;\n');
+  await writeFile(join(to, 'src/config/version.ts'), 'export const VERSION = ;\n');
   const { code, stderr } = await node(join(to, 'scripts/build.js'));
-  expect({ code, stderr }).toEqual({ code: 1, stderr: 'src/version.ts(1,24): error TS1109: Expression expected.\n' });
+  expect({ code, stderr }).toEqual({
+    code: 1,
+    stderr: 'src/config/version.ts(1,24): error TS1109: Expression expected.\n',
+  });
 });
 
 test.each(['18.20.4', '20.18.1', '21.7.3', '22.11.0'])(

@@ -2,7 +2,7 @@ import { chmod, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { EmbeddedPostgres } from '../dist/src/database/embedded-postgres.js';
+import { EmbeddedPostgres } from '../dist/src/embedded-postgres/embedded-postgres.js';
 import { Api, expectProblem, uniqueName, type Answer } from './support/api.js';
 import { Fleet, call, expectDone, outcomeOf, tally, verify, type Key } from './support/fleet.js';
 import { headerOf, load, type Reply, type Shot } from './support/load.js';

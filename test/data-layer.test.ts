@@ -1,5 +1,5 @@
 import type { DataSource } from 'typeorm';
-import { findLive, use } from '../src/auth/signatures.statements.js';
+import { findLive, use } from '../src/auth/signed-requests/signatures.statements.js';
 import { Env } from '../src/config/env.js';
 import { connect } from '../src/database/connect.js';
 import { Database, type Statement } from '../src/database/database.js';

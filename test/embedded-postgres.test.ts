@@ -10,7 +10,7 @@ import {
   EmbeddedPostgres,
   EmbeddedPostgresError,
   type EmbeddedPostgresOptions,
-} from '../dist/src/database/embedded-postgres.js';
+} from '../dist/src/embedded-postgres/embedded-postgres.js';
 import { until } from './support/until.js';
 
 const root = fileURLToPath(new URL('..', import.meta.url));

@@ -6,7 +6,7 @@ import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { DataSource, type QueryRunner } from 'typeorm';
 import { migrations } from '../src/database/migrations/index.js';
-import { EmbeddedPostgres } from '../dist/src/database/embedded-postgres.js';
+import { EmbeddedPostgres } from '../dist/src/embedded-postgres/embedded-postgres.js';
 import { Api, expectProblem } from './support/api.js';
 import { isAlive } from './support/processes.js';
 import { TestServer, createDatabase, inherited, query } from './support/server.js';

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
-import { EmbeddedPostgres } from '../dist/src/database/embedded-postgres.js';
+import { EmbeddedPostgres } from '../dist/src/embedded-postgres/embedded-postgres.js';
 import { Api, expectProblem, sendExactly, uniqueName, type Account, type Answer } from './support/api.js';
 import { answeringProcesses, childrenOf, isAlive } from './support/processes.js';
 import { TestServer, createDatabase, query, type ServerProcess } from './support/server.js';

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { EmbeddedPostgres } from '../dist/src/database/embedded-postgres.js';
+import { EmbeddedPostgres } from '../dist/src/embedded-postgres/embedded-postgres.js';
 import { Api, listBodies, listOperations, sendExactly, type Account } from './support/api.js';
 import { Fleet, expectDone } from './support/fleet.js';
 import { load, write } from './support/load.js';

@@ -4,7 +4,7 @@ import { chmod, mkdtemp, mkdir, readFile, rm, stat, writeFile } from 'node:fs/pr
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { explainStart } from '../src/start-error.js';
+import { explainStart } from '../src/process/start-error.js';
 import { Api, expectProblem, sharedApi, uniqueName, type Answer } from './support/api.js';
 import { ADMIN_PASSWORD, TestServer, createDatabase, inherited, postgresUrl, query } from './support/server.js';
 import { until } from './support/until.js';

@@ -1,11 +1,11 @@
 import { Body, Controller, Delete, Get, HttpCode, Param, Patch, Post, Query } from '@nestjs/common';
 import { ApiBody, ApiTags } from '@nestjs/swagger';
-import { AdminOnly, Owned } from '../common/access.js';
-import { Fails } from '../common/api-docs.js';
-import { CurrentCaller, type Caller } from '../common/caller.js';
-import { Conditional, CurrentPreconditions, Tagged, type Preconditions } from '../common/etag.js';
-import { Created } from '../common/location.js';
-import { Paged } from '../common/page-link.js';
+import { AdminOnly, Owned } from '../http/caller/access.js';
+import { Fails } from '../http/docs/api-docs.js';
+import { CurrentCaller, type Caller } from '../http/caller/caller.js';
+import { Conditional, CurrentPreconditions, Tagged, type Preconditions } from '../http/conditional/etag.js';
+import { Created } from '../http/conditional/location.js';
+import { Paged } from '../http/conditional/page-link.js';
 import { PageQuery, mapPage } from '../common/page.js';
 import { Idempotency, type Attempt } from '../idempotency/idempotency.js';
 import { CurrentAttempt, Idempotent } from '../idempotency/idempotent.js';

@@ -1,8 +1,8 @@
 import { Injectable } from '@nestjs/common';
 import { AuditLog } from '../audit/audit-log.js';
 import { changesOf, differs } from '../audit/changes.js';
-import type { Caller } from '../common/caller.js';
-import { requireVersion, type Preconditions } from '../common/etag.js';
+import type { Caller } from '../http/caller/caller.js';
+import { requireVersion, type Preconditions } from '../http/conditional/etag.js';
 import { Cursors, type Page, type PageQuery } from '../common/page.js';
 import { Problem, required } from '../common/problem.js';
 import { Database, type Transaction } from '../database/database.js';

@@ -1,7 +1,7 @@
 import type { OpenAPIObject } from '@nestjs/swagger';
-import { ACCESS_MARK } from '../common/access.js';
-import { markOf } from '../common/api-docs.js';
-import { REPEATABLE_MARK, headers, type Operation } from '../common/api-headers.js';
+import { ACCESS_MARK } from '../http/caller/access.js';
+import { markOf } from '../http/docs/api-docs.js';
+import { REPEATABLE_MARK, headers, type Operation } from '../http/docs/api-headers.js';
 import type { ProblemCode } from '../common/problem.js';
 import { IDEMPOTENCY_KEY } from '../idempotency/idempotent.js';
 

@@ -1,8 +1,8 @@
 import replyFrom from '@fastify/reply-from';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { Problem } from '../common/problem.js';
-import { pathOf, refuse, toProblem } from '../common/problem.filter.js';
-import type { DeclaredOptions } from '../common/route-options.js';
+import { pathOf, refuse, toProblem } from '../http/problem.filter.js';
+import type { DeclaredOptions } from '../http/route-options.js';
 import type { CallAnswer, CallsService } from './calls.service.js';
 import { headersFromUpstream, headersToUpstream } from './upstream-headers.js';
 

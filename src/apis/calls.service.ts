@@ -1,13 +1,13 @@
 import { Injectable } from '@nestjs/common';
 import type { FastifyRequest } from 'fastify';
-import { bearerTokenOf } from '../common/bearer.js';
-import { isRepeated, type AuthenticatedRequest } from '../common/caller.js';
+import { bearerTokenOf } from '../http/caller/bearer.js';
+import { isRepeated, type AuthenticatedRequest } from '../http/caller/caller.js';
 import { Problem } from '../common/problem.js';
 import { Idempotency } from '../idempotency/idempotency.js';
 import { NOBODY, toRepeatable } from '../idempotency/idempotent.js';
 import { hashApiKey } from '../keys/api-key-format.js';
 import { isSlug } from '../quota/meters.js';
-import { Spender, type Spend } from '../quota/spender.js';
+import { Spender, type Spend } from '../quota/calls/spender.js';
 
 /** The response to a call, or the upstream to forward it to. */
 export interface CallAnswer {

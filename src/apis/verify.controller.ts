@@ -1,7 +1,7 @@
 import { Body, Controller, HttpCode, Post } from '@nestjs/common';
 import { ApiTags } from '@nestjs/swagger';
-import { Public } from '../common/access.js';
-import { Fails } from '../common/api-docs.js';
+import { Public } from '../http/caller/access.js';
+import { Fails } from '../http/docs/api-docs.js';
 import { type Attempt } from '../idempotency/idempotency.js';
 import { CurrentAttempt, Idempotent } from '../idempotency/idempotent.js';
 import { VerifyDto, VerifyResponse } from './verify.dto.js';

@@ -1,10 +1,10 @@
 import { Injectable } from '@nestjs/common';
-import type { AuthenticatedRequest } from '../common/caller.js';
+import type { AuthenticatedRequest } from '../http/caller/caller.js';
 import { Problem } from '../common/problem.js';
 import { Idempotency, REPLAYED, type Attempt } from '../idempotency/idempotency.js';
 import { hashApiKey } from '../keys/api-key-format.js';
 import { isSlug } from '../quota/meters.js';
-import { Spender, type Spend } from '../quota/spender.js';
+import { Spender, type Spend } from '../quota/calls/spender.js';
 import type { VerifyDto, VerifyResponse } from './verify.dto.js';
 
 const UNKNOWN: VerifyResponse = { allowed: false, code: 'invalid_api_key', keyId: null, owner: null, limits: [] };

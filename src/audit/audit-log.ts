@@ -1,6 +1,6 @@
 import { Injectable } from '@nestjs/common';
 import { uuidv7 } from 'uuidv7';
-import type { Actor } from '../common/caller.js';
+import type { Actor } from '../http/caller/caller.js';
 import { isDatabaseUnavailable, isOverload } from '../common/database-error.js';
 import { Problem } from '../common/problem.js';
 import type { Transaction } from '../database/database.js';

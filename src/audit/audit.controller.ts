@@ -1,8 +1,8 @@
 import { Controller, Get, Query } from '@nestjs/common';
 import { ApiTags } from '@nestjs/swagger';
-import { AdminOnly } from '../common/access.js';
-import { CurrentCaller, type Caller } from '../common/caller.js';
-import { Paged } from '../common/page-link.js';
+import { AdminOnly } from '../http/caller/access.js';
+import { CurrentCaller, type Caller } from '../http/caller/caller.js';
+import { Paged } from '../http/conditional/page-link.js';
 import { mapPage } from '../common/page.js';
 import {
   AuditPage,

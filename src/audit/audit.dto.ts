@@ -1,7 +1,7 @@
 import { ApiProperty, ApiPropertyOptional } from '@nestjs/swagger';
 import { IsString, Length, Matches } from 'class-validator';
 import { ApiId, ApiTime } from '../common/formats.js';
-import { IsUserReference } from '../common/owner.js';
+import { IsUserReference } from '../http/caller/owner.js';
 import { PageQuery } from '../common/page.js';
 import { IsStorable, MayBeMissing } from '../common/text.js';
 import type { Verdict } from './audit-chain.js';

@@ -1,5 +1,5 @@
 import { Injectable } from '@nestjs/common';
-import { isSelf, type Caller } from '../common/caller.js';
+import { isSelf, type Caller } from '../http/caller/caller.js';
 import { Cursors, type Page } from '../common/page.js';
 import { AuditChain, type Verdict } from './audit-chain.js';
 import type { ListAuditQuery, VerifyAuditQuery } from './audit.dto.js';

@@ -1,8 +1,8 @@
 import { Injectable, type ExecutionContext } from '@nestjs/common';
 import { RouteParamtypes } from '@nestjs/common/enums/route-paramtypes.enum.js';
 import { ROUTE_ARGS_METADATA } from '@nestjs/common/constants.js';
-import { ACCESS_RULE, type AccessRule } from '../common/access.js';
-import { CONDITIONAL } from '../common/etag.js';
+import { ACCESS_RULE, type AccessRule } from '../http/caller/access.js';
+import { CONDITIONAL } from '../http/conditional/etag.js';
 
 /** The declarations of a route. */
 export interface RouteRule {

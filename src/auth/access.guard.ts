@@ -1,7 +1,7 @@
 import { Injectable, type CanActivate, type ExecutionContext } from '@nestjs/common';
-import { isSelf, type AuthenticatedRequest } from '../common/caller.js';
-import type { AccessRule } from '../common/access.js';
-import { readTags } from '../common/entity-tags.js';
+import { isSelf, type AuthenticatedRequest } from '../http/caller/caller.js';
+import type { AccessRule } from '../http/caller/access.js';
+import { readTags } from '../http/conditional/entity-tags.js';
 import { Problem, notAllowed } from '../common/problem.js';
 import { AccessRules } from './access-rules.js';
 

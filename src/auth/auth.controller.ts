@@ -1,19 +1,19 @@
 import { Body, Controller, Delete, Get, HttpCode, Param, Post, Query } from '@nestjs/common';
 import { ApiBody, ApiTags } from '@nestjs/swagger';
-import { Owned, Public } from '../common/access.js';
-import { Created } from '../common/location.js';
-import { Fails } from '../common/api-docs.js';
-import { CurrentCaller, CurrentOrigin, type Caller, type Origin } from '../common/caller.js';
-import { IdPipe } from '../common/id.pipe.js';
+import { Owned, Public } from '../http/caller/access.js';
+import { Created } from '../http/conditional/location.js';
+import { Fails } from '../http/docs/api-docs.js';
+import { CurrentCaller, CurrentOrigin, type Caller, type Origin } from '../http/caller/caller.js';
+import { IdPipe } from '../http/caller/id.pipe.js';
 import { loginKey } from '../common/names.js';
-import { Paged } from '../common/page-link.js';
+import { Paged } from '../http/conditional/page-link.js';
 import { PageQuery, mapPage } from '../common/page.js';
 import { Problem } from '../common/problem.js';
 import { Idempotency, type Attempt } from '../idempotency/idempotency.js';
 import { CurrentAttempt, Idempotent } from '../idempotency/idempotent.js';
 import { UserResponse, toUserResponse } from '../users/user.dto.js';
 import { UsersService } from '../users/users.service.js';
-import { ACCESS_TOKEN_SECONDS } from './access-tokens.js';
+import { ACCESS_TOKEN_SECONDS } from './tokens/access-tokens.js';
 import {
   ChangePasswordDto,
   LoginDto,
@@ -24,9 +24,9 @@ import {
   TokensResponse,
 } from './auth.dto.js';
 import { AuthService } from './auth.service.js';
-import { PasswordService } from './password.service.js';
-import type { Session } from './session.entity.js';
-import { SessionsService, type SignIn } from './sessions.service.js';
+import { PasswordService } from './passwords/password.service.js';
+import type { Session } from './sessions/session.entity.js';
+import { SessionsService, type SignIn } from './sessions/sessions.service.js';
 
 @ApiTags('Sign-in')
 @Controller('v1/auth')

@@ -2,7 +2,7 @@ import { ApiProperty } from '@nestjs/swagger';
 import { IsString, Length, MaxLength } from 'class-validator';
 import { ApiId, ApiTime } from '../common/formats.js';
 import { IsStorable, MayBeMissing } from '../common/text.js';
-import { IsNewPassword } from '../users/password-policy.js';
+import { IsNewPassword } from '../passwords/password-policy.js';
 import { AccountDto, UserResponse } from '../users/user.dto.js';
 
 export class RegisterDto extends AccountDto {}

@@ -1,12 +1,12 @@
 import { Injectable } from '@nestjs/common';
-import type { Origin } from '../common/caller.js';
+import type { Origin } from '../http/caller/caller.js';
 import { Problem } from '../common/problem.js';
-import { Passwords } from '../users/passwords.js';
+import { Passwords } from '../passwords/passwords.js';
 import { UsersRepository } from '../users/users.repository.js';
 import type { LoginDto } from './auth.dto.js';
-import { SessionsService, type OpenSession, type SignIn } from './sessions.service.js';
-import { SignInThrottle } from './sign-in-throttle.js';
-import { TotpService } from './totp.service.js';
+import { SessionsService, type OpenSession, type SignIn } from './sessions/sessions.service.js';
+import { SignInThrottle } from './throttle/sign-in-throttle.js';
+import { TotpService } from './totp/totp.service.js';
 
 /** Signs users in. */
 @Injectable()

@@ -2,18 +2,18 @@ import { generateKeyPairSync } from 'node:crypto';
 import type { ExecutionContext } from '@nestjs/common';
 import { ExecutionContextHost } from '@nestjs/core/helpers/execution-context-host.js';
 import passport from 'passport';
-import type { AuthenticatedRequest } from '../common/caller.js';
-import { ReadAhead, type Read } from '../common/read-ahead.js';
+import type { AuthenticatedRequest } from '../http/caller/caller.js';
+import { ReadAhead, type Read } from '../http/caller/read-ahead.js';
 import type { Env } from '../config/env.js';
 import type { AccessRules } from './access-rules.js';
-import { AccessTokens } from './access-tokens.js';
+import { AccessTokens } from './tokens/access-tokens.js';
 import { AuthenticationGuard } from './authentication.guard.js';
 import { JwtStrategy } from './jwt.strategy.js';
 import { PassportOptions } from './passport-options.js';
-import type { RequestSignatures } from './request-signatures.js';
-import type { LiveSession, SessionsRepository } from './sessions.repository.js';
+import type { RequestSignatures } from './signed-requests/request-signatures.js';
+import type { LiveSession, SessionsRepository } from './sessions/sessions.repository.js';
 import { SignatureStrategy } from './signature.strategy.js';
-import type { SigningKeys } from './signing-keys.js';
+import type { SigningKeys } from './tokens/signing-keys.js';
 
 const [USER, OTHER, SESSION] = [1, 2, 3].map((n) => `019aa5d2-7c1e-7b1a-9d54-3f0f5a1f2b3${n}`) as [
   string,

@@ -2,10 +2,10 @@ import { Injectable, type CanActivate, type ExecutionContext } from '@nestjs/com
 import { ExecutionContextHost } from '@nestjs/core/helpers/execution-context-host.js';
 import { AuthGuard } from '@nestjs/passport';
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import { bearerTokenOf } from '../common/bearer.js';
-import type { AuthenticatedRequest } from '../common/caller.js';
+import { bearerTokenOf } from '../http/caller/bearer.js';
+import type { AuthenticatedRequest } from '../http/caller/caller.js';
 import { Problem } from '../common/problem.js';
-import { ReadAhead } from '../common/read-ahead.js';
+import { ReadAhead } from '../http/caller/read-ahead.js';
 import { AccessRules } from './access-rules.js';
 import { PassportOptions } from './passport-options.js';
 import type { AuthenticationOptions } from './signature.strategy.js';

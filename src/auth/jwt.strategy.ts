@@ -2,17 +2,17 @@ import { Injectable } from '@nestjs/common';
 import { PassportStrategy } from '@nestjs/passport';
 import type { FastifyRequest } from 'fastify';
 import { Strategy, type StrategyOptionsWithRequest } from 'passport-jwt';
-import { bearerTokenOf } from '../common/bearer.js';
-import { RequestOrigin, isRepeated, type Caller } from '../common/caller.js';
+import { bearerTokenOf } from '../http/caller/bearer.js';
+import { RequestOrigin, isRepeated, type Caller } from '../http/caller/caller.js';
 import { Problem } from '../common/problem.js';
-import { readAhead } from '../common/read-ahead.js';
+import { readAhead } from '../http/caller/read-ahead.js';
 import { Env } from '../config/env.js';
-import { ALGORITHM, AUDIENCE } from './access-tokens.js';
-import { rightsOf } from './admin-totp.js';
-import { isSigned } from './request-signatures.js';
-import { SessionsRepository } from './sessions.repository.js';
-import { SigningKeys } from './signing-keys.js';
-import { rememberingVerifier, type TokenVerifier } from './token-verifier.js';
+import { ALGORITHM, AUDIENCE } from './tokens/access-tokens.js';
+import { rightsOf } from './totp/admin-totp.js';
+import { isSigned } from './signed-requests/request-signatures.js';
+import { SessionsRepository } from './sessions/sessions.repository.js';
+import { SigningKeys } from './tokens/signing-keys.js';
+import { rememberingVerifier, type TokenVerifier } from './tokens/token-verifier.js';
 
 /** The claims of an access token. It has no role: the role is read for each request. */
 export interface AccessClaims {

@@ -1,7 +1,7 @@
 import type { FastifyInstance, FastifyRequest, onRequestHookHandler } from 'fastify';
-import type { ByteBudget } from '../common/byte-budget.js';
-import { isReadable } from '../common/json-body.js';
-import { declaredOptions } from '../common/route-options.js';
+import type { ByteBudget } from '../http/byte-budget.js';
+import { isReadable } from '../http/json-body.js';
+import { declaredOptions } from '../http/route-options.js';
 import type { AuthenticationGuard } from './authentication.guard.js';
 
 /** Larger bodies count against the byte budget and are read only after the caller is authenticated. */

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { Injectable, type OnApplicationShutdown } from '@nestjs/common';
 import { AuthModuleOptions } from '@nestjs/passport';
 import passport from 'passport';
-import type { Caller } from '../common/caller.js';
+import type { Caller } from '../http/caller/caller.js';
 import { JwtStrategy } from './jwt.strategy.js';
 import { SignatureStrategy } from './signature.strategy.js';
 

@@ -2,9 +2,9 @@ import { Injectable } from '@nestjs/common';
 import { PassportStrategy } from '@nestjs/passport';
 import type { FastifyRequest } from 'fastify';
 import { Strategy } from 'passport-strategy';
-import type { Caller } from '../common/caller.js';
+import type { Caller } from '../http/caller/caller.js';
 import { Problem } from '../common/problem.js';
-import { RequestSignatures, isSigned, type SignatureClaims } from './request-signatures.js';
+import { RequestSignatures, isSigned, type SignatureClaims } from './signed-requests/request-signatures.js';
 
 /** What `AuthenticationGuard` passes to the strategies. */
 export interface AuthenticationOptions {

@@ -2,7 +2,7 @@
 import { fstatSync } from 'node:fs';
 import { text } from 'node:stream/consumers';
 import { isolateFromShell } from '../config/shell.js';
-import { explainStart } from '../start-error.js';
+import { explainStart } from '../process/start-error.js';
 import { runAdmin } from './run-admin.js';
 
 /** A pipe that has not ended after this time, in milliseconds, may be one that nobody writes to. */

@@ -2,13 +2,13 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { NestFactory } from '@nestjs/core';
 import { AppModule } from '../app.module.js';
-import { AccountRescue } from '../auth/account-rescue.js';
+import { AccountRescue } from '../auth/recovery/account-rescue.js';
 import { ConfigError, Env } from '../config/env.js';
 import { connect } from '../database/connect.js';
 import { Database } from '../database/database.js';
-import { EmbeddedPostgres } from '../database/embedded-postgres.js';
+import { EmbeddedPostgres } from '../embedded-postgres/embedded-postgres.js';
 import { dataSourceOptions } from '../database/options.js';
-import { randomPassword } from '../users/random-password.js';
+import { randomPassword } from '../passwords/random-password.js';
 
 const USAGE = 'Usage: npm run admin -- reset-password [login] | disable-totp [login]';
 

@@ -1,7 +1,7 @@
 import { constants } from 'node:os';
 import { DataSource, type DataSourceOptions } from 'typeorm';
 import type { Env } from '../config/env.js';
-import { EmbeddedPostgres } from './embedded-postgres.js';
+import { EmbeddedPostgres } from '../embedded-postgres/embedded-postgres.js';
 import { dataSourceOptions, type PostgresOptions } from './options.js';
 
 /**

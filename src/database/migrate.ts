@@ -4,7 +4,7 @@ import type { PostgresDriver } from 'typeorm/driver/postgres/PostgresDriver.js';
 import { sqlState } from '../common/database-error.js';
 import type { Env } from '../config/env.js';
 import { connect } from './connect.js';
-import { errorLine } from './embedded-postgres-error.js';
+import { errorLine } from '../embedded-postgres/embedded-postgres-error.js';
 import { foreignObject, inspect, refusal, refuseForeignObjects } from './inspect.js';
 import { dataSourceOptions } from './options.js';
 

@@ -2,10 +2,10 @@ import { createHash } from 'node:crypto';
 import { applyDecorators, createParamDecorator, type ExecutionContext } from '@nestjs/common';
 import { ApiExtension, ApiHeader } from '@nestjs/swagger';
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import { Fails } from '../common/api-docs.js';
-import { REPEATABLE_MARK } from '../common/api-headers.js';
-import type { AuthenticatedRequest } from '../common/caller.js';
-import { pathOf } from '../common/problem.filter.js';
+import { Fails } from '../http/docs/api-docs.js';
+import { REPEATABLE_MARK } from '../http/docs/api-headers.js';
+import type { AuthenticatedRequest } from '../http/caller/caller.js';
+import { pathOf } from '../http/problem.filter.js';
 import type { Attempt, Repeatable } from './idempotency.js';
 
 /** The owner id of anonymous requests. */

@@ -1,9 +1,9 @@
 import { Controller, Get, Param, Query, StreamableFile } from '@nestjs/common';
 import { ApiExtraModels, ApiOkResponse, ApiTags, getSchemaPath } from '@nestjs/swagger';
-import { AdminOnly, Owned, SelfOrAdmin } from '../common/access.js';
-import { Fails } from '../common/api-docs.js';
-import { headers } from '../common/api-headers.js';
-import { CurrentCaller, type Caller } from '../common/caller.js';
+import { AdminOnly, Owned, SelfOrAdmin } from '../http/caller/access.js';
+import { Fails } from '../http/docs/api-docs.js';
+import { headers } from '../http/docs/api-headers.js';
+import { CurrentCaller, type Caller } from '../http/caller/caller.js';
 import {
   MetricsResponse,
   RangeQuery,

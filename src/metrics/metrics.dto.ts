@@ -1,7 +1,7 @@
 import { ApiProperty, ApiPropertyOptional } from '@nestjs/swagger';
 import { IsIn } from 'class-validator';
 import { ApiEmail, ApiId, ApiTime } from '../common/formats.js';
-import { IsUserReference } from '../common/owner.js';
+import { IsUserReference } from '../http/caller/owner.js';
 import { IsLength } from '../common/page.js';
 import { IsMatch, IsMoment, MayBeMissing } from '../common/text.js';
 import { ALL_CALLS, isFlow, isMeter } from '../quota/meters.js';

@@ -10,11 +10,11 @@ import { MetricsRepository } from './metrics.repository.js';
 import { MetricsService } from './metrics.service.js';
 import { Prometheus } from './prometheus.js';
 import { PrometheusController } from './prometheus.controller.js';
-import { RequestCount } from './request-count.entity.js';
-import { RequestRecorder } from './request-recorder.js';
-import { RequestStatistics } from './request-statistics.js';
+import { RequestCount } from './requests/request-count.entity.js';
+import { RequestRecorder } from './requests/request-recorder.js';
+import { RequestStatistics } from './requests/request-statistics.js';
 import { UsageExport } from './usage-export.js';
-import { UsageInterceptor } from './usage.interceptor.js';
+import { UsageInterceptor } from './requests/usage.interceptor.js';
 
 /** Usage metrics for the API, billing exports and Prometheus. Writes only request statistics; reads everything else. */
 @Module({

@@ -1,7 +1,7 @@
 import { Injectable } from '@nestjs/common';
-import type { Caller } from '../common/caller.js';
+import type { Caller } from '../http/caller/caller.js';
 import { Problem } from '../common/problem.js';
-import { CallRanks } from '../quota/call-ranks.js';
+import { CallRanks } from '../quota/calls/call-ranks.js';
 import { slugOf } from '../quota/meters.js';
 import { UsersService } from '../users/users.service.js';
 import type {
@@ -16,7 +16,7 @@ import type {
 } from './metrics.dto.js';
 import { MetricsRepository, type UserNumbers } from './metrics.repository.js';
 import { rangeOf, stepsOf } from './range.js';
-import { RequestStatistics } from './request-statistics.js';
+import { RequestStatistics } from './requests/request-statistics.js';
 
 /** Default length of a series: a day of hours, or a month of days. */
 const STEPS = { hour: 24, day: 30 };

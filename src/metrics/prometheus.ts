@@ -5,8 +5,8 @@ import type { Distribution } from '../common/distribution.js';
 import { tally } from '../common/tally.js';
 import { coalescerLoads } from '../database/coalescer.js';
 import { Database } from '../database/database.js';
-import { VERSION } from '../version.js';
-import { RequestStatistics } from './request-statistics.js';
+import { VERSION } from '../config/version.js';
+import { RequestStatistics } from './requests/request-statistics.js';
 
 const PREFIX = 'quartermaster_';
 

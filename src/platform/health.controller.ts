@@ -1,7 +1,7 @@
 import { Controller, Get } from '@nestjs/common';
 import { ApiProperty, ApiTags } from '@nestjs/swagger';
-import { Public } from '../common/access.js';
-import { Fails } from '../common/api-docs.js';
+import { Public } from '../http/caller/access.js';
+import { Fails } from '../http/docs/api-docs.js';
 import { Problem } from '../common/problem.js';
 import { Database } from '../database/database.js';
 import { Shutdown } from './shutdown.js';

@@ -1,9 +1,9 @@
 import { Body, Controller, Get, Patch } from '@nestjs/common';
 import { ApiBody, ApiTags } from '@nestjs/swagger';
-import { AdminOnly } from '../common/access.js';
-import { Fails } from '../common/api-docs.js';
-import { CurrentCaller, type Caller } from '../common/caller.js';
-import { Conditional, CurrentPreconditions, Tagged, type Preconditions } from '../common/etag.js';
+import { AdminOnly } from '../http/caller/access.js';
+import { Fails } from '../http/docs/api-docs.js';
+import { CurrentCaller, type Caller } from '../http/caller/caller.js';
+import { Conditional, CurrentPreconditions, Tagged, type Preconditions } from '../http/conditional/etag.js';
 import { PlatformResponse, UpdatePlatformDto } from './platform.dto.js';
 import { PlatformService } from './platform.service.js';
 

@@ -1,8 +1,8 @@
 import { Injectable } from '@nestjs/common';
 import { AuditLog, PLATFORM } from '../audit/audit-log.js';
 import { changesOf } from '../audit/changes.js';
-import type { Caller } from '../common/caller.js';
-import { requireVersion, type Preconditions } from '../common/etag.js';
+import type { Caller } from '../http/caller/caller.js';
+import { requireVersion, type Preconditions } from '../http/conditional/etag.js';
 import { Env } from '../config/env.js';
 import { Database } from '../database/database.js';
 import { CreditBound } from './credit-bound.js';

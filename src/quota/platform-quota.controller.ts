@@ -1,7 +1,7 @@
 import { Body, Controller, Delete, Get, HttpCode, Param, Put, Query } from '@nestjs/common';
 import { ApiBody, ApiTags } from '@nestjs/swagger';
-import { AdminOnly } from '../common/access.js';
-import { CurrentCaller, type Caller } from '../common/caller.js';
+import { AdminOnly } from '../http/caller/access.js';
+import { CurrentCaller, type Caller } from '../http/caller/caller.js';
 import { QuotaList, QuotaResponse, SetQuotaDto, WindowQuery } from './quota.dto.js';
 import { QuotaService } from './quota.service.js';
 

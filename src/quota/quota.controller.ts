@@ -1,8 +1,8 @@
 import { Body, Controller, Delete, Get, HttpCode, Param, Put, Query } from '@nestjs/common';
 import { ApiBody, ApiTags } from '@nestjs/swagger';
-import { AdminOnly, SelfOrAdmin } from '../common/access.js';
-import { Fails } from '../common/api-docs.js';
-import { CurrentCaller, type Caller } from '../common/caller.js';
+import { AdminOnly, SelfOrAdmin } from '../http/caller/access.js';
+import { Fails } from '../http/docs/api-docs.js';
+import { CurrentCaller, type Caller } from '../http/caller/caller.js';
 import { QuotaList, QuotaResponse, SetQuotaDto, WindowQuery } from './quota.dto.js';
 import { QuotaService } from './quota.service.js';
 

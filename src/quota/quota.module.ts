@@ -4,16 +4,16 @@ import { TypeOrmModule } from '@nestjs/typeorm';
 import type { FastifyInstance } from 'fastify';
 import { PlatformModule } from '../platform/platform.module.js';
 import { UsersModule } from '../users/users.module.js';
-import { CallRanks } from './call-ranks.js';
+import { CallRanks } from './calls/call-ranks.js';
 import { PlatformQuotaController } from './platform-quota.controller.js';
 import { PlatformQuota } from './platform-quota.entity.js';
 import { QuotaController } from './quota.controller.js';
 import { Quota } from './quota.entity.js';
 import { QuotaRepository } from './quota.repository.js';
 import { QuotaService } from './quota.service.js';
-import { Spender } from './spender.js';
-import { SpendsRepository } from './spends.repository.js';
-import { UsageHour } from './usage-hour.entity.js';
+import { Spender } from './calls/spender.js';
+import { SpendsRepository } from './calls/spends.repository.js';
+import { UsageHour } from './calls/usage-hour.entity.js';
 
 /** The quota engine: limits, usage and spends. */
 @Module({

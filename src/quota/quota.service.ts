@@ -1,7 +1,7 @@
 import { Injectable } from '@nestjs/common';
 import { AuditLog, PLATFORM } from '../audit/audit-log.js';
 import type { Changes } from '../audit/changes.js';
-import type { Caller } from '../common/caller.js';
+import type { Caller } from '../http/caller/caller.js';
 import { Problem } from '../common/problem.js';
 import { Database, type Transaction } from '../database/database.js';
 import { CreditBound } from '../platform/credit-bound.js';

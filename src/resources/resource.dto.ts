@@ -1,7 +1,7 @@
 import { ApiProperty } from '@nestjs/swagger';
 import { IsString, Length } from 'class-validator';
 import { ApiId, ApiTime } from '../common/formats.js';
-import { NewOwnedDto, OwnedPageQuery } from '../common/owner.js';
+import { NewOwnedDto, OwnedPageQuery } from '../http/caller/owner.js';
 import { IsStorable } from '../common/text.js';
 import type { ResourceRow } from './resources.repository.js';
 

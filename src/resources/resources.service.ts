@@ -1,7 +1,7 @@
 import { Injectable } from '@nestjs/common';
 import { uuidv7 } from 'uuidv7';
-import { reach, type Caller } from '../common/caller.js';
-import { isConditional, requireVersion, type Preconditions } from '../common/etag.js';
+import { reach, type Caller } from '../http/caller/caller.js';
+import { isConditional, requireVersion, type Preconditions } from '../http/conditional/etag.js';
 import { Cursors, type Page } from '../common/page.js';
 import { Problem } from '../common/problem.js';
 import type { Transaction } from '../database/database.js';

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { Problem } from '../common/problem.js';
-import { readPreconditions } from '../common/etag.js';
+import { readPreconditions } from '../http/conditional/etag.js';
 import { holds, tagOf, toVersions, versionFor } from './preconditions.js';
 import { PROPERTY } from '../../test/support/sizes.js';
 

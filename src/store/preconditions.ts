@@ -1,5 +1,5 @@
-import type { Tags } from '../common/entity-tags.js';
-import type { Preconditions as TagPreconditions } from '../common/etag.js';
+import type { Tags } from '../http/conditional/entity-tags.js';
+import type { Preconditions as TagPreconditions } from '../http/conditional/etag.js';
 
 /** `If-Match` and `If-None-Match` (RFC 9110, sections 13.1.1 and 13.1.2); undefined if the header is missing. */
 export interface Preconditions {

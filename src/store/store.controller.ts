@@ -24,16 +24,22 @@ import {
   ApiTags,
 } from '@nestjs/swagger';
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import { Owned } from '../common/access.js';
-import { Fails } from '../common/api-docs.js';
-import { PAGED_MARK } from '../common/api-headers.js';
-import { CurrentCaller, type AuthenticatedRequest, type Caller } from '../common/caller.js';
-import { CurrentPreconditions, Unconditional, Versioned, VersionedChange, type Preconditions } from '../common/etag.js';
-import { nextPageOf } from '../common/page-link.js';
+import { Owned } from '../http/caller/access.js';
+import { Fails } from '../http/docs/api-docs.js';
+import { PAGED_MARK } from '../http/docs/api-headers.js';
+import { CurrentCaller, type AuthenticatedRequest, type Caller } from '../http/caller/caller.js';
+import {
+  CurrentPreconditions,
+  Unconditional,
+  Versioned,
+  VersionedChange,
+  type Preconditions,
+} from '../http/conditional/etag.js';
+import { nextPageOf } from '../http/conditional/page-link.js';
 import { Problem, required } from '../common/problem.js';
-import { ReadAhead } from '../common/read-ahead.js';
-import { Declare } from '../common/route-options.js';
-import { addVary } from '../common/vary.js';
+import { ReadAhead } from '../http/caller/read-ahead.js';
+import { Declare } from '../http/route-options.js';
+import { addVary } from '../http/conditional/vary.js';
 import { Idempotency, type Attempt } from '../idempotency/idempotency.js';
 import { CurrentAttempt, Idempotent } from '../idempotency/idempotent.js';
 import { holds, tagOf, toVersions } from './preconditions.js';

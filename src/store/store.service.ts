@@ -1,5 +1,5 @@
 import { Injectable } from '@nestjs/common';
-import type { Caller } from '../common/caller.js';
+import type { Caller } from '../http/caller/caller.js';
 import { Cursors } from '../common/page.js';
 import { Problem } from '../common/problem.js';
 import type { Transaction } from '../database/database.js';

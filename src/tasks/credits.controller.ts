@@ -1,10 +1,10 @@
 import { Body, Controller, Get, Param, Post, Query } from '@nestjs/common';
 import { ApiBody, ApiTags } from '@nestjs/swagger';
-import { AdminOnly, SelfOrAdmin } from '../common/access.js';
-import { Fails } from '../common/api-docs.js';
-import { CurrentCaller, type Caller } from '../common/caller.js';
-import { Created } from '../common/location.js';
-import { Paged } from '../common/page-link.js';
+import { AdminOnly, SelfOrAdmin } from '../http/caller/access.js';
+import { Fails } from '../http/docs/api-docs.js';
+import { CurrentCaller, type Caller } from '../http/caller/caller.js';
+import { Created } from '../http/conditional/location.js';
+import { Paged } from '../http/conditional/page-link.js';
 import { PageQuery, mapPage } from '../common/page.js';
 import { Idempotency, type Attempt } from '../idempotency/idempotency.js';
 import { CurrentAttempt, Idempotent } from '../idempotency/idempotent.js';

@@ -2,7 +2,7 @@ import { Injectable, type BeforeApplicationShutdown, type OnApplicationBootstrap
 import { uuidv7 } from 'uuidv7';
 import { AuditLog } from '../audit/audit-log.js';
 import { changesOf } from '../audit/changes.js';
-import type { Caller } from '../common/caller.js';
+import type { Caller } from '../http/caller/caller.js';
 import { Cursors, type Page, type PageQuery } from '../common/page.js';
 import { Database, type Transaction } from '../database/database.js';
 import { Sweeper } from '../database/sweeper.js';

@@ -2,7 +2,7 @@ import { ApiPropertyOptional, PickType } from '@nestjs/swagger';
 import { Transform } from 'class-transformer';
 import { IsBoolean } from 'class-validator';
 import { ApiId, ApiTime } from '../common/formats.js';
-import { NewOwnedDto, OwnedPageQuery } from '../common/owner.js';
+import { NewOwnedDto, OwnedPageQuery } from '../http/caller/owner.js';
 import { IsLabel, MayBeMissing, MayBeNull } from '../common/text.js';
 import type { TaskRow } from './tasks.repository.js';
 

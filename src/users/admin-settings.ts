@@ -1,6 +1,6 @@
 import { isEmailAddress } from '../common/names.js';
 import { ConfigError, type Env } from '../config/env.js';
-import { faultOfPassword } from './password-policy.js';
+import { faultOfPassword } from '../passwords/password-policy.js';
 
 /**
  * Checks the settings of the first administrator. They have no effect once there is an administrator, so call it only

@@ -2,14 +2,14 @@ import { Injectable } from '@nestjs/common';
 import { uuidv7 } from 'uuidv7';
 import { AuditLog } from '../audit/audit-log.js';
 import { changesOf } from '../audit/changes.js';
-import { SERVER } from '../common/caller.js';
+import { SERVER } from '../http/caller/caller.js';
 import { Env } from '../config/env.js';
 import { Database } from '../database/database.js';
 import { PlatformRepository } from '../platform/platform.repository.js';
 import { checkAdminSettings } from './admin-settings.js';
-import { turnOf } from './hash-queue.js';
-import { Passwords } from './passwords.js';
-import { randomPassword } from './random-password.js';
+import { turnOf } from '../passwords/hash-queue.js';
+import { Passwords } from '../passwords/passwords.js';
+import { randomPassword } from '../passwords/random-password.js';
 import { UsersRepository } from './users.repository.js';
 
 /** Key of the advisory lock for creating the first administrator. An arbitrary number, the same in every process. */

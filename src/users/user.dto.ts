@@ -2,12 +2,12 @@ import { applyDecorators } from '@nestjs/common';
 import { ApiProperty, ApiPropertyOptional, OmitType } from '@nestjs/swagger';
 import { Transform } from 'class-transformer';
 import { IsIn, IsInt, IsString, Length, Max, MaxLength, Min } from 'class-validator';
-import type { Role } from '../common/caller.js';
+import type { Role } from '../http/caller/caller.js';
 import { ApiEmail, ApiId, ApiTime } from '../common/formats.js';
 import { faultOfUsername, isEmailAddress } from '../common/names.js';
 import { PageQuery } from '../common/page.js';
 import { IsJudged, IsStorable, MayBeMissing, MayBeNull, NeededWithout } from '../common/text.js';
-import { IsNewPassword } from './password-policy.js';
+import { IsNewPassword } from '../passwords/password-policy.js';
 import type { UserStatus } from './user.entity.js';
 import type { UserRow } from './users.repository.js';
 

@@ -1,5 +1,5 @@
 import { Check, Column, Entity, Index, JoinColumn, ManyToOne, PrimaryColumn, Unique, VirtualColumn } from 'typeorm';
-import type { Role } from '../common/caller.js';
+import type { Role } from '../http/caller/caller.js';
 import { Plan } from '../platform/plan.entity.js';
 
 export type UserStatus = 'active' | 'disabled';

@@ -6,7 +6,7 @@ import { AccountToken } from './account-token.entity.js';
 import { AccountTokensRepository } from './account-tokens.repository.js';
 import { FirstAdmin } from './first-admin.js';
 import { Notices } from './notices.js';
-import { Passwords } from './passwords.js';
+import { PasswordsModule } from '../passwords/passwords.module.js';
 import { User } from './user.entity.js';
 import { UsersController } from './users.controller.js';
 import { UsersRepository } from './users.repository.js';
@@ -14,9 +14,9 @@ import { UsersService } from './users.service.js';
 
 /** Accounts. */
 @Module({
-  imports: [TypeOrmModule.forFeature([User, AccountToken]), PlatformModule, MailModule],
+  imports: [TypeOrmModule.forFeature([User, AccountToken]), PlatformModule, MailModule, PasswordsModule],
   controllers: [UsersController],
-  providers: [UsersRepository, UsersService, Passwords, FirstAdmin, AccountTokensRepository, Notices],
-  exports: [UsersRepository, UsersService, Passwords, AccountTokensRepository, Notices],
+  providers: [UsersRepository, UsersService, FirstAdmin, AccountTokensRepository, Notices],
+  exports: [UsersRepository, UsersService, AccountTokensRepository, Notices],
 })
 export class UsersModule {}

@@ -2,8 +2,8 @@ import { Injectable } from '@nestjs/common';
 import { uuidv7 } from 'uuidv7';
 import { AuditLog } from '../audit/audit-log.js';
 import { changesOf, differs, type Changes } from '../audit/changes.js';
-import { isSelf, type Actor, type Caller, type Origin } from '../common/caller.js';
-import { requireVersion, type Preconditions } from '../common/etag.js';
+import { isSelf, type Actor, type Caller, type Origin } from '../http/caller/caller.js';
+import { requireVersion, type Preconditions } from '../http/conditional/etag.js';
 import { Cursors, type Page } from '../common/page.js';
 import { Problem, required } from '../common/problem.js';
 import { Database, type Transaction } from '../database/database.js';
@@ -11,8 +11,8 @@ import { CreditBound } from '../platform/credit-bound.js';
 import { PlatformRepository, type SettingsRow } from '../platform/platform.repository.js';
 import { PlatformService } from '../platform/platform.service.js';
 import { Notices } from './notices.js';
-import { turnOf } from './hash-queue.js';
-import { Passwords } from './passwords.js';
+import { turnOf } from '../passwords/hash-queue.js';
+import { Passwords } from '../passwords/passwords.js';
 import {
   toUserResponse,
   type AccountDto,

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 // Uses the built code, which is what users run.
 import { Env } from '../../dist/src/config/env.js';
-import { EmbeddedPostgres } from '../../dist/src/database/embedded-postgres.js';
+import { EmbeddedPostgres } from '../../dist/src/embedded-postgres/embedded-postgres.js';
 import { migrate } from '../../dist/src/database/migrate.js';
 import { TestServer, createDatabase, inherited } from './server.js';
 

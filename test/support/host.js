@@ -7,22 +7,22 @@
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 import { json } from 'node:stream/consumers';
-import { createLogger } from '../../dist/src/logger.js';
+import { createLogger } from '../../dist/src/http/logger.js';
 import { runAdmin } from '../../dist/src/cli/run-admin.js';
 import { Env } from '../../dist/src/config/env.js';
 import { isolateFromShell } from '../../dist/src/config/shell.js';
-import { EmbeddedPostgres } from '../../dist/src/database/embedded-postgres.js';
+import { EmbeddedPostgres } from '../../dist/src/embedded-postgres/embedded-postgres.js';
 import { migrate } from '../../dist/src/database/migrate.js';
-import { tryListening } from '../../dist/src/listening.js';
-import { startServer } from '../../dist/src/server.js';
-import { explainStart } from '../../dist/src/start-error.js';
+import { tryListening } from '../../dist/src/process/listening.js';
+import { startServer } from '../../dist/src/process/server.js';
+import { explainStart } from '../../dist/src/process/start-error.js';
 
 isolateFromShell();
 
 /** The stop function of each server, by port. @type {Map<string, () => Promise<void>>} */
 const servers = new Map();
 
-/** Starts a server with the steps of `src/primary.ts`. @param {{ env: Record<string, string>, log: string }} wanted */
+/** Starts a server with the steps of `src/process/primary.ts`. @param {{ env: Record<string, string>, log: string }} wanted */
 async function start({ env: variables, log }) {
   const env = new Env(variables);
   await tryListening(env);

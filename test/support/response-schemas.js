@@ -91,7 +91,7 @@ export class ResponseSchemas {
     const unknown = [...headers.keys()].find((name) => !OF_ANY_ANSWER.test(name) && !names.includes(name));
     return unknown === undefined || isOpen
       ? undefined
-      : `the header ${unknown} is not documented (see HEADERS in src/common/api-headers.ts)`;
+      : `the header ${unknown} is not documented (see HEADERS in src/http/docs/api-headers.ts)`;
   }
 
   /**

@@ -1,5 +1,5 @@
 import { ALL_CALLS, WINDOWS, callsOf } from '../../src/quota/meters.js';
-import type { Call } from '../../src/quota/spender.js';
+import type { Call } from '../../src/quota/calls/spender.js';
 import type { Random } from './random.js';
 import type { Amount, Fact, LimitFact } from './spend-model.js';
 

@@ -1,6 +1,6 @@
 import { ALL_CALLS, WINDOWS, callsOf, type Window } from '../../src/quota/meters.js';
 import type { Judged } from '../../src/quota/judgement.js';
-import type { Call, Run, RunVerdict, Verdict } from '../../src/quota/spender.js';
+import type { Call, Run, RunVerdict, Verdict } from '../../src/quota/calls/spender.js';
 
 /**
  * A reference model of the rules of spending, as simple as possible: sequential calls, and counters that keep every

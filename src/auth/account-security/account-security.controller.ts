@@ -1,0 +1,47 @@
+import { Controller, Delete, Get, HttpCode, Param, Post } from '@nestjs/common';
+import { ApiOperation, ApiTags } from '@nestjs/swagger';
+import { AdminOnly, SelfOrAdmin } from '../../http/caller/access.js';
+import { Fails } from '../../http/docs/api-docs.js';
+import { CurrentCaller, type Caller } from '../../http/caller/caller.js';
+import { Created } from '../../http/conditional/location.js';
+import { AccountSecurityService } from './account-security.service.js';
+import { AccountSecurityResponse, ResetLinkResponse } from '../recovery/recovery.dto.js';
+
+@ApiTags('Users')
+@Controller('v1/users')
+export class AccountSecurityController {
+  constructor(private readonly accounts: AccountSecurityService) {}
+
+  /** Read the security settings of an account */
+  @Get(':user/security')
+  @SelfOrAdmin('user')
+  @Fails('not_found')
+  async get(@Param('user') user: string, @CurrentCaller() caller: Caller): Promise<AccountSecurityResponse> {
+    const { emailConfirmedAt, totpEnabledAt, ...counts } = await this.accounts.get(user, caller);
+    return {
+      emailConfirmedAt: emailConfirmedAt?.toISOString() ?? null,
+      totpEnabledAt: totpEnabledAt?.toISOString() ?? null,
+      ...counts,
+    };
+  }
+
+  /** Create a link that sets a new password; the previous link becomes invalid */
+  @Post(':user/reset-link')
+  @AdminOnly()
+  @Created('/v1/users/:user/security', { isTagged: false })
+  @Fails('not_found')
+  async makeResetLink(@Param('user') user: string, @CurrentCaller() caller: Caller): Promise<ResetLinkResponse> {
+    const { url, token, expiresAt } = await this.accounts.makeResetLink(user, caller);
+    return { url, token, expiresAt: expiresAt.toISOString() };
+  }
+
+  /** Disable two-factor sign-in of a user who has lost the authenticator and the recovery codes */
+  @Delete(':user/totp')
+  @AdminOnly()
+  @HttpCode(204)
+  @ApiOperation({ operationId: 'Totp_remove' })
+  @Fails('not_found')
+  async disableTotp(@Param('user') user: string, @CurrentCaller() caller: Caller): Promise<void> {
+    await this.accounts.disableTotp(user, caller);
+  }
+}
