@@ -323,9 +323,9 @@ async function listRoutes(): Promise<string[]> {
   const dist = fileURLToPath(new URL('../dist/src/', import.meta.url));
   const script = `
     const { createApp } = await import('${dist}app.setup.js');
-    const { createLogger } = await import('${dist}logger.js');
+    const { createLogger } = await import('${dist}http/logger.js');
     const { Env } = await import('${dist}config/env.js');
-    const { RouteTable } = await import('${dist}common/route-table.js');
+    const { RouteTable } = await import('${dist}http/route-table.js');
     const env = new Env();
     const app = await createApp(env, createLogger(env));
     console.log(JSON.stringify(app.get(RouteTable).all()));

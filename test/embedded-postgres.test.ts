@@ -14,7 +14,7 @@ import {
 import { until } from './support/until.js';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
-const compiled = join(root, 'dist', 'src', 'database');
+const compiled = join(root, 'dist', 'src', 'embedded-postgres');
 /** Script of an owner process: it owns the database until it reads a line or is killed. */
 const OWNER = `
   const [file, dataDir, method] = process.argv.slice(1);
