@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { hash as digest } from 'node:crypto';
 import type { IncomingHttpHeaders } from 'node:http';
 import { applyDecorators, createParamDecorator, SetMetadata, type ExecutionContext } from '@nestjs/common';
 import { ApiExtension, ApiHeader } from '@nestjs/swagger';
@@ -140,7 +140,7 @@ function tagOf(body: object): string {
 }
 
 function hash(text: string): string {
-  return createHash('sha256').update(text).digest('hex').slice(0, 32);
+  return digest('sha256', text, 'hex').slice(0, 32);
 }
 
 /** Whether `If-None-Match` names a tag: weak comparison (RFC 9110, section 13.1.2). */
