@@ -1,9 +1,11 @@
+import pg from 'pg';
 import type { DataSource } from 'typeorm';
 import { findLive, use } from '../src/auth/signed-requests/signatures.statements.js';
 import { Env } from '../src/config/env.js';
 import { connect } from '../src/database/connect.js';
 import { Database, type Statement } from '../src/database/database.js';
 import { dataSourceOptions } from '../src/database/options.js';
+import { queryPrepared } from '../src/database/prepared-query.js';
 import { PlanLimit } from '../src/platform/plan-limit.entity.js';
 import { Plan } from '../src/platform/plan.entity.js';
 import { LIST, LIST_OF_KEYS } from '../src/quota/quota.statements.js';
@@ -111,6 +113,17 @@ describe('prepared statements', () => {
     await expect(db.query({ name: 'fails', text: 'SELECT 1 / $1::int' }, [0])).rejects.toMatchObject({ code: '22012' });
     expect(await db.query(settings, [])).toEqual([]);
     expect(await db.query({ name: 'works', text: 'SELECT 1 AS one' }, [])).toEqual([{ one: 1 }]);
+  });
+
+  test('first prepared statement of a connection cannot be parsed: it runs once its table exists', async () => {
+    const client = new pg.Client({ connectionString: database.url });
+    await client.connect();
+    const late = { name: 'late', text: 'SELECT count(*)::int AS count FROM late', values: [] };
+    await expect(queryPrepared(client, late)).rejects.toMatchObject({ code: '42P01' });
+    await client.query('CREATE TABLE late ()');
+    expect((await queryPrepared(client, late)).rows).toEqual([{ count: 0 }]);
+    await client.query('DROP TABLE late');
+    await client.end();
   });
 
   test('a statement without a name, in a transaction, or of TypeORM: planned with the defaults', async () => {

@@ -30,7 +30,6 @@ const PLAN: { name: string; text: string } = {
 /** The parts of pg's Query and Connection (pg 8.23) that this file uses. */
 interface Connection {
   parsedStatements: Partial<Record<string, string>>;
-  parse(statement: { name: string; text: string }): void;
   bind(portal: { statement: string }): void;
   execute(portal: object): void;
 }
@@ -48,7 +47,7 @@ const BaseQuery = pg.Query as unknown as new (
 ) => BaseQuery;
 
 /**
- * Sends PLAN and a prepared statement in one round trip. Outside a transaction block, PostgreSQL treats both as one
+ * Sends PLAN, which the connection has prepared before, and a prepared statement in one round trip. Outside a transaction block, PostgreSQL treats both as one
  * transaction, because there is no Sync message between them.
  */
 class PreparedQuery extends BaseQuery implements PromiseLike<QueryResult> {
@@ -74,7 +73,6 @@ class PreparedQuery extends BaseQuery implements PromiseLike<QueryResult> {
 
   override prepare(connection: Connection): void {
     this.isPlanning = true;
-    if (connection.parsedStatements[PLAN.name] === undefined) connection.parse(PLAN);
     connection.bind({ statement: PLAN.name });
     connection.execute({});
     super.prepare(connection);
@@ -90,7 +88,6 @@ class PreparedQuery extends BaseQuery implements PromiseLike<QueryResult> {
       return;
     }
     this.isPlanning = false;
-    connection.parsedStatements[PLAN.name] = PLAN.text;
   }
 }
 
@@ -99,6 +96,9 @@ export async function queryPrepared<Row extends QueryResultRow>(
   client: ClientBase,
   statement: PreparedStatement,
 ): Promise<QueryResult<Row>> {
+  const { parsedStatements } = (client as ClientBase & { connection: Connection }).connection;
+  // In a round trip of its own: pg takes the first ParseComplete of a query for that of its own statement.
+  if (parsedStatements[PLAN.name] === undefined) await client.query(PLAN);
   // The declared type of a custom query does not include its result.
   const sent = client.query(new PreparedQuery(statement) as unknown as Submittable);
   return (await (sent as unknown as PromiseLike<QueryResult>)) as QueryResult<Row>;
