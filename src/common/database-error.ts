@@ -46,13 +46,15 @@ const SOCKET_ERRORS = new Set([
   'ENETUNREACH',
 ]);
 
-/** Driver messages without a code for lost connections and connection timeouts (pg 8, pg-pool 3). */
+/** Driver messages without a code for lost connections and connection timeouts (pg 8, pg-pool 3, TypeORM 1). */
 const DRIVER_MESSAGES = [
   'Connection terminated',
   'timeout exceeded when trying to connect',
   'Client has encountered a connection error',
   'Client was closed',
   'Cannot use a pool after calling end on the pool',
+  // TypeORM 1: the connection of a transaction was lost.
+  'Query runner already released',
 ];
 
 /** SQLSTATEs of a database that cannot be used now, besides the classes 08 (connection) and 28 (authorization). */

@@ -106,8 +106,8 @@ export function isPooled(client: ClientBase): boolean {
 function setInEachTransaction(client: ClientBase, prelude: string): void {
   const query = client.query.bind(client) as Query;
   const queryAlone: Query = async (...args) => {
-    await query(`BEGIN; ${prelude}`);
     try {
+      await query(`BEGIN; ${prelude}`);
       const result = await query(...args);
       await query('COMMIT');
       return result;
