@@ -15,7 +15,7 @@ class PendingContext extends ExecutionContextHost {}
 
 /**
  * Sets the caller of each request to a route that is not public, or rejects the request with 401. The strategies
- * identify the caller.
+ * identify the caller. `/call` is a route outside Nest: its keys are checked by the spend.
  */
 @Injectable()
 export class AuthenticationGuard extends AuthGuard() {

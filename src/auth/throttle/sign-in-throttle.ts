@@ -4,6 +4,7 @@ import { Injectable, type BeforeApplicationShutdown, type OnApplicationBootstrap
 import type { Caller } from '../../http/caller/caller.js';
 import { loginKey } from '../../common/names.js';
 import { placeOf } from '../../common/place.js';
+import { isDatabaseUnavailable } from '../../common/database-error.js';
 import { Problem } from '../../common/problem.js';
 import { Secrets } from '../../config/secrets.js';
 import { Database, type Transaction } from '../../database/database.js';
@@ -78,7 +79,8 @@ export class SignInThrottle implements OnApplicationBootstrap, BeforeApplication
         return result;
       });
     } catch (error) {
-      await settle(isFailure(error) ? 'failed' : 'void');
+      // After a lost connection, the transaction may have committed: the attempt counts as failed until it expires.
+      if (!isDatabaseUnavailable(error)) await settle(isFailure(error) ? 'failed' : 'void');
       throw error;
     }
   }
