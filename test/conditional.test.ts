@@ -136,6 +136,15 @@ describe.each(named(SUBJECTS))('%s', (_name, subject) => {
     expect((await subject.as().get(path, { headers: { 'if-match': tag } })).status).toBe(200);
   });
 
+  test('GET with a malformed If-Match: 400 without an ETag', async () => {
+    const path = await subject.make();
+    for (const value of ['', 'x', '"a" "b"']) {
+      const answer = await subject.as().get(path, { headers: { 'if-match': value } });
+      expectProblem(answer, 400, 'validation_failed');
+      expect(answer.headers.get('etag')).toBeNull();
+    }
+  });
+
   test('DELETE with If-Match of another version: 412, and nothing is deleted', async () => {
     const path = await subject.make();
     const before = await subject.as().get(path);

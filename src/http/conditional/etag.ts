@@ -152,15 +152,15 @@ export function matchesTag(header: string, tag: string): boolean {
 /** Sets the `ETag` of a response. */
 export const tagBody: preSerializationHookHandler = (request, reply, payload, done) => {
   const body = payload as object;
-  reply.header('etag', tagOf(body));
-  if (!isRead(request)) {
-    done(null, payload);
-    return;
-  }
-  reply.header('cache-control', 'private, no-cache');
-  addVary(reply, 'accept-encoding');
   try {
-    requireVersion({ match: readTags(request.headers, 'If-Match'), noneMatch: undefined }, body);
+    // First, because a 400 has no ETag.
+    const match = isRead(request) ? readTags(request.headers, 'If-Match') : undefined;
+    reply.header('etag', tagOf(body));
+    if (isRead(request)) {
+      reply.header('cache-control', 'private, no-cache');
+      addVary(reply, 'accept-encoding');
+      requireVersion({ match, noneMatch: undefined }, body);
+    }
     done(null, payload);
   } catch (error) {
     done(error as Error);
