@@ -14,7 +14,7 @@ export interface PreparedStatement {
  * A plan from when a table was small would scan the whole table until the next ANALYZE. Left to itself, PostgreSQL
  * plans statements over `unnest` again at each execution, which takes longer than their execution.
  */
-export const PLANNING = {
+const PLANNING = {
   plan_cache_mode: 'force_generic_plan',
   enable_seqscan: 'off',
   enable_bitmapscan: 'off',
@@ -47,8 +47,8 @@ const BaseQuery = pg.Query as unknown as new (
 ) => BaseQuery;
 
 /**
- * Sends PLAN, which the connection has prepared before, and a prepared statement in one round trip. Outside a transaction block, PostgreSQL treats both as one
- * transaction, because there is no Sync message between them.
+ * Sends PLAN and a prepared statement in one round trip. The connection must have prepared PLAN before. Outside a
+ * transaction block, PostgreSQL treats both as one transaction, because there is no Sync message between them.
  */
 class PreparedQuery extends BaseQuery implements PromiseLike<QueryResult> {
   private isPlanning = false;
@@ -83,11 +83,8 @@ class PreparedQuery extends BaseQuery implements PromiseLike<QueryResult> {
   }
 
   override handleCommandComplete(message: unknown, connection: Connection): void {
-    if (!this.isPlanning) {
-      super.handleCommandComplete(message, connection);
-      return;
-    }
-    this.isPlanning = false;
+    if (this.isPlanning) this.isPlanning = false;
+    else super.handleCommandComplete(message, connection);
   }
 }
 

@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import { Catch, HttpException, type ArgumentsHost, type ExceptionFilter } from '@nestjs/common';
 import type { FastifyReply, FastifyRequest } from 'fastify';
+import { bearerTokenOf } from './caller/bearer.js';
 import type { AuthenticatedRequest } from './caller/caller.js';
 import { isDatabaseUnavailable, isOverload } from '../common/database-error.js';
 import { htmlPage, prefersHtml } from './html-page.js';
@@ -172,8 +173,8 @@ function bodyOf(problem: Problem, request: FastifyRequest): Record<string, unkno
 function hintOf({ code }: Problem, request: FastifyRequest): string | undefined {
   if (code !== 'unauthenticated' && code !== 'invalid_token') return undefined;
   const { authorization = '', 'x-api-key': key } = request.headers;
-  if (!pathOf(request).startsWith('/v1/') || (key === undefined && !/^(bearer +)?qm_/i.test(authorization)))
-    return undefined;
+  const isKeySent = key !== undefined || /^qm_/i.test(bearerTokenOf(request) ?? authorization);
+  if (!isKeySent || !pathOf(request).startsWith('/v1/')) return undefined;
   return 'An API key works only on /call/{slug} and as `key` of POST /v1/verify. Sign in, and send the access token.';
 }
 
