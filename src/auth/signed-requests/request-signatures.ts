@@ -1,6 +1,7 @@
 import { createHash, verify, type KeyObject } from 'node:crypto';
 import { Injectable, type BeforeApplicationShutdown, type OnApplicationBootstrap } from '@nestjs/common';
 import type { FastifyRequest } from 'fastify';
+import { LRUCache } from 'lru-cache';
 import { RequestOrigin, isRepeated, type Caller } from '../../http/caller/caller.js';
 import { isId } from '../../common/names.js';
 import { Problem } from '../../common/problem.js';
@@ -46,7 +47,7 @@ export class RequestSignatures implements OnApplicationBootstrap, BeforeApplicat
    * Parsed keys by id. The key of an id never changes, so an entry is never stale. Revocation is checked for each
    * request.
    */
-  private readonly parsed = new Map<string, KeyObject>();
+  private readonly parsed = new LRUCache<string, KeyObject>({ max: REMEMBERED });
   private readonly sweeper: Sweeper;
 
   constructor(private readonly signatures: SignaturesRepository) {
@@ -141,11 +142,6 @@ export class RequestSignatures implements OnApplicationBootstrap, BeforeApplicat
     if (known) return known;
     const live = await this.signatures.findLive(keyId);
     if (!live) return undefined;
-    if (this.parsed.size >= REMEMBERED) {
-      // A Map keeps the insertion order: delete the oldest entry.
-      const [oldest] = this.parsed.keys();
-      if (oldest !== undefined) this.parsed.delete(oldest);
-    }
     const key = keyObjectOf(live.publicKey);
     this.parsed.set(keyId, key);
     return key;

@@ -1,5 +1,6 @@
 import type { KeyObject } from 'node:crypto';
 import jwt, { type JwtPayload, type VerifyOptions } from 'jsonwebtoken';
+import { LRUCache } from 'lru-cache';
 
 type Claims = JwtPayload & { exp: number };
 
@@ -24,7 +25,7 @@ const TAIL = 32;
  */
 export function rememberingVerifier(): TokenVerifier {
   // By the last characters: the whole token is compared, but only these are hashed.
-  const verified = new Map<string, { token: string; key: KeyObject; claims: Claims }>();
+  const verified = new LRUCache<string, { token: string; key: KeyObject; claims: Claims }>({ max: REMEMBERED });
   return (token, key, options, done) => {
     const known = verified.get(token.slice(-TAIL));
     if (known?.token === token && known.key === key) {
@@ -37,11 +38,6 @@ export function rememberingVerifier(): TokenVerifier {
     if (outcome instanceof Error) {
       done(outcome);
       return;
-    }
-    if (verified.size >= REMEMBERED) {
-      // A Map keeps the insertion order: delete the oldest entry.
-      const [oldest] = verified.keys();
-      if (oldest !== undefined) verified.delete(oldest);
     }
     verified.set(token.slice(-TAIL), { token, key, claims: outcome });
     done(null, outcome);

@@ -1,3 +1,4 @@
+import { LRUCache } from 'lru-cache';
 import { tally } from '../../common/tally.js';
 import { Coalescer, type CoalescerOptions } from '../../database/coalescer.js';
 import type { Transaction } from '../../database/database.js';
@@ -146,7 +147,7 @@ const REMEMBERED = 50_000;
  */
 export class Spender {
   private readonly calls: Coalescer<Call, Spend>;
-  private readonly owners = new Map<string, string>();
+  private readonly owners = new LRUCache<string, string>({ max: REMEMBERED });
 
   /**
    * @param judge judges and charges all runs in one transaction, and returns verdicts in the same order
@@ -176,7 +177,9 @@ export class Spender {
     const { runs, runOf } = this.makeRuns(calls);
     const said = await this.judge(runs);
     const judgements = runs.map((run, i) => new Judgement(run, required(said[i])));
-    for (const { call, said: verdict } of judgements) this.learn(call.hash, verdict.ownerId);
+    for (const { call, said: verdict } of judgements) {
+      if (verdict.ownerId !== null) this.owners.set(call.hash, verdict.ownerId);
+    }
     runs.forEach((run, i) => {
       this.count(run, required(said[i]));
     });
@@ -213,12 +216,6 @@ export class Spender {
     if (verdict !== 'ok' || run.dryRun) return;
     tally.count('calls', granted, run.count - granted);
     if (granted > 0 && ownerId !== null) this.options.onGranted?.(ownerId);
-  }
-
-  private learn(hash: string, ownerId: string | null): void {
-    if (ownerId === null || this.owners.has(hash)) return;
-    if (this.owners.size >= REMEMBERED) this.owners.clear();
-    this.owners.set(hash, ownerId);
   }
 }
 
