@@ -1,7 +1,7 @@
 // Compiles src/ into dist/ with TypeScript and the Swagger plugin: `nest build` without its type check, which takes two
 // thirds of the time (`npm run typecheck` does it). Run by build.js in a process of its own, so that a server that builds
 // before it starts does not keep the compiler's memory.
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { before } from '@nestjs/swagger/plugin';
@@ -70,3 +70,10 @@ const write = (path, text) => {
 };
 const { diagnostics } = program.emit(undefined, write, undefined, undefined, { before: [plugin] });
 if (diagnostics.length > 0) stop(diagnostics);
+// SQL files are read at run time, from the same place (`assets` in nest-cli.json).
+for (const name of readdirSync(join(root, 'src'), { recursive: true, encoding: 'utf8' })) {
+  if (!name.endsWith('.sql')) continue;
+  const copy = join(root, 'dist', 'src', name);
+  mkdirSync(dirname(copy), { recursive: true });
+  copyFileSync(join(root, 'src', name), copy);
+}

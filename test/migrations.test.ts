@@ -5,9 +5,11 @@ import { constants, tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { DataSource, type QueryRunner } from 'typeorm';
-import { migrations } from '../src/database/migrations/index.js';
+import { migrations } from '../dist/src/database/migrations/index.js';
+import { VERSION } from '../dist/src/config/version.js';
+import { installFunctions, readDefinitions } from '../dist/src/database/functions.js';
 import { EmbeddedPostgres } from '../dist/src/embedded-postgres/embedded-postgres.js';
-import { Api, expectProblem } from './support/api.js';
+import { Api } from './support/api.js';
 import { isAlive } from './support/processes.js';
 import { TestServer, createDatabase, inherited, query } from './support/server.js';
 import { until } from './support/until.js';
@@ -101,107 +103,63 @@ describe('Migrations', () => {
     },
   );
 
-  test.concurrent('from the first to the second and back: limits, credits and counts are kept', async () => {
-    const kept = await createDatabase({ isEmpty: true });
-    const source = new DataSource({ type: 'postgres', url: kept.url, migrations: migrations.slice(0, 2) });
-    /** Runs the migrations up to the one with that number. */
-    const up = async (last: number): Promise<void> => {
-      const { migrations: all } = source;
-      Object.assign(source, { migrations: all.slice(0, last) });
-      await source.runMigrations();
-      Object.assign(source, { migrations: all });
-    };
-    const ids = ['a', 'b', 'c'].map((digit) => `019aa5d2-7c1e-7b1a-9d54-00000000000${digit}`);
-    const [a = '', b = '', c = ''] = ids;
-    const limits = [
-      { owner: a, meter: 'resources', amount: 5 },
-      { owner: a, meter: 'tasks', amount: null },
-      { owner: b, meter: 'tasks', amount: 0 },
-    ];
-    const counters = [
-      { owner: a, meter: 'resources', used: 2 },
-      { owner: c, meter: 'resources', used: 1 },
-    ];
-    const before = async (): Promise<unknown> => ({
-      limits: await query(
-        kept.url,
-        'SELECT owner_id AS owner, meter, amount::int FROM limits ORDER BY owner_id, meter',
-      ),
-      counters: await query(
-        kept.url,
-        `SELECT owner_id AS owner, meter, used::int FROM counters WHERE used > 0 ORDER BY owner_id, meter`,
-      ),
-    });
-    const after = (): Promise<unknown> =>
+  test.concurrent('functions and views: those of the files, installed again when their text differs', async () => {
+    const database = await createDatabase();
+    const bodies = (): Promise<any[]> =>
       query(
-        kept.url,
-        `SELECT owner_id AS owner, meter, limits[1]::int AS limit, counts::int[] FROM quotas ORDER BY owner_id, meter`,
+        database.url,
+        `SELECT proname AS name, prosrc AS body FROM pg_proc WHERE pronamespace = 'public'::regnamespace
+         UNION ALL SELECT viewname, definition FROM pg_views WHERE schemaname = 'public'`,
       );
-    const quotas = [
-      { owner: a, meter: 'resources', limit: 5, counts: [2, 0, 0, 0, 0] },
-      { owner: a, meter: 'tasks', limit: -1, counts: [0, 0, 0, 0, 0] },
-      { owner: b, meter: 'tasks', limit: 0, counts: [0, 0, 0, 0, 0] },
-      { owner: c, meter: 'resources', limit: null, counts: [1, 0, 0, 0, 0] },
-    ];
-    await source.initialize();
-    await up(1);
-    for (const id of ids) {
-      await query(kept.url, `INSERT INTO users (id, username, username_key, password_hash) VALUES ($1, $2, $2, 'x')`, [
-        id,
-        `u${id.at(-1) ?? ''}`,
-      ]);
-    }
-    for (const { owner, meter, amount } of limits) {
-      const values = [owner, meter, amount];
-      await query(
-        kept.url,
-        `INSERT INTO limits (owner_id, meter, period, amount) VALUES ($1, $2, 'lifetime', $3)`,
-        values,
-      );
-    }
-    for (const { owner, meter, used } of counters) {
-      await query(kept.url, 'INSERT INTO counters (owner_id, meter, used) VALUES ($1, $2, $3)', [owner, meter, used]);
-    }
-    await query(
-      kept.url,
-      `INSERT INTO resources (owner_id, id, value) SELECT $1, gen_random_uuid(), 'x' FROM generate_series(1, 2)`,
-      [a],
+    const definitions = readDefinitions();
+    const installed = await bodies();
+    expect(installed.map(({ name }) => name).sort()).toEqual(definitions.map(({ name }) => name).sort());
+    const functions = definitions.filter(({ kind }) => kind === 'FUNCTION');
+    expect(installed).toEqual(
+      expect.arrayContaining(functions.map(({ name, sql }) => ({ name, body: sql.split('$$')[1] }))),
     );
 
-    await up(2);
-    expect(await after()).toEqual(quotas);
-    // Rows that the older schema cannot hold do not block the revert.
-    await query(
-      kept.url,
-      `INSERT INTO quotas (owner_id, key_id, meter, limits, counts) VALUES
-         ($1, DEFAULT, 'api:*', '{5,NULL,NULL,7,NULL}', '{1,1,1,1,1}'), ($1, gen_random_uuid(), 'api:api1', NULL, '{1,1,1,1,1}')`,
-      [a],
-    );
-    await query(
-      kept.url,
-      `INSERT INTO platform_quotas (meter, limits) VALUES ('resources', '{9,NULL,NULL,NULL,NULL}')`,
-    );
-    await source.undoLastMigration();
-    expect(await before()).toEqual({ limits, counters });
-    await up(2);
-    expect(await after()).toEqual(quotas);
-    expect(await query(kept.url, 'SELECT count(*)::int AS count FROM resources')).toEqual([{ count: 2 }]);
-    expect(await query(kept.url, 'SELECT slug, answer FROM apis ORDER BY slug')).toEqual(
-      [1, 2, 3].map((n) => ({ slug: `api${String(n)}`, answer: `API${String(n)}` })),
-    );
+    const source = await new DataSource({ type: 'postgres', url: database.url }).initialize();
+    const runner = source.createQueryRunner();
+    const change = (comment: string): Promise<unknown> =>
+      runner.query(`
+        CREATE OR REPLACE FUNCTION no_key() RETURNS uuid LANGUAGE sql AS 'SELECT NULL::uuid';
+        COMMENT ON FUNCTION no_key IS '${comment}'`);
+    const isChanged = async (): Promise<boolean> => (await runner.query('SELECT no_key() IS NULL AS is'))[0].is;
+    for (const comment of ['', '0.0.9 x', `${VERSION} x`]) {
+      await change(comment);
+      await installFunctions(runner);
+      expect(await isChanged()).toBe(false);
+    }
+    expect(await bodies()).toEqual(expect.arrayContaining(installed));
+    // A server of an older version starts beside newer ones.
+    for (const comment of ['0.1.10 x', '0.10.0 x', '10.0.0 x']) {
+      await change(comment);
+      await installFunctions(runner);
+      expect(await isChanged()).toBe(true);
+    }
+    await runner.release();
     await source.destroy();
-    await kept.drop();
+    await database.drop();
   });
 
-  test.concurrent('sums and ranks of existing data: equal to those built from the start', async () => {
-    const grown = await createDatabase({ isEmpty: true });
-    const source = new DataSource({ type: 'postgres', url: grown.url, migrations });
+  test.concurrent('database of an older version: one line, and nothing changes', async () => {
+    const database = await createDatabase({ isEmpty: true });
+    await query(
+      database.url,
+      `CREATE TABLE migrations (id serial, timestamp bigint, name varchar);
+       INSERT INTO migrations (timestamp, name) VALUES (1763700000001, 'AccountsAndResources1763700000001')`,
+    );
+    expect(await TestServer.refusal({ DATABASE_URL: database.url })).toMatch(
+      /schema public was created by an older version or another program \(migration AccountsAndResources1763700000001\); use an empty database/,
+    );
+    expect(await query(database.url, `SELECT relname FROM pg_class WHERE ${NOT_OURS} AND relkind = 'r'`)).toEqual([]);
+    await database.drop();
+  });
+
+  test.concurrent('recount_platform: the same sums and ranks as those that charges maintain', async () => {
+    const grown = await createDatabase();
     const rows = (text: string): Promise<any[]> => query(grown.url, text);
-    /** Reverts all migrations after the third, which is the last one without sums. */
-    const undoSums = async (): Promise<void> => {
-      for (let last = migrations.length; last > 3; last--) await source.undoLastMigration();
-    };
-    /** The stored sums and ranks. */
     const sums = async (): Promise<object> => ({
       totals: await rows(
         `SELECT sum(users)::int AS users, sum(tasks)::int AS tasks, sum(resources)::int AS resources,
@@ -212,54 +170,15 @@ describe('Migrations', () => {
       ),
       credits: await rows(
         `SELECT basis, sum(users)::int AS users, sum(own)::text AS own, sum(bonus)::text AS bonus FROM credit_totals
-          GROUP BY basis HAVING sum(users) > 0 ORDER BY basis COLLATE "C"`,
+         GROUP BY basis HAVING sum(users) > 0 ORDER BY basis COLLATE "C"`,
       ),
       accounts: await rows(
         `SELECT owner_id, basis, own::text, bonus::text FROM credit_accounts WHERE basis IS NOT NULL ORDER BY owner_id`,
       ),
-      calls: await rows(
-        `SELECT meter, sum(granted)::int AS granted, sum(denied)::int AS denied FROM platform_calls
-         GROUP BY meter ORDER BY meter`,
-      ),
-      hours: await rows(
-        `SELECT meter, hour, sum(granted)::int AS granted, sum(denied)::int AS denied FROM platform_usage
-         GROUP BY meter, hour HAVING sum(granted) > 0 OR sum(denied) > 0 ORDER BY meter, hour`,
-      ),
     });
-    /** The same sums, computed from the ledger. */
-    const ledger = async (): Promise<object> => ({
-      calls: await rows(
-        `SELECT meter, sum(granted)::int AS granted, sum(denied)::int AS denied FROM usage GROUP BY meter ORDER BY meter`,
-      ),
-      hours: await rows(
-        `SELECT meter, hour, sum(granted)::int AS granted, sum(denied)::int AS denied FROM usage
-         GROUP BY meter, hour ORDER BY meter, hour`,
-      ),
-    });
-    /** Rows from before the sums. Migrations must not change them in either direction. */
-    const kept = async (): Promise<object> => {
-      const tables = {
-        users: 'id, username, plan',
-        plans: 'slug, name',
-        plan_limits: 'plan, meter, limits::text',
-        resources: 'owner_id, id, value',
-        store_entries: 'owner_id, key, value::text, version::text, expires_at',
-        quotas: 'owner_id, key_id, meter, limits::text, counts::text, at, denied::int, hour_denied::int',
-        platform_quotas: 'meter, limits::text, counts::text',
-        usage: 'owner_id, key_id, meter, hour, granted::int, denied::int',
-        api_keys: 'owner_id, id, name',
-      };
-      const listed = Object.entries(tables).map(async ([table, columns]) => [
-        table,
-        await rows(
-          `SELECT ${columns} FROM ${table} ORDER BY 1, 2, 3`.replace(/(plans|users) ORDER BY .*/, '$1 ORDER BY 1'),
-        ),
-      ]);
-      return Object.fromEntries(await Promise.all(listed)) as object;
-    };
-    let server = await TestServer.start({ DATABASE_URL: grown.url });
-    let api = new Api(server.url);
-    let admin = await api.admin();
+    const server = await TestServer.start({ DATABASE_URL: grown.url });
+    const api = new Api(server.url);
+    const admin = await api.admin();
     const plan = await api.createPlan([
       { meter: 'tasks', limit: 7 },
       { meter: 'resources', limit: 3 },
@@ -271,86 +190,29 @@ describe('Migrations', () => {
       await api.createUser({ credits: 0 }),
       await api.createUser(),
     ];
-    expect((await admin.put('/v1/platform/quotas/resources', { limit: 100 })).status).toBe(200);
     for (const [i, user] of users.entries()) {
       const me = api.as(user);
       for (let n = 0; n < i; n++) await me.post('/v1/resources', { value: String(n) });
       const entries = Array.from({ length: 5 - i }, (_, n) => ({ key: `k${n}`, value: n }));
       await me.post('/v1/store/write', { entries });
-      await admin.put(`/v1/users/${user.id}/quotas/api:api2`, { limit: 1 });
-      const keys = [await me.createKey(), await me.createKey()];
-      for (let n = 0; n <= i; n++) {
-        for (const [k, key] of keys.entries()) await api.call(`api${String(k + 1)}`, key);
-      }
+      const key = await me.createKey();
+      for (let n = 0; n <= i; n++) await api.call('api1', key);
     }
-    // The usage of a deleted user is kept.
     expect((await admin.delete(`/v1/users/${users[4]!.id}`)).status).toBe(204);
-    const metrics = (await admin.get('/v1/metrics')).body;
-    expect(metrics).toMatchObject({
+    expect((await admin.post(`/v1/users/${users[1]!.id}/credits`, { amount: 2 })).status).toBe(201);
+    expect((await admin.get('/v1/metrics')).body).toMatchObject({
       ...{ users: 5, objects: { total: 5 + 6 + 14, users: 5, tasks: 0, resources: 6, storeEntries: 14 } },
-      ...{ credits: { granted: 12, used: 0 }, calls: { granted: 20, denied: 10 } },
+      ...{ credits: { granted: 14, used: 0 }, calls: { granted: 15, denied: 0 } },
     });
     expect(await server.stop()).toBe(0);
     // The server updates ranks by calls only at intervals.
     await rows('SELECT rank_calls(array_agg(DISTINCT owner_id)) FROM quotas');
-    const before = { sums: await sums(), kept: await kept() };
-    expect(before.sums).toMatchObject(await ledger());
-
-    await source.initialize();
-    await undoSums();
-    expect(await kept()).toEqual(before.kept);
-    expect(await rows(`SELECT to_regclass('tasks') AS tasks, to_regclass('platform_totals') AS totals`)).toEqual([
-      { tasks: null, totals: null },
-    ]);
-    await source.runMigrations();
-    expect({ sums: await sums(), kept: await kept() }).toEqual(before);
-
-    // Repeats this with an older ledger: past hours of an existing user and of deleted ones.
-    await undoSums();
-    await query(
-      grown.url,
-      `INSERT INTO usage_hours (owner_id, key_id, meter, hour, granted, denied)
-       SELECT CASE n % 2 WHEN 0 THEN $1::uuid ELSE gen_random_uuid() END, gen_random_uuid(), 'api:api' || n % 3 + 1,
-         date_trunc('hour', now()) - make_interval(hours => n), n, n % 4
-       FROM generate_series(1, 50) AS n`,
-      [users[0]!.id],
-    );
-    await source.runMigrations();
-    expect(await sums()).toMatchObject(await ledger());
-
-    // New usage is added once. A revert removes tasks and grants with their tables.
-    server = await TestServer.start({ DATABASE_URL: grown.url });
-    api = new Api(server.url);
-    admin = await api.admin();
-    const { body } = await admin.get('/v1/metrics');
-    const me = api.as(await api.signIn(users[1]!.username, users[1]!.password));
-    const key = await me.createKey();
-    for (let n = 0; n < 3; n++) expect((await api.call('api1', key)).status).toBe(200);
-    expect((await me.post('/v1/tasks')).status).toBe(201);
-    expect((await admin.post(`/v1/users/${users[1]!.id}/credits`, { amount: 2 })).status).toBe(201);
-    expect((await admin.patch('/v1/platform', { totalObjects: 1_000, defaultPlan: plan })).status).toBe(200);
-    expect((await admin.get('/v1/metrics')).body).toMatchObject({
-      ...{ users: 5, objects: { tasks: 1, resources: 6, storeEntries: 14 }, credits: { granted: 14, used: 1 } },
-      calls: { granted: body.calls.granted + 3, denied: body.calls.denied },
-    });
-    expect(await sums()).toMatchObject(await ledger());
-    expect(await server.stop()).toBe(0);
-    await undoSums();
-    expect(await rows(`SELECT meter FROM quotas WHERE meter = 'tasks' AND counts[1] <> 0`)).toEqual([]);
-    expect(await rows('SELECT meter FROM platform_quotas')).toEqual([{ meter: 'resources' }]);
-    await source.runMigrations();
-    server = await TestServer.start({ DATABASE_URL: grown.url });
-    api = new Api(server.url);
-    admin = await api.admin();
-    expect((await admin.get('/v1/platform')).body).toMatchObject({ totalObjects: null, defaultPlan: null });
-    expect((await admin.get('/v1/metrics')).body).toMatchObject({
-      ...{ objects: { tasks: 0, resources: 6, storeEntries: 14 }, credits: { granted: 12, used: 0 } },
-    });
-    const again = api.as(await api.signIn(users[1]!.username, users[1]!.password));
-    for (let n = 0; n < 5; n++) expect((await again.post('/v1/tasks')).status).toBe(201);
-    expectProblem(await again.post('/v1/tasks'), 402, 'credits_exhausted');
-    await server.stop();
-    await source.destroy();
+    const maintained = await sums();
+    await rows('SELECT recount_platform()');
+    expect(await sums()).toEqual(maintained);
+    await rows('UPDATE platform_totals SET tasks = tasks + 9; DELETE FROM credit_totals; UPDATE quotas SET rank = 0');
+    await rows('SELECT recount_platform()');
+    expect(await sums()).toEqual(maintained);
     await grown.drop();
   });
 
@@ -464,7 +326,7 @@ describe('TypeORM CLI on the embedded database', () => {
     expect(reverted.length).toBeLessThan(6);
     expect(await postmaster()).toBeUndefined();
     const shown = await typeormOn(env, 'migration:show');
-    expect(shown.match(/^\[X\]/gm)).toHaveLength(names.length - 1);
+    expect([...shown.matchAll(/^\[X\]/gm)]).toHaveLength(names.length - 1);
     expect(shown).toMatch(new RegExp(`^\\[ \\].*${names.at(-1)}$`, 'm'));
     expect(await postmaster()).toBeUndefined();
 
@@ -516,7 +378,7 @@ test('the list of migrations: every file once, oldest first', async () => {
   const files = await migrationFiles();
   const exported = await Promise.all(
     files.map(async (file) =>
-      Object.values<unknown>(await import(`../src/database/migrations/${basename(file, '.ts')}.js`)),
+      Object.values<unknown>(await import(`../dist/src/database/migrations/${basename(file, '.ts')}.js`)),
     ),
   );
   expect(exported.every((classes) => classes.length === 1)).toBe(true);

@@ -1,6 +1,6 @@
-import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 
-/** The version in package.json, which is three folders above the compiled file. */
-export const VERSION: string = (
-  JSON.parse(readFileSync(new URL('../../../package.json', import.meta.url), 'utf8')) as { version: string }
-).version;
+const { version } = createRequire(import.meta.url)('#package.json') as { version: string };
+
+/** The version in package.json. */
+export const VERSION = version;

@@ -1,7 +1,8 @@
 import { constants } from 'node:os';
-import { DataSource, type DataSourceOptions } from 'typeorm';
+import { DataSource, type DataSourceOptions, type Migration } from 'typeorm';
 import type { Env } from '../config/env.js';
 import { EmbeddedPostgres } from '../embedded-postgres/embedded-postgres.js';
+import { installFunctions } from './functions.js';
 import { dataSourceOptions, type PostgresOptions } from './options.js';
 
 /**
@@ -37,6 +38,18 @@ export class CliDataSource extends DataSource {
     const { logging } = options;
     if (!Array.isArray(logging)) return super.setOptions(options);
     return super.setOptions({ ...options, logging: logging.filter((kind) => kind !== 'query') });
+  }
+
+  /** Also replaces the functions that have changed, as a start of the server does. */
+  override async runMigrations(options?: Parameters<DataSource['runMigrations']>[0]): Promise<Migration[]> {
+    const done = await super.runMigrations(options);
+    const runner = this.createQueryRunner();
+    try {
+      await installFunctions(runner);
+    } finally {
+      await runner.release();
+    }
+    return done;
   }
 
   override async destroy(): Promise<void> {

@@ -85,12 +85,18 @@ async function inspectDatabase(client: PoolClient, schema: string): Promise<void
 }
 
 /**
- * Rejects a schema with objects of another program, unless a migration of this server has run there. Call it while no
+ * Rejects a schema with objects of another program or an older version, unless a migration of this version has run there. Call it while no
  * other process runs migrations.
  * @throws ConfigError
  */
 export async function refuseForeignObjects(runner: QueryRunner, schema: string): Promise<void> {
-  if (await hasMigrations(runner, schema)) return;
+  const done = await migrationsOf(runner, schema);
+  if (done.some((name) => migrations.some((migration) => migration.name === name))) return;
+  if (done[0] !== undefined) {
+    throw refusal(
+      `schema ${schema} was created by an older version or another program (migration ${done[0]}); use an empty database, or set DATABASE_SCHEMA to an empty schema`,
+    );
+  }
   const [foreign] = (await runner.query(FOREIGN_OBJECTS, [schema])) as { name: string }[];
   if (foreign) throw foreignObject(schema, `"${foreign.name}"`);
 }
@@ -102,15 +108,15 @@ export function foreignObject(schema: string, object: string): ConfigError {
   );
 }
 
-/** Whether a migration of this server has run in the schema. */
-async function hasMigrations(runner: QueryRunner, schema: string): Promise<boolean> {
+/** Returns the names of the migrations that have run in a schema, of whatever program; oldest first. */
+async function migrationsOf(runner: QueryRunner, schema: string): Promise<string[]> {
   const [table] = (await runner.query(MIGRATIONS_TABLE, [schema])) as { isReadable: boolean | null }[];
-  if (table?.isReadable !== true) return false;
+  if (table?.isReadable !== true) return [];
   // Another program's table can have other columns.
-  const done = (await runner.query(`SELECT to_jsonb(m) ->> 'name' AS name FROM ${schema}.migrations m`)) as {
-    name: string | null;
-  }[];
-  return done.some(({ name }) => migrations.some((migration) => migration.name === name));
+  const rows = (await runner.query(
+    `SELECT to_jsonb(m) ->> 'name' AS name FROM ${schema}.migrations m ORDER BY to_jsonb(m) -> 'id'`,
+  )) as { name: string | null }[];
+  return rows.flatMap(({ name }) => name ?? []);
 }
 
 /** Tests whether a prepared statement of one client conflicts with another client that gets the same session. */

@@ -1,10 +1,11 @@
 import type { Pool } from 'pg';
-import type { QueryRunner } from 'typeorm';
+import type { DataSource, QueryRunner } from 'typeorm';
 import type { PostgresDriver } from 'typeorm/driver/postgres/PostgresDriver.js';
 import { sqlState } from '../common/database-error.js';
 import type { Env } from '../config/env.js';
 import { connect } from './connect.js';
 import { errorLine } from '../embedded-postgres/embedded-postgres-error.js';
+import { installFunctions } from './functions.js';
 import { foreignObject, inspect, refusal, refuseForeignObjects } from './inspect.js';
 import { dataSourceOptions } from './options.js';
 
@@ -28,13 +29,24 @@ export async function migrate(env: Env, url: string): Promise<void> {
       await holder.query('SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0');
       await holder.query('SELECT pg_advisory_xact_lock($1)', [LOCK]);
       await refuseForeignObjects(holder, env.databaseSchema);
-      await dataSource.runMigrations().catch((error: unknown) => explain(error, holder, env));
+      await runMigrations(dataSource).catch((error: unknown) => explain(error, holder, env));
       await holder.commitTransaction();
     } finally {
       await holder.release();
     }
   } finally {
     await dataSource.destroy();
+  }
+}
+
+/** Runs the pending migrations, then replaces the functions that have changed. */
+async function runMigrations(dataSource: DataSource): Promise<void> {
+  await dataSource.runMigrations();
+  const runner = dataSource.createQueryRunner();
+  try {
+    await installFunctions(runner);
+  } finally {
+    await runner.release();
   }
 }
 

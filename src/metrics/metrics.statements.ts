@@ -44,7 +44,7 @@ export const USER: Statement = {
       ) AS calls,
       coalesce(r.total, 0) AS requests, coalesce(r.errors, 0) AS errors
     FROM users u
-    CROSS JOIN LATERAL expired_entries(u.id, now()) AS x (expired)
+    CROSS JOIN LATERAL expired_entries_of(u.id, now()) AS x (expired)
     CROSS JOIN LATERAL (
       SELECT coalesce(
         (SELECT limits[1] FROM quotas WHERE owner_id = u.id AND key_id = '${NO_KEY}' AND meter = 'tasks'),

@@ -9,9 +9,9 @@ const COUNTS_NOW = `ARRAY[counts[1], ${WINDOWS.slice(1)
   .join(', ')}]`;
 
 /** SQL: counts without expired store entries, which stay in the stored counts until they are swept. */
-function withoutExpired(meter: string, counts: string, whose: string): string {
+function withoutExpired(meter: string, counts: string, expired: string): string {
   return `CASE WHEN ${meter} LIKE 'store.%'
-    THEN ARRAY[(${counts})[1] - (expired_entries(${whose}))[CASE ${meter} WHEN 'store.entries' THEN 1 ELSE 2 END], 0, 0, 0, 0]
+    THEN ARRAY[(${counts})[1] - (${expired})[CASE ${meter} WHEN 'store.entries' THEN 1 ELSE 2 END], 0, 0, 0, 0]
     ELSE ${counts} END`;
 }
 
@@ -22,7 +22,7 @@ export const LIST: Statement = {
     SELECT m.meter, q.limits, p.limits AS "planLimits", now() AS moment,
       CASE m.meter WHEN 'tasks' THEN coalesce(bonus_credits($1::uuid, now()), 0) ELSE 0 END::float8 AS bonus,
       CASE WHEN m.meter LIKE 'api:%' THEN calls_used($1, '${NO_KEY}', m.meter, now())
-        ELSE ${withoutExpired('m.meter', `coalesce(q.counts, '{0,0,0,0,0}')`, '$1::uuid, now()')} END AS counts
+        ELSE ${withoutExpired('m.meter', `coalesce(q.counts, '{0,0,0,0,0}')`, 'expired_entries_of($1, now())')} END AS counts
     FROM (
       SELECT unnest($2::text[]) AS meter UNION SELECT 'api:' || slug FROM apis
       UNION SELECT meter FROM quotas WHERE owner_id = $1 AND key_id = '${NO_KEY}'
@@ -49,7 +49,7 @@ export const LIST_OF_KEYS: Statement = {
 export const LIST_OF_PLATFORM: Statement = {
   text: `
     SELECT meter, limits, NULL AS "planLimits", now() AS moment,
-      ${withoutExpired('meter', COUNTS_NOW, 'now()')} AS counts
+      ${withoutExpired('meter', COUNTS_NOW, 'expired_entries(now())')} AS counts
     FROM platform_quotas WHERE meter <> '${ALL_OBJECTS}' ORDER BY meter`,
 };
 

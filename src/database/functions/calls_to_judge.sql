@@ -1,0 +1,52 @@
+-- Returns the calls of a batch with all that decides them, ordered by owner, then by place.
+--
+-- Parameters: as spend_calls; and the moment of the calls.
+-- Returns for each run of equal calls: its place; a verdict that no quota changes, or ok; and the quotas that apply to it or
+-- count it, in the order in which they are reported: of the owner for all APIs and for this one, of the key for this one and
+-- for all, of the platform for all and for this one. Units count in each of them. The one of the key for this API is always
+-- there: it is the ledger.
+CREATE OR REPLACE FUNCTION calls_to_judge(
+  hashes bytea[], slugs text[], costs bigint[], run_counts integer[], dry boolean[], now timestamptz
+)
+RETURNS TABLE (
+  place integer, verdict text, owner_id uuid, key_id uuid, cost bigint, count integer, dry boolean, answer text,
+  upstream text, quotas applying_quota[]
+)
+LANGUAGE sql STABLE
+AS $$
+SELECT c.place, c.verdict, c.owner_id, c.key_id, c.cost, c.count, c.dry, c.answer, c.upstream,
+  CASE WHEN c.verdict = 'ok' THEN ARRAY(
+    SELECT ROW(n.scope, n.key_id, n.meter, q.limits, p.limits, q.counts, q.at)::applying_quota
+    FROM (VALUES
+      (1, 'u', no_key(), 'api:*'), (2, 'u', no_key(), c.meter), (3, 'k', c.key_id, c.meter), (4, 'k', c.key_id, 'api:*')
+    ) AS n (turn, scope, key_id, meter)
+    LEFT JOIN quotas q ON q.owner_id = c.owner_id AND q.key_id = n.key_id AND q.meter = n.meter
+    LEFT JOIN plan_limits p ON n.scope = 'u' AND p.plan = c.plan AND p.meter = n.meter
+    WHERE n.turn = 3 OR q.limits IS NOT NULL OR p.limits IS NOT NULL OR q.at > '-infinity'
+    ORDER BY n.turn
+  ) || ARRAY(
+    SELECT ROW('g', NULL, p.meter, p.limits, NULL, p.counts, p.at)::applying_quota
+    FROM platform_quotas p WHERE p.meter IN ('api:*', c.meter)
+    ORDER BY p.meter <> 'api:*'
+  ) END
+FROM (
+  SELECT a.place::integer AS place, 'api:' || a.slug AS meter, a.cost, a.count, a.dry, s.owner_id, s.key_id, u.plan,
+    i.answer, i.upstream,
+    CASE
+      -- The first key of an owner creates the owner's quota for all APIs.
+      WHEN d.owner_id IS NULL OR s.disabled OR s.expires_at <= now OR s.retires_at <= now THEN 'invalid_api_key'
+      WHEN u.status <> 'active' THEN 'account_disabled'
+      WHEN i.slug IS NULL THEN 'not_found'
+      WHEN NOT ('*' = ANY(s.scopes) OR a.slug = ANY(s.scopes) OR EXISTS (
+        SELECT FROM unnest(s.scopes) AS scope WHERE scope LIKE '%*' AND starts_with(a.slug, left(scope, -1))
+      )) THEN 'scope_denied'
+      ELSE 'ok'
+    END AS verdict
+  FROM unnest(hashes, slugs, costs, run_counts, dry) WITH ORDINALITY AS a (hash, slug, cost, count, dry, place)
+  LEFT JOIN api_key_secrets s ON s.hash = a.hash
+  LEFT JOIN users u ON u.id = s.owner_id
+  LEFT JOIN apis i ON i.slug = a.slug
+  LEFT JOIN quotas d ON d.owner_id = s.owner_id AND d.key_id = no_key() AND d.meter = 'api:*'
+) c
+ORDER BY c.owner_id, c.place
+$$;

@@ -1,0 +1,42 @@
+-- Charges granted units and denied units of calls, which spend_calls has judged, to quotas that it has locked.
+--
+-- Parameters: one element for each quota, each quota once; the platform's quotas have no owner. The moment of the calls.
+--
+-- Locks: none that spend_calls does not hold, then the connection's stripes of platform_calls by API.
+CREATE OR REPLACE FUNCTION charge_calls(
+  owners uuid[], keys uuid[], meters text[], units bigint[], denials bigint[], now timestamptz
+)
+RETURNS void
+LANGUAGE plpgsql
+SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off
+SET enable_bitmapscan = off
+AS $$
+DECLARE
+  starts timestamptz[] := window_starts(now);
+  api record;
+BEGIN
+  INSERT INTO quotas AS q (owner_id, key_id, meter, counts, at, denied, hour_denied)
+  SELECT c.owner_id, c.key_id, c.meter, array_fill(c.units, '{5}'), now, c.denials, c.denials
+  FROM unnest(owners, keys, meters, units, denials) AS c (owner_id, key_id, meter, units, denials)
+  WHERE c.owner_id IS NOT NULL
+  ON CONFLICT ON CONSTRAINT quotas_pkey DO UPDATE SET
+    counts = counts_after(q.counts, q.at, excluded.counts[1], starts),
+    at = greatest(q.at, excluded.at),
+    denied = q.denied + excluded.denied,
+    hour_denied = CASE WHEN q.at >= starts[3] THEN q.hour_denied ELSE 0 END + excluded.denied;
+  IF array_position(owners, NULL) IS NOT NULL THEN
+    UPDATE platform_quotas p SET counts = counts_after(p.counts, p.at, c.units, starts), at = greatest(p.at, now)
+    FROM unnest(owners, meters, units) AS c (owner_id, meter, units)
+    WHERE c.owner_id IS NULL AND p.meter = c.meter;
+  END IF;
+  FOR api IN
+    SELECT c.meter, sum(c.units)::bigint AS units, sum(c.denials)::bigint AS denials
+    FROM unnest(owners, keys, meters, units, denials) AS c (owner_id, key_id, meter, units, denials)
+    WHERE c.owner_id IS NOT NULL AND c.key_id <> no_key() AND c.meter <> 'api:*'
+    GROUP BY c.meter ORDER BY c.meter
+  LOOP
+    PERFORM count_calls(api.meter, api.units, api.denials, starts[3]);
+  END LOOP;
+END
+$$;

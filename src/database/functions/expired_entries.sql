@@ -1,0 +1,8 @@
+-- Returns {entries, bytes} that have expired but are not swept yet, of all owners. They are still part of the counts.
+CREATE OR REPLACE FUNCTION expired_entries(moment timestamptz)
+RETURNS bigint[]
+LANGUAGE sql STABLE
+AS $$
+SELECT ARRAY[count(*), coalesce(sum(octet_length(key) + octet_length(value)), 0)::bigint]
+FROM store_entries WHERE expires_at <= moment
+$$;

@@ -1,0 +1,7 @@
+-- Returns the key_id of quotas that belong to an owner as a whole.
+CREATE OR REPLACE FUNCTION no_key()
+RETURNS uuid
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $$
+SELECT '00000000-0000-0000-0000-000000000000'::uuid
+$$;

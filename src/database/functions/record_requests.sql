@@ -1,0 +1,60 @@
+-- Records the requests that a process has counted: by user, by route and class of status, and in total.
+--
+-- Parameters: by user: requests and failed requests; by route: method, route, class of status, requests, and the sum of their
+-- durations in milliseconds. Requests of deleted users count only in the total.
+--
+-- Locks, in this order: the users (FOR KEY SHARE, as the foreign key takes it), request_counts by owner, request_routes by key,
+-- the stripe of platform_totals.
+CREATE OR REPLACE FUNCTION record_requests(
+  owners uuid[], totals bigint[], faults bigint[], methods text[], routes text[], statuses smallint[],
+  counts bigint[], durations float8[]
+)
+RETURNS void
+LANGUAGE plpgsql
+SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off
+SET enable_bitmapscan = off
+AS $$
+DECLARE
+  this_hour timestamptz := window_start('hour', clock_timestamp());
+  everything bigint;
+  errors bigint;
+BEGIN
+  -- KEY SHARE as the foreign key's own check takes: an owner that is being deleted is waited for, and then is gone.
+  INSERT INTO request_counts (owner_id, total, errors, hour, hour_total, hour_errors)
+  SELECT u.id, 0, 0, this_hour, 0, 0 FROM users u
+  WHERE u.id = ANY(owners) AND NOT EXISTS (SELECT FROM request_counts c WHERE c.owner_id = u.id)
+  ORDER BY u.id FOR KEY SHARE
+  ON CONFLICT ON CONSTRAINT request_counts_pkey DO NOTHING;
+  -- Where an hour is put away, users come first, as whoever deletes one takes them.
+  PERFORM FROM users u
+  WHERE u.id = ANY(ARRAY(SELECT c.owner_id FROM request_counts c WHERE c.owner_id = ANY(owners) AND c.hour < this_hour))
+  ORDER BY u.id FOR KEY SHARE;
+  PERFORM FROM request_counts c WHERE c.owner_id = ANY(owners) ORDER BY c.owner_id FOR UPDATE;
+  INSERT INTO request_hours AS h (owner_id, hour, total, errors)
+  SELECT c.owner_id, c.hour, c.hour_total, c.hour_errors FROM request_counts c
+  WHERE c.owner_id = ANY(owners) AND c.hour < this_hour AND c.hour_total > 0
+  ORDER BY c.owner_id
+  ON CONFLICT ON CONSTRAINT request_hours_pkey DO UPDATE
+    SET total = h.total + excluded.total, errors = h.errors + excluded.errors;
+  UPDATE request_counts c SET
+    total = c.total + w.total,
+    errors = c.errors + w.errors,
+    hour = greatest(c.hour, this_hour),
+    hour_total = CASE WHEN c.hour >= this_hour THEN c.hour_total ELSE 0 END + w.total,
+    hour_errors = CASE WHEN c.hour >= this_hour THEN c.hour_errors ELSE 0 END + w.errors
+  FROM unnest(owners, totals, faults) AS w (owner_id, total, errors)
+  WHERE c.owner_id = w.owner_id;
+  INSERT INTO request_routes AS r (hour, method, route, status, requests, milliseconds)
+  SELECT this_hour, w.method, w.route, w.status, w.requests, w.milliseconds
+  FROM unnest(methods, routes, statuses, counts, durations) AS w (method, route, status, requests, milliseconds)
+  ORDER BY w.method, w.route, w.status
+  ON CONFLICT ON CONSTRAINT request_routes_pkey DO UPDATE
+    SET requests = r.requests + excluded.requests, milliseconds = r.milliseconds + excluded.milliseconds;
+  SELECT coalesce(sum(w.requests), 0), coalesce(sum(w.requests) FILTER (WHERE w.status >= 4), 0)
+  INTO everything, errors FROM unnest(statuses, counts) AS w (status, requests);
+  INSERT INTO platform_totals AS t (stripe, requests, errors) VALUES (pg_backend_pid() % 64, everything, errors)
+  ON CONFLICT ON CONSTRAINT platform_totals_pkey DO UPDATE
+    SET requests = t.requests + excluded.requests, errors = t.errors + excluded.errors;
+END
+$$;

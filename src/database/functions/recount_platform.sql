@@ -1,0 +1,46 @@
+-- Computes all sums and ranks of objects and credits from the rows that they summarize. For programs that write rows with
+-- triggers disabled. Blocks all writes until the transaction ends.
+CREATE OR REPLACE FUNCTION recount_platform()
+RETURNS void
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  sums record;
+BEGIN
+  -- Users come and go, and credits change, under the lock on the settings (see PlatformRepository).
+  PERFORM pg_advisory_xact_lock(1902997619);
+  LOCK TABLE quotas IN EXCLUSIVE MODE;
+  LOCK TABLE users IN EXCLUSIVE MODE;
+  UPDATE quotas q SET rank = q.counts[1] WHERE q.meter IN ('resources', 'store.entries', 'tasks') AND q.rank <> q.counts[1];
+  UPDATE quotas q SET rank = s.granted
+  FROM (
+    SELECT k.owner_id, sum(k.counts[1])::bigint AS granted FROM quotas k
+    WHERE k.key_id <> no_key() AND k.meter LIKE 'api:%' AND k.meter <> 'api:*' GROUP BY k.owner_id
+  ) s
+  WHERE q.owner_id = s.owner_id AND q.key_id = no_key() AND q.meter = 'api:*' AND q.rank <> s.granted;
+  SELECT (SELECT count(*) FROM users) AS users,
+    coalesce(sum(q.counts[1]) FILTER (WHERE q.meter = 'tasks'), 0)::bigint AS tasks,
+    coalesce(sum(q.counts[1]) FILTER (WHERE q.meter = 'resources'), 0)::bigint AS resources,
+    coalesce(sum(q.counts[1]) FILTER (WHERE q.meter = 'store.entries'), 0)::bigint AS entries
+  INTO sums FROM quotas q WHERE q.key_id = no_key() AND q.meter IN ('resources', 'store.entries', 'tasks');
+  UPDATE platform_totals SET users = 0, tasks = 0, resources = 0, store_entries = 0;
+  INSERT INTO platform_totals AS t (stripe, users, tasks, resources, store_entries)
+  VALUES (0, sums.users, sums.tasks, sums.resources, sums.entries)
+  ON CONFLICT ON CONSTRAINT platform_totals_pkey DO UPDATE SET
+    users = excluded.users, tasks = excluded.tasks, resources = excluded.resources, store_entries = excluded.store_entries;
+  UPDATE platform_quotas SET counts[1] = sums.users + sums.tasks + sums.resources + sums.entries WHERE meter = 'objects';
+  DELETE FROM credit_accounts;
+  DELETE FROM credit_totals;
+  INSERT INTO credit_accounts (owner_id, basis, own, bonus)
+  SELECT * FROM (
+    SELECT u.id,
+      CASE WHEN q.limits[1] >= 0 THEN 'own' WHEN q.limits[1] IS NULL THEN 'plan:' || u.plan END AS basis,
+      greatest(coalesce(q.limits[1], 0), 0) AS own,
+      coalesce((SELECT sum(g.amount) FROM credit_grants g WHERE g.owner_id = u.id AND g.counted), 0) AS bonus
+    FROM users u LEFT JOIN quotas q ON q.owner_id = u.id AND q.key_id = no_key() AND q.meter = 'tasks'
+  ) a
+  WHERE a.basis IS NOT NULL OR a.bonus > 0;
+  INSERT INTO credit_totals (basis, stripe, users, own, bonus)
+  SELECT basis, 0, count(*), sum(own), sum(bonus) FROM credit_accounts WHERE basis IS NOT NULL GROUP BY basis;
+END
+$$;

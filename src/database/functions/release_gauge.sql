@@ -1,0 +1,20 @@
+-- Gives back units of a gauge that charge_gauge charged. The caller must have locked the owner's quota.
+--
+-- Locks: the platform's quotas by meter, then the stripe of platform_totals.
+CREATE OR REPLACE FUNCTION release_gauge(of_meter text, of_owner uuid, units bigint)
+RETURNS void
+LANGUAGE plpgsql
+SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off
+SET enable_bitmapscan = off
+AS $$
+BEGIN
+  UPDATE quotas q SET counts[1] = q.counts[1] - units, rank = q.counts[1] - units
+  WHERE q.owner_id = of_owner AND q.key_id = no_key() AND q.meter = of_meter;
+  PERFORM FROM platform_quotas p WHERE p.meter IN ('objects', of_meter) ORDER BY p.meter FOR UPDATE;
+  IF FOUND THEN
+    UPDATE platform_quotas p SET counts[1] = p.counts[1] - units WHERE p.meter IN ('objects', of_meter);
+  END IF;
+  PERFORM add_objects(of_meter, -units);
+END
+$$;
