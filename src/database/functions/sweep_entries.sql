@@ -13,7 +13,8 @@ DECLARE
   now timestamptz := clock_timestamp();
   owners uuid[];
   keys text[];
-  swept integer;
+  gone_owners uuid[];
+  gone_sizes integer[];
 BEGIN
   IF NOT pg_try_advisory_xact_lock(hashtext('store.sweep'), 0) THEN
     RETURN 0;
@@ -25,30 +26,15 @@ BEGIN
   IF owners IS NULL THEN
     RETURN 0;
   END IF;
-    PERFORM FROM quotas q
-    WHERE q.owner_id = ANY(owners) AND q.key_id = no_key() AND q.meter IN ('store.bytes', 'store.entries')
-    ORDER BY q.owner_id, q.meter FOR UPDATE;
-  PERFORM FROM platform_quotas p WHERE p.meter IN ('objects', 'store.bytes', 'store.entries') ORDER BY p.meter FOR UPDATE;
-  -- What was written anew meanwhile stays.
+  PERFORM lock_stores(owners, false);
+  -- An entry that was written meanwhile stays.
   WITH gone AS (
     DELETE FROM store_entries s USING unnest(owners, keys) AS e (owner_id, key)
     WHERE s.owner_id = e.owner_id AND s.key = e.key AND s.expires_at <= now
     RETURNING s.owner_id, octet_length(s.key) + octet_length(s.value) AS size
-  ),
-    freed AS (
-      UPDATE quotas q SET counts[1] = q.counts[1] - CASE q.meter WHEN 'store.entries' THEN f.entries ELSE f.bytes END,
-        rank = CASE q.meter WHEN 'store.entries' THEN q.counts[1] - f.entries ELSE 0 END
-      FROM (SELECT owner_id, count(*) AS entries, sum(size)::bigint AS bytes FROM gone GROUP BY owner_id) f
-      WHERE q.owner_id = f.owner_id AND q.key_id = no_key() AND q.meter IN ('store.bytes', 'store.entries')
-    ), platform_freed AS (
-      UPDATE platform_quotas p SET counts[1] = p.counts[1] - CASE p.meter WHEN 'store.bytes' THEN f.bytes ELSE f.entries END
-      FROM (SELECT count(*) AS entries, sum(size)::bigint AS bytes FROM gone HAVING count(*) > 0) f
-      WHERE p.meter IN ('objects', 'store.bytes', 'store.entries')
-    )
-  SELECT count(*) INTO swept FROM gone;
-  IF swept > 0 THEN
-    PERFORM add_objects('store.entries', -swept);
-  END IF;
-  RETURN swept;
+  )
+  SELECT array_agg(g.owner_id), array_agg(g.size) INTO gone_owners, gone_sizes FROM gone g;
+  PERFORM release_entries(gone_owners, gone_sizes);
+  RETURN coalesce(cardinality(gone_owners), 0);
 END
 $$;

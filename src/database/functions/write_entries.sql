@@ -1,10 +1,25 @@
--- TODO
+-- Writes entries of the store for many requests, and charges them, in one transaction.
+--
+-- Parameters by request, in order of arrival: its owner; how many entries and bytes all requests of that owner have; its mode
+-- (0 skip, 1 replace, 2 fail); whether it is atomic; its wave: requests that write the same key of an owner are in different
+-- waves, one after the other. By entry, in order of requests: the place of its request; the key; where its value stands in
+-- `data`; seconds to live; the version that must exist (0: none, -1: any, NULL: whatever exists); which of its owner's entries
+-- it is.
+--
+-- Returns one row for each wave: for each of its entries, in order, a verdict (n(ew), w(ritten over an entry), or another one of
+-- decide_entries) and the version that exists now (NULL: none); and the requests that a quota has denied so far (see
+-- judge_entries).
+--
+-- Entries are granted or denied one by one, in the order of the request; those of an atomic request together. A mismatch
+-- fails a request as a whole if it is atomic or in mode fail.
+--
+-- Locks, in this order: those of lock_stores, the entries, the connection's stripe of platform_totals.
 CREATE OR REPLACE FUNCTION write_entries(
   owners uuid[], owner_entries bigint[], owner_bytes bigint[], modes integer[], atomic boolean[], waves integer[],
   requests integer[], keys text[], starts integer[], lengths integer[], ttls bigint[], if_versions bigint[],
   turns integer[], data bytea
 )
-RETURNS TABLE(
+RETURNS TABLE (
   wave integer, verdicts text, versions bigint[], denials integer[], entry_limits text[], byte_limits text[],
   entry_costs bigint[], byte_costs bigint[]
 )
@@ -15,242 +30,105 @@ SET enable_bitmapscan = off
 AS $$
 #variable_conflict use_column
 DECLARE
-  r record;
-  s record;
-  platform record;
+  written record;
+  judged record;
+  platform platform_store;
+  has_platform boolean;
   now timestamptz;
-  locked integer;
-  last_wave integer;
-  -- By request, what the owner's versions begin after; -1 where there is no such owner.
+  waves_count integer;
+  -- The wave, or NULL if there is only one.
+  current_wave integer;
+  -- By request: the number after which the versions of its owner begin; -1 if there is no such owner.
   revisions bigint[];
-  -- Owners who may have no room for all they ask.
+  -- Owners who may have too little room.
   tight uuid[];
-  -- Requests that fail as a whole, and entries that the quota refuses.
+  -- Requests that fail as a whole, and entries that a quota denies.
   failing integer[] := '{}';
   refused bigint[] := '{}';
-  current_owner uuid;
-  current_request integer;
-  entries_used bigint;
-  bytes_used bigint;
-  platform_entries bigint;
-  platform_bytes bigint;
-  platform_objects bigint;
+  expired bigint[];
   new_entries bigint := 0;
-  fits boolean;
 BEGIN
-  FOR attempt IN 1 .. 2 LOOP
-    PERFORM FROM quotas q
-    WHERE q.owner_id = ANY(owners) AND q.key_id = no_key() AND q.meter IN ('store.bytes', 'store.entries')
-    ORDER BY q.owner_id, q.meter FOR UPDATE;
-    GET DIAGNOSTICS locked = ROW_COUNT;
-    EXIT WHEN locked = 2 * cardinality(owners) OR attempt = 2
-      OR locked = 2 * (SELECT count(DISTINCT o) FROM unnest(owners) AS o);
-    -- Their first entry. KEY SHARE as the foreign key's own check takes: an owner that is being deleted is waited for, and
-    -- then is gone.
-    INSERT INTO quotas (owner_id, meter)
-    SELECT u.id, m.meter FROM (SELECT u.id FROM users u WHERE u.id = ANY(owners) ORDER BY u.id FOR KEY SHARE) u
-    CROSS JOIN (VALUES ('store.bytes'), ('store.entries')) AS m (meter)
-    ORDER BY u.id, m.meter
-    ON CONFLICT ON CONSTRAINT quotas_pkey DO NOTHING;
-  END LOOP;
-  PERFORM FROM platform_quotas p WHERE p.meter IN ('objects', 'store.bytes', 'store.entries') ORDER BY p.meter FOR UPDATE;
-  -- From here on every statement sees what was committed before the locks were had, and so does the clock.
+  PERFORM lock_stores(owners, true);
+  -- From here on, each statement and the clock see everything that was committed before these locks were granted.
   now := clock_timestamp();
-  SELECT max(p.counts[1]) FILTER (WHERE p.meter = 'store.entries') AS entries,
-    max(nullif(p.limits[1], -1)) FILTER (WHERE p.meter = 'store.entries') AS entry_limit,
-    max(p.counts[1]) FILTER (WHERE p.meter = 'store.bytes') AS bytes,
-    max(nullif(p.limits[1], -1)) FILTER (WHERE p.meter = 'store.bytes') AS byte_limit,
-    max(p.counts[1]) FILTER (WHERE p.meter = 'objects') AS objects,
-    max(p.limits[1]) FILTER (WHERE p.meter = 'objects') AS object_limit
+  SELECT max(p.counts[1]) FILTER (WHERE p.meter = 'store.entries'),
+    max(nullif(p.limits[1], -1)) FILTER (WHERE p.meter = 'store.entries'),
+    max(p.counts[1]) FILTER (WHERE p.meter = 'store.bytes'),
+    max(nullif(p.limits[1], -1)) FILTER (WHERE p.meter = 'store.bytes'),
+    max(p.counts[1]) FILTER (WHERE p.meter = 'objects'),
+    max(p.limits[1]) FILTER (WHERE p.meter = 'objects')
   INTO platform FROM platform_quotas p WHERE p.meter IN ('objects', 'store.bytes', 'store.entries');
-  SELECT array_agg(coalesce(e.revision, -1) ORDER BY o.place),
+  has_platform := platform.entries IS NOT NULL OR platform.bytes IS NOT NULL OR platform.objects IS NOT NULL;
+  SELECT array_agg(coalesce(q.revision, -1) ORDER BY o.place),
     coalesce(array_agg(o.owner_id) FILTER (
-      WHERE e.counts[1] + o.entries > nullif(coalesce(e.limits[1], pe.limits[1]), -1) OR b.counts[1] + o.bytes > nullif(coalesce(b.limits[1], pb.limits[1]), -1)
+      WHERE q.entries + o.entries > q.entry_limit OR q.bytes + o.bytes > q.byte_limit
         OR platform.entries + cardinality(keys) > platform.entry_limit
-        OR platform.bytes + o.all_bytes > platform.byte_limit
+        OR platform.bytes + octet_length(data) + 512 * cardinality(keys) > platform.byte_limit
         OR platform.objects + cardinality(keys) > platform.object_limit
     ), '{}')
   INTO revisions, tight
-  FROM (
-    SELECT o.*, octet_length(data) + 512 * cardinality(keys) AS all_bytes
-    FROM unnest(owners, owner_entries, owner_bytes) WITH ORDINALITY AS o (owner_id, entries, bytes, place)
-  ) o
-    LEFT JOIN users u ON u.id = o.owner_id
-    LEFT JOIN quotas e ON e.owner_id = o.owner_id AND e.key_id = no_key() AND e.meter = 'store.entries'
-    LEFT JOIN quotas b ON b.owner_id = o.owner_id AND b.key_id = no_key() AND b.meter = 'store.bytes'
-    LEFT JOIN plan_limits pe ON pe.plan = u.plan AND pe.meter = 'store.entries'
-    LEFT JOIN plan_limits pb ON pb.plan = u.plan AND pb.meter = 'store.bytes';
+  FROM unnest(owners, owner_entries, owner_bytes) WITH ORDINALITY AS o (owner_id, entries, bytes, place)
+  CROSS JOIN LATERAL store_quotas(o.owner_id) q;
   IF cardinality(tight) > 0
     AND (platform.entry_limit IS NOT NULL OR platform.byte_limit IS NOT NULL OR platform.object_limit IS NOT NULL) THEN
-    -- What is told of the platform's limits has everyone's entries in it.
+    -- The limits of the platform are judged with the entries of everyone.
     tight := owners;
-    SELECT platform.entries - x.expired[1], platform.bytes - x.expired[2], platform.objects - x.expired[1]
-    INTO platform_entries, platform_bytes, platform_objects
-    FROM expired_entries(now) AS x (expired);
+    expired := expired_entries(now);
+    platform.entries := platform.entries - expired[1];
+    platform.bytes := platform.bytes - expired[2];
+    platform.objects := platform.objects - expired[1];
   END IF;
   denials := '{}';
   entry_limits := '{}';
   byte_limits := '{}';
   entry_costs := '{}';
   byte_costs := '{}';
-  SELECT max(w) INTO last_wave FROM unnest(waves) AS w;
-  FOR current_wave IN 1 .. last_wave LOOP
-    wave := current_wave;
+  SELECT max(w) INTO waves_count FROM unnest(waves) AS w;
+  FOR place IN 1 .. waves_count LOOP
+    wave := place;
+    current_wave := CASE WHEN waves_count > 1 THEN place END;
     IF true = ANY(atomic) OR 2 = ANY(modes) THEN
       SELECT failing || array_agg(DISTINCT d.request) INTO failing
-      FROM (
-      SELECT d.*, CASE
-          WHEN revisions[d.request] < 0 THEN 'u'
-          WHEN d.choice <> 'm' AND d.request = ANY(failing) THEN 'a'
-          WHEN d.choice = 'w' AND d.ord = ANY(refused) THEN 'q'
-          WHEN d.choice = 's' AND atomic[d.request] AND d.request = ANY(denials) THEN 'a'
-          ELSE d.choice
-        END AS verdict
-      FROM (
-        SELECT e.*,
-          CASE WHEN e.known = 0 THEN 1 ELSE 0 END AS cost,
-          e.size - CASE WHEN e.known = 0 THEN 0 ELSE e.old_size END AS bytes,
-          CASE WHEN e.old_size = 0 THEN 1 ELSE 0 END AS more,
-          e.size - e.old_size AS growth,
-          CASE
-            WHEN e.if_version IS NOT NULL THEN CASE WHEN (e.if_version = e.known OR (e.if_version = -1 AND e.known > 0)) THEN 'w' ELSE 'm' END
-            WHEN e.known = 0 OR modes[e.request] = 1 THEN 'w'
-            WHEN modes[e.request] = 0 THEN 's'
-            ELSE 'm'
-          END AS choice
-        FROM (
-          SELECT e.ord, e.request, owners[e.request] AS owner_id, e.key, e.start, e.length, e.ttl, e.if_version, e.turn,
-            octet_length(e.key) + e.length AS size,
-            CASE WHEN s.key IS NULL OR s.expires_at <= now THEN 0 ELSE s.version END AS known,
-            coalesce(octet_length(s.key) + octet_length(s.value), 0) AS old_size
-          FROM unnest(requests, keys, starts, lengths, ttls, if_versions, turns) WITH ORDINALITY
-            AS e (request, key, start, length, ttl, if_version, turn, ord)
-          LEFT JOIN store_entries s ON s.owner_id = owners[e.request] AND s.key = e.key
-          WHERE last_wave = 1 OR waves[e.request] = wave
-        ) e
+      FROM decide_entries(
+        owners, modes, atomic, waves, revisions, failing, denials, refused,
+        requests, keys, starts, lengths, ttls, if_versions, turns, current_wave, now
       ) d
-      ) d WHERE d.verdict = 'm' AND (atomic[d.request] OR modes[d.request] = 2);
+      WHERE d.verdict = 'm' AND (atomic[d.request] OR modes[d.request] = 2);
     END IF;
+
     IF cardinality(tight) > 0 THEN
-      current_owner := NULL;
-      FOR r IN
-        SELECT d.ord, d.request, d.owner_id,
-          CASE WHEN atomic[d.request] THEN sum(d.cost) OVER one ELSE d.cost END AS cost,
-          CASE WHEN atomic[d.request] THEN sum(d.bytes) OVER one ELSE d.bytes END AS bytes
-        FROM (
-      SELECT d.*, CASE
-          WHEN revisions[d.request] < 0 THEN 'u'
-          WHEN d.choice <> 'm' AND d.request = ANY(failing) THEN 'a'
-          WHEN d.choice = 'w' AND d.ord = ANY(refused) THEN 'q'
-          WHEN d.choice = 's' AND atomic[d.request] AND d.request = ANY(denials) THEN 'a'
-          ELSE d.choice
-        END AS verdict
+      SELECT j.* INTO judged
       FROM (
-        SELECT e.*,
-          CASE WHEN e.known = 0 THEN 1 ELSE 0 END AS cost,
-          e.size - CASE WHEN e.known = 0 THEN 0 ELSE e.old_size END AS bytes,
-          CASE WHEN e.old_size = 0 THEN 1 ELSE 0 END AS more,
-          e.size - e.old_size AS growth,
-          CASE
-            WHEN e.if_version IS NOT NULL THEN CASE WHEN (e.if_version = e.known OR (e.if_version = -1 AND e.known > 0)) THEN 'w' ELSE 'm' END
-            WHEN e.known = 0 OR modes[e.request] = 1 THEN 'w'
-            WHEN modes[e.request] = 0 THEN 's'
-            ELSE 'm'
-          END AS choice
+        SELECT array_agg(d.ord) AS places, array_agg(d.request) AS requests, array_agg(d.owner_id) AS owners,
+          array_agg(CASE WHEN atomic[d.request] THEN d.all_cost ELSE d.cost END) AS costs,
+          array_agg(CASE WHEN atomic[d.request] THEN d.all_bytes ELSE d.bytes END) AS sizes
         FROM (
-          SELECT e.ord, e.request, owners[e.request] AS owner_id, e.key, e.start, e.length, e.ttl, e.if_version, e.turn,
-            octet_length(e.key) + e.length AS size,
-            CASE WHEN s.key IS NULL OR s.expires_at <= now THEN 0 ELSE s.version END AS known,
-            coalesce(octet_length(s.key) + octet_length(s.value), 0) AS old_size
-          FROM unnest(requests, keys, starts, lengths, ttls, if_versions, turns) WITH ORDINALITY
-            AS e (request, key, start, length, ttl, if_version, turn, ord)
-          LEFT JOIN store_entries s ON s.owner_id = owners[e.request] AND s.key = e.key
-          WHERE last_wave = 1 OR waves[e.request] = wave
-        ) e
-      ) d
+          SELECT d.*, sum(d.cost) OVER one AS all_cost, sum(d.bytes) OVER one AS all_bytes
+          FROM decide_entries(
+            owners, modes, atomic, waves, revisions, failing, denials, refused,
+            requests, keys, starts, lengths, ttls, if_versions, turns, current_wave, now
+          ) d
+          WHERE d.owner_id = ANY(tight) AND d.verdict = 'w'
+          WINDOW one AS (PARTITION BY d.request)
+          ORDER BY d.owner_id, d.ord
         ) d
-        WHERE d.owner_id = ANY(tight) AND d.verdict = 'w'
-        WINDOW one AS (PARTITION BY d.request)
-        ORDER BY d.owner_id, d.ord
-      LOOP
-        IF current_owner IS DISTINCT FROM r.owner_id THEN
-          current_owner := r.owner_id;
-          current_request := NULL;
-          SELECT e.counts[1] - x.expired[1] AS entries, nullif(coalesce(e.limits[1], pe.limits[1]), -1) AS entry_limit,
-            CASE WHEN e.limits[1] IS NULL THEN 'p' ELSE 'u' END AS entry_scope,
-            b.counts[1] - x.expired[2] AS bytes, nullif(coalesce(b.limits[1], pb.limits[1]), -1) AS byte_limit,
-            CASE WHEN b.limits[1] IS NULL THEN 'p' ELSE 'u' END AS byte_scope
-          INTO s FROM expired_entries_of(current_owner, now) AS x (expired)
-    LEFT JOIN users u ON u.id = current_owner
-    LEFT JOIN quotas e ON e.owner_id = current_owner AND e.key_id = no_key() AND e.meter = 'store.entries'
-    LEFT JOIN quotas b ON b.owner_id = current_owner AND b.key_id = no_key() AND b.meter = 'store.bytes'
-    LEFT JOIN plan_limits pe ON pe.plan = u.plan AND pe.meter = 'store.entries'
-    LEFT JOIN plan_limits pb ON pb.plan = u.plan AND pb.meter = 'store.bytes';
-          entries_used := s.entries;
-          bytes_used := s.bytes;
-        END IF;
-        IF NOT atomic[r.request] OR current_request IS DISTINCT FROM r.request THEN
-          current_request := r.request;
-          -- What takes no more than there was is granted, also above the limit.
-          fits := (r.cost <= 0 OR (entries_used + r.cost <= coalesce(s.entry_limit, 9007199254740991)
-              AND coalesce(platform_entries, 0) + r.cost <= coalesce(platform.entry_limit, 9007199254740991)
-              AND coalesce(platform_objects, 0) + r.cost <= coalesce(platform.object_limit, 9007199254740991)))
-            AND (r.bytes <= 0 OR (bytes_used + r.bytes <= coalesce(s.byte_limit, 9007199254740991)
-              AND coalesce(platform_bytes, 0) + r.bytes <= coalesce(platform.byte_limit, 9007199254740991)));
-          IF fits THEN
-            entries_used := entries_used + r.cost;
-            bytes_used := bytes_used + r.bytes;
-            platform_entries := platform_entries + r.cost;
-            platform_objects := platform_objects + r.cost;
-            platform_bytes := platform_bytes + r.bytes;
-          ELSIF array_position(denials, r.request) IS NULL THEN
-            denials := denials || r.request;
-            entry_limits := entry_limits || concat_ws(';', s.entry_scope || 'ls' || s.entry_limit || ':' || entries_used,
-              'gls' || platform.entry_limit || ':' || platform_entries,
-              'glo' || platform.object_limit || ':' || platform_objects);
-            byte_limits := byte_limits || concat_ws(';', s.byte_scope || 'ls' || s.byte_limit || ':' || bytes_used,
-              'gls' || platform.byte_limit || ':' || platform_bytes);
-            entry_costs := entry_costs || r.cost::bigint;
-            byte_costs := byte_costs || r.bytes::bigint;
-          END IF;
-        END IF;
-        IF NOT fits THEN
-          refused := refused || r.ord;
-        END IF;
-      END LOOP;
+      ) e
+      CROSS JOIN LATERAL judge_entries(e.places, e.requests, e.owners, e.costs, e.sizes, atomic, now, platform) j;
+      platform := judged.platform;
+      refused := refused || judged.refused;
+      denials := denials || judged.denials;
+      entry_limits := entry_limits || judged.entry_limits;
+      byte_limits := byte_limits || judged.byte_limits;
+      entry_costs := entry_costs || judged.entry_costs;
+      byte_costs := byte_costs || judged.byte_costs;
     END IF;
+
     WITH d AS MATERIALIZED (
-      SELECT d.*, CASE
-          WHEN revisions[d.request] < 0 THEN 'u'
-          WHEN d.choice <> 'm' AND d.request = ANY(failing) THEN 'a'
-          WHEN d.choice = 'w' AND d.ord = ANY(refused) THEN 'q'
-          WHEN d.choice = 's' AND atomic[d.request] AND d.request = ANY(denials) THEN 'a'
-          ELSE d.choice
-        END AS verdict
-      FROM (
-        SELECT e.*,
-          CASE WHEN e.known = 0 THEN 1 ELSE 0 END AS cost,
-          e.size - CASE WHEN e.known = 0 THEN 0 ELSE e.old_size END AS bytes,
-          CASE WHEN e.old_size = 0 THEN 1 ELSE 0 END AS more,
-          e.size - e.old_size AS growth,
-          CASE
-            WHEN e.if_version IS NOT NULL THEN CASE WHEN (e.if_version = e.known OR (e.if_version = -1 AND e.known > 0)) THEN 'w' ELSE 'm' END
-            WHEN e.known = 0 OR modes[e.request] = 1 THEN 'w'
-            WHEN modes[e.request] = 0 THEN 's'
-            ELSE 'm'
-          END AS choice
-        FROM (
-          SELECT e.ord, e.request, owners[e.request] AS owner_id, e.key, e.start, e.length, e.ttl, e.if_version, e.turn,
-            octet_length(e.key) + e.length AS size,
-            CASE WHEN s.key IS NULL OR s.expires_at <= now THEN 0 ELSE s.version END AS known,
-            coalesce(octet_length(s.key) + octet_length(s.value), 0) AS old_size
-          FROM unnest(requests, keys, starts, lengths, ttls, if_versions, turns) WITH ORDINALITY
-            AS e (request, key, start, length, ttl, if_version, turn, ord)
-          LEFT JOIN store_entries s ON s.owner_id = owners[e.request] AND s.key = e.key
-          WHERE last_wave = 1 OR waves[e.request] = wave
-        ) e
-      ) d
-    ), written AS (
+      SELECT * FROM decide_entries(
+        owners, modes, atomic, waves, revisions, failing, denials, refused,
+        requests, keys, starts, lengths, ttls, if_versions, turns, current_wave, now
+      )
+    ), stored AS (
       INSERT INTO store_entries (owner_id, key, value, version, expires_at)
       SELECT d.owner_id, d.key, convert_from(substr(data, d.start, d.length), 'UTF8'), revisions[d.request] + d.turn,
         now + make_interval(secs => d.ttl)
@@ -271,17 +149,19 @@ BEGIN
         AND (q.meter = 'store.entries' OR w.growth <> 0)
     )
     SELECT string_agg(CASE WHEN d.verdict = 'w' AND d.known = 0 THEN 'n' ELSE d.verdict END, '' ORDER BY d.ord) AS verdicts,
-      array_agg(CASE d.verdict WHEN 'w' THEN revisions[d.request] + d.turn ELSE nullif(d.known, 0) END ORDER BY d.ord) AS versions,
-      sum(d.more) FILTER (WHERE d.verdict = 'w') AS more, sum(d.growth) FILTER (WHERE d.verdict = 'w') AS growth
-    INTO r FROM d;
-    IF platform.entries IS NOT NULL OR platform.bytes IS NOT NULL OR platform.objects IS NOT NULL THEN
+      array_agg(CASE d.verdict WHEN 'w' THEN revisions[d.request] + d.turn ELSE nullif(d.known, 0) END ORDER BY d.ord)
+        AS versions,
+      coalesce(sum(d.more) FILTER (WHERE d.verdict = 'w'), 0) AS more,
+      coalesce(sum(d.growth) FILTER (WHERE d.verdict = 'w'), 0) AS growth
+    INTO written FROM d;
+    IF has_platform THEN
       UPDATE platform_quotas p
-      SET counts[1] = p.counts[1] + coalesce(CASE p.meter WHEN 'store.bytes' THEN r.growth ELSE r.more END, 0)
+      SET counts[1] = p.counts[1] + CASE p.meter WHEN 'store.bytes' THEN written.growth ELSE written.more END
       WHERE p.meter IN ('objects', 'store.bytes', 'store.entries');
     END IF;
-    new_entries := new_entries + coalesce(r.more, 0);
-    verdicts := r.verdicts;
-    versions := r.versions;
+    new_entries := new_entries + written.more;
+    verdicts := written.verdicts;
+    versions := written.versions;
     RETURN NEXT;
   END LOOP;
   IF new_entries <> 0 THEN

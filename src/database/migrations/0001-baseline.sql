@@ -113,6 +113,11 @@ CREATE TYPE applying_quota AS (
   scope text, key_id uuid, meter text, limits bigint[], plan_limits bigint[], counts bigint[], at timestamptz
 );
 
+-- What all stores together have used, and the limits of the platform, while entries are judged. NULL: no limit is set.
+CREATE TYPE platform_store AS (
+  entries bigint, entry_limit bigint, bytes bigint, byte_limit bigint, objects bigint, object_limit bigint
+);
+
 -- Limits on all owners together, with what they have used. A row exists only while a limit is set: charges lock it.
 CREATE TABLE platform_quotas (
   meter text COLLATE "C" NOT NULL,

@@ -1,0 +1,32 @@
+-- Locks the quotas of stores, and then those of the platform, in the order that every change of entries uses.
+--
+-- Parameters: the owners; whether to create the quotas of owners without an entry so far.
+--
+-- Locks, in this order: the users without quotas (FOR KEY SHARE, as the foreign key takes it: waits for the deletion of a
+-- user), the owners' quotas by owner and meter, the platform's quotas by meter.
+CREATE OR REPLACE FUNCTION lock_stores(owners uuid[], creates boolean)
+RETURNS void
+LANGUAGE plpgsql
+SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off
+SET enable_bitmapscan = off
+AS $$
+DECLARE
+  locked integer;
+BEGIN
+  FOR attempt IN 1 .. 2 LOOP
+    PERFORM FROM quotas q
+    WHERE q.owner_id = ANY(owners) AND q.key_id = no_key() AND q.meter IN ('store.bytes', 'store.entries')
+    ORDER BY q.owner_id, q.meter FOR UPDATE;
+    GET DIAGNOSTICS locked = ROW_COUNT;
+    EXIT WHEN NOT creates OR attempt = 2 OR locked = 2 * cardinality(owners)
+      OR locked = 2 * (SELECT count(DISTINCT o) FROM unnest(owners) AS o);
+    INSERT INTO quotas (owner_id, meter)
+    SELECT u.id, m.meter FROM (SELECT u.id FROM users u WHERE u.id = ANY(owners) ORDER BY u.id FOR KEY SHARE) u
+    CROSS JOIN (VALUES ('store.bytes'), ('store.entries')) AS m (meter)
+    ORDER BY u.id, m.meter
+    ON CONFLICT ON CONSTRAINT quotas_pkey DO NOTHING;
+  END LOOP;
+  PERFORM FROM platform_quotas p WHERE p.meter IN ('objects', 'store.bytes', 'store.entries') ORDER BY p.meter FOR UPDATE;
+END
+$$;
