@@ -103,6 +103,18 @@ function endDatabases(folder) {
   }
 }
 
+/**
+ * Makes the patterns, which come before any option, match below the project's folder only. Jest tests them against the whole
+ * path, so `users` would match every file below /Users.
+ * @param {string[]} argv
+ */
+function belowRoot(argv) {
+  const firstOption = argv.findIndex((arg) => arg.startsWith('-'));
+  const count = firstOption === -1 ? argv.length : firstOption;
+  const root = ROOT.replace(/[\\^$.*+?()[\]{}|]/g, '\\$&');
+  return argv.map((arg, i) => (i < count ? `^${root}.*(${arg})` : arg));
+}
+
 let stopSignal = /** @type {NodeJS.Signals | undefined} */ (undefined);
 
 /**
@@ -152,15 +164,16 @@ async function main(argv) {
     console.error('Say how often: npm run test:repeat -- 15');
     return 1;
   }
+  const args = belowRoot(argv);
   const built = build(true);
   if (built !== 0) return built;
   const seed = process.env.SEED ?? (isFull ? String(randomInt(2 ** 31)) : '1');
   const env = { TEST_SIZE: isFull ? 'full' : 'small', TEST_SEED: seed };
   if (isFull) console.log(`SEED=${seed} npm run test:full repeats this run.`);
-  if (withCoverage) return runWithCoverage((cover) => runJest([...argv, ...cover.args], { ...env, ...cover.env }));
+  if (withCoverage) return runWithCoverage((cover) => runJest([...args, ...cover.args], { ...env, ...cover.env }));
   for (let run = 1; run <= times; run++) {
     const started = Date.now();
-    const code = await runJest(argv, env);
+    const code = await runJest(args, env);
     if (times > 1)
       console.log(`Run ${run} of ${times}: exit code ${code}, ${Math.round((Date.now() - started) / 1e3)} s`);
     if (stopSignal) return 128 + osConstants.signals[stopSignal];

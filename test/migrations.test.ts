@@ -228,7 +228,7 @@ describe('Migrations', () => {
     const runner = { query: (text: string) => Promise.resolve(statements.push(text)) } as unknown as QueryRunner;
     for (const migration of migrations) await new migration().up(runner);
     const source = statements.join('\n');
-    const named = new Set([...source.matchAll(/\b(?:CONSTRAINT|INDEX) (\w+)/g)].map(([, name]) => name));
+    const named = new Set([...source.matchAll(/\b(?:CONSTRAINT|INDEX) "?(\w+)/g)].map(([, name]) => name));
     expect(made.length).toBeGreaterThan(20);
     expect(made.map(({ name }) => name).filter((name) => !named.has(name))).toEqual([]);
   });

@@ -224,7 +224,7 @@ function keyOf(name: string | null): string | null {
   return key;
 }
 
-/** Reads the limit and the usage from the error of count_users (see migration 0004). */
+/** Reads the limit and the usage from the error of count_users. */
 function objectsOf(error: unknown): Problem {
   const [limit = 0, used = 0] = (violationDetail(error) ?? '').split(':').map(Number);
   return objectsExceeded(limit, used);

@@ -40,7 +40,7 @@ interface Steps<Checked, Result> {
 
 /**
  * Throttles repeated failed attempts to sign in or to confirm a password or code, the same on every node: the database
- * judges each attempt before a password is hashed. The limits are defined in `judge_sign_in` (migration 0005). An
+ * judges each attempt before a password is hashed. The limits are defined in `judge_sign_in` (src/database/functions). An
  * attempt counts as failed from its admission until it is settled. Otherwise many concurrent attempts could pass before
  * the first failure is recorded.
  */

@@ -1,6 +1,6 @@
 import type { Statement } from '../../database/database.js';
 
-/** Coalesced: judges and charges a batch. The function is in migration 0002, changed by 0004. */
+/** Coalesced: judges and charges a batch. */
 export const SPEND: Statement = {
   name: 'calls-spend',
   text: `
