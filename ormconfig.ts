@@ -24,7 +24,6 @@ import { UsageHour } from './src/quota/calls/usage-hour.entity.js';
 import { Resource } from './src/resources/resource.entity.js';
 import { StoreEntry } from './src/store/store-entry.entity.js';
 import { STOP_SIGNALS } from './src/process/signals.js';
-import { CreditAccount } from './src/tasks/credit-account.entity.js';
 import { CreditGrant } from './src/tasks/credit-grant.entity.js';
 import { Task } from './src/tasks/task.entity.js';
 import { PlatformSettings } from './src/platform/platform-settings.entity.js';
@@ -51,7 +50,6 @@ const ENTITIES = [
   StoreEntry,
   Task,
   CreditGrant,
-  CreditAccount,
   PlatformSettings,
   RequestCount,
   AuditEntry,

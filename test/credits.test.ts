@@ -1,4 +1,3 @@
-import pg from 'pg';
 import { expectProblem, sharedApi, uniqueName, type Account, type Answer, type Api } from './support/api.js';
 import { tally } from './support/fleet.js';
 import { query } from './support/server.js';
@@ -53,27 +52,6 @@ const untilCreditsAre = (user: Account, credits: number): Promise<void> =>
   until(async () => (await admin.get(`/v1/metrics/users/${user.id}`)).body.credits === credits);
 
 const listed = async (user: Account): Promise<any[]> => (await api.as(user).get('/v1/users/me/credits')).body.data;
-
-/** Holds the lock of the sweeper while `work` runs. */
-async function withoutSweeper<T>(work: () => Promise<T>): Promise<T> {
-  const client = new pg.Client({ connectionString: DATABASE });
-  await client.connect();
-  try {
-    await client.query(`SELECT pg_advisory_lock(hashtext('credits.sweep'), 0)`);
-    return await work();
-  } finally {
-    await client.end();
-  }
-}
-
-/** Waits until all expired grants of a user are swept, by the test or the server. */
-async function swept(user: Account): Promise<void> {
-  const left = `SELECT FROM credit_grants WHERE owner_id = $1 AND counted AND expires_at <= now()`;
-  await until(async () => {
-    await sql('SELECT sweep_grants(500)', []);
-    return (await sql(left, [user.id])).length === 0;
-  });
-}
 
 function expectField(answer: Answer, pointer: string): void {
   expectProblem(answer, 400, 'validation_failed');
@@ -145,7 +123,6 @@ describe('Credit grants', () => {
     const made: any[] = [];
     for (let amount = 1; amount <= 7; amount++) made.unshift(await granted(user, amount));
     await expire(user, [made[3].id]);
-    await swept(user);
     const path = `/v1/users/${user.id}/credits`;
     const seen: any[] = [];
     for (let cursor: string | null = ''; cursor !== null;) {
@@ -266,62 +243,33 @@ describe('Expired grant', () => {
     expect(data).toHaveLength(4);
     for (const { id } of data.slice(0, 3)) expect((await api.as(user).delete(`/v1/tasks/${id}`)).status).toBe(204);
     expect(await many(user, 3)).toEqual({ 201: 1, 402: 2 });
-    await swept(user);
     expect(await creditsOf(user)).toEqual({ credits: 2, remaining: 0, used: 2 });
     expect(await listed(user)).toHaveLength(2);
   });
 
-  test('before and after the sweep: only the other grants count', async () => {
+  test('only the other grants count', async () => {
     const user = await api.createUser({ credits: 0 });
     const grants = [await granted(user, 1), await granted(user, 2), await granted(user, 4)];
-    await withoutSweeper(async () => {
-      await expire(user, [grants[1].id]);
-      expect(await creditsOf(user)).toEqual({ credits: 5, remaining: 5, used: 0 });
-      expect(await many(user, 8)).toEqual({ 201: 5, 402: 3 });
-      const [{ counted }] = await sql('SELECT counted FROM credit_grants WHERE id = $1', [grants[1].id]);
-      expect(counted).toBe(true);
-    });
-    await swept(user);
-    expect(await creditsOf(user)).toEqual({ credits: 5, remaining: 0, used: 5 });
-    await withoutSweeper(async () => {
-      await expire(user);
-      expect(await creditsOf(user)).toEqual({ credits: 0, remaining: 0, used: 5 });
-      await granted(user, 6);
-      expect(await creditsOf(user)).toEqual({ credits: 6, remaining: 1, used: 5 });
-      expect(await many(user, 3)).toEqual({ 201: 1, 402: 2 });
-    });
-    await swept(user);
-    expect(await creditsOf(user)).toEqual({ credits: 6, remaining: 0, used: 6 });
-  });
-
-  test('is swept by the server and removed from the sums', async () => {
-    const user = await api.createUser({ credits: 1 });
-    const { id } = await granted(user, 7);
+    await expire(user, [grants[1].id]);
+    expect(await creditsOf(user)).toEqual({ credits: 5, remaining: 5, used: 0 });
+    expect(await many(user, 8)).toEqual({ 201: 5, 402: 3 });
     await expire(user);
-    const counted = async (): Promise<boolean> =>
-      (await sql('SELECT counted FROM credit_grants WHERE id = $1', [id]))[0].counted;
-    await until(async () => !(await counted()));
-    expect(await sql('SELECT bonus::int FROM credit_accounts WHERE owner_id = $1', [user.id])).toEqual([{ bonus: 0 }]);
-    expect(await creditsOf(user)).toMatchObject({ credits: 1 });
+    expect(await creditsOf(user)).toEqual({ credits: 0, remaining: 0, used: 5 });
+    await granted(user, 6);
+    expect(await creditsOf(user)).toEqual({ credits: 6, remaining: 1, used: 5 });
+    expect(await many(user, 3)).toEqual({ 201: 1, 402: 2 });
   });
 
-  test('concurrent grants, expiries, sweeps and changes of credits: correct sum', async () => {
+  test('concurrent grants, expiries and changes of credits: correct credits', async () => {
     const user = await api.createUser({ credits: 5 });
     const later = { expiresAt: new Date(Date.now() + 3_600_000).toISOString() };
     const kinds: (() => Promise<unknown>)[] = [
-      // Grants and expires at once, while other grants are made and swept.
       async () => expire(user, [(await granted(user, 10, later)).id]),
       () => admin.patch(`/v1/users/${user.id}`, { credits: 5 }),
-      () => sql('SELECT sweep_grants(1)', []),
     ];
-    await Promise.all(Array.from({ length: 12 }, (_, i) => kinds[i % 3]!()));
+    await Promise.all(Array.from({ length: 8 }, (_, i) => kinds[i % 2]!()));
     expect(await listed(user)).toHaveLength(4);
-    await untilCreditsAre(user, 5);
-    await swept(user);
     expect(await creditsOf(user)).toEqual({ credits: 5, remaining: 5, used: 0 });
-    expect(await sql('SELECT basis, own::int, bonus::int FROM credit_accounts WHERE owner_id = $1', [user.id])).toEqual(
-      [{ basis: 'own', own: 5, bonus: 0 }],
-    );
   });
 });
 

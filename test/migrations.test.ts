@@ -168,17 +168,12 @@ describe('Migrations', () => {
       ranks: await rows(
         `SELECT owner_id, meter, rank::int FROM quotas WHERE rank > 0 ORDER BY owner_id, meter COLLATE "C"`,
       ),
-      credits: await rows(
-        `SELECT basis, sum(users)::int AS users, sum(own)::text AS own, sum(bonus)::text AS bonus FROM credit_totals
-         GROUP BY basis HAVING sum(users) > 0 ORDER BY basis COLLATE "C"`,
-      ),
-      accounts: await rows(
-        `SELECT owner_id, basis, own::text, bonus::text FROM credit_accounts WHERE basis IS NOT NULL ORDER BY owner_id`,
-      ),
+      credits: await rows('SELECT credits::text FROM platform_settings'),
     });
     const server = await TestServer.start({ DATABASE_URL: grown.url });
     const api = new Api(server.url);
     const admin = await api.admin();
+    expect((await admin.patch('/v1/platform', { totalObjects: 1_000 })).status).toBe(200);
     const plan = await api.createPlan([
       { meter: 'tasks', limit: 7 },
       { meter: 'resources', limit: 3 },
@@ -210,7 +205,9 @@ describe('Migrations', () => {
     const maintained = await sums();
     await rows('SELECT recount_platform()');
     expect(await sums()).toEqual(maintained);
-    await rows('UPDATE platform_totals SET tasks = tasks + 9; DELETE FROM credit_totals; UPDATE quotas SET rank = 0');
+    await rows(
+      'UPDATE platform_totals SET tasks = tasks + 9; UPDATE platform_settings SET credits = 1; UPDATE quotas SET rank = 0',
+    );
     await rows('SELECT recount_platform()');
     expect(await sums()).toEqual(maintained);
     await grown.drop();
@@ -246,7 +243,7 @@ describe('Migrations', () => {
     );
     expect(keys.map(({ key }) => key)).toEqual(
       expect.arrayContaining([
-        ...['credit_accounts_pkey', 'credit_grants_pkey', 'idempotency_keys_pkey', 'quotas_pkey'],
+        ...['credit_grants_pkey', 'idempotency_keys_pkey', 'quotas_pkey'],
         ...['request_counts_pkey', 'request_hours_pkey', 'request_nonces_pkey', 'resources_pkey', 'sessions_pkey'],
         ...['tasks_pkey', 'usage_hours_pkey'],
       ]),

@@ -169,7 +169,7 @@ describe('sum of finite credits, with a bound and without over-provisioning', ()
     await expectTaken(await grant(free, 1_000), 10);
     expect((await fleet.admin().get(`/v1/users/${user}/credits`)).body.data).toHaveLength(1);
     await expectRefused(await patch(free, { credits: 0 }), 10);
-    await fleet.query(`UPDATE credit_grants SET expires_at = now() - interval '1 ms' WHERE owner_id = $1`, [user]);
+    await fleet.query(`UPDATE credit_grants SET expires_at = now() WHERE owner_id = $1`, [user]);
     expect(await granted()).toBe(4);
     await expectTaken(await grant(user, 6), 10);
     await expectRefused(await makeUser({ credits: 1 }), 10);
@@ -260,11 +260,12 @@ describe('concurrent changes that together exceed the bound', () => {
       const [one, two] = [await userOf({ credits: 0 }), await userOf({})];
       return {
         work: [() => grant(one, 6, 0), () => patch(two, { plan }, 1)],
-        undo: () =>
-          Promise.all([
-            patch(two, { plan: null }, 1),
-            fleet.query('UPDATE credit_grants SET expires_at = now() WHERE owner_id = $1', [one]),
-          ]),
+        undo: async () => {
+          await patch(two, { plan: null }, 1);
+          await fleet.query('UPDATE credit_grants SET expires_at = now() WHERE owner_id = $1 AND expires_at IS NULL', [
+            one,
+          ]);
+        },
       };
     },
     'PATCH of credits and of the platform': async () => {
@@ -349,7 +350,7 @@ describe('concurrent changes that together exceed the bound', () => {
         await until(async () => {
           // Both values come from one snapshot.
           const [{ sum, bound }] = await fleet.query(
-            `SELECT credits_granted(now())::int AS sum, (SELECT limits[1]::int FROM platform_quotas WHERE meter = 'objects') AS bound`,
+            `SELECT (SELECT coalesce(sum(amount), 0)::int FROM user_credits(now())) AS sum, (SELECT limits[1]::int FROM platform_quotas WHERE meter = 'objects') AS bound`,
           );
           expect(sum).toBeLessThanOrEqual(bound ?? Infinity);
           return codes.length >= before + kinds.length;

@@ -9,7 +9,7 @@ import type { RankedBy } from './metrics.dto.js';
 export const PLATFORM = {
   text: `
     SELECT t.users, t.tasks, t.resources, t.entries - (expired_entries(now()))[1] AS "storeEntries",
-      trunc(credits_granted(now()))::text AS "creditsGranted", c.granted AS "callsGranted", c.denied AS "callsDenied",
+      (SELECT coalesce(sum(amount), 0)::text FROM user_credits(now())) AS "creditsGranted", c.granted AS "callsGranted", c.denied AS "callsDenied",
       t.requests, t.errors
     FROM (
       SELECT coalesce(sum(users), 0)::bigint AS users, coalesce(sum(tasks), 0)::bigint AS tasks,
@@ -29,7 +29,7 @@ export const USER: Statement = {
   name: 'metrics-user',
   text: `
     SELECT
-      CASE WHEN l.amount >= 0 THEN l.amount + coalesce(bonus_credits(u.id, now()), 0) END::float8 AS credits,
+      CASE WHEN l.amount >= 0 THEN l.amount + bonus_credits(u.id, now()) END::float8 AS credits,
       coalesce(${gauge('tasks')}, 0) AS tasks,
       (SELECT count(*) FROM tasks t WHERE t.owner_id = u.id AND t.completed) AS completed,
       coalesce(${gauge('resources')}, 0) AS resources,

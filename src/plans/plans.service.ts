@@ -81,7 +81,7 @@ export class PlansService {
     return this.database.transaction(async (tx) => {
       // The settings may reference the plan, and a new slug changes them too. Lock order: settings first.
       if (changes.slug !== undefined) await this.settings.lock(tx, true);
-      return limits ? this.credits.guard(tx, () => change(tx)) : change(tx);
+      return limits ? this.credits.guard(tx, { plan: slug, newPlan: changes.slug }, () => change(tx)) : change(tx);
     });
   }
 

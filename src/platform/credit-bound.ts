@@ -1,7 +1,7 @@
 import { Injectable } from '@nestjs/common';
 import { Problem } from '../common/problem.js';
 import { OutOfDate, type Transaction } from '../database/database.js';
-import { PlatformRepository, type SettingsRow } from './platform.repository.js';
+import { PlatformRepository, type CreditScope, type SettingsRow } from './platform.repository.js';
 
 /** Keeps the sum of all credits within `totalObjects`, unless `creditOverprovisioning` is on. */
 @Injectable()
@@ -9,28 +9,34 @@ export class CreditBound {
   constructor(private readonly platform: PlatformRepository) {}
 
   /**
-   * Runs work that may raise a user's credits. Lock order: must take its lock before all others of the transaction.
-   * While a bound is set, such transactions run one at a time. Otherwise two could read the same sum and exceed the
-   * bound.
+   * Runs work that changes the credits of some users. Lock order: must take its lock before all others of the
+   * transaction. While a bound is set, such transactions run one at a time and maintain the sum. Otherwise two could
+   * read the same sum and exceed the bound.
    * @throws Problem credits_overprovisioned if the work raised the sum above the bound
    */
-  async guard<T>(tx: Transaction, work: (settings: SettingsRow) => Promise<T>): Promise<T> {
+  async guard<T>(tx: Transaction, scope: CreditScope, work: (settings: SettingsRow) => Promise<T>): Promise<T> {
     const alone = isBound(await this.platform.get(tx));
     const settings = await this.platform.lock(tx, alone);
     if (!isBound(settings)) return work(settings);
     // The bound was set after the first read. Restart: upgrading the shared lock would deadlock with other holders.
     if (!alone) throw new OutOfDate();
-    const before = await this.platform.creditsGranted(tx);
+    const moment = await this.platform.advanceCredits(tx);
+    const before = await this.platform.creditsOf(tx, scope, moment);
     const done = await work(settings);
-    const after = await this.platform.creditsGranted(tx);
-    if (after > before) refuseAbove(settings, after);
+    const renamed = 'plan' in scope ? { plan: scope.newPlan ?? scope.plan } : scope;
+    const raise = (await this.platform.creditsOf(tx, renamed, moment)) - before;
+    const sum = await this.platform.addCredits(tx, raise);
+    if (raise > 0n) refuseAbove(settings, sum);
     return done;
   }
 
-  /** Checks the sum after a change of the bound itself. @throws Problem credits_overprovisioned */
-  async check(tx: Transaction): Promise<void> {
+  /** Applies a change of the bound itself, which was made under the exclusive lock. @throws Problem credits_overprovisioned */
+  async apply(tx: Transaction): Promise<void> {
     const settings = await this.platform.get(tx);
-    if (isBound(settings)) refuseAbove(settings, await this.platform.creditsGranted(tx));
+    await this.platform.maintainCredits(tx, isBound(settings));
+    if (!isBound(settings)) return;
+    await this.platform.advanceCredits(tx);
+    refuseAbove(settings, await this.platform.addCredits(tx, 0n));
   }
 }
 

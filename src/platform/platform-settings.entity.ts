@@ -28,6 +28,13 @@ export class PlatformSettings {
   @Column({ type: 'text', name: 'default_plan', nullable: true })
   defaultPlan!: string | null;
 
+  /** The sum of all finite credits at `creditsAt`. Null while it has no bound: then nobody maintains it. */
+  @Column({ type: 'numeric', nullable: true, select: false })
+  credits!: string | null;
+
+  @Column({ type: 'timestamptz', name: 'credits_at', nullable: true, select: false })
+  creditsAt!: Date | null;
+
   /** Maximum number of objects. Null is unlimited. */
   @VirtualColumn('bigint', { query: () => `SELECT limits[1] FROM platform_quotas WHERE meter = '${ALL_OBJECTS}'` })
   totalObjects!: number | null;

@@ -7,14 +7,21 @@ import { Database, within, type Transaction } from '../database/database.js';
 import { ALL_OBJECTS } from './objects.js';
 import { PlatformSettings } from './platform-settings.entity.js';
 import {
-  CREDITS_GRANTED,
+  ADD_CREDITS,
+  ADVANCE_CREDITS,
+  CREDITS_OF_PLAN,
+  CREDITS_OF_USER,
   FIRST_TOTAL_OBJECTS,
   LOCK_ALL_QUOTAS,
   SET_TOTAL_OBJECTS,
+  START_CREDITS,
   UNSET_TOTAL_OBJECTS,
 } from './platform.statements.js';
 
-export type SettingsRow = Omit<PlatformSettings, 'id' | 'plan'>;
+export type SettingsRow = Omit<PlatformSettings, 'id' | 'plan' | 'credits' | 'creditsAt'>;
+
+/** Users whose credits a change may affect: one, or all with a plan, which the change may rename. */
+export type CreditScope = { ownerId: string } | { plan: string; newPlan?: string | undefined };
 
 export type SettingsChanges = Partial<SettingsRow>;
 
@@ -63,10 +70,30 @@ export class PlatformRepository {
     if (totalObjects !== undefined) await this.setTotalObjects(tx, totalObjects);
   }
 
-  /** Returns the sum of all finite credits, a whole number of any size. */
-  async creditsGranted(tx: Transaction): Promise<bigint> {
-    const [row] = await this.database.query<{ granted: string }>(CREDITS_GRANTED, [], tx);
-    return BigInt(row?.granted ?? 0);
+  /** Starts to maintain the sum of all credits, or stops. The settings must be locked exclusively. */
+  async maintainCredits(tx: Transaction, isBound: boolean): Promise<void> {
+    if (isBound) await this.database.query(START_CREDITS, [], tx);
+    else await within(this.settings, tx).update(ONLY, { credits: null, creditsAt: null });
+  }
+
+  /** Subtracts expired grants from the maintained sum of all credits. @returns the moment of the sum */
+  async advanceCredits(tx: Transaction): Promise<string> {
+    const [row] = await this.database.query<{ moment: string }>(ADVANCE_CREDITS, [], tx);
+    if (!row) throw new Error('The platform has no settings');
+    return row.moment;
+  }
+
+  /** Returns the finite credits of some users at a moment: a whole number of any size. */
+  async creditsOf(tx: Transaction, scope: CreditScope, moment: string): Promise<bigint> {
+    const [statement, whose] = 'plan' in scope ? [CREDITS_OF_PLAN, scope.plan] : [CREDITS_OF_USER, scope.ownerId];
+    const [row] = await this.database.query<{ credits: string }>(statement, [whose, moment], tx);
+    return BigInt(row?.credits ?? 0);
+  }
+
+  /** Adds to the maintained sum of all credits. @returns the sum */
+  async addCredits(tx: Transaction, amount: bigint): Promise<bigint> {
+    const [row] = await this.database.query<{ credits: string }>(ADD_CREDITS, [amount.toString()], tx);
+    return BigInt(row?.credits ?? 0);
   }
 
   /**

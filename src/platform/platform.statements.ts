@@ -1,7 +1,28 @@
 import type { Statement } from '../database/database.js';
 
-/** A function that reads maintained sums. */
-export const CREDITS_GRANTED: Statement = { text: 'SELECT credits_granted(now()) AS granted' };
+// The functions below join tables of modules that depend on this one.
+
+/** Starts to maintain the sum of all credits, unless it is maintained already. */
+export const START_CREDITS: Statement = {
+  text: `
+    UPDATE platform_settings SET credits_at = now(), credits = (SELECT coalesce(sum(amount), 0) FROM user_credits(now()))
+    WHERE credits IS NULL`,
+};
+
+/** Subtracts the grants that have expired. */
+export const ADVANCE_CREDITS: Statement = { text: 'SELECT advance_credits()::text AS moment' };
+
+export const CREDITS_OF_USER: Statement = {
+  text: 'SELECT coalesce(sum(amount), 0)::text AS credits FROM user_credits($2) WHERE owner_id = $1',
+};
+
+export const CREDITS_OF_PLAN: Statement = {
+  text: 'SELECT coalesce(sum(amount), 0)::text AS credits FROM user_credits($2) WHERE plan = $1',
+};
+
+export const ADD_CREDITS: Statement = {
+  text: 'UPDATE platform_settings SET credits = credits + $1 RETURNING credits::text AS credits',
+};
 
 // The tables below belong to the quota module, which depends on this one. Charges lock the same rows.
 

@@ -142,7 +142,7 @@ export class QuotaService {
   private async change(ownerId: string, meter: string, work: (tx: Transaction) => Promise<void>): Promise<void> {
     await this.database.transaction((tx) => {
       if (meter !== 'tasks') return work(tx);
-      return this.credits.guard(tx, async () => {
+      return this.credits.guard(tx, { ownerId }, async () => {
         // The limit is the account's `credits`: lock the account, so that a concurrent PATCH with `If-Match` sees this.
         await this.users.lock(tx, ownerId);
         await work(tx);

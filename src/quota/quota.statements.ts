@@ -20,7 +20,7 @@ export const LIST: Statement = {
   name: 'quotas-list',
   text: `
     SELECT m.meter, q.limits, p.limits AS "planLimits", now() AS moment,
-      CASE m.meter WHEN 'tasks' THEN coalesce(bonus_credits($1::uuid, now()), 0) ELSE 0 END::float8 AS bonus,
+      CASE m.meter WHEN 'tasks' THEN bonus_credits($1::uuid, now()) ELSE 0 END::float8 AS bonus,
       CASE WHEN m.meter LIKE 'api:%' THEN calls_used($1, '${NO_KEY}', m.meter, now())
         ELSE ${withoutExpired('m.meter', `coalesce(q.counts, '{0,0,0,0,0}')`, 'expired_entries_of($1, now())')} END AS counts
     FROM (

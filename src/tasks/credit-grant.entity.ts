@@ -4,7 +4,7 @@ import { User } from '../users/user.entity.js';
 /** Bonus credits in addition to a user's limit, with or without an expiry. */
 @Entity('credit_grants')
 @Check('credit_grants_amount_check', 'amount BETWEEN 1 AND 9007199254740991')
-@Index('credit_grants_owner_expires_idx', ['ownerId', 'expiresAt'], { where: 'counted' })
+@Index('credit_grants_owner_expires_idx', ['ownerId', 'expiresAt'])
 export class CreditGrant {
   @PrimaryColumn('uuid', { name: 'owner_id', primaryKeyConstraintName: 'credit_grants_pkey' })
   ownerId!: string;
@@ -23,13 +23,9 @@ export class CreditGrant {
   @Column({ type: 'text', nullable: true })
   reason!: string | null;
 
-  @Index('credit_grants_expires_idx', { where: 'counted' })
+  @Index('credit_grants_expires_idx', { where: 'expires_at IS NOT NULL' })
   @Column({ type: 'timestamptz', name: 'expires_at', precision: 3, nullable: true })
   expiresAt!: Date | null;
-
-  /** Whether the owner's credit account includes the grant. An expired grant stays included until it is swept. */
-  @Column({ type: 'boolean', default: true })
-  counted!: boolean;
 
   @Column({ type: 'timestamptz', name: 'created_at', precision: 3, default: () => 'now()' })
   createdAt!: Date;

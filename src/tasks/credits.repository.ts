@@ -3,20 +3,16 @@ import { InjectRepository } from '@nestjs/typeorm';
 import { LessThan, type Repository } from 'typeorm';
 import { violatedConstraint } from '../common/database-error.js';
 import { Problem } from '../common/problem.js';
-import { Database, within, type Transaction } from '../database/database.js';
+import { within, type Transaction } from '../database/database.js';
 import { CreditGrant } from './credit-grant.entity.js';
-import { SWEEP_GRANTS } from './credits.statements.js';
 
-export type GrantRow = Omit<CreditGrant, 'owner' | 'counted'>;
+export type GrantRow = Omit<CreditGrant, 'owner'>;
 
 export type NewGrant = Omit<GrantRow, 'createdAt'>;
 
 @Injectable()
 export class CreditsRepository {
-  constructor(
-    @InjectRepository(CreditGrant) private readonly grants: Repository<CreditGrant>,
-    private readonly database: Database,
-  ) {}
+  constructor(@InjectRepository(CreditGrant) private readonly grants: Repository<CreditGrant>) {}
 
   /** @throws Problem not_found if the user was deleted meanwhile */
   async insert(tx: Transaction, grant: NewGrant): Promise<GrantRow> {
@@ -38,10 +34,5 @@ export class CreditsRepository {
       order: { id: 'DESC' },
       take: limit,
     });
-  }
-
-  /** Removes at most `most` expired grants from the accounts. @returns the number; 0 also while another node sweeps */
-  async sweep(most: number): Promise<number> {
-    return (await this.database.query<{ count: number }>(SWEEP_GRANTS, [most]))[0]?.count ?? 0;
   }
 }

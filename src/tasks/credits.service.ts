@@ -1,27 +1,18 @@
-import { Injectable, type BeforeApplicationShutdown, type OnApplicationBootstrap } from '@nestjs/common';
+import { Injectable } from '@nestjs/common';
 import { uuidv7 } from 'uuidv7';
 import { AuditLog } from '../audit/audit-log.js';
 import { changesOf } from '../audit/changes.js';
 import type { Caller } from '../http/caller/caller.js';
 import { Cursors, type Page, type PageQuery } from '../common/page.js';
 import { Database, type Transaction } from '../database/database.js';
-import { Sweeper } from '../database/sweeper.js';
 import { CreditBound } from '../platform/credit-bound.js';
 import { UsersService } from '../users/users.service.js';
 import type { GrantCreditsDto } from './credit.dto.js';
 import { CreditsRepository, type GrantRow } from './credits.repository.js';
 
-const SWEEP_MS = 5_000;
-const BATCH = 500;
-
-/**
- * Bonus credits, in addition to a user's limit until they expire. Expired credits grant no tasks, even before they are
- * swept. Tasks created with them stay.
- */
+/** Bonus credits, in addition to a user's limit until they expire. Tasks created with them stay. */
 @Injectable()
-export class CreditsService implements OnApplicationBootstrap, BeforeApplicationShutdown {
-  private readonly sweeper: Sweeper;
-
+export class CreditsService {
   constructor(
     private readonly database: Database,
     private readonly users: UsersService,
@@ -29,9 +20,7 @@ export class CreditsService implements OnApplicationBootstrap, BeforeApplication
     private readonly bound: CreditBound,
     private readonly cursors: Cursors,
     private readonly audit: AuditLog,
-  ) {
-    this.sweeper = new Sweeper(SWEEP_MS, async () => (await grants.sweep(BATCH)) >= BATCH);
-  }
+  ) {}
 
   /** @throws Problem not_found, credits_overprovisioned */
   async grant(
@@ -44,7 +33,7 @@ export class CreditsService implements OnApplicationBootstrap, BeforeApplication
     const expiry = expiresAt === undefined || expiresAt === null ? null : new Date(expiresAt);
     const grant = { id: uuidv7(), ownerId, amount, reason: reason ?? null, expiresAt: expiry };
     return this.database.within(transaction, (tx) =>
-      this.bound.guard(tx, async () => {
+      this.bound.guard(tx, { ownerId }, async () => {
         const made = await this.grants.insert(tx, grant);
         const changes = changesOf(null, made, ['id', 'amount', 'reason', 'expiresAt']);
         await this.audit.record(tx, caller, 'credits.grant', ownerId, changes);
@@ -60,13 +49,5 @@ export class CreditsService implements OnApplicationBootstrap, BeforeApplication
     const before = cursor === undefined ? null : this.cursors.open(list, cursor);
     const rows = await this.grants.listOwned(ownerId, before, limit + 1);
     return this.cursors.page(list, rows, limit, (row) => row.id);
-  }
-
-  onApplicationBootstrap(): void {
-    this.sweeper.start();
-  }
-
-  beforeApplicationShutdown(): Promise<void> {
-    return this.sweeper.stop();
   }
 }

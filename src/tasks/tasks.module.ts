@@ -2,7 +2,6 @@ import { Module } from '@nestjs/common';
 import { TypeOrmModule } from '@nestjs/typeorm';
 import { PlatformModule } from '../platform/platform.module.js';
 import { UsersModule } from '../users/users.module.js';
-import { CreditAccount } from './credit-account.entity.js';
 import { CreditGrant } from './credit-grant.entity.js';
 import { CreditsController } from './credits.controller.js';
 import { CreditsRepository } from './credits.repository.js';
@@ -14,7 +13,7 @@ import { TasksService } from './tasks.service.js';
 
 /** Tasks, and the credits that they hold. */
 @Module({
-  imports: [TypeOrmModule.forFeature([Task, CreditGrant, CreditAccount]), UsersModule, PlatformModule],
+  imports: [TypeOrmModule.forFeature([Task, CreditGrant]), UsersModule, PlatformModule],
   controllers: [TasksController, CreditsController],
   providers: [TasksService, TasksRepository, CreditsService, CreditsRepository],
 })

@@ -129,26 +129,29 @@ export class UsersService {
       return after;
     };
     const changesCredits = dto.plan !== undefined || credits !== undefined;
-    return this.database.transaction((tx) => (changesCredits ? this.credits.guard(tx, () => change(tx)) : change(tx)));
+    return this.database.transaction((tx) =>
+      changesCredits ? this.credits.guard(tx, { ownerId: id }, () => change(tx)) : change(tx),
+    );
   }
 
   /** @throws Problem not_found, version_mismatch, last_admin */
   async delete(reference: string, caller: Caller, preconditions: Preconditions): Promise<void> {
     const id = await this.idOf(reference, caller);
-    await this.database.transaction(async (tx) => {
-      await this.settings.lock(tx, false);
-      const user = required(await this.users.lockForDeletion(tx, id));
-      requireVersion(preconditions, toUserResponse(user));
-      await this.refuseLastAdmin(tx, user);
-      const ended = await this.users.delete(tx, id);
-      if (!ended) throw new Problem('not_found');
-      const changes = {
-        ...changesOf(user, null, FIELDS),
-        ...{ endedSessions: { to: ended.sessions }, endedKeys: { to: ended.keys } },
-        endedSigningKeys: { to: ended.signingKeys },
-      };
-      await this.audit.record(tx, caller, 'user.delete', id, changes);
-    });
+    await this.database.transaction((tx) =>
+      this.credits.guard(tx, { ownerId: id }, async () => {
+        const user = required(await this.users.lockForDeletion(tx, id));
+        requireVersion(preconditions, toUserResponse(user));
+        await this.refuseLastAdmin(tx, user);
+        const ended = await this.users.delete(tx, id);
+        if (!ended) throw new Problem('not_found');
+        const changes = {
+          ...changesOf(user, null, FIELDS),
+          ...{ endedSessions: { to: ended.sessions }, endedKeys: { to: ended.keys } },
+          endedSigningKeys: { to: ended.signingKeys },
+        };
+        await this.audit.record(tx, caller, 'user.delete', id, changes);
+      }),
+    );
   }
 
   private async make(
@@ -165,7 +168,7 @@ export class UsersService {
     const turn = turnOf(actor.origin, !isRegistration);
     const passwordHash = await this.passwords.hashNew(password, '/password', turn);
     return this.database.within(transaction, (tx) =>
-      this.credits.guard(tx, async (settings) => {
+      this.credits.guard(tx, { ownerId: id }, async (settings) => {
         if (isRegistration) this.refuseClosed(settings);
         const { plan = settings.defaultPlan } = account;
         await this.users.insert(tx, { ...account, plan, id, passwordHash });

@@ -37,11 +37,14 @@ const FAULTS = `
     SELECT owner_id, meter, counts[1] AS units, rank FROM quotas
     WHERE key_id = '${NO_KEY}' AND meter IN ('tasks', 'resources', 'store.entries')
   ), credits AS MATERIALIZED (
-    SELECT u.id AS owner_id,
-      CASE WHEN q.limits[1] IS NULL THEN 'plan:' || u.plan WHEN q.limits[1] >= 0 THEN 'own' END AS basis,
-      CASE WHEN q.limits[1] >= 0 THEN q.limits[1] ELSE 0 END AS own,
-      (SELECT coalesce(sum(amount), 0) FROM credit_grants g WHERE g.owner_id = u.id AND counted) AS bonus
-    FROM users u LEFT JOIN quotas q ON q.owner_id = u.id AND q.key_id = '${NO_KEY}' AND q.meter = 'tasks'
+    SELECT coalesce(sum(amount), 0) AS sum FROM (
+      SELECT CASE WHEN coalesce(q.limits[1], p.limits[1]) >= 0 THEN coalesce(q.limits[1], p.limits[1])
+        + (SELECT coalesce(sum(amount), 0) FROM credit_grants g
+          WHERE g.owner_id = u.id AND (expires_at IS NULL OR expires_at > s.credits_at)) END AS amount
+      FROM platform_settings s, users u
+      LEFT JOIN quotas q ON q.owner_id = u.id AND q.key_id = '${NO_KEY}' AND q.meter = 'tasks'
+      LEFT JOIN plan_limits p ON p.plan = u.plan AND p.meter = 'tasks'
+    ) c
   )
   SELECT 'totals' AS of, row_to_json(k) AS kept, row_to_json(t) AS there FROM kept k, there t
   WHERE (k.users, k.tasks, k.resources, k.entries) <> (t.users, t.tasks, t.resources, t.entries)
@@ -50,18 +53,8 @@ const FAULTS = `
   UNION ALL SELECT 'quotas', row_to_json(c), row_to_json(o)
   FROM charged c FULL JOIN owned o ON o.owner_id = c.owner_id AND o.meter = c.meter
   WHERE coalesce(c.units, 0) <> coalesce(o.units, 0) OR c.units <> c.rank
-  UNION ALL SELECT 'accounts', row_to_json(a), row_to_json(c)
-  FROM credits c LEFT JOIN credit_accounts a ON a.owner_id = c.owner_id
-  WHERE (coalesce(a.basis, ''), coalesce(a.own, 0), coalesce(a.bonus, 0)) <> (coalesce(c.basis, ''), c.own, c.bonus)
-  UNION ALL SELECT 'credits', row_to_json(t), row_to_json(c)
-  FROM (
-    SELECT basis, sum(users) AS users, sum(own) AS own, sum(bonus) AS bonus FROM credit_totals
-    GROUP BY basis HAVING sum(users) <> 0 OR sum(own) <> 0 OR sum(bonus) <> 0
-  ) t
-  FULL JOIN (
-    SELECT basis, count(*) AS users, sum(own) AS own, sum(bonus) AS bonus FROM credits WHERE basis IS NOT NULL GROUP BY basis
-  ) c ON c.basis = t.basis
-  WHERE (t.users, t.own, t.bonus) IS DISTINCT FROM (c.users, c.own, c.bonus)`;
+  UNION ALL SELECT 'credits', to_json(s.credits), to_json(c.sum)
+  FROM platform_settings s, credits c WHERE s.credits <> c.sum`;
 
 /** Returns each maintained sum that differs from its rows. */
 export function faultsIn(fleet: Fleet): Promise<object[]> {
@@ -96,11 +89,7 @@ export async function deadlocksIn(fleet: Fleet): Promise<number> {
 }
 
 const SUMS = `
-  SELECT (SELECT json_agg(a ORDER BY owner_id) FROM credit_accounts a WHERE basis IS NOT NULL OR bonus <> 0) AS accounts,
-    (SELECT json_agg(t ORDER BY basis) FROM (
-      SELECT basis, sum(users) AS users, sum(own) AS own, sum(bonus) AS bonus FROM credit_totals
-      GROUP BY basis HAVING sum(users) <> 0 OR sum(own) <> 0 OR sum(bonus) <> 0
-    ) t) AS credits,
+  SELECT (SELECT credits::text FROM platform_settings) AS credits,
     (SELECT json_build_array(sum(users), sum(tasks), sum(resources), sum(store_entries)) FROM platform_totals) AS totals,
     (SELECT json_agg(json_build_array(owner_id, meter, rank) ORDER BY owner_id, meter COLLATE "C") FROM quotas
       WHERE rank <> 0) AS ranks,
@@ -112,8 +101,8 @@ export async function recounted(fleet: Fleet): Promise<{ kept: object; made: obj
   await client.connect();
   try {
     await client.query('BEGIN');
-    // Also locks grants, because a sweep between the two reads would change the sums.
     await client.query('LOCK TABLE quotas, users, credit_grants IN EXCLUSIVE MODE');
+    await client.query('SELECT advance_credits() FROM platform_settings WHERE credits IS NOT NULL');
     const kept = (await client.query<object>(SUMS)).rows[0]!;
     await client.query('SELECT recount_platform()');
     const made = (await client.query<object>(SUMS)).rows[0]!;

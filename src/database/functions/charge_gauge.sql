@@ -55,7 +55,7 @@ BEGIN
   FOR r IN
     SELECT a.place::integer AS place, a.owner_id, a.cost, q.counts[1] AS used,
       CASE WHEN coalesce(q.limits[1], p.limits[1]) >= 0 THEN least(9007199254740991, coalesce(q.limits[1], p.limits[1])
-        + CASE of_meter WHEN 'tasks' THEN coalesce(bonus_credits(a.owner_id, now), 0) ELSE 0 END)::bigint END AS amount,
+        + CASE of_meter WHEN 'tasks' THEN bonus_credits(a.owner_id, now) ELSE 0 END)::bigint END AS amount,
       CASE WHEN q.limits[1] IS NULL THEN 'p' ELSE 'u' END AS scope
     FROM unnest(owners, costs) WITH ORDINALITY AS a (owner_id, cost, place)
     LEFT JOIN quotas q ON q.owner_id = a.owner_id AND q.key_id = no_key() AND q.meter = of_meter

@@ -29,18 +29,8 @@ BEGIN
   ON CONFLICT ON CONSTRAINT platform_totals_pkey DO UPDATE SET
     users = excluded.users, tasks = excluded.tasks, resources = excluded.resources, store_entries = excluded.store_entries;
   UPDATE platform_quotas SET counts[1] = sums.users + sums.tasks + sums.resources + sums.entries WHERE meter = 'objects';
-  DELETE FROM credit_accounts;
-  DELETE FROM credit_totals;
-  INSERT INTO credit_accounts (owner_id, basis, own, bonus)
-  SELECT * FROM (
-    SELECT u.id,
-      CASE WHEN q.limits[1] >= 0 THEN 'own' WHEN q.limits[1] IS NULL THEN 'plan:' || u.plan END AS basis,
-      greatest(coalesce(q.limits[1], 0), 0) AS own,
-      coalesce((SELECT sum(g.amount) FROM credit_grants g WHERE g.owner_id = u.id AND g.counted), 0) AS bonus
-    FROM users u LEFT JOIN quotas q ON q.owner_id = u.id AND q.key_id = no_key() AND q.meter = 'tasks'
-  ) a
-  WHERE a.basis IS NOT NULL OR a.bonus > 0;
-  INSERT INTO credit_totals (basis, stripe, users, own, bonus)
-  SELECT basis, 0, count(*), sum(own), sum(bonus) FROM credit_accounts WHERE basis IS NOT NULL GROUP BY basis;
+  UPDATE platform_settings SET credits_at = clock_timestamp(),
+    credits = (SELECT coalesce(sum(c.amount), 0) FROM user_credits(clock_timestamp()) c)
+  WHERE credits IS NOT NULL;
 END
 $$;

@@ -227,50 +227,29 @@ CREATE INDEX tasks_id_idx ON tasks (id);
 CREATE INDEX tasks_owner_completed_idx ON tasks (owner_id, completed, id);
 CREATE INDEX tasks_completed_idx ON tasks (completed, id);
 
--- Bonus credits. `counted`: the grant is part of the bonus of its account. An expired grant stays in it until it is swept,
--- but grants nothing more.
+-- Bonus credits.
 CREATE TABLE credit_grants (
   owner_id uuid NOT NULL,
   id uuid NOT NULL,
   amount bigint NOT NULL,
   reason text,
   expires_at timestamptz(3),
-  counted boolean NOT NULL DEFAULT true,
   created_at timestamptz(3) NOT NULL DEFAULT now(),
   CONSTRAINT credit_grants_pkey PRIMARY KEY (owner_id, id),
   CONSTRAINT credit_grants_amount_check CHECK (amount BETWEEN 1 AND 9007199254740991),
   CONSTRAINT credit_grants_owner_fkey FOREIGN KEY (owner_id) REFERENCES users (id) ON DELETE CASCADE
 );
-CREATE INDEX credit_grants_owner_expires_idx ON credit_grants (owner_id, expires_at) WHERE counted;
-CREATE INDEX credit_grants_expires_idx ON credit_grants (expires_at) WHERE counted;
+CREATE INDEX credit_grants_owner_expires_idx ON credit_grants (owner_id, expires_at);
+CREATE INDEX credit_grants_expires_idx ON credit_grants (expires_at) WHERE expires_at IS NOT NULL;
 
--- What the credits of a user consist of, as added to credit_totals. `basis`: own, plan:<slug>, or NULL for unlimited.
--- numeric: grants can add up to more than a bigint.
-CREATE TABLE credit_accounts (
-  owner_id uuid NOT NULL,
-  basis text,
-  own bigint NOT NULL DEFAULT 0,
-  bonus numeric NOT NULL DEFAULT 0,
-  CONSTRAINT credit_accounts_pkey PRIMARY KEY (owner_id),
-  CONSTRAINT credit_accounts_owner_fkey FOREIGN KEY (owner_id) REFERENCES users (id) ON DELETE CASCADE
-);
-
--- The sum of all credits, by basis and stripe.
-CREATE TABLE credit_totals (
-  basis text NOT NULL,
-  stripe smallint NOT NULL,
-  users bigint NOT NULL,
-  own numeric NOT NULL,
-  bonus numeric NOT NULL,
-  CONSTRAINT credit_totals_pkey PRIMARY KEY (basis, stripe)
-);
-
--- One row.
+-- One row. `credits`: the sum of all finite credits at the moment `credits_at`, maintained while it has a bound, otherwise NULL.
 CREATE TABLE platform_settings (
   id smallint NOT NULL DEFAULT 1,
   registration text,
   credit_overprovisioning boolean NOT NULL DEFAULT false,
   default_plan text,
+  credits numeric,
+  credits_at timestamptz,
   CONSTRAINT platform_settings_pkey PRIMARY KEY (id),
   CONSTRAINT platform_settings_id_check CHECK (id = 1),
   CONSTRAINT platform_settings_registration_check CHECK (registration IN ('open', 'closed')),
