@@ -126,15 +126,16 @@ describe('Migrations', () => {
         CREATE OR REPLACE FUNCTION no_key() RETURNS uuid LANGUAGE sql AS 'SELECT NULL::uuid';
         COMMENT ON FUNCTION no_key IS '${comment}'`);
     const isChanged = async (): Promise<boolean> => (await runner.query('SELECT no_key() IS NULL AS is'))[0].is;
-    for (const comment of ['', '0.0.9 x', `${VERSION} x`]) {
+    const other = 'f'.repeat(64);
+    for (const comment of ['', 'A comment', `0.0.9 ${other}`, `${VERSION}-rc.1 ${other}`, `${VERSION} ${other}`]) {
       await change(comment);
       await installFunctions(runner);
       expect(await isChanged()).toBe(false);
     }
     expect(await bodies()).toEqual(expect.arrayContaining(installed));
     // A server of an older version starts beside newer ones.
-    for (const comment of ['0.1.10 x', '0.10.0 x', '10.0.0 x']) {
-      await change(comment);
+    for (const version of ['0.1.10', '0.10.0-rc.1', '10.0.0']) {
+      await change(`${version} ${other}`);
       await installFunctions(runner);
       expect(await isChanged()).toBe(true);
     }

@@ -176,6 +176,20 @@ describe('sum of finite credits, with a bound and without over-provisioning', ()
     await expectTaken(await fleet.admin().delete(`/v1/users/${user}`), 0);
   });
 
+  test('clock set back: grants that had expired count again', async () => {
+    await set({ totalObjects: 20 });
+    const user = await userOf({ credits: 4 });
+    await expectTaken(await grant(user, 10, 0, { expiresAt: '2999-01-01T00:00:00Z' }), 14);
+    // As a change would have left it when the clock was ahead.
+    await fleet.query(`UPDATE platform_settings SET credits = credits - 10, credits_at = '3000-01-01'`);
+    await expectRefused(await grant(user, 7), 14);
+    await expectTaken(await grant(user, 6), 20);
+    expect(await fleet.query('SELECT credits::int FROM platform_settings')).toEqual([{ credits: 20 }]);
+    // Other settings can be changed while the sum is above the bound.
+    await fleet.query(`UPDATE platform_quotas SET limits = with_limit(limits, 1, 10) WHERE meter = 'objects'`);
+    await expectTaken(await fleet.admin().patch('/v1/platform', { registration: 'open' }), 20);
+  });
+
   test('PATCH /v1/platform: 409 when the bound would be below the sum, or over-provisioning ends above it', async () => {
     const user = await userOf({ credits: 15 });
     const change = (changes: object): Promise<Answer> => fleet.admin().patch('/v1/platform', changes);

@@ -310,6 +310,32 @@ test('windows end under load: no unit is lost or granted twice', async () => {
   expect((await most(ofHours, [owner, null, 'api:api2'])).most).toBeLessThanOrEqual(200);
 }, 600_000);
 
+test('counts near 2^53: only the ledger of a key is capped, and no number overflows', async () => {
+  const [owner, other] = [await fleet.makeUser(), await fleet.makeUser()];
+  const keys = [await fleet.makeKey(owner), await fleet.makeKey(other)];
+  const slug = uniqueName();
+  expectDone(await fleet.admin().post('/v1/apis', { slug, name: 'An API', answer: 'x' }));
+  const spend = async (key: Key): Promise<string> =>
+    (await fleet.admin().post('/v1/verify', { key: key.key, api: slug, cost: 1 })).body.code ?? 'ok';
+  for (const key of keys) expect(await spend(key)).toBe('ok');
+  const most = String(Number.MAX_SAFE_INTEGER);
+  const path = `/v1/platform/quotas/api:${slug}`;
+  expectDone(await fleet.admin().put(path, { limit: null }));
+  await fleet.query(`UPDATE platform_quotas SET counts[1] = $2 WHERE meter = $1`, [`api:${slug}`, most]);
+  for (const key of keys) expect(await spend(key)).toBe('ok');
+  expectDone(await fleet.admin().put(path, { limit: 5 }));
+  for (const key of keys) expect(await spend(key)).toBe('quota_exceeded');
+  expect((await fleet.admin().delete(path)).status).toBe(204);
+
+  await fleet.query(`UPDATE quotas SET counts[1] = $2 WHERE owner_id = $1 AND meter = $3`, [
+    owner,
+    most,
+    `api:${slug}`,
+  ]);
+  expect(await spend(keys[0]!)).toBe('quota_exceeded');
+  expect(await spend(keys[1]!)).toBe('ok');
+});
+
 describe('limits changed under load', () => {
   /** A limited key, and a function that changes its limit at a server. */
   interface Movable {
@@ -437,6 +463,14 @@ describe('POST /v1/resources, two servers', () => {
     const { id, accessToken } = await fleet.admin().createUser({ plan });
     return { owner: id, headers: { authorization: `Bearer ${accessToken}` } };
   }
+
+  test('deleted owner, while the platform has no room: neither granted nor denied', async () => {
+    expectDone(await fleet.admin().put('/v1/platform/quotas/resources', { limit: 0 }));
+    expect(
+      await fleet.query(`SELECT granted FROM charge_gauge('resources', ARRAY[gen_random_uuid()], ARRAY[1::bigint])`),
+    ).toEqual([{ granted: null }]);
+    expect((await fleet.admin().delete('/v1/platform/quotas/resources')).status).toBe(204);
+  });
 
   test('limit of 50 by a plan: 500 concurrent requests create exactly 50', async () => {
     const plan = await fleet.makePlan([{ meter: 'resources', limit: 50 }]);

@@ -11,7 +11,12 @@ interface Definition {
   checksum: string;
 }
 
-/** The comment of an installed definition is the version that installed it, and its checksum. */
+/** The comment of an installed definition: the version that installed it, and the checksum of its file. */
+const COMMENT = /^(\d+)\.(\d+)\.(\d+)\S* ([0-9a-f]{64})$/;
+
+/** Key of the advisory lock. An arbitrary number, the same in every process. */
+const LOCK = 0x716d_666e;
+
 const INSTALLED = `
   SELECT proname AS name, obj_description(oid, 'pg_proc') AS comment
   FROM pg_proc WHERE pronamespace = current_schema()::regnamespace
@@ -33,19 +38,20 @@ export function readDefinitions(): Definition[] {
 }
 
 /**
- * Creates or replaces the functions and views whose file has changed since they were installed. Keeps those of a newer
- * version: while servers are upgraded one by one, old and new ones use the same functions.
+ * Creates or replaces the functions and views whose file has changed since they were installed. Installs nothing if a
+ * newer version has installed some: while servers are upgraded one by one, old and new ones use the same functions. So
+ * a change of parameters, of result columns, or of what functions expect of each other needs a new name.
  */
 export async function installFunctions(runner: QueryRunner): Promise<void> {
-  const rows = (await runner.query(INSTALLED)) as { name: string; comment: string | null }[];
-  const installed = new Map(rows.map(({ name, comment }) => [name, comment?.split(' ') ?? []]));
-  const changed = readDefinitions().filter(({ name, checksum }) => {
-    const [version = '', known] = installed.get(name) ?? [];
-    return known !== checksum && version.localeCompare(VERSION, 'en', { numeric: true }) <= 0;
-  });
-  if (changed.length === 0) return;
   await runner.startTransaction();
   try {
+    await runner.query('SELECT pg_advisory_xact_lock($1)', [LOCK]);
+    const rows = (await runner.query(INSTALLED)) as { name: string; comment: string | null }[];
+    const installed = new Map(rows.map(({ name, comment }) => [name, COMMENT.exec(comment ?? '')]));
+    const isNewer = [...installed.values()].some((parts) => parts && compare(parts.slice(1, 4), VERSION) > 0);
+    const changed = isNewer
+      ? []
+      : readDefinitions().filter(({ name, checksum }) => installed.get(name)?.[4] !== checksum);
     // A function may call one that is created after it.
     await runner.query('SET LOCAL check_function_bodies = off');
     for (const { kind, name, sql, checksum } of changed) {
@@ -57,6 +63,12 @@ export async function installFunctions(runner: QueryRunner): Promise<void> {
     await runner.rollbackTransaction();
     throw error;
   }
+}
+
+/** Compares the numbers of two versions. Ignores pre-release tags. */
+function compare(parts: string[], version: string): number {
+  const numbers = version.split('.').map((part) => Number.parseInt(part, 10));
+  return parts.map((part, i) => Number(part) - (numbers[i] ?? 0)).find((difference) => difference !== 0) ?? 0;
 }
 
 /** Drops all functions. Their triggers and views must be gone. */

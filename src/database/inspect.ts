@@ -85,8 +85,8 @@ async function inspectDatabase(client: PoolClient, schema: string): Promise<void
 }
 
 /**
- * Rejects a schema with objects of another program or an older version, unless a migration of this version has run there. Call it while no
- * other process runs migrations.
+ * Rejects a schema with objects of another program or an older version, unless a migration of this version has run
+ * there. Call it while no other process runs migrations.
  * @throws ConfigError
  */
 export async function refuseForeignObjects(runner: QueryRunner, schema: string): Promise<void> {
@@ -108,7 +108,7 @@ export function foreignObject(schema: string, object: string): ConfigError {
   );
 }
 
-/** Returns the names of the migrations that have run in a schema, of whatever program; oldest first. */
+/** Returns the names of the migrations that have run in a schema, of any program, oldest first. */
 async function migrationsOf(runner: QueryRunner, schema: string): Promise<string[]> {
   const [table] = (await runner.query(MIGRATIONS_TABLE, [schema])) as { isReadable: boolean | null }[];
   if (table?.isReadable !== true) return [];

@@ -9,8 +9,7 @@ export class CreditBound {
   constructor(private readonly platform: PlatformRepository) {}
 
   /**
-   * Runs work that changes the credits of some users. Lock order: must take its lock before all others of the
-   * transaction. While a bound is set, such transactions run one at a time and maintain the sum. Otherwise two could
+   * Runs work that changes the credits of some users. Call it before the transaction takes any other lock. While a bound is set, such transactions run one at a time and maintain the sum. Otherwise two could
    * read the same sum and exceed the bound.
    * @throws Problem credits_overprovisioned if the work raised the sum above the bound
    */
@@ -30,7 +29,10 @@ export class CreditBound {
     return done;
   }
 
-  /** Applies a change of the bound itself, which was made under the exclusive lock. @throws Problem credits_overprovisioned */
+  /**
+   * Starts or stops maintaining the sum after a change of the bound, which was made under the exclusive lock.
+   * @throws Problem credits_overprovisioned
+   */
   async apply(tx: Transaction): Promise<void> {
     const settings = await this.platform.get(tx);
     await this.platform.maintainCredits(tx, isBound(settings));

@@ -28,7 +28,7 @@ export class PlatformSettings {
   @Column({ type: 'text', name: 'default_plan', nullable: true })
   defaultPlan!: string | null;
 
-  /** The sum of all finite credits at `creditsAt`. Null while it has no bound: then nobody maintains it. */
+  /** The sum of all finite credits at `creditsAt`. Null while there is no bound. */
   @Column({ type: 'numeric', nullable: true, select: false })
   credits!: string | null;
 

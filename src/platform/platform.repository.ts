@@ -92,8 +92,9 @@ export class PlatformRepository {
 
   /** Adds to the maintained sum of all credits. @returns the sum */
   async addCredits(tx: Transaction, amount: bigint): Promise<bigint> {
-    const [row] = await this.database.query<{ credits: string }>(ADD_CREDITS, [amount.toString()], tx);
-    return BigInt(row?.credits ?? 0);
+    const [row] = await this.database.query<{ credits: string | null }>(ADD_CREDITS, [amount.toString()], tx);
+    if (typeof row?.credits !== 'string') throw new Error('The sum of all credits is not maintained');
+    return BigInt(row.credits);
   }
 
   /**

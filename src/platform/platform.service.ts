@@ -35,7 +35,8 @@ export class PlatformService {
       const before = this.toResponse(await this.platform.lock(tx, true));
       requireVersion(preconditions, before);
       await this.platform.update(tx, dto);
-      await this.credits.apply(tx);
+      const changesBound = dto.totalObjects !== undefined || dto.creditOverprovisioning !== undefined;
+      if (changesBound) await this.credits.apply(tx);
       const after = this.toResponse(await this.platform.get(tx));
       await this.audit.recordIfChanged(tx, caller, 'platform.update', PLATFORM, changesOf(before, after, FIELDS));
       return after;

@@ -1,6 +1,6 @@
 import type { Statement } from '../database/database.js';
 
-// The functions below join tables of modules that depend on this one.
+// user_credits reads tables of the modules users, quota and tasks.
 
 /** Starts to maintain the sum of all credits, unless it is maintained already. */
 export const START_CREDITS: Statement = {

@@ -1,7 +1,10 @@
 -- Returns the sum of a user's grants that have not expired at a moment.
 CREATE OR REPLACE FUNCTION bonus_credits(of_owner uuid, moment timestamptz)
 RETURNS numeric
-LANGUAGE sql STABLE
+LANGUAGE sql STABLE PARALLEL SAFE
+SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off
+SET enable_bitmapscan = off
 AS $$
 SELECT coalesce(sum(g.amount), 0) FROM credit_grants g
 WHERE g.owner_id = of_owner AND (g.expires_at IS NULL OR g.expires_at > moment)

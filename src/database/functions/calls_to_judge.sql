@@ -1,10 +1,11 @@
--- Returns the calls of a batch with all that decides them, ordered by owner, then by place.
+-- Returns the runs of a batch, each with the quotas to judge and charge, ordered by owner, then by place.
 --
 -- Parameters: as spend_calls; and the moment of the calls.
--- Returns for each run of equal calls: its place; a verdict that no quota changes, or ok; and the quotas that apply to it or
--- count it, in the order in which they are reported: of the owner for all APIs and for this one, of the key for this one and
--- for all, of the platform for all and for this one. Units count in each of them. The one of the key for this API is always
--- there: it is the ledger.
+-- The verdict is ok, or a reason that does not depend on limits. The quotas, in the order in which they are reported:
+-- of the owner for all APIs, and for this API, if they have a limit, if the plan has one, or if they count already;
+-- of the key for this API, always: it is the ledger;
+-- of the key for all APIs, if it has a limit or counts already;
+-- of the platform for all APIs, and for this API, if they exist.
 CREATE OR REPLACE FUNCTION calls_to_judge(
   hashes bytea[], slugs text[], costs bigint[], run_counts integer[], dry boolean[], now timestamptz
 )
@@ -12,7 +13,7 @@ RETURNS TABLE (
   place integer, verdict text, owner_id uuid, key_id uuid, cost bigint, count integer, dry boolean, answer text,
   upstream text, quotas applying_quota[]
 )
-LANGUAGE sql STABLE
+LANGUAGE sql STABLE PARALLEL SAFE
 AS $$
 SELECT c.place, c.verdict, c.owner_id, c.key_id, c.cost, c.count, c.dry, c.answer, c.upstream,
   CASE WHEN c.verdict = 'ok' THEN ARRAY(
@@ -33,7 +34,7 @@ FROM (
   SELECT a.place::integer AS place, 'api:' || a.slug AS meter, a.cost, a.count, a.dry, s.owner_id, s.key_id, u.plan,
     i.answer, i.upstream,
     CASE
-      -- The first key of an owner creates the owner's quota for all APIs.
+      -- An owner without this quota has no key, and the batch holds no lock for it.
       WHEN d.owner_id IS NULL OR s.disabled OR s.expires_at <= now OR s.retires_at <= now THEN 'invalid_api_key'
       WHEN u.status <> 'active' THEN 'account_disabled'
       WHEN i.slug IS NULL THEN 'not_found'

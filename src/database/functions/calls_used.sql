@@ -2,12 +2,21 @@
 --
 -- Each key and API that was ever called has a quota that counts. A quota above them (of an owner, or of a key for all APIs)
 -- counts only since a limit first applied to it, which `at` tells; until then its usage is the sum of theirs. Counts of
--- windows that have ended do not count. If the clock goes back, counts of the later window still do: they were charged.
+-- windows that have ended do not count. After the clock is set back, counts of the later window still do.
 CREATE OR REPLACE FUNCTION calls_used(of_owner uuid, of_key uuid, of_meter text, moment timestamptz)
 RETURNS bigint[]
-LANGUAGE sql STABLE
+LANGUAGE sql STABLE PARALLEL SAFE
+SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off
+SET enable_bitmapscan = off
 AS $$
-SELECT ARRAY[coalesce(sum(q.counts[1]), 0)::bigint, coalesce(sum(q.counts[2]) FILTER (WHERE q.at >= window_start('minute', moment)), 0)::bigint, coalesce(sum(q.counts[3]) FILTER (WHERE q.at >= window_start('hour', moment)), 0)::bigint, coalesce(sum(q.counts[4]) FILTER (WHERE q.at >= window_start('day', moment)), 0)::bigint, coalesce(sum(q.counts[5]) FILTER (WHERE q.at >= window_start('month', moment)), 0)::bigint]
+SELECT ARRAY[
+  coalesce(sum(q.counts[1]), 0)::bigint,
+  coalesce(sum(q.counts[2]) FILTER (WHERE q.at >= window_start('minute', moment)), 0)::bigint,
+  coalesce(sum(q.counts[3]) FILTER (WHERE q.at >= window_start('hour', moment)), 0)::bigint,
+  coalesce(sum(q.counts[4]) FILTER (WHERE q.at >= window_start('day', moment)), 0)::bigint,
+  coalesce(sum(q.counts[5]) FILTER (WHERE q.at >= window_start('month', moment)), 0)::bigint
+]
 FROM quotas q
 WHERE q.owner_id = of_owner AND CASE
   WHEN EXISTS (SELECT FROM quotas k

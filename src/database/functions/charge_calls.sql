@@ -1,8 +1,9 @@
--- Charges granted units and denied units of calls, which spend_calls has judged, to quotas that it has locked.
+-- Charges the units of granted calls, and the number of denied calls, to quotas. For spend_calls.
 --
 -- Parameters: one element for each quota, each quota once; the platform's quotas have no owner. The moment of the calls.
 --
--- Locks: none that spend_calls does not hold, then the connection's stripes of platform_calls by API.
+-- Locks: the caller holds those of the owners and of the platform. Takes the owners' other quotas (of a new one: the user, FOR KEY
+-- SHARE), then by API: the connection's stripe of platform_calls, platform_hours.
 CREATE OR REPLACE FUNCTION charge_calls(
   owners uuid[], keys uuid[], meters text[], units bigint[], denials bigint[], now timestamptz
 )

@@ -7,7 +7,7 @@
 -- Locks, in this order: the users without a quota row (FOR KEY SHARE), the owners' quotas by owner, the platform's quotas by
 -- meter, the stripe of platform_totals.
 CREATE OR REPLACE FUNCTION charge_gauge(of_meter text, owners uuid[], costs bigint[])
-RETURNS TABLE(place integer, granted boolean, limits text)
+RETURNS TABLE (place integer, granted boolean, limits text)
 LANGUAGE plpgsql
 SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off
@@ -26,7 +26,7 @@ DECLARE
   platform_extra bigint := 0;
   units bigint[] := '{}';
 BEGIN
-  -- KEY SHARE as the foreign key's own check takes: an owner that is being deleted is waited for, and then is gone.
+  -- FOR KEY SHARE waits for a concurrent deletion of the owner. Then the owner has no row.
   INSERT INTO quotas (owner_id, meter)
   SELECT u.id, of_meter FROM users u
   WHERE u.id = ANY(owners)
@@ -47,7 +47,7 @@ BEGIN
       platform_limit := r.amount;
     END IF;
   END LOOP;
-  -- From here on every statement sees what was committed before the locks were had, and so does the clock.
+  -- From here on, each statement and the clock see everything that was committed before these locks were granted.
   now := clock_timestamp();
   IF objects_used + (SELECT sum(c) FROM unnest(costs) AS c) > objects_limit THEN
     objects_used := objects_used - (expired_entries(now))[1];
@@ -68,9 +68,9 @@ BEGIN
       extra := 0;
     END IF;
     place := r.place;
-    granted := r.used + extra + r.cost <= coalesce(r.amount, 9007199254740991)
+    granted := CASE WHEN r.used IS NOT NULL THEN r.used + extra + r.cost <= coalesce(r.amount, 9007199254740991)
       AND (platform_used IS NULL OR platform_used + platform_extra + r.cost <= coalesce(platform_limit, 9007199254740991))
-      AND (objects_used IS NULL OR objects_used + platform_extra + r.cost <= coalesce(objects_limit, 9007199254740991));
+      AND (objects_used IS NULL OR objects_used + platform_extra + r.cost <= coalesce(objects_limit, 9007199254740991)) END;
     limits := concat_ws(';',
       r.scope || 'ls' || r.amount || ':' || (r.used + extra),
       'gls' || platform_limit || ':' || (platform_used + platform_extra),

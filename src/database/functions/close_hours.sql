@@ -1,6 +1,6 @@
 -- Moves the usage of an hour that is over from quotas to the ledger of past hours. charge_calls then starts the next hour.
 --
--- Parameters: quotas, of which those of a key for one API are the ledger; the moment of the calls.
+-- Parameters: quotas, of which only those of a key for one API matter; the moment of the calls.
 CREATE OR REPLACE FUNCTION close_hours(owners uuid[], keys uuid[], meters text[], now timestamptz)
 RETURNS void
 LANGUAGE sql

@@ -1,9 +1,9 @@
--- Adds granted and denied units to the platform's sum of an API. At the first call of an hour, moves the sums of the hour before
+-- Adds granted units and denied calls to the platform's sum of an API. At the first call of an hour, moves the sums of the hour before
 -- to platform_hours.
 --
 -- Locks: the connection's stripe of platform_calls.
 CREATE OR REPLACE FUNCTION count_calls(of_meter text, units bigint, denials bigint, this_hour timestamptz)
-RETURNS boolean
+RETURNS void
 LANGUAGE plpgsql
 SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off
@@ -11,7 +11,7 @@ SET enable_bitmapscan = off
 AS $$
 BEGIN
   LOOP
-    -- Should the clock go back, the later hour stays: it was charged.
+    -- After the clock is set back, adds to the later hour.
     UPDATE platform_calls c SET
       granted = c.granted + units, denied = c.denied + denials,
       hour_granted = c.hour_granted + units, hour_denied = c.hour_denied + denials
@@ -30,6 +30,5 @@ BEGIN
       hour = excluded.hour, hour_granted = 0, hour_denied = 0
     WHERE c.hour < excluded.hour;
   END LOOP;
-  RETURN true;
 END
 $$;

@@ -11,7 +11,6 @@ AS $$
 DECLARE
   units bigint;
   bound record;
-  room bigint;
 BEGIN
   IF TG_OP = 'INSERT' THEN
     SELECT count(*) INTO units FROM after_it;

@@ -1,9 +1,10 @@
--- Returns the counts of a quota after a charge: units are added to each window; what a window that is over had used goes.
+-- Returns the counts of a quota after a charge: units are added to each window. Counts of
+-- ended windows restart at 0.
 --
 -- Parameters: the counts, and the moment of the last charge; the units; the starts of the current windows.
 CREATE OR REPLACE FUNCTION counts_after(counts bigint[], at timestamptz, units bigint, starts timestamptz[])
 RETURNS bigint[]
-LANGUAGE sql IMMUTABLE
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
 AS $$
 SELECT ARRAY[
   counts[1] + units,

@@ -18,7 +18,7 @@ RETURNS TABLE (
   ord bigint, request integer, owner_id uuid, key text, start integer, length integer, ttl bigint, turn integer,
   known bigint, cost integer, bytes integer, more integer, growth integer, verdict text
 )
-LANGUAGE sql STABLE
+LANGUAGE sql STABLE PARALLEL SAFE
 AS $$
 SELECT d.ord, d.request, d.owner_id, d.key, d.start, d.length, d.ttl, d.turn, d.known,
   CASE WHEN d.known = 0 THEN 1 ELSE 0 END,

@@ -2,8 +2,8 @@
 --
 -- Parameters: the owners; whether to create the quotas of owners without an entry so far.
 --
--- Locks, in this order: the users without quotas (FOR KEY SHARE, as the foreign key takes it: waits for the deletion of a
--- user), the owners' quotas by owner and meter, the platform's quotas by meter.
+-- Locks: the owners' quotas by owner and meter. If some are missing: their users (FOR KEY SHARE: waits for a concurrent deletion
+-- of the user), the new quotas, and all of the owners' quotas again. Then the platform's quotas by meter.
 CREATE OR REPLACE FUNCTION lock_stores(owners uuid[], creates boolean)
 RETURNS void
 LANGUAGE plpgsql

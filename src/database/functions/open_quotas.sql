@@ -1,7 +1,6 @@
--- Makes quotas count that have not counted yet, because no limit applied to them: of an owner, or of a key for all APIs. They
--- begin with what the keys' quotas for each API have counted.
+-- Starts the counts of quotas that had no limit so far, of an owner or of a key for all APIs, with the sums of the ledger quotas.
 --
--- Parameters: quotas; those that count already are left alone. The moment of the calls.
+-- Parameters: quotas, of which those that count already are left alone; the moment of the calls.
 CREATE OR REPLACE FUNCTION open_quotas(owners uuid[], keys uuid[], meters text[], now timestamptz)
 RETURNS void
 LANGUAGE sql
@@ -9,7 +8,7 @@ AS $$
 INSERT INTO quotas AS q (owner_id, key_id, meter, counts, at)
 SELECT c.owner_id, c.key_id, c.meter, calls_used(c.owner_id, c.key_id, c.meter, c.at), c.at
 FROM (
-  -- At the latest moment of what is summed: if the clock has gone back since, the later window stays.
+  -- Uses the latest `at` of the summed quotas: after the clock is set back, their later windows stay current.
   SELECT c.*, greatest(now, (
     SELECT max(q.at) FROM quotas q
     WHERE q.owner_id = c.owner_id AND q.key_id <> no_key() AND (c.key_id = no_key() OR q.key_id = c.key_id)

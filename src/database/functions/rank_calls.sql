@@ -9,7 +9,7 @@ SET enable_seqscan = off
 SET enable_bitmapscan = off
 AS $$
 BEGIN
-  -- In the order in which spends lock; what is summed is read after.
+  -- Locks in the order of spend_calls. Reads the sums in the next statement.
   PERFORM FROM quotas q WHERE q.owner_id = ANY(owners) AND q.key_id = no_key() AND q.meter = 'api:*'
   ORDER BY q.owner_id FOR UPDATE;
   UPDATE quotas q SET rank = s.granted

@@ -20,13 +20,13 @@ DECLARE
   everything bigint;
   errors bigint;
 BEGIN
-  -- KEY SHARE as the foreign key's own check takes: an owner that is being deleted is waited for, and then is gone.
+  -- FOR KEY SHARE waits for a concurrent deletion of the user. Then the user has no row.
   INSERT INTO request_counts (owner_id, total, errors, hour, hour_total, hour_errors)
   SELECT u.id, 0, 0, this_hour, 0, 0 FROM users u
   WHERE u.id = ANY(owners) AND NOT EXISTS (SELECT FROM request_counts c WHERE c.owner_id = u.id)
   ORDER BY u.id FOR KEY SHARE
   ON CONFLICT ON CONSTRAINT request_counts_pkey DO NOTHING;
-  -- Where an hour is put away, users come first, as whoever deletes one takes them.
+  -- Closing an hour locks the user (foreign key). Locks users first, like the deletion of a user.
   PERFORM FROM users u
   WHERE u.id = ANY(ARRAY(SELECT c.owner_id FROM request_counts c WHERE c.owner_id = ANY(owners) AND c.hour < this_hour))
   ORDER BY u.id FOR KEY SHARE;

@@ -1,13 +1,15 @@
--- Computes all sums and ranks of objects and credits from the rows that they summarize. For programs that write rows with
--- triggers disabled. Blocks all writes until the transaction ends.
+-- Computes anew, from the rows that they summarize: the numbers of objects, also under the limit on all objects; the ranks; and the
+-- sum of credits. For programs that write rows past the API. Blocks all writes until the transaction ends.
 CREATE OR REPLACE FUNCTION recount_platform()
 RETURNS void
 LANGUAGE plpgsql
+SET search_path FROM CURRENT
 AS $$
 DECLARE
   sums record;
+  moment timestamptz := clock_timestamp();
 BEGIN
-  -- Users come and go, and credits change, under the lock on the settings (see PlatformRepository).
+  -- Transactions that create or delete users or change credits hold this lock (LOCK in platform.repository.ts).
   PERFORM pg_advisory_xact_lock(1902997619);
   LOCK TABLE quotas IN EXCLUSIVE MODE;
   LOCK TABLE users IN EXCLUSIVE MODE;
@@ -29,8 +31,7 @@ BEGIN
   ON CONFLICT ON CONSTRAINT platform_totals_pkey DO UPDATE SET
     users = excluded.users, tasks = excluded.tasks, resources = excluded.resources, store_entries = excluded.store_entries;
   UPDATE platform_quotas SET counts[1] = sums.users + sums.tasks + sums.resources + sums.entries WHERE meter = 'objects';
-  UPDATE platform_settings SET credits_at = clock_timestamp(),
-    credits = (SELECT coalesce(sum(c.amount), 0) FROM user_credits(clock_timestamp()) c)
+  UPDATE platform_settings SET credits_at = moment, credits = (SELECT coalesce(sum(c.amount), 0) FROM user_credits(moment) c)
   WHERE credits IS NOT NULL;
 END
 $$;

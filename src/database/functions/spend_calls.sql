@@ -1,15 +1,16 @@
 -- Judges and charges a batch of calls of any owners, in one transaction.
 --
--- Parameters: one element for each run, in order of arrival. A run is a number of equal calls, one after the other: the hash
--- of the key's secret, the slug of the API, the units of each call, the number of calls, and whether they are only judged.
--- Returns one row for each run: its place; the verdict; how many of its calls are granted, the first ones; the limits that
--- were judged, with what was used of them before the run (see judge_quota); what the API answers; the moment in ms since 1970.
+-- Parameters: one element for each run, in order of arrival. A run is a sequence of equal calls: the hash of the key's secret,
+-- the slug of the API, the units of one call, the number of calls, and whether it is a dry run, which charges nothing.
+-- Returns one row for each run, ordered by owner, then by place: its place; the verdict; the number of granted calls, which are
+-- the first of the run; the limits that were judged, with what was used of them before the run (see judge_quota); what the API
+-- answers; the moment in ms since 1970.
 --
--- The calls of an owner are judged in order. All limits that apply to a call are judged together: the call is granted or
--- denied as a whole, and a call that is denied is charged to no limit.
+-- The runs of an owner are judged in order. All limits that apply to a call are judged together: the call is granted or denied as
+-- a whole, and a denied call is charged to no limit.
 --
--- Locks, in this order: the owners' quotas for all APIs, by owner; who holds it may change all quotas of the owner's calls.
--- The platform's quotas on calls, by meter. Then as charge_calls.
+-- Locks, in this order: the owners' quotas for all APIs, by owner: a transaction that holds this lock may change every call quota of
+-- the owner; the platform's quotas on calls, by meter; usage_hours; those of charge_calls.
 CREATE OR REPLACE FUNCTION spend_calls(
   hashes bytea[], slugs text[], costs bigint[], run_counts integer[], dry boolean[]
 )
@@ -26,19 +27,20 @@ AS $$
 DECLARE
   now timestamptz;
   starts timestamptz[];
-  call record;
+  run record;
   quota applying_quota;
   judged record;
   room bigint;
-  -- What the batch charges: one element for each quota. Those of the current owner begin at `first`.
-  names text[] := '{}';
+  -- What the batch charges: one slot for each quota. Slots of the current owner start at `first_slot`. A quota of the platform has
+  -- one slot for the whole batch.
+  slot_names text[] := '{}';
   owners uuid[] := '{}';
   keys uuid[] := '{}';
   meters text[] := '{}';
   units bigint[] := '{}';
   denials bigint[] := '{}';
-  first integer;
-  -- The elements for the current call.
+  first_slot integer;
+  -- The elements for the current run.
   slots integer[];
   slot integer;
   current_owner uuid;
@@ -59,47 +61,49 @@ BEGIN
   starts := window_starts(now);
   moment := extract(epoch FROM now) * 1000;
 
-  FOR call IN SELECT * FROM calls_to_judge(hashes, slugs, costs, run_counts, dry, now) LOOP
-    place := call.place;
-    verdict := call.verdict;
-    owner_id := call.owner_id;
-    key_id := call.key_id;
+  FOR run IN SELECT * FROM calls_to_judge(hashes, slugs, costs, run_counts, dry, now) LOOP
+    place := run.place;
+    verdict := run.verdict;
+    owner_id := run.owner_id;
+    key_id := run.key_id;
     granted := 0;
     limits := '';
-    answer := call.answer;
-    upstream := call.upstream;
+    answer := run.answer;
+    upstream := run.upstream;
     IF verdict <> 'ok' THEN
       RETURN NEXT;
       CONTINUE;
     END IF;
     IF current_owner IS DISTINCT FROM owner_id THEN
       current_owner := owner_id;
-      first := cardinality(names) + 1;
+      first_slot := cardinality(slot_names) + 1;
     END IF;
 
-    room := call.count;
+    room := run.count;
     slots := '{}';
-    FOREACH quota IN ARRAY call.quotas LOOP
-      -- Earlier calls of the batch may have used some of it.
+    FOREACH quota IN ARRAY run.quotas LOOP
+      -- Earlier runs of the batch may have used some of it.
       slot := CASE quota.scope
-        WHEN 'g' THEN array_position(names, 'g' || quota.meter)
-        ELSE array_position(names, quota.key_id || quota.meter, first)
+        WHEN 'g' THEN array_position(slot_names, 'g' || quota.meter)
+        ELSE array_position(slot_names, quota.key_id || quota.meter, first_slot)
       END;
-      -- A quota above those of keys for one API counts only since a limit applied to it.
+      -- Quotas of an owner, and of a key for all APIs, start counting when a limit first applies.
       is_unopened := quota.scope <> 'g' AND (quota.key_id = no_key() OR quota.meter = 'api:*')
         AND coalesce(quota.at, '-infinity') = '-infinity';
       IF quota.limits IS NOT NULL OR quota.plan_limits IS NOT NULL THEN
         used := CASE WHEN is_unopened THEN calls_used(owner_id, quota.key_id, quota.meter, now) ELSE quota.counts END;
-        judged := judge_quota(quota, used, coalesce(units[slot], 0), starts, call.cost);
+        judged := judge_quota(quota, used, coalesce(units[slot], 0), starts, run.cost);
         room := least(room, judged.room);
         limits := limits || judged.limits;
       END IF;
-      -- A count must stay exact in a double.
-      room := least(room, (9007199254740991 - coalesce(quota.counts[1], 0) - coalesce(units[slot], 0)) / call.cost);
-      CONTINUE WHEN call.dry;
+      IF quota.scope = 'k' AND quota.meter <> 'api:*' THEN
+        -- Keeps counts at most 2^53 - 1, which JavaScript reads exactly.
+        room := least(room, greatest(9007199254740991 - coalesce(quota.counts[1], 0) - coalesce(units[slot], 0), 0) / run.cost);
+      END IF;
+      CONTINUE WHEN run.dry;
       IF slot IS NULL THEN
-        slot := cardinality(names) + 1;
-        names[slot] := CASE quota.scope WHEN 'g' THEN 'g' || quota.meter ELSE quota.key_id || quota.meter END;
+        slot := cardinality(slot_names) + 1;
+        slot_names[slot] := CASE quota.scope WHEN 'g' THEN 'g' || quota.meter ELSE quota.key_id || quota.meter END;
         owners[slot] := CASE WHEN quota.scope <> 'g' THEN owner_id END;
         keys[slot] := quota.key_id;
         meters[slot] := quota.meter;
@@ -113,12 +117,12 @@ BEGIN
     granted := room;
     RETURN NEXT;
     FOREACH slot IN ARRAY slots LOOP
-      units[slot] := units[slot] + granted * call.cost;
-      denials[slot] := denials[slot] + call.count - granted;
+      units[slot] := units[slot] + granted * run.cost;
+      denials[slot] := denials[slot] + run.count - granted;
     END LOOP;
   END LOOP;
 
-  IF cardinality(names) = 0 THEN
+  IF cardinality(slot_names) = 0 THEN
     RETURN;
   END IF;
   IF has_past_hour THEN

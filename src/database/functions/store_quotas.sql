@@ -4,7 +4,7 @@ CREATE OR REPLACE FUNCTION store_quotas(of_owner uuid)
 RETURNS TABLE (
   revision bigint, entries bigint, entry_limit bigint, entry_scope text, bytes bigint, byte_limit bigint, byte_scope text
 )
-LANGUAGE sql STABLE
+LANGUAGE sql STABLE PARALLEL SAFE
 AS $$
 SELECT e.revision,
   e.counts[1], nullif(coalesce(e.limits[1], pe.limits[1]), -1), CASE WHEN e.limits[1] IS NULL THEN 'p' ELSE 'u' END,

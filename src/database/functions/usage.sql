@@ -1,4 +1,4 @@
--- The ledger: granted and denied units by owner, key, API and hour. The current hour of a key and an API is in its quota.
+-- The ledger: granted units and denied calls by owner, key, API and hour. The current hour of a key and an API is in its quota.
 CREATE OR REPLACE VIEW usage AS
 SELECT owner_id, key_id, meter, hour, granted, denied FROM usage_hours
 UNION ALL

@@ -1,8 +1,8 @@
--- Returns the users with finite credits, and how many each has at a moment: the user's own, or else those of its plan; and the
--- grants that have not expired.
+-- Returns the users with finite credits, and how many each has at a moment: its own limit on tasks, or else its plan's, plus its
+-- unexpired grants.
 CREATE OR REPLACE FUNCTION user_credits(moment timestamptz)
 RETURNS TABLE (owner_id uuid, plan text, amount numeric)
-LANGUAGE sql STABLE
+LANGUAGE sql STABLE PARALLEL SAFE
 AS $$
 SELECT u.id, u.plan, coalesce(q.limits[1], p.limits[1]) + coalesce(g.amount, 0)
 FROM users u

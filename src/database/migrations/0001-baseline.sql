@@ -84,7 +84,7 @@ CREATE TABLE quotas (
   -- Units used in the windows that contain the moment `at` of the last charge.
   counts bigint[] NOT NULL DEFAULT '{0,0,0,0,0}',
   at timestamptz NOT NULL DEFAULT '-infinity',
-  -- Denied units: ever, and in the hour of `at`.
+  -- Denied calls: ever, and in the hour of `at`.
   denied bigint NOT NULL DEFAULT 0,
   hour_denied bigint NOT NULL DEFAULT 0,
   -- Of store.entries: the number of writes. Versions of entries are taken from it, so they always rise.
@@ -159,7 +159,7 @@ CREATE TABLE api_keys (
 CREATE INDEX api_keys_owner_idx ON api_keys (owner_id, id);
 
 -- The secrets of API keys: one, or two while a rotated one is still valid. Repeats what a call needs of its key, so that a
--- call reads one row; whoever changes a key changes both tables.
+-- call reads one row. A change of a key must change both tables.
 CREATE TABLE api_key_secrets (
   hash bytea NOT NULL,
   key_id uuid NOT NULL,
@@ -185,6 +185,8 @@ CREATE TABLE usage_hours (
   denied bigint NOT NULL,
   CONSTRAINT usage_hours_pkey PRIMARY KEY (owner_id, key_id, meter, hour)
 );
+-- For reports by the hour, and for retention.
+CREATE INDEX usage_hours_hour_idx ON usage_hours (hour, owner_id, key_id, meter);
 
 -- Answers that are replayed to a repeated request.
 CREATE TABLE idempotency_keys (
@@ -327,8 +329,6 @@ CREATE TABLE request_routes (
   milliseconds double precision NOT NULL,
   CONSTRAINT request_routes_pkey PRIMARY KEY (hour, method, route, status)
 );
-CREATE INDEX usage_hours_hour_idx ON usage_hours (hour, owner_id, key_id, meter);
-
 -- No foreign key: an entry outlives its actor and its target. `position`: its place in the chain, once it is sealed.
 CREATE TABLE audit_entries (
   id uuid NOT NULL,
