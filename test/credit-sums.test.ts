@@ -333,9 +333,10 @@ test(`concurrent changes of every kind on two processes: correct sums, and no un
   let isOver = false;
   const disturb = async (): Promise<void> => {
     for (let i = 0; !isOver; i++) {
-      // Not before this is committed.
+      // Under the lock of changes of credits (LOCK in platform.repository.ts): they see an expiry in advance, never afterwards.
       await fleet.query(
-        `UPDATE credit_grants SET expires_at = now() + interval '1 s'
+        `WITH locked AS MATERIALIZED (SELECT pg_advisory_xact_lock(x'716d7073'::int))
+         UPDATE credit_grants SET expires_at = clock_timestamp() FROM locked
          WHERE expires_at IS NULL AND id IN (SELECT id FROM credit_grants ORDER BY id DESC LIMIT 2)`,
       );
       const slug = uniqueName();
