@@ -1,3 +1,4 @@
+import { readdirSync } from 'node:fs';
 import js from '@eslint/js';
 import importX from 'eslint-plugin-import-x';
 import jest from 'eslint-plugin-jest';
@@ -33,6 +34,17 @@ const MAY_IMPORT = {
   apis: ['keys', 'quota', ...ACCOUNTS],
   metrics: ['quota', 'users', 'audit', ...BASE],
 };
+
+/** Folders that may import everything. */
+const UNBOUND = ['process', 'cli'];
+
+for (const { name } of readdirSync(new URL('src', import.meta.url), { withFileTypes: true }).filter((entry) =>
+  entry.isDirectory(),
+)) {
+  if (!(name in MAY_IMPORT) && !UNBOUND.includes(name)) {
+    throw new Error(`Add src/${name} to MAY_IMPORT in eslint.config.js, with the folders that it may import.`);
+  }
+}
 
 const zones = Object.entries(MAY_IMPORT).map(([folder, allowed]) => ({
   target: `./src/${folder}`,

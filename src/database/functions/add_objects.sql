@@ -9,6 +9,9 @@ SET enable_seqscan = off
 SET enable_bitmapscan = off
 AS $$
 BEGIN
+  IF kind NOT IN ('users', 'tasks', 'resources', 'store.entries') THEN
+    RAISE EXCEPTION 'platform_totals has no column for %', kind;
+  END IF;
   LOOP
     UPDATE platform_totals t SET
       users = t.users + CASE kind WHEN 'users' THEN units ELSE 0 END,
