@@ -129,14 +129,14 @@ describe('Migrations', () => {
     const other = 'f'.repeat(64);
     for (const comment of ['', 'A comment', `0.0.9 ${other}`, `${VERSION}-rc.1 ${other}`, `${VERSION} ${other}`]) {
       await change(comment);
-      await installFunctions(runner);
+      await installFunctions(source);
       expect(await isChanged()).toBe(false);
     }
     expect(await bodies()).toEqual(expect.arrayContaining(installed));
     // A server of an older version starts beside newer ones.
     for (const version of ['0.1.10', '0.10.0-rc.1', '10.0.0']) {
       await change(`${version} ${other}`);
-      await installFunctions(runner);
+      await installFunctions(source);
       expect(await isChanged()).toBe(true);
     }
     await runner.release();

@@ -43,12 +43,7 @@ export class CliDataSource extends DataSource {
   /** Also replaces the functions that have changed, as a start of the server does. */
   override async runMigrations(options?: Parameters<DataSource['runMigrations']>[0]): Promise<Migration[]> {
     const done = await super.runMigrations(options);
-    const runner = this.createQueryRunner();
-    try {
-      await installFunctions(runner);
-    } finally {
-      await runner.release();
-    }
+    await installFunctions(this);
     return done;
   }
 

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { readFileSync, readdirSync } from 'node:fs';
-import type { QueryRunner } from 'typeorm';
+import type { DataSource, QueryRunner } from 'typeorm';
 import { VERSION } from '../config/version.js';
 
 /** A file in the folder `functions`: a function with its triggers, or a view. */
@@ -42,27 +42,22 @@ export function readDefinitions(): Definition[] {
  * newer version has installed some: while servers are upgraded one by one, old and new ones use the same functions. So
  * a change of parameters, of result columns, or of what functions expect of each other needs a new name.
  */
-export async function installFunctions(runner: QueryRunner): Promise<void> {
-  await runner.startTransaction();
-  try {
-    await runner.query('SELECT pg_advisory_xact_lock($1)', [LOCK]);
-    const rows = (await runner.query(INSTALLED)) as { name: string; comment: string | null }[];
+export async function installFunctions(dataSource: DataSource): Promise<void> {
+  await dataSource.transaction(async ({ queryRunner }) => {
+    if (!queryRunner) throw new Error('A transaction has a query runner');
+    await queryRunner.query('SELECT pg_advisory_xact_lock($1)', [LOCK]);
+    const rows = (await queryRunner.query(INSTALLED)) as { name: string; comment: string | null }[];
     const installed = new Map(rows.map(({ name, comment }) => [name, COMMENT.exec(comment ?? '')]));
     const isNewer = [...installed.values()].some((parts) => parts && compare(parts.slice(1, 4), VERSION) > 0);
-    const changed = isNewer
-      ? []
-      : readDefinitions().filter(({ name, checksum }) => installed.get(name)?.[4] !== checksum);
+    if (isNewer) return;
     // A function may call one that is created after it.
-    await runner.query('SET LOCAL check_function_bodies = off');
-    for (const { kind, name, sql, checksum } of changed) {
-      await runner.query(sql);
-      await runner.query(`COMMENT ON ${kind} ${name} IS '${VERSION} ${checksum}'`);
+    await queryRunner.query('SET LOCAL check_function_bodies = off');
+    for (const { kind, name, sql, checksum } of readDefinitions()) {
+      if (installed.get(name)?.[4] === checksum) continue;
+      await queryRunner.query(sql);
+      await queryRunner.query(`COMMENT ON ${kind} ${name} IS '${VERSION} ${checksum}'`);
     }
-    await runner.commitTransaction();
-  } catch (error) {
-    await runner.rollbackTransaction();
-    throw error;
-  }
+  });
 }
 
 /** Compares the numbers of two versions. Ignores pre-release tags. */

@@ -42,12 +42,7 @@ export async function migrate(env: Env, url: string): Promise<void> {
 /** Runs the pending migrations, then replaces the functions that have changed. */
 async function runMigrations(dataSource: DataSource): Promise<void> {
   await dataSource.runMigrations();
-  const runner = dataSource.createQueryRunner();
-  try {
-    await installFunctions(runner);
-  } finally {
-    await runner.release();
-  }
+  await installFunctions(dataSource);
 }
 
 /** Throws a ConfigError if another program's tables or missing privileges block a migration; otherwise rethrows. */

@@ -9,7 +9,8 @@ import type { RankedBy } from './metrics.dto.js';
 export const PLATFORM = {
   text: `
     SELECT t.users, t.tasks, t.resources, t.entries - (expired_entries(now()))[1] AS "storeEntries",
-      (SELECT coalesce(sum(amount), 0)::text FROM user_credits(now())) AS "creditsGranted", c.granted AS "callsGranted", c.denied AS "callsDenied",
+      (SELECT coalesce(sum(amount), 0)::text FROM user_credits(now())) AS "creditsGranted",
+      c.granted AS "callsGranted", c.denied AS "callsDenied",
       t.requests, t.errors
     FROM (
       SELECT coalesce(sum(users), 0)::bigint AS users, coalesce(sum(tasks), 0)::bigint AS tasks,

@@ -9,8 +9,9 @@ export class CreditBound {
   constructor(private readonly platform: PlatformRepository) {}
 
   /**
-   * Runs work that changes the credits of some users. Call it before the transaction takes any other lock. While a bound is set, such transactions run one at a time and maintain the sum. Otherwise two could
-   * read the same sum and exceed the bound.
+   * Runs work that changes the credits of some users. Call it before the transaction takes any other lock. While a bound
+   * is set, such transactions run one at a time and maintain the sum. Otherwise two could read the same sum and exceed
+   * the bound.
    * @throws Problem credits_overprovisioned if the work raised the sum above the bound
    */
   async guard<T>(tx: Transaction, scope: CreditScope, work: (settings: SettingsRow) => Promise<T>): Promise<T> {

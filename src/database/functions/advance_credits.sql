@@ -16,11 +16,8 @@ BEGIN
   UPDATE platform_settings SET credits_at = moment, credits = credits + (
     SELECT coalesce(sum(CASE WHEN moment > last_moment THEN -g.amount ELSE g.amount END), 0)
     FROM credit_grants g
-    JOIN users u ON u.id = g.owner_id
-    LEFT JOIN quotas q ON q.owner_id = u.id AND q.key_id = no_key() AND q.meter = 'tasks'
-    LEFT JOIN plan_limits p ON p.plan = u.plan AND p.meter = 'tasks'
+    JOIN user_credits(moment) u ON u.owner_id = g.owner_id
     WHERE g.expires_at > least(last_moment, moment) AND g.expires_at <= greatest(last_moment, moment)
-      AND coalesce(q.limits[1], p.limits[1]) >= 0
   );
   RETURN moment;
 END

@@ -43,6 +43,7 @@ DECLARE
   -- The elements for the current run.
   slots integer[];
   slot integer;
+  slot_name text;
   current_owner uuid;
   used bigint[];
   is_unopened boolean;
@@ -83,10 +84,8 @@ BEGIN
     slots := '{}';
     FOREACH quota IN ARRAY run.quotas LOOP
       -- Earlier runs of the batch may have used some of it.
-      slot := CASE quota.scope
-        WHEN 'g' THEN array_position(slot_names, 'g' || quota.meter)
-        ELSE array_position(slot_names, quota.key_id || quota.meter, first_slot)
-      END;
+      slot_name := CASE quota.scope WHEN 'g' THEN 'g' || quota.meter ELSE quota.key_id || quota.meter END;
+      slot := array_position(slot_names, slot_name, CASE quota.scope WHEN 'g' THEN 1 ELSE first_slot END);
       -- Quotas of an owner, and of a key for all APIs, start counting when a limit first applies.
       is_unopened := quota.scope <> 'g' AND (quota.key_id = no_key() OR quota.meter = 'api:*')
         AND coalesce(quota.at, '-infinity') = '-infinity';
@@ -103,7 +102,7 @@ BEGIN
       CONTINUE WHEN run.dry;
       IF slot IS NULL THEN
         slot := cardinality(slot_names) + 1;
-        slot_names[slot] := CASE quota.scope WHEN 'g' THEN 'g' || quota.meter ELSE quota.key_id || quota.meter END;
+        slot_names[slot] := slot_name;
         owners[slot] := CASE WHEN quota.scope <> 'g' THEN owner_id END;
         keys[slot] := quota.key_id;
         meters[slot] := quota.meter;
