@@ -14,8 +14,8 @@ import { fileURLToPath } from 'node:url';
  * @param {string} method in capitals
  * @param {string} address
  * @param {string | Uint8Array} [body] exactly as it will be sent
- * @param {Record<string, string>} [others] headers to be covered besides, by their names in lower case: whatever says how the
- * request is to be done (`idempotency-key`, `if-match`, `if-none-match`), or whoever is in between may change it
+ * @param {Record<string, string>} [others] further headers to cover, by their names in lower case. Cover every header that
+ * changes what the request does (`idempotency-key`, `if-match`, `if-none-match`); otherwise a proxy could alter it
  * @returns {Record<string, string>} with those
  */
 export function signatureHeaders({ keyId, privateKey }, method, address, body, others = {}) {

@@ -39,7 +39,7 @@ if [ -n "$body" ]; then
   set -- -H "content-digest: $digest" -H 'content-type: application/json' --data-binary "@$folder/body"
 fi
 
-# What says how the request is to be done must be covered, or whoever is in between may change it
+# A header that changes what the request does must be covered; otherwise a proxy could alter it
 if [ -n "${IDEMPOTENCY_KEY-}" ]; then
   names="$names \"idempotency-key\""
   line idempotency-key "$IDEMPOTENCY_KEY"
