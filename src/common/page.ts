@@ -8,11 +8,14 @@ import { isEqual } from './bytes.js';
 import { Problem } from './problem.js';
 import { MayBeMissing } from './text.js';
 
+/** Maximum number of items of a list. */
+export const MAX_LENGTH = 100;
+
 /** Validates the requested number of items. */
 export const IsLength = (byDefault: number): PropertyDecorator =>
   applyDecorators(
     ApiPropertyOptional({
-      ...{ description: 'The maximum number of items', minimum: 1, maximum: 100 },
+      ...{ description: 'The maximum number of items', minimum: 1, maximum: MAX_LENGTH },
       ...{ default: byDefault, type: 'integer' },
     }),
     // Accepts decimal digits only: Number('') is 0 and Number('0x10') is 16.
@@ -21,7 +24,7 @@ export const IsLength = (byDefault: number): PropertyDecorator =>
     ),
     IsInt(),
     Min(1),
-    Max(100),
+    Max(MAX_LENGTH),
   );
 
 /** `?limit=` and `?cursor=` of every list. */

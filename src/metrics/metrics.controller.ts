@@ -50,7 +50,7 @@ export class MetricsController {
   @Get('top')
   @AdminOnly()
   async top(@Query() query: TopQuery): Promise<TopList> {
-    return { data: await this.metrics.top(query) };
+    return this.metrics.top(query);
   }
 
   /** Read usage over time, by hour or day */

@@ -266,6 +266,13 @@ export class RankResponse {
 
 /** Users by value in descending order. Users with equal values are listed by creation time, oldest first. */
 export class TopList {
+  /**
+   * The moment that the list describes: at most 5 seconds ago
+   * @example 2026-11-21T08:00:00.000Z
+   */
+  @ApiTime()
+  asOf!: string;
+
   data!: RankResponse[];
 }
 

@@ -100,8 +100,10 @@ export class MetricsRepository {
     return (await this.database.query<UserNumbers>(USER, [id]))[0] ?? null;
   }
 
-  top(by: RankedBy, limit: number): Promise<RankRow[]> {
-    return this.database.query<RankRow>({ text: TOP[by] }, [limit]);
+  async top(by: RankedBy, limit: number): Promise<{ asOf: Date; rows: RankRow[] }> {
+    const [row] = await this.database.query<{ asOf: Date; rows: RankRow[] }>({ text: TOP[by] }, [limit]);
+    if (!row) throw new Error('The database returned no top list');
+    return row;
   }
 
   /** Returns only steps with data, unordered. @param ownerId null for all users */

@@ -2,15 +2,17 @@ import { Injectable } from '@nestjs/common';
 import type { Caller } from '../http/caller/caller.js';
 import { Problem } from '../common/problem.js';
 import { SharedRead } from '../common/shared-read.js';
+import { MAX_LENGTH } from '../common/page.js';
 import { slugOf } from '../quota/meters.js';
 import { UsersService } from '../users/users.service.js';
 import type {
   MetricsResponse,
   PointResponse,
   RangeQuery,
-  RankResponse,
+  RankedBy,
   RouteResponse,
   SeriesQuery,
+  TopList,
   TopQuery,
   UserMetricsResponse,
 } from './metrics.dto.js';
@@ -28,6 +30,13 @@ const STEPS = { hour: 24, day: 30 };
 @Injectable()
 export class MetricsService {
   private readonly platform = new SharedRead(SHARED_MS, () => this.readPlatform());
+  private readonly tops: Record<RankedBy, SharedRead<TopList>> = {
+    tasks: this.shareTop('tasks'),
+    resources: this.shareTop('resources'),
+    storeEntries: this.shareTop('storeEntries'),
+    calls: this.shareTop('calls'),
+    requests: this.shareTop('requests'),
+  };
 
   constructor(
     private readonly users: UsersService,
@@ -49,10 +58,10 @@ export class MetricsService {
     return toUserMetrics(numbers);
   }
 
-  async top({ by, limit }: TopQuery): Promise<RankResponse[]> {
-    if (by === 'requests') await this.statistics.flush();
-    const rows = await this.metrics.top(by, limit);
-    return rows.map(({ value, ...user }, i) => ({ rank: i + 1, user, value }));
+  /** Like `ofPlatform`. */
+  async top({ by, limit }: TopQuery): Promise<TopList> {
+    const { asOf, data } = await this.tops[by].get();
+    return { asOf, data: data.slice(0, limit) };
   }
 
   /** @throws Problem forbidden, not_found; validation_failed for an invalid range */
@@ -78,6 +87,14 @@ export class MetricsService {
       ...row,
       averageMilliseconds: Math.round((milliseconds / row.requests) * 1_000) / 1_000,
     }));
+  }
+
+  private shareTop(by: RankedBy): SharedRead<TopList> {
+    return new SharedRead(SHARED_MS, async () => {
+      if (by === 'requests') await this.statistics.flush();
+      const { asOf, rows } = await this.metrics.top(by, MAX_LENGTH);
+      return { asOf: asOf.toISOString(), data: rows.map(({ value, ...user }, i) => ({ rank: i + 1, user, value })) };
+    });
   }
 
   private async readPlatform(): Promise<MetricsResponse> {

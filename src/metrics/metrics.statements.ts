@@ -13,7 +13,7 @@ export const PLATFORM = {
   text: `
     SELECT now() AS "asOf", (SELECT count(*) FROM users) AS users,
       g.tasks, g.resources, g.entries - (expired_entries(now()))[1] AS "storeEntries",
-      (SELECT coalesce(sum(amount), 0)::text FROM user_credits(now())) AS "creditsGranted",
+      all_credits(now())::text AS "creditsGranted",
       f.granted + d.granted AS "callsGranted", f.denied + d.denied AS "callsDenied", r.total AS requests, r.errors
     FROM (
       SELECT coalesce(sum(used) FILTER (WHERE meter = 'tasks'), 0)::bigint AS tasks,
@@ -65,10 +65,12 @@ export const USER: Statement = {
 
 /** Adds names to the first owners by value. Only they are looked up. Ids sort by creation time. */
 const ranked = (values: string): string => `
-    SELECT u.id, u.username, u.email, r.value
-    FROM (SELECT owner_id, value FROM (${values}) v WHERE value > 0 ORDER BY value DESC, owner_id LIMIT $1) r
-    JOIN users u ON u.id = r.owner_id
-    ORDER BY r.value DESC, r.owner_id`;
+    SELECT now() AS "asOf", coalesce((
+      SELECT json_agg(json_build_object('id', u.id, 'username', u.username, 'email', u.email, 'value', r.value)
+        ORDER BY r.value DESC, r.owner_id)
+      FROM (SELECT owner_id, value FROM (${values}) v WHERE value > 0 ORDER BY value DESC, owner_id LIMIT $1) r
+      JOIN users u ON u.id = r.owner_id
+    ), '[]') AS rows`;
 
 const byGauge = (meter: string): string =>
   ranked(`SELECT owner_id, used AS value FROM gauges WHERE meter = '${meter}'`);

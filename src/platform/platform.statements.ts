@@ -1,12 +1,11 @@
 import type { Statement } from '../database/database.js';
 
-// user_credits reads tables of the modules users, quota and tasks.
+// user_credits and all_credits read tables of the modules users, quota and tasks.
 
 /** Starts to maintain the sum of all credits, unless it is maintained already. */
 export const START_CREDITS: Statement = {
   text: `
-    UPDATE platform_settings SET credits_at = now(), credits = (SELECT coalesce(sum(amount), 0) FROM user_credits(now()))
-    WHERE credits IS NULL`,
+    UPDATE platform_settings SET credits_at = now(), credits = all_credits(now()) WHERE credits IS NULL`,
 };
 
 /** Subtracts the grants that have expired. */

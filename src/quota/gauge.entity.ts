@@ -1,4 +1,4 @@
-import { Check, Column, Entity, JoinColumn, ManyToOne, PrimaryColumn } from 'typeorm';
+import { Check, Column, Entity, Index, JoinColumn, ManyToOne, PrimaryColumn } from 'typeorm';
 import { User } from '../users/user.entity.js';
 
 /**
@@ -6,6 +6,7 @@ import { User } from '../users/user.entity.js';
  * the counted object.
  */
 @Entity('gauges')
+@Index('gauges_amount_idx', ['meter', 'amount'], { where: 'amount IS NOT NULL' })
 @Check('gauges_amount_check', 'amount BETWEEN -1 AND 9007199254740991')
 @Check('gauges_used_check', 'used >= 0')
 export class Gauge {

@@ -1,11 +1,11 @@
 import type { Api } from './api.js';
 import { expectDone } from './fleet.js';
 
-/** Reads the metrics of the platform, as of this call or later: a slow read is shared for some seconds. */
-export async function platformMetrics(admin: Api): Promise<any> {
+/** Reads sums over the platform, as of this call or later: a slow read is shared for some seconds. */
+export async function platformMetrics(admin: Api, path = ''): Promise<any> {
   const calledAt = Date.now();
   for (;;) {
-    const { body } = expectDone(await admin.get('/v1/metrics'));
+    const { body } = expectDone(await admin.get(`/v1/metrics${path}`));
     if (Date.parse(body.asOf) >= calledAt) return body;
     stale++;
   }

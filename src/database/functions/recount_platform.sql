@@ -12,7 +12,7 @@ BEGIN
   PERFORM pg_advisory_xact_lock(1902997619);
   LOCK TABLE gauges IN EXCLUSIVE MODE;
   UPDATE platform_quotas SET counts[1] = count_objects() WHERE meter = 'objects';
-  UPDATE platform_settings SET credits_at = moment, credits = (SELECT coalesce(sum(c.amount), 0) FROM user_credits(moment) c)
+  UPDATE platform_settings SET credits_at = moment, credits = all_credits(moment)
   WHERE credits IS NOT NULL;
 END
 $$;

@@ -86,7 +86,9 @@ CREATE TABLE gauges (
   CONSTRAINT gauges_owner_fkey FOREIGN KEY (owner_id) REFERENCES users (id) ON DELETE CASCADE,
   CONSTRAINT gauges_amount_check CHECK (amount BETWEEN -1 AND 9007199254740991),
   CONSTRAINT gauges_used_check CHECK (used >= 0)
-) WITH (fillfactor = 60);
+) WITH (fillfactor = 80);
+-- For sums of limits. Charges change neither of its columns.
+CREATE INDEX gauges_amount_idx ON gauges (meter, amount) WHERE amount IS NOT NULL;
 
 -- What an owner, or one of its keys (key_id), may use and has used of a flow: api:<slug> or api:*. The key_id of zeros stands
 -- for the owner as a whole. Arrays have one element for each window: lifetime, minute, hour, day, month.
