@@ -376,7 +376,9 @@ async function counted(): Promise<Counted> {
     `(SELECT json_build_object('granted', sum(granted), 'denied', sum(denied)) FROM ${rows})`;
   const ever = `(SELECT counts[1] AS granted, denied FROM flows WHERE meter <> 'api:*' AND key_id <> '${NO_KEY}'
     UNION ALL SELECT granted, denied FROM departed_calls) e`;
-  const [row] = await fleet.query(`SELECT ${sumOf(ever)} AS ever, ${sumOf('usage_of_platform')} AS "byHour",
+  const byHour = `(SELECT granted, denied FROM platform_hours
+    UNION ALL SELECT granted, denied FROM usage, platform_settings WHERE hour >= usage_until) h`;
+  const [row] = await fleet.query(`SELECT ${sumOf(ever)} AS ever, ${sumOf(byHour)} AS "byHour",
     ${sumOf('usage')} AS ledger, (SELECT total::int FROM request_totals) AS requests,
     (SELECT count(DISTINCT hour)::int FROM usage_hours) AS turns`);
   return row;

@@ -24,7 +24,7 @@ const INSTALLED = `
   SELECT relname, obj_description(oid, 'pg_class')
   FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relkind = 'v'`;
 
-/** Reads all definitions: functions first, because views call them, and then by name: usage_of_platform reads usage. */
+/** Reads all definitions, functions first: views call them. */
 export function readDefinitions(): Definition[] {
   const folder = new URL('functions/', import.meta.url);
   const files = readdirSync(folder).filter((file) => file.endsWith('.sql'));

@@ -7,6 +7,7 @@ import {
   PLATFORM,
   ROUTES,
   SERIES,
+  SUMMED_UNTIL,
   SUM_HOURS,
   TOP,
   USAGE,
@@ -107,16 +108,16 @@ export class MetricsRepository {
   }
 
   /** Returns only steps with data, unordered. @param ownerId null for all users */
-  series(meter: string, step: string, { from, to }: Range, ownerId: string | null): Promise<PointRow[]> {
+  async series(meter: string, step: string, { from, to }: Range, ownerId: string | null): Promise<PointRow[]> {
     const values = [step, from, to];
     if (meter === REQUESTS) {
       return ownerId === null
         ? this.database.query<PointRow>(SERIES.platformRequests, values)
         : this.database.query<PointRow>(SERIES.userRequests, [...values, ownerId]);
     }
-    return ownerId === null
-      ? this.database.query<PointRow>(SERIES.platformCalls, [...values, meter])
-      : this.database.query<PointRow>(SERIES.userCalls, [...values, meter, ownerId]);
+    if (ownerId !== null) return this.database.query<PointRow>(SERIES.userCalls, [...values, meter, ownerId]);
+    const [summed] = await this.database.query<{ until: Date }>(SUMMED_UNTIL, []);
+    return this.database.query<PointRow>(SERIES.platformCalls, [...values, meter, summed?.until]);
   }
 
   /** Lists routes, most requests first. */

@@ -96,14 +96,24 @@ const series = (rows: string): string => `
     FROM (${rows}) s WHERE s.hour >= $2 AND s.hour < $3
     GROUP BY 1`;
 
+/** Reads the moment before which platform_hours has all hours. */
+export const SUMMED_UNTIL: Statement = { text: 'SELECT usage_until AS until FROM platform_settings' };
+
+const isOfMeter = `($4::text = '${ALL_CALLS}' OR meter = $4)`;
+
 export const SERIES = {
+  // SUMMED_UNTIL is a parameter, so that PostgreSQL plans with its value: few rows of usage_hours are later.
   platformCalls: {
-    text: series(`SELECT hour, granted, denied FROM usage_of_platform WHERE $4::text = '${ALL_CALLS}' OR meter = $4`),
+    text: series(`
+      SELECT hour, granted, denied FROM platform_hours WHERE hour < $5 AND ${isOfMeter}
+      UNION ALL
+      SELECT hour, granted, denied FROM usage_hours WHERE hour >= $5 AND ${isOfMeter}
+      UNION ALL
+      SELECT window_start('hour', at), sum(counts[3]), sum(hour_denied) FROM flows
+      WHERE at >= $5 AND ${LEDGER} AND ${isOfMeter} GROUP BY 1`),
   },
   userCalls: {
-    text: series(
-      `SELECT hour, granted, denied FROM usage WHERE ($4::text = '${ALL_CALLS}' OR meter = $4) AND owner_id = $5`,
-    ),
+    text: series(`SELECT hour, granted, denied FROM usage WHERE ${isOfMeter} AND owner_id = $5`),
   },
   platformRequests: {
     text: series(`

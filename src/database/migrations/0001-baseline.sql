@@ -283,7 +283,7 @@ CREATE TABLE departed_calls (
   CONSTRAINT departed_calls_pkey PRIMARY KEY (meter)
 );
 
--- Calls of all owners together in past hours, before platform_settings.usage_until: see the view usage_of_platform.
+-- Calls of all owners together in past hours, before platform_settings.usage_until. Later ones are only in the rows of the owners.
 CREATE TABLE platform_hours (
   meter text COLLATE "C" NOT NULL,
   hour timestamptz NOT NULL,
