@@ -21,6 +21,7 @@ import { PlanLimit } from './src/platform/plan-limit.entity.js';
 import { PlatformQuota } from './src/quota/platform-quota.entity.js';
 import { Quota } from './src/quota/quota.entity.js';
 import { UsageHour } from './src/quota/calls/usage-hour.entity.js';
+import { Refusal } from './src/refusals/refusal.entity.js';
 import { Resource } from './src/resources/resource.entity.js';
 import { StoreEntry } from './src/store/store-entry.entity.js';
 import { STOP_SIGNALS } from './src/process/signals.js';
@@ -52,6 +53,7 @@ const ENTITIES = [
   CreditGrant,
   PlatformSettings,
   RequestCount,
+  Refusal,
   AuditEntry,
   AuditSeal,
   TotpSecret,

@@ -219,6 +219,7 @@ const CALLS: Record<string, Call> = {
   'GET /v1/metrics/top': { rule: 'admin' },
   'GET /v1/metrics/series': { rule: 'own' },
   'GET /v1/metrics/routes': { rule: 'admin' },
+  'GET /v1/metrics/refusals': { rule: 'own' },
   'GET /v1/metrics/usage': { rule: 'admin' },
   'GET /v1/store': { rule: 'own' },
   'POST /v1/store/write': { rule: 'own', body: () => ({ entries: [{ key: 'new', value: 1 }] }) },
@@ -530,6 +531,7 @@ describe('As another user', () => {
       expectProblem(await api.as(stranger).post('/v1/resources', { value: 'x', owner: name }), 403, 'forbidden');
       expectProblem(await api.as(stranger).post('/v1/tasks', { title: 'x', owner: name }), 403, 'forbidden');
       expectProblem(await api.as(stranger).get(`/v1/metrics/series?user=${name}`), 403, 'forbidden');
+      expectProblem(await api.as(stranger).get(`/v1/metrics/refusals?user=${name}`), 403, 'forbidden');
       const key = { name: 'x', scopes: ['*'], owner: name };
       expectProblem(await api.as(stranger).post('/v1/keys', key), 403, 'forbidden');
       for (const [path, body] of [
