@@ -225,6 +225,7 @@ const CALLS: Record<string, Call> = {
   'GET /v1/metrics/top': { rule: 'admin' },
   'GET /v1/metrics/series': { rule: 'own' },
   'GET /v1/metrics/routes': { rule: 'admin' },
+  'GET /v1/metrics/near-limits': { rule: 'admin' },
   'GET /v1/metrics/refusals': { rule: 'own' },
   'GET /v1/metrics/usage': { rule: 'admin' },
   'GET /v1/store': { rule: 'own' },

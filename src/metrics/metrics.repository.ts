@@ -1,5 +1,6 @@
 import { Injectable } from '@nestjs/common';
 import { Database } from '../database/database.js';
+import { KEY_SERIES } from './key-series.statements.js';
 import { REQUESTS, type RankedBy } from './metrics.dto.js';
 import {
   BATCH,
@@ -113,6 +114,11 @@ export class MetricsRepository {
     return ownerId === null
       ? this.database.query<PointRow>(SERIES.platformCalls, [...values, meter])
       : this.database.query<PointRow>(SERIES.userCalls, [...values, meter, ownerId]);
+  }
+
+  /** Like `series`, of one key. */
+  keySeries(meter: string, step: string, { from, to }: Range, ownerId: string, keyId: string): Promise<PointRow[]> {
+    return this.database.query<PointRow>(KEY_SERIES, [step, from, to, meter, ownerId, keyId]);
   }
 
   /** Lists routes, most requests first. */
