@@ -1,5 +1,5 @@
 import pg from 'pg';
-import { expectProblem, inOne, inOneMinute, uniqueName, type Account, type Api } from './support/api.js';
+import { Api, expectProblem, inOne, inOneMinute, uniqueName, type Account } from './support/api.js';
 import { Fleet, call, expectDone } from './support/fleet.js';
 import { load } from './support/load.js';
 import { platformMetrics } from './support/metrics.js';
@@ -507,6 +507,28 @@ describe('GET /v1/metrics/top', () => {
 
 describe('GET /v1/metrics/series', () => {
   const series = async (query: string, as = admin): Promise<Point[]> => (await read(`/series?${query}`, as)).data;
+
+  test('key: the calls of one key, for its owner and administrators, also after its deletion', async () => {
+    const [user, stranger] = [await admin.createUser(), await admin.createUser()];
+    const [own, anybody] = [admin.as(user), new Api(admin.url)];
+    const [key, other] = [await own.createKey(), await own.createKey()];
+    const api = await admin.createApi();
+    for (const slug of ['api1', api, api]) expect((await anybody.call(slug, key)).status).toBe(200);
+    expect((await anybody.call('api1', other)).status).toBe(200);
+    const granted = async (query: string, as?: Api): Promise<number> =>
+      (await series(query, as)).reduce((sum, point) => sum + point.granted, 0);
+    expect(await granted(`key=${key.id}`, own)).toBe(3);
+    expect(await granted(`key=${key.id}&meter=api:${api}`, own)).toBe(2);
+    expect(await granted(`key=${key.id}&user=${user.username}&step=day`)).toBe(3);
+    await own.delete(`/v1/keys/${key.id}`);
+    expect(await granted(`key=${key.id}`, own)).toBe(3);
+    // The owner is in the condition: another user's key has no calls.
+    expect(await granted(`key=${key.id}`, admin.as(stranger))).toBe(0);
+    expect(await granted(`key=${key.id}`)).toBe(0);
+    for (const query of ['key=x', 'key=', `key=${key.id}&meter=requests`]) {
+      expectProblem(await own.get(`/v1/metrics/series?${query}`), 400, 'validation_failed');
+    }
+  });
 
   const sum = (points: Point[]): [number, number] => [
     points.reduce((total, { granted }) => total + granted, 0),

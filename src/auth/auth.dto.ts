@@ -1,11 +1,15 @@
 import { ApiProperty } from '@nestjs/swagger';
-import { IsString, Length, MaxLength } from 'class-validator';
-import { ApiId, ApiTime } from '../common/formats.js';
+import { IsIn, IsString, Length, MaxLength } from 'class-validator';
 import { IsStorable, MayBeMissing } from '../common/text.js';
 import { IsNewPassword } from '../passwords/password-policy.js';
 import { AccountDto, UserResponse } from '../users/user.dto.js';
 
 export class RegisterDto extends AccountDto {}
+
+/** Where the client keeps the refresh token: in its own storage, or in a cookie that only the browser can read. */
+const KEPT_IN = ['token', 'cookie'] as const;
+
+export type KeptIn = (typeof KEPT_IN)[number];
 
 export class LoginDto {
   /**
@@ -31,16 +35,36 @@ export class LoginDto {
   @IsString()
   @Length(1, 64)
   code?: string;
+
+  /**
+   * `token`, the default, returns the refresh token. `cookie`, for pages of this server, sets it as the cookie
+   * `qm_refresh`
+   * @example token
+   */
+  @MayBeMissing()
+  @IsIn(KEPT_IN)
+  session?: KeptIn;
 }
 
 export class RefreshDto {
+  static readonly mayBeMissing = true;
+
   /**
-   * The refresh token of the last sign-in or refresh
+   * The refresh token of the last sign-in or refresh. Default: the cookie `qm_refresh`
    * @example qmr_…
    */
+  @MayBeMissing()
   @IsString()
   @MaxLength(4096)
-  refreshToken!: string;
+  refreshToken?: string;
+
+  /**
+   * `cookie` moves the session into a cookie. Default: the new refresh token goes where the old one was
+   * @example token
+   */
+  @MayBeMissing()
+  @IsIn(KEPT_IN)
+  session?: KeptIn;
 }
 
 export class ChangePasswordDto {
@@ -76,55 +100,37 @@ export class TokensResponse {
   expiresIn!: number;
 
   /**
-   * Single use: each refresh returns a new refresh token
+   * Single use: each refresh returns a new refresh token. Missing if the session is in a cookie
    * @example qmr_AZ2lYs0S…
    */
-  refreshToken!: string;
+  refreshToken?: string;
 
   user!: UserResponse;
 }
 
-/** An active session. */
-export class SessionResponse {
-  /** @example 019aa5d2-7c1e-7b1a-9d54-3f0f5a1f2b3c */
-  @ApiId()
-  id!: string;
+/** What a sign-in page needs to know before anyone has signed in. */
+export class SignInPolicyResponse {
+  /**
+   * Whether anyone may register
+   * @example open
+   */
+  registration!: 'open' | 'closed';
 
   /**
-   * Whether this session made the request
-   * @example true
+   * `strict`: letters and digits. `extended`: also single `.`, `-` and `_` between them
+   * @example strict
    */
-  current!: boolean;
-
-  /** @example 2026-11-21T08:00:00.000Z */
-  @ApiTime()
-  createdAt!: string;
+  usernamePolicy!: 'strict' | 'extended';
 
   /**
-   * The time of the last refresh; null before the first one
-   * @example 2026-11-21T08:30:00.000Z
+   * `classes`: 8 to 64 characters with lower case, upper case, digit and special. `length`: 15 to 256 of any kind
+   * @example classes
    */
-  @ApiTime()
-  refreshedAt!: string | null;
-
-  /** @example 2026-12-21T08:00:00.000Z */
-  @ApiTime()
-  expiresAt!: string;
-
-  /** @example 192.0.2.7 */
-  ip!: string | null;
-
-  /** @example curl/8.5.0 */
-  userAgent!: string | null;
-}
-
-/** One page of sessions, newest first. */
-export class SessionPage {
-  data!: SessionResponse[];
+  passwordPolicy!: 'classes' | 'length';
 
   /**
-   * For `?cursor=`; null on the last page
-   * @example 2Zk4pQ0x3RkBof1ugjdyjr8j3zQrEbguLA
+   * Who sends the link after a lost password: the server by e-mail, or an administrator
+   * @example email
    */
-  nextCursor!: string | null;
+  recovery!: 'email' | 'administrator';
 }

@@ -2,6 +2,7 @@ import { ApiProperty, ApiPropertyOptional } from '@nestjs/swagger';
 import { IsIn } from 'class-validator';
 import { ApiEmail, ApiId, ApiTime } from '../common/formats.js';
 import { IsUserReference } from '../http/caller/owner.js';
+import { isId } from '../common/names.js';
 import { IsLength } from '../common/page.js';
 import { IsMatch, IsMoment, MayBeMissing } from '../common/text.js';
 import { ALL_CALLS, isFlow, isMeter } from '../quota/meters.js';
@@ -77,6 +78,14 @@ export class SeriesQuery extends RangeQuery {
     'The user: id, username, e-mail or `me`. Default: all users for administrators, otherwise the caller',
   )
   user?: string;
+
+  @ApiPropertyOptional({
+    ...{ type: 'string', format: 'uuid' },
+    description: 'The id of a key of that user, which may be deleted. With `key`, `user` is the caller by default',
+  })
+  @MayBeMissing()
+  @IsMatch('isId', isId, 'be an id')
+  key?: string;
 }
 
 export class UsageQuery extends RangeQuery {

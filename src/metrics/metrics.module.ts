@@ -8,6 +8,8 @@ import { MetricsRetention } from './metrics-retention.js';
 import { MetricsController } from './metrics.controller.js';
 import { MetricsRepository } from './metrics.repository.js';
 import { MetricsService } from './metrics.service.js';
+import { NearLimitsController } from './near-limits/near-limits.controller.js';
+import { NearLimitsService } from './near-limits/near-limits.service.js';
 import { Prometheus } from './prometheus.js';
 import { PrometheusController } from './prometheus.controller.js';
 import { RequestCount } from './requests/request-count.entity.js';
@@ -19,10 +21,11 @@ import { UsageInterceptor } from './requests/usage.interceptor.js';
 /** Usage metrics for the API, billing exports and Prometheus. Writes only request statistics; reads everything else. */
 @Module({
   imports: [TypeOrmModule.forFeature([RequestCount]), UsersModule, QuotaModule],
-  controllers: [MetricsController, PrometheusController],
+  controllers: [MetricsController, NearLimitsController, PrometheusController],
   providers: [
     MetricsService,
     MetricsRepository,
+    NearLimitsService,
     UsageExport,
     RequestRecorder,
     RequestStatistics,

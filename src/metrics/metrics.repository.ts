@@ -1,5 +1,6 @@
 import { Injectable } from '@nestjs/common';
 import { Database } from '../database/database.js';
+import { KEY_SERIES } from './key-series.statements.js';
 import { REQUESTS, type RankedBy } from './metrics.dto.js';
 import {
   BATCH,
@@ -118,6 +119,11 @@ export class MetricsRepository {
     if (ownerId !== null) return this.database.query<PointRow>(SERIES.userCalls, [...values, meter, ownerId]);
     const [summed] = await this.database.query<{ until: Date }>(SUMMED_UNTIL, []);
     return this.database.query<PointRow>(SERIES.platformCalls, [...values, meter, summed?.until]);
+  }
+
+  /** Like `series`, of one key. */
+  keySeries(meter: string, step: string, { from, to }: Range, ownerId: string, keyId: string): Promise<PointRow[]> {
+    return this.database.query<PointRow>(KEY_SERIES, [step, from, to, meter, ownerId, keyId]);
   }
 
   /** Lists routes, most requests first. */

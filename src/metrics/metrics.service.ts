@@ -16,6 +16,7 @@ import type {
   TopQuery,
   UserMetricsResponse,
 } from './metrics.dto.js';
+import { REQUESTS } from './metrics.dto.js';
 import { MetricsRepository, type UserNumbers } from './metrics.repository.js';
 import { rangeOf, stepsOf } from './range.js';
 import { RequestStatistics } from './requests/request-statistics.js';
@@ -66,11 +67,15 @@ export class MetricsService {
 
   /** @throws Problem forbidden, not_found; validation_failed for an invalid range */
   async series(query: SeriesQuery, caller: Caller): Promise<PointResponse[]> {
-    const { meter, step, user } = query;
-    const ownerId = await this.whose(user, caller);
+    const { meter, step, user, key } = query;
+    if (key !== undefined && meter === REQUESTS) throw Problem.field('/meter', 'must be api:<slug> or api:* with key');
+    const ownerId = await this.whose(key === undefined ? user : (user ?? 'me'), caller);
     const range = rangeOf(query, step, STEPS[step]);
     await this.statistics.flush();
-    const rows = await this.metrics.series(meter, step, range, ownerId);
+    const rows =
+      key === undefined || ownerId === null
+        ? await this.metrics.series(meter, step, range, ownerId)
+        : await this.metrics.keySeries(meter, step, range, ownerId, key);
     const points = new Map(rows.map((row) => [row.at.getTime(), row]));
     return stepsOf(range, step).map((at) => {
       const { granted = 0, denied = 0 } = points.get(at.getTime()) ?? {};
