@@ -164,7 +164,10 @@ function typed(document: Document, schema: Schema, name: string): fc.Arbitrary<u
     case 'integer':
     case 'number':
       return fc.oneof(
-        fc.integer({ min: schema.minimum ?? -5, max: Math.min(schema.maximum ?? 100, (schema.minimum ?? 0) + 1_000) }),
+        fc.integer({
+          min: Math.ceil(schema.minimum ?? -5),
+          max: Math.floor(Math.min(schema.maximum ?? 100, (schema.minimum ?? 0) + 1_000)),
+        }),
         anyOf([schema.minimum ?? 0, schema.maximum ?? 2 ** 31]),
       );
     case 'boolean':

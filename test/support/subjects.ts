@@ -218,8 +218,9 @@ export async function furnish(document: Document, api: Api, account: Account): P
 export async function refurnish(document: Document, api: Api, subject: Subject, list: string): Promise<void> {
   const as = api.as(subject);
   if (list in subject.ids && (await as.get(`${list}/${subject.ids[list]!}`)).status === 200) return;
-  if (list === '/v1/auth/sessions') {
-    subject.ids[list] = (await as.get(list)).body.data[0].id;
+  // A session comes from a sign-in.
+  if (list.endsWith('/sessions')) {
+    subject.ids[list] = (await as.get('/v1/auth/sessions')).body.data[0].id;
     return;
   }
   const operation = document.operations.find(({ id }) => id === `POST ${list}`);
