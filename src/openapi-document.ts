@@ -1,6 +1,7 @@
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { DocumentBuilder, SwaggerModule, type OpenAPIObject } from '@nestjs/swagger';
 import { callPaths } from './apis/call.docs.js';
+import { forwardAuthPaths } from './apis/forward-auth.docs.js';
 import { documentAccess } from './http/caller/access.js';
 import { documentProblems, markOf } from './http/docs/api-docs.js';
 import { HEADERS, documentHeaders, operationsOf, type Operation } from './http/docs/api-headers.js';
@@ -62,7 +63,7 @@ export function openApiDocument(app: NestFastifyApplication): OpenAPIObject {
       Reflect.deleteProperty(operation, UNCONDITIONAL);
     }
   }
-  Object.assign(document.paths, callPaths());
+  Object.assign(document.paths, callPaths(), forwardAuthPaths());
   for (const [path, item] of Object.entries(document.paths)) {
     for (const [method, operation] of operationsOf(item)) {
       documentParameters(operation, path, method);

@@ -139,19 +139,17 @@ function headersOf(problem: Problem): Record<string, string> {
 const WANTED_SIGNATURE =
   'sig=("@method" "@authority" "@path" "@query" "content-digest");created;nonce;keyid;alg="ed25519"';
 
-/** Codes with status 401 that do not concern a bearer token. */
-const WITHOUT_TOKEN: readonly ProblemCode[] = [
-  ...(['unauthenticated', 'invalid_credentials', 'totp_required', 'invalid_totp', 'invalid_signature'] as const),
-];
+/** Codes that concern the bearer token. */
+const OF_TOKEN: readonly ProblemCode[] = ['invalid_token', 'invalid_api_key'];
 
 /**
  * RFC 6750, section 3: `error` only if a token was sent. Signatures are not an HTTP authentication scheme: RFC 9421
  * uses the field Accept-Signature.
  */
 function challengeOf(code: ProblemCode): string {
-  return WITHOUT_TOKEN.includes(code)
-    ? 'Bearer realm="quartermaster"'
-    : 'Bearer realm="quartermaster", error="invalid_token"';
+  return OF_TOKEN.includes(code)
+    ? 'Bearer realm="quartermaster", error="invalid_token"'
+    : 'Bearer realm="quartermaster"';
 }
 
 function bodyOf(problem: Problem, request: FastifyRequest): Record<string, unknown> {
@@ -175,7 +173,7 @@ function hintOf({ code }: Problem, request: FastifyRequest): string | undefined 
   const { authorization = '', 'x-api-key': key } = request.headers;
   const isKeySent = key !== undefined || /^qm_/i.test(bearerTokenOf(request) ?? authorization);
   if (!isKeySent || !pathOf(request).startsWith('/v1/')) return undefined;
-  return 'An API key works only on /call/{slug} and as `key` of POST /v1/verify. Sign in, and send the access token.';
+  return 'An API key works only on /call/{slug} and /v1/forward-auth, and as `key` of POST /v1/verify. Sign in, and send the access token.';
 }
 
 /** Conceals secrets: names of members and parameters come from the client. */

@@ -5,9 +5,12 @@ import { PROBLEMS, type ProblemCode } from '../../common/problem.js';
 const TRY_IT = `**To try it here**: run \`POST /v1/auth/login\` below. This page then sends the access token with its requests.
 The complete document, for programs: [/openapi.json](/openapi.json).`;
 
+/** Paths that take any method, also with a path below. */
+const METERED = ['/call/{slug}', '/v1/forward-auth'];
+
 /**
  * Returns the document for Swagger UI, reduced to make the page small and fast:
- * - `/call` appears once, not with every method.
+ * - Paths that take any method (METERED) appear once, not with every method.
  * - Each operation has one kind of credential, so that the page never sends two. A browser cannot sign requests.
  * - Optional parameters start empty: a default is described, not prefilled.
  * - The success response comes first. All errors are folded into one line below it.
@@ -15,9 +18,11 @@ The complete document, for programs: [/openapi.json](/openapi.json).`;
 export function pageDocument(document: OpenAPIObject): OpenAPIObject {
   const page = structuredClone(document);
   page.info.description = `${page.info.description ?? ''}\n\n${TRY_IT}`;
-  Reflect.deleteProperty(page.paths, '/call/{slug}/{path}');
-  for (const method of ['post', 'put', 'patch', 'delete'] as const) {
-    Reflect.deleteProperty(page.paths['/call/{slug}'] ?? {}, method);
+  for (const path of METERED) {
+    Reflect.deleteProperty(page.paths, `${path}/{path}`);
+    for (const method of ['post', 'put', 'patch', 'delete'] as const) {
+      Reflect.deleteProperty(page.paths[path] ?? {}, method);
+    }
   }
   Reflect.deleteProperty(page.components?.securitySchemes ?? {}, 'signature');
   // The only server is the one that serves the page.
