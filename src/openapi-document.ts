@@ -6,6 +6,7 @@ import { documentAccess } from './http/caller/access.js';
 import { documentProblems, markOf } from './http/docs/api-docs.js';
 import { HEADERS, documentHeaders, operationsOf, type Operation } from './http/docs/api-headers.js';
 import { UNCONDITIONAL, documentTag } from './http/conditional/etag.js';
+import { Env } from './config/env.js';
 import { VERSION } from './config/version.js';
 
 const DESCRIPTION = `Accounts and sign-in, exact quotas, metered APIs, tasks paid with credits, owned resources, a JSON store, and the
@@ -27,7 +28,7 @@ export function openApiDocument(app: NestFastifyApplication): OpenAPIObject {
     .setDescription(DESCRIPTION)
     .setVersion(VERSION)
     .setLicense('MIT', 'https://opensource.org/license/mit')
-    .addServer('/', 'The server that serves this document')
+    .addServer(app.get(Env).basePath || '/', 'The server that serves this document')
     .addTag('Sign-in', 'Registration, sign-in, sessions')
     .addTag('Users', 'Accounts: your own, or all for administrators')
     .addTag('Quotas', 'Limits and usage of a user')
