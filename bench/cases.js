@@ -222,11 +222,14 @@ function parseCreate(i) {
  */
 export function callCases(keys) {
   const calls = keys.map((key) => get('/call/api1', key));
+  const forwarded = keys.map((key) => get('/v1/forward-auth?api=api1', key));
   const verifications = keys.map((key) => post('/v1/verify', { key, api: 'api1' }));
   const common = { server: /** @type {const} */ ('quartermaster'), expect: 200, writes: true };
   return [
     { ...common, name: 'GET /call/api1, hot key', requests: calls.slice(0, 1) },
     { ...common, name: `GET /call/api1, ${calls.length} keys`, requests: calls },
+    { ...common, name: 'GET /v1/forward-auth, hot key', requests: forwarded.slice(0, 1) },
+    { ...common, name: `GET /v1/forward-auth, ${forwarded.length} keys`, requests: forwarded },
     { ...common, name: 'POST /v1/verify, hot key', requests: verifications.slice(0, 1) },
     { ...common, name: `POST /v1/verify, ${calls.length} keys`, requests: verifications },
   ];

@@ -17,6 +17,7 @@ import { answerUnreadable, httpOptions, limitAnswers, limitRequests } from './ht
 import { AppModule } from './app.module.js';
 import { serveIndex } from './http/index-page.js';
 import { isInNetworks } from './common/address.js';
+import { belowBasePath } from './http/base-path.js';
 import { ByteBudget } from './http/byte-budget.js';
 import { answerKnown, tagBody, tagCoding } from './http/conditional/etag.js';
 import { acceptJsonBodies } from './http/json-body.js';
@@ -55,6 +56,7 @@ export async function createApp(env: Env, logger: Logger): Promise<NestFastifyAp
     // Closes a connection after two minutes without data.
     connectionTimeout: 120_000,
     routerOptions: { maxParamLength: MAX_PARAM_LENGTH, ignoreTrailingSlash: false, caseSensitive: true },
+    ...(env.basePath === '' ? {} : { rewriteUrl: belowBasePath(env.basePath) }),
     clientErrorHandler: answerUnreadable,
     // A path that cannot be decoded or is too long: the router rejects it before any hook or handler.
     frameworkErrors: (_error: Error, request: FastifyRequest, reply: FastifyReply) => {
@@ -69,6 +71,7 @@ export async function createApp(env: Env, logger: Logger): Promise<NestFastifyAp
     http: httpOptions(env),
   });
   const server = adapter.getInstance<FastifyInstance>();
+  server.decorate('basePath', env.basePath);
   const app = await NestFactory.create<NestFastifyApplication>(AppModule.forRoot(env), adapter, {
     logger: nestLogger(logger),
     bodyParser: false,

@@ -1,10 +1,12 @@
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { DocumentBuilder, SwaggerModule, type OpenAPIObject } from '@nestjs/swagger';
 import { callPaths } from './apis/call.docs.js';
+import { forwardAuthPaths } from './apis/forward-auth.docs.js';
 import { documentAccess } from './http/caller/access.js';
 import { documentProblems, markOf } from './http/docs/api-docs.js';
 import { HEADERS, documentHeaders, operationsOf, type Operation } from './http/docs/api-headers.js';
 import { UNCONDITIONAL, documentTag } from './http/conditional/etag.js';
+import { Env } from './config/env.js';
 import { VERSION } from './config/version.js';
 
 const DESCRIPTION = `Accounts and sign-in, exact quotas, metered APIs, tasks paid with credits, owned resources, a JSON store, and the
@@ -26,7 +28,7 @@ export function openApiDocument(app: NestFastifyApplication): OpenAPIObject {
     .setDescription(DESCRIPTION)
     .setVersion(VERSION)
     .setLicense('MIT', 'https://opensource.org/license/mit')
-    .addServer('/', 'The server that serves this document')
+    .addServer(app.get(Env).basePath || '/', 'The server that serves this document')
     .addTag('Sign-in', 'Registration, sign-in, sessions')
     .addTag('Users', 'Accounts: your own, or all for administrators')
     .addTag('Quotas', 'Limits and usage of a user')
@@ -62,7 +64,7 @@ export function openApiDocument(app: NestFastifyApplication): OpenAPIObject {
       Reflect.deleteProperty(operation, UNCONDITIONAL);
     }
   }
-  Object.assign(document.paths, callPaths());
+  Object.assign(document.paths, callPaths(), forwardAuthPaths());
   for (const [path, item] of Object.entries(document.paths)) {
     for (const [method, operation] of operationsOf(item)) {
       documentParameters(operation, path, method);

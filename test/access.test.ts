@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import {
   expectProblem,
+  isMetered,
   listBodies,
   listOperations,
   openApiOf,
@@ -56,6 +57,7 @@ interface Call {
   path?: (owner: Owner) => string | Promise<string>;
   /** A valid body. */
   body?: (owner: Owner) => unknown;
+  headers?: Record<string, string>;
 }
 
 const resetToken = async (id: string): Promise<string> =>
@@ -76,9 +78,13 @@ const taskPath = ({ taskId }: Owner): string => `/v1/tasks/${taskId}`;
 
 const creditsPath = ({ username }: Owner): string => `/v1/users/${username}/credits`;
 
+const FOR_API1 = { 'x-quartermaster-api': 'api1' };
+
 const CALLED = ['GET', 'POST', 'PUT', 'PATCH', 'DELETE'].flatMap((method): [string, Call][] => [
   [`${method} /call/{slug}`, { rule: 'key', path: () => '/call/api1' }],
   [`${method} /call/{slug}/{path}`, { rule: 'key', path: () => '/call/api1/below' }],
+  [`${method} /v1/forward-auth`, { rule: 'key', path: () => '/v1/forward-auth?api=api1' }],
+  [`${method} /v1/forward-auth/{path}`, { rule: 'key', path: () => '/v1/forward-auth/below', headers: FOR_API1 }],
 ]);
 
 /** A call by a user with two-factor sign-in enabled. */
@@ -304,7 +310,7 @@ async function prepare(id: string, owner: Owner): Promise<Prepared> {
 
 async function call(as: Api, id: string, owner: Owner): Promise<Answer> {
   const { method, path, body } = await prepare(id, owner);
-  return as.send(method, path, body);
+  return as.send(method, path, body, { headers: CALLS[id]!.headers ?? {} });
 }
 
 /** Calls an operation as each caller, and checks that no row of the owner or of the named object changes. */
@@ -361,8 +367,8 @@ describe('Route table', () => {
     const documented = new Set((await listOperations(api)).map(({ id }) => id));
     const others = (await listRoutes()).filter((route) => {
       const [method, path = ''] = route.split(' ');
-      // The document does not list HEAD, nor OPTIONS on /call, which accepts any method.
-      const isShownAsGet = method === 'HEAD' || (method === 'OPTIONS' && path.startsWith('/call/'));
+      // The document does not list HEAD, nor OPTIONS on paths that accept any method.
+      const isShownAsGet = method === 'HEAD' || (method === 'OPTIONS' && isMetered(path));
       const shown = isShownAsGet ? `GET ${path}` : route;
       return !documented.has(shown) && !OUTSIDE_THE_DOCUMENT.test(path);
     });
@@ -578,7 +584,7 @@ describe('API keys', () => {
     const narrow = await api.as(owner).createKey({ scopes: ['api2'] });
     expectProblem(await by(narrow.key), 403, 'scope_denied');
     expect((await api.as(owner).get(keyPath(owner))).body.lastUsedAt).toBeNull();
-    expect(await by(owner.key)).toMatchObject({ status: 200, text: 'API1' });
+    expect(await by(owner.key)).toMatchObject({ status: 200, text: id.includes(' /call/') ? 'API1' : '' });
   });
 
   test('any operation other than a call, with a key as the token: 401', async () => {
@@ -674,8 +680,9 @@ describe('OpenAPI document', () => {
       ...(CALLS[id]?.rule === 'public' ? [] : ['401 unauthenticated', '403 account_disabled']),
       ...(PROTECTED.includes(id) ? ['401 invalid_token'] : []),
       ...(METERED.includes(id)
-        ? ['401 invalid_api_key', '403 scope_denied', '429 quota_exceeded', '502 upstream_failed']
+        ? ['401 invalid_api_key', '403 scope_denied', '404 not_found', '429 quota_exceeded']
         : []),
+      ...(id.includes(' /call/') ? ['502 upstream_failed'] : []),
       ...(['account', 'admin'].includes(CALLS[id]?.rule ?? '') ? ['403 forbidden'] : []),
       // An invalid meter is 400, not 404.
       ...(/\{(?!meter)/.test(id) ? ['404 not_found'] : []),

@@ -232,6 +232,9 @@ describe('Two servers under load', () => {
       const api = new Api(server.url);
       expectAway(await api.get('/call/api1', { headers: { 'x-api-key': key } }));
       expectAway(await api.post('/call/api1', undefined, { headers: { 'x-api-key': key, 'idempotency-key': 'a' } }));
+      const forward = { headers: { 'x-api-key': key } };
+      expectAway(await api.get('/v1/forward-auth?api=api1', forward));
+      expectAway(await api.get('/v1/forward-auth?api=api1&denyStatus=403', forward));
       expectAway(await api.post('/v1/verify', { key, api: 'api1' }));
       expectAway(await api.post('/v1/verify', { key, api: 'api1' }, { headers: { 'idempotency-key': 'b' } }));
       // A key with a wrong checksum is rejected without the database.

@@ -16,6 +16,7 @@ import { acceptedRequest, hostileRequests, type Caller, type HostileRequest } fr
 import { ResponseSchemas } from './support/response-schemas.js';
 import { TestServer, createDatabase } from './support/server.js';
 import {
+  FORWARDED,
   acceptedBody,
   furnish,
   isPrepared,
@@ -219,6 +220,7 @@ class World {
       headers: {
         // A random address, because failed sign-ins are limited for each address.
         'x-forwarded-for': randomAddress(),
+        ...FORWARDED,
         ...credential,
         ...(body ? { 'content-type': 'application/json' } : {}),
         ...Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, filled(value)])),

@@ -1,6 +1,6 @@
 import type { Agent } from 'node:http';
 import pg from 'pg';
-import { Api, listOperations, sharedApi, type Answer, type Operation } from './support/api.js';
+import { Api, isMetered, listOperations, sharedApi, type Answer, type Operation } from './support/api.js';
 import { contentsOf } from './support/contents.js';
 import { eachAtOnce, exchange, keptConnections } from './support/exchange.js';
 import { TestServer, createDatabase, type ServerProcess } from './support/server.js';
@@ -55,9 +55,7 @@ const { SHARE } = sizesOf('massAssignment');
 /** Preloaded script: prints on SIGUSR2 the polluted properties of a plain object. */
 const WITNESS = `process.on('SIGUSR2',()=>process.stdout.write('inherited:'+JSON.stringify([({}).polluted,({}).role,[].polluted])+'\\n'))`;
 
-const WRITES = (await listOperations(sharedApi())).filter(
-  ({ method, path }) => method !== 'GET' && !path.startsWith('/call/'),
-);
+const WRITES = (await listOperations(sharedApi())).filter(({ method, path }) => method !== 'GET' && !isMetered(path));
 
 let database: Awaited<ReturnType<typeof createDatabase>>;
 let server: ServerProcess;

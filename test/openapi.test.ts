@@ -1,6 +1,6 @@
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import formats from 'ajv-formats';
-import { Api, listOperations, openApiOf, sharedApi, type Answer, type Operation } from './support/api.js';
+import { Api, isMetered, listOperations, openApiOf, sharedApi, type Answer, type Operation } from './support/api.js';
 import { expectDocumented } from './support/conformance.js';
 import { TestServer, createDatabase } from './support/server.js';
 import type { Schema } from './support/subjects.js';
@@ -88,7 +88,7 @@ describe('GET /openapi.json', () => {
     expect(success.includes('Idempotency-Replayed')).toBe(names.includes('Idempotency-Key'));
     const isTagged = names.includes('If-None-Match') && id.startsWith('GET');
     expect(success).toEqual(expect.arrayContaining(isTagged ? ['ETag'] : []));
-    expect(success.includes('RateLimit')).toBe(id.includes('/call/'));
+    expect(success.includes('RateLimit')).toBe(isMetered(operations.find((each) => each.id === id)!.path));
   });
 
   test.each(IDS.filter((id) => id.includes(' /call/')))('requires an API key only, and accepts any body: %s', (id) => {
@@ -158,7 +158,7 @@ describe('a request as Swagger UI prefills it', () => {
       const { id, username, email, role, status, plan, credits } = (await admin.get('/v1/users/me')).body;
       const sent = operations.filter(({ id, method }) => /^(POST|PUT|PATCH)$/.test(method) && !NEEDS_MORE.test(id));
       // Signing out would end the session of this test.
-      const tried = sent.filter(({ path }) => path !== '/v1/auth/logout' && !path.startsWith('/call/'));
+      const tried = sent.filter(({ path }) => path !== '/v1/auth/logout' && !isMetered(path));
       const refused: string[] = [];
       // Creates objects before changing them.
       for (const { id, method, path, declared } of tried.sort((a, b) => rankOf(a) - rankOf(b))) {
@@ -178,7 +178,7 @@ describe('a request as Swagger UI prefills it', () => {
       await new Api(server.url).admin();
       // The examples of DELETE operations name no object of a new server.
       for (const { path, declared } of operations.filter(
-        ({ method, path: of }) => method === 'DELETE' && !of.startsWith('/call'),
+        ({ method, path: of }) => method === 'DELETE' && !isMetered(of),
       )) {
         await admin.delete(filled(path, declared));
       }

@@ -5,6 +5,7 @@ import { contentsOf } from './support/contents.js';
 import { eachAtOnce, exchange, keptConnections } from './support/exchange.js';
 import { TestServer, createDatabase, query } from './support/server.js';
 import {
+  FORWARDED,
   acceptedBody,
   furnish,
   pathFor,
@@ -171,7 +172,7 @@ function send({ caller, method, path, headers, body }: Try): Promise<Answer> {
     {
       method,
       path,
-      headers: { ...authorizationOf(caller), ...type, ...headers },
+      headers: { ...FORWARDED, ...authorizationOf(caller), ...type, ...headers },
       ...(body === undefined ? {} : { body }),
     },
     isHttp ? agent : fresh,

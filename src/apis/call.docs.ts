@@ -7,9 +7,10 @@ import { IDEMPOTENCY_KEY } from '../idempotency/idempotent.js';
 
 type Paths = OpenAPIObject['paths'];
 
-const METHODS = ['get', 'post', 'put', 'patch', 'delete'] as const;
+export const DOCUMENTED_METHODS = ['get', 'post', 'put', 'patch', 'delete'] as const;
 
-const REFUSALS: ProblemCode[] = [
+/** Codes of every request that spends with a key, besides `quota_exceeded`. */
+export const SPEND_REFUSALS: ProblemCode[] = [
   'unauthenticated',
   'invalid_api_key',
   'account_disabled',
@@ -17,7 +18,6 @@ const REFUSALS: ProblemCode[] = [
   'scope_denied',
   'idempotency_in_progress',
   'idempotency_key_reused',
-  'upstream_failed',
   'overloaded',
   'database_unavailable',
 ];
@@ -37,11 +37,11 @@ export function callPaths(): Paths {
 }
 
 function pathOf(suffix: string, parameters: NonNullable<Operation['parameters']>): Paths[string] {
-  return Object.fromEntries(METHODS.map((method) => [method, operationOf(method, suffix, parameters)]));
+  return Object.fromEntries(DOCUMENTED_METHODS.map((method) => [method, operationOf(method, suffix, parameters)]));
 }
 
 function operationOf(
-  method: (typeof METHODS)[number],
+  method: (typeof DOCUMENTED_METHODS)[number],
   suffix: string,
   parameters: NonNullable<Operation['parameters']>,
 ): Operation {
@@ -68,8 +68,8 @@ function operationOf(
       },
       default: { description: 'The response of the upstream', content: { '*/*': { schema: {} } } },
     },
-    ...Object.fromEntries(REFUSALS.map((code) => markOf(code))),
-    ...Object.fromEntries([markOf('quota_exceeded', 429)]),
+    ...Object.fromEntries(SPEND_REFUSALS.map((code) => markOf(code))),
+    ...Object.fromEntries([markOf('upstream_failed'), markOf('quota_exceeded', 429)]),
   };
 }
 

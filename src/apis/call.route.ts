@@ -6,7 +6,7 @@ import type { DeclaredOptions } from '../http/route-options.js';
 import type { CallAnswer, CallsService } from './calls.service.js';
 import { headersFromUpstream, headersToUpstream } from './upstream-headers.js';
 
-const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'];
+export const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'];
 
 /** Upstream timeout: for the response headers, and between two parts of the body. */
 const UPSTREAM_MS = 30_000;

@@ -3,12 +3,18 @@ import type { FastifyRequest } from 'fastify';
 import { bearerTokenOf } from '../http/caller/bearer.js';
 import { isRepeated, type AuthenticatedRequest } from '../http/caller/caller.js';
 import { Problem } from '../common/problem.js';
-import { Idempotency } from '../idempotency/idempotency.js';
+import { Idempotency, type Repeatable } from '../idempotency/idempotency.js';
 import { NOBODY, toRepeatable } from '../idempotency/idempotent.js';
 import { hashApiKey } from '../keys/api-key-format.js';
 import { isSlug } from '../quota/meters.js';
 import { Spender, type Call, type Spend } from '../quota/calls/spender.js';
 import { RefusalLog } from '../refusals/refusal-log.js';
+
+/** What a request wants to spend. */
+export interface Wanted {
+  slug: string;
+  cost: number;
+}
 
 /** The response to a call, or the upstream to forward it to. */
 export interface CallAnswer {
@@ -33,9 +39,36 @@ export class CallsService {
    * Spends one unit with the key of a request.
    * @throws Problem unauthenticated, invalid_api_key, account_disabled, not_found, scope_denied; quota_exceeded (429)
    */
-  async call(request: AuthenticatedRequest, slug: string): Promise<CallAnswer> {
+  call(request: AuthenticatedRequest, slug: string): Promise<CallAnswer> {
+    return this.spend(request, { slug, cost: 1 }, { path: request.raw.url ?? '' }, (spend) => {
+      // Upstream responses are not stored, so a repetition reaches the upstream again and must spend again.
+      return spend.said.upstream === null;
+    });
+  }
+
+  /**
+   * Spends units with the key of a request that a gateway will serve. The gateway names that request in
+   * `X-Forwarded-Method` and `X-Forwarded-Uri`, so that another one with the same Idempotency-Key is not a repetition.
+   * @throws Problem like `call`
+   */
+  authorize(request: AuthenticatedRequest, wanted: Wanted): Promise<CallAnswer> {
+    const { 'x-forwarded-method': method = request.method, 'x-forwarded-uri': uri = '' } = request.headers;
+    const repeatable = { method: String(method), path: `${request.raw.url ?? ''} ${String(uri)}` };
+    return this.spend(request, wanted, repeatable, () => true);
+  }
+
+  /**
+   * @param repeatable what distinguishes requests with the same Idempotency-Key
+   * @param isKept whether a repetition of a granted request costs nothing
+   */
+  private async spend(
+    request: AuthenticatedRequest,
+    { slug, cost }: Wanted,
+    repeatable: Partial<Repeatable>,
+    isKept: (spend: Spend) => boolean,
+  ): Promise<CallAnswer> {
     const hash = keyHashOf(request);
-    const call = { hash, slug: isSlug(slug) ? slug : '', cost: 1, dryRun: false };
+    const call = { hash, slug: isSlug(slug) ? slug : '', cost, dryRun: false };
     if (request.headers['idempotency-key'] === undefined) {
       return this.settle(request, call, await this.spender.spend(call));
     }
@@ -43,16 +76,15 @@ export class CallsService {
     const now = await this.spender.spend({ ...call, dryRun: true });
     if (!now.isUsable) return this.settle(request, call, now);
     // The body is not read here, so the fingerprint does not include it.
-    const repeatable = { ...toRepeatable(request, NOBODY, hash), path: request.raw.url ?? '', body: null };
+    const attempt = { ...toRepeatable(request, NOBODY, hash), body: null, ...repeatable };
     noteOwner(request, now);
     let refused: Spend | undefined;
-    const { body, isReplayed } = await this.idempotency.once(repeatable.key ?? '', repeatable, async (tx) => {
+    const { body, isReplayed } = await this.idempotency.once(attempt.key ?? '', attempt, async (tx) => {
       const spend = await this.spender.spendIn(tx, call);
       refused = spend.isGranted ? undefined : spend;
       // The problem is thrown after the commit, so that the denial is recorded.
       const text = refused ? '' : JSON.stringify(toCallAnswer(spend));
-      // Upstream responses are not stored, so a repetition reaches the upstream again and must spend again.
-      return { body: text, isKept: spend.isGranted && spend.said.upstream === null };
+      return { body: text, isKept: spend.isGranted && isKept(spend) };
     });
     if (refused) return this.settle(request, call, refused);
     return { ...(JSON.parse(body) as CallAnswer), isReplayed };

@@ -71,7 +71,7 @@ export interface Upstream {
 export function headersFromUpstream(
   headers: IncomingHttpHeaders,
   upstream: Upstream,
-  { host }: FastifyRequest,
+  { host, server }: FastifyRequest,
 ): IncomingHttpHeaders {
   const answered = Object.fromEntries(
     Object.entries(endToEnd(headers)).filter(
@@ -79,16 +79,16 @@ export function headersFromUpstream(
       ([name]) => !['ratelimit', 'ratelimit-policy', 'x-request-id'].includes(name),
     ),
   );
+  const below = `${server.basePath}/call/${upstream.slug}`;
   for (const name of ['location', 'content-location']) {
     const address = answered[name];
-    if (typeof address === 'string') answered[name] = addressHere(address, upstream, host);
+    if (typeof address === 'string') answered[name] = addressHere(address, upstream, host, below);
   }
   return answered;
 }
 
-/** Rewrites a URL below the base of an upstream to the path below `/call/{slug}`. Returns any other URL unchanged. */
-function addressHere(address: string, { slug, base, target }: Upstream, host: string): string {
-  const below = `/call/${slug}`;
+/** Rewrites a URL below the base of an upstream to one below `below`, its path here. Returns any other URL unchanged. */
+function addressHere(address: string, { base, target }: Upstream, host: string, below: string): string {
   if (!URL.canParse(address, target)) return address;
   // Node reads headers as Latin-1; URLs with other characters are sent in UTF-8.
   const [url, root] = [new URL(Buffer.from(address, 'latin1').toString(), target), new URL(base)];

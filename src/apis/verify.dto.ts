@@ -5,7 +5,7 @@ import { MayBeMissing } from '../common/text.js';
 import { LimitResponse } from '../quota/quota.dto.js';
 
 /** Bounds the cost so that no realistic sum of costs exceeds what PostgreSQL and a double can hold. */
-const MAX_COST = 1_000_000_000;
+export const MAX_COST = 1_000_000_000;
 
 export class VerifyDto {
   /** The API key that your client sent to you */

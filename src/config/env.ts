@@ -33,6 +33,8 @@ export class Env {
   readonly port: number;
   /** HOST: address to listen on. With 127.0.0.1, only this machine can connect. */
   readonly host: string;
+  /** BASE_PATH: path below which everything is served, such as `/quartermaster`. If unset, the root. */
+  readonly basePath: string;
   /** DATABASE_URL: PostgreSQL 15 to 18. If unset, the embedded PostgreSQL in DATA_DIR. */
   readonly databaseUrl: string | undefined;
   /** DATABASE_SCHEMA: schema of the tables. Created if missing. */
@@ -78,7 +80,7 @@ export class Env {
   readonly sessionDays: number;
   /** ISSUER: `iss` of the access tokens. */
   readonly issuer: string;
-  /** PUBLIC_URL: origin at which users reach the server. Links in e-mails start with it. */
+  /** PUBLIC_URL and BASE_PATH: where users reach the server. Links in e-mails start with it. */
   readonly publicUrl: string;
   /** SMTP_URL: mail server, smtp:// or smtps://, with user:password if required. If unset, no e-mail is sent. */
   readonly smtpUrl: string | undefined;
@@ -122,6 +124,7 @@ export class Env {
     this.port = read.integer('PORT', 3000, 0, 65_535);
     // Accepts an IPv6 address as in a URL.
     this.host = read.text('HOST', '127.0.0.1').replace(/^\[(.*)\]$/, '$1');
+    this.basePath = read.path('BASE_PATH');
     this.databaseUrl = read.databaseUrl('DATABASE_URL');
     this.databaseSchema = read.identifier('DATABASE_SCHEMA', 'public');
     this.databasePool = read.integer('DATABASE_POOL', 10, 2, 1_000);
@@ -140,7 +143,7 @@ export class Env {
     this.requireAdminTotp = read.choice('REQUIRE_ADMIN_TOTP', ['off', 'on']) === 'on';
     this.sessionDays = read.integer('SESSION_DAYS', 30, 1, 3_650);
     this.issuer = read.text('ISSUER', 'quartermaster');
-    this.publicUrl = read.origin('PUBLIC_URL', localOrigin(this.host, this.port));
+    this.publicUrl = read.origin('PUBLIC_URL', localOrigin(this.host, this.port)) + this.basePath;
     this.smtpUrl = read.smtp('SMTP_URL');
     this.mailFrom = read.sender('MAIL_FROM', `Quartermaster <no-reply@${mailDomain(this.publicUrl)}>`);
     this.corsOrigins = Object.freeze(read.origins('CORS_ORIGINS'));
@@ -226,6 +229,19 @@ class Reader {
       );
     }
     return origins;
+  }
+
+  /** Returns a path without a trailing slash; empty if unset. Its characters need no encoding in any link. */
+  path(name: string): string {
+    const value = this.text(name, '');
+    if (value !== '' && !/^(?:\/[\w~-][\w.~-]*)+$/.test(value)) {
+      throw this.bad(
+        name,
+        value,
+        'a path like /quartermaster, of letters, digits, -, _, ~ and ., without a slash at its end',
+      );
+    }
+    return value;
   }
 
   origin(name: string, fallback: string): string {

@@ -1,5 +1,6 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { addVary } from './conditional/vary.js';
+import { declaredOptions } from './route-options.js';
 
 const METHODS = 'GET, HEAD, POST, PUT, PATCH, DELETE';
 
@@ -48,7 +49,8 @@ export function corsHeadersFor(origins: readonly string[]): AddCorsHeaders {
 export function allowOrigins(server: FastifyInstance, origins: readonly string[], addHeaders: AddCorsHeaders): void {
   if (origins.length === 0) return;
   server.addHook('onRequest', (request, reply, done) => {
-    if (!isPreflight(request)) {
+    // The 204 of a preflight would tell a gateway that the call is granted.
+    if (!isPreflight(request) || declaredOptions(request.routeOptions).isForwarded) {
       done();
       return;
     }

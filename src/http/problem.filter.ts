@@ -4,7 +4,8 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import { bearerTokenOf } from './caller/bearer.js';
 import type { AuthenticatedRequest } from './caller/caller.js';
 import { isDatabaseUnavailable, isOverload } from '../common/database-error.js';
-import { htmlPage, prefersHtml } from './html-page.js';
+import { Env } from '../config/env.js';
+import { htmlPage, prefersHtml, type HtmlPage } from './html-page.js';
 import { PROBLEMS, Problem, type FieldError, type ProblemCode } from '../common/problem.js';
 import { RouteTable } from './route-table.js';
 import { concealSecrets } from '../common/secret-shapes.js';
@@ -12,7 +13,17 @@ import { concealSecrets } from '../common/secret-shapes.js';
 /** Turns every thrown error into a documented response. Never returns the message of an error that is not a Problem. */
 @Catch()
 export class ProblemFilter implements ExceptionFilter {
-  constructor(private readonly routes: RouteTable) {}
+  private readonly notFound: HtmlPage;
+
+  constructor(
+    private readonly routes: RouteTable,
+    { basePath }: Env,
+  ) {
+    this.notFound = htmlPage(
+      'Page not found',
+      `<p>This page does not exist. <a href="${basePath}/">Go to the home page</a>.</p>`,
+    );
+  }
 
   catch(thrown: unknown, host: ArgumentsHost): void {
     const http = host.switchToHttp();
@@ -23,7 +34,7 @@ export class ProblemFilter implements ExceptionFilter {
     const isPage = !known && problem.code === 'not_found' && ['GET', 'HEAD'].includes(request.method);
     if (isPage && prefersHtml(request, reply)) {
       request.server.usage.watch(request, reply);
-      void reply.code(404).headers(NOT_FOUND.headers).send(NOT_FOUND.html);
+      void reply.code(404).headers(this.notFound.headers).send(this.notFound.html);
       return;
     }
     refuse(thrown, problem, request, reply);
@@ -42,9 +53,6 @@ export class ProblemFilter implements ExceptionFilter {
 const BELOW_A_KEY = /^\/v1\/store\/.*\//;
 
 const SLASH_IN_A_KEY = 'No route has this path. Write a "/" in a key as %2F.';
-
-/** The page for a browser at an unknown path. */
-const NOT_FOUND = htmlPage('Page not found', `<p>This page does not exist. <a href="/">Go to the home page</a>.</p>`);
 
 /** Returns the problem for a thrown error; undefined if the route is unknown. */
 export function toProblem(thrown: unknown): Problem | undefined {
@@ -139,19 +147,17 @@ function headersOf(problem: Problem): Record<string, string> {
 const WANTED_SIGNATURE =
   'sig=("@method" "@authority" "@path" "@query" "content-digest");created;nonce;keyid;alg="ed25519"';
 
-/** Codes with status 401 that do not concern a bearer token. */
-const WITHOUT_TOKEN: readonly ProblemCode[] = [
-  ...(['unauthenticated', 'invalid_credentials', 'totp_required', 'invalid_totp', 'invalid_signature'] as const),
-];
+/** Codes that concern the bearer token. */
+const OF_TOKEN: readonly ProblemCode[] = ['invalid_token', 'invalid_api_key'];
 
 /**
  * RFC 6750, section 3: `error` only if a token was sent. Signatures are not an HTTP authentication scheme: RFC 9421
  * uses the field Accept-Signature.
  */
 function challengeOf(code: ProblemCode): string {
-  return WITHOUT_TOKEN.includes(code)
-    ? 'Bearer realm="quartermaster"'
-    : 'Bearer realm="quartermaster", error="invalid_token"';
+  return OF_TOKEN.includes(code)
+    ? 'Bearer realm="quartermaster", error="invalid_token"'
+    : 'Bearer realm="quartermaster"';
 }
 
 function bodyOf(problem: Problem, request: FastifyRequest): Record<string, unknown> {
@@ -175,7 +181,7 @@ function hintOf({ code }: Problem, request: FastifyRequest): string | undefined 
   const { authorization = '', 'x-api-key': key } = request.headers;
   const isKeySent = key !== undefined || /^qm_/i.test(bearerTokenOf(request) ?? authorization);
   if (!isKeySent || !pathOf(request).startsWith('/v1/')) return undefined;
-  return 'An API key works only on /call/{slug} and as `key` of POST /v1/verify. Sign in, and send the access token.';
+  return 'An API key works only on /call/{slug} and /v1/forward-auth, and as `key` of POST /v1/verify. Sign in, and send the access token.';
 }
 
 /** Conceals secrets: names of members and parameters come from the client. */
@@ -190,15 +196,19 @@ function defaultDetail(problem: Problem): string {
   return more.length > 0 ? `${field} ${first.detail} (and ${String(more.length)} more).` : `${field} ${first.detail}.`;
 }
 
-/** Returns the path without its query, which may contain secrets. */
+/** Returns the path of the route, without BASE_PATH and without the query, which may contain secrets. */
 export function pathOf(request: FastifyRequest): string {
+  return pathIn(request.raw.url ?? '/');
+}
+
+function pathIn(target: string): string {
   // In absolute form (RFC 9112, section 3.2.2) the target begins with an origin that the client chose.
-  const url = (request.raw.url ?? '/').replace(/^[a-z][a-z0-9+.-]*:\/\/[^/?#]*/i, '') || '/';
+  const url = target.replace(/^[a-z][a-z0-9+.-]*:\/\/[^/?#]*/i, '') || '/';
   const end = url.search(/[?#]/);
   return end === -1 ? url : url.slice(0, end);
 }
 
-/** Returns the path for logs and responses, with secrets concealed: some clients put a key or a token there. */
+/** Returns the path as sent, for logs and responses, with secrets concealed: some clients put a key or a token there. */
 export function shownPathOf(request: FastifyRequest): string {
-  return concealSecrets(pathOf(request));
+  return concealSecrets(pathIn(request.originalUrl));
 }

@@ -14,6 +14,8 @@ export interface DeclaredOptions {
   paged?: boolean;
   /** Passes query and body on to an upstream as they were sent, so nothing else reads them. */
   passesOn?: boolean;
+  /** Serves requests that gateways forward: also preflights are requests to the gateway's API. */
+  isForwarded?: boolean;
   /** Passes the JSON body as the received bytes. */
   rawBody?: boolean;
   /** The body limit in bytes, if it differs from BODY_LIMIT. */

@@ -138,6 +138,6 @@ class Primary {
 
 function announce(env: Env, port: number): void {
   const host = env.host === '0.0.0.0' || env.host === '::' ? 'localhost' : env.host;
-  const origin = `http://${host.includes(':') ? `[${host}]` : host}:${String(port)}`;
-  console.log(`Quartermaster ${VERSION} listens on ${origin}\nSwagger UI: ${origin}/docs`);
+  const url = `http://${host.includes(':') ? `[${host}]` : host}:${String(port)}${env.basePath}`;
+  console.log(`Quartermaster ${VERSION} listens on ${url}\nSwagger UI: ${url}/docs`);
 }

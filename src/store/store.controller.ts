@@ -103,11 +103,11 @@ export class StoreController {
   async list(
     @Query() query: ListStoreQuery,
     @CurrentCaller() caller: Caller,
-    @Req() { url }: FastifyRequest,
+    @Req() { originalUrl }: FastifyRequest,
     @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<string> {
     const page = await this.store.list(query, caller);
-    if (page.nextCursor !== null) reply.header('link', nextPageOf(url, page.nextCursor));
+    if (page.nextCursor !== null) reply.header('link', nextPageOf(originalUrl, page.nextCursor));
     return toJson(page);
   }
 
@@ -200,7 +200,7 @@ export class StoreController {
     const ownerId = await this.store.ownerOf(owner, caller);
     const { isNew, version } = await this.store.put(ownerId, key, value, ttl ?? null, toVersions(preconditions));
     reply.code(isNew ? 201 : 200).header('etag', tagOf(version));
-    if (isNew) reply.header('location', locationOf(key, owner));
+    if (isNew) reply.header('location', reply.server.basePath + locationOf(key, owner));
     return { key, version };
   }
 

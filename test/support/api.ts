@@ -2,10 +2,10 @@ import { randomBytes } from 'node:crypto';
 import { request, type Agent } from 'node:http';
 import { answerTo, type Answer } from './answer.js';
 import { expectDocumented } from './conformance.js';
-import { operationsIn, type Operation } from './operations.js';
+import { isMetered, operationsIn, type Operation } from './operations.js';
 import { ADMIN_PASSWORD } from './server.js';
 
-export type { Answer, Operation };
+export { isMetered, type Answer, type Operation };
 
 export interface Account {
   id: string;

@@ -20,6 +20,14 @@
  */
 
 /**
+ * Whether a path takes an API key and any method. It bypasses Nest, so it has no body to validate.
+ * @param {string} path
+ */
+export function isMetered(path) {
+  return path.startsWith('/call/') || path.startsWith('/v1/forward-auth');
+}
+
+/**
  * Returns all operations of a document.
  * @param {any} document
  * @returns {Operation[]}

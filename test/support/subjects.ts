@@ -36,6 +36,9 @@ export interface Subject extends Account {
   key: Key;
 }
 
+/** Names an existing API to forward auth; other operations ignore it. */
+export const FORWARDED = { 'x-quartermaster-api': 'api1' };
+
 /** The key of the store entry of every subject. */
 export const STORED = 'kept';
 

@@ -7,10 +7,13 @@ import type { Env } from '../../config/env.js';
  * fragment of the address, which browsers do not send. The page posts it to the API only when the user submits the
  * form, so programs that follow links do not use it up.
  */
-export function serveRecoveryPages(server: FastifyInstance, { passwordPolicy }: Env): void {
+export function serveRecoveryPages(server: FastifyInstance, { passwordPolicy, basePath }: Env): void {
   for (const [path, { html, headers }] of [
-    ['/recovery', page('Set a new password', recovery(PASSWORD_RULES[passwordPolicy]), RECOVERY_SCRIPT)],
-    ['/email-confirmation', page('Confirm your e-mail address', CONFIRMATION, CONFIRMATION_SCRIPT)],
+    [
+      '/recovery',
+      page('Set a new password', recovery(basePath, PASSWORD_RULES[passwordPolicy]), recoveryScript(basePath)),
+    ],
+    ['/email-confirmation', page('Confirm your e-mail address', CONFIRMATION, confirmationScript(basePath))],
   ] as const) {
     server.get(path, (request, reply) => {
       server.usage.watch(request, reply);
@@ -33,7 +36,7 @@ ${body}
   return htmlPage(title, whole, SHARED_SCRIPT + script);
 }
 
-const recovery = (rules: string): string => `<form id="ask" hidden>
+const recovery = (basePath: string, rules: string): string => `<form id="ask" hidden>
 <p>Enter your username or e-mail address. If the account exists, a link is sent to its e-mail address.</p>
 <label for="login">Username or e-mail address</label>
 <input id="login" name="login" autocomplete="username" autocapitalize="none" spellcheck="false" maxlength="254" required>
@@ -46,7 +49,7 @@ const recovery = (rules: string): string => `<form id="ask" hidden>
 <label class="check"><input id="show" type="checkbox"> Show the password</label>
 <button>Set the password</button>
 <p class="hint">This ends all sessions of the account.</p>
-<p class="hint" id="another" hidden><a href="/recovery">Ask for another link</a></p>
+<p class="hint" id="another" hidden><a href="${basePath}/recovery">Ask for another link</a></p>
 </form>`;
 
 const CONFIRMATION = `<form id="confirm" hidden>
@@ -113,18 +116,18 @@ const SHARED_SCRIPT = `
   }
 `;
 
-const RECOVERY_SCRIPT = `
+const recoveryScript = (basePath: string): string => `
   if (token === null) {
-    handle(find('ask'), '/v1/auth/recovery', () => ({ login: find('login').value.trim() }),
+    handle(find('ask'), '${basePath}/v1/auth/recovery', () => ({ login: find('login').value.trim() }),
       'If the account exists and has an e-mail address, a link was sent to it. The link works for 30 minutes. If the account has no e-mail address, ask an administrator for a link.');
   } else {
     find('show').addEventListener('change', () => { find('password').type = find('show').checked ? 'text' : 'password'; });
-    handle(find('reset'), '/v1/auth/recovery/confirm', () => ({ token, newPassword: find('password').value }),
+    handle(find('reset'), '${basePath}/v1/auth/recovery/confirm', () => ({ token, newPassword: find('password').value }),
       'Your password is set. Sign in with it.');
   }
 `;
 
-const CONFIRMATION_SCRIPT = `
+const confirmationScript = (basePath: string): string => `
   if (token === null) say('alert', ['The link is incomplete. Open the whole link from the e-mail.']);
-  else handle(find('confirm'), '/v1/auth/email-confirmation/confirm', () => ({ token }), 'Your e-mail address is confirmed.');
+  else handle(find('confirm'), '${basePath}/v1/auth/email-confirmation/confirm', () => ({ token }), 'Your e-mail address is confirmed.');
 `;

@@ -7,16 +7,18 @@ import { Env } from '../../config/env.js';
 const NAME = 'qm_refresh';
 
 /** Scripts cannot read the cookie, pages of other sites cannot send it, and only `/v1/auth` gets it. */
-const ATTRIBUTES = { path: '/v1/auth', httpOnly: true, sameSite: 'strict' } as const;
+const ATTRIBUTES = { httpOnly: true, sameSite: 'strict' } as const;
 
 const DAY_SECONDS = 86_400;
 
 /** The cookie that holds the refresh token of a session in a browser. */
 @Injectable()
 export class SessionCookie {
+  private readonly path: string;
   private readonly maxAge: number;
 
-  constructor({ sessionDays }: Env) {
+  constructor({ basePath, sessionDays }: Env) {
+    this.path = `${basePath}/v1/auth`;
     this.maxAge = sessionDays * DAY_SECONDS;
   }
 
@@ -44,6 +46,9 @@ export class SessionCookie {
   private send(reply: FastifyReply, value: string, maxAge: number): void {
     // Uses X-Forwarded-Proto only as far as TRUST_PROXY allows.
     const secure = reply.request.protocol === 'https';
-    void reply.header('set-cookie', stringifySetCookie({ name: NAME, value, maxAge, secure, ...ATTRIBUTES }));
+    void reply.header(
+      'set-cookie',
+      stringifySetCookie({ name: NAME, value, path: this.path, maxAge, secure, ...ATTRIBUTES }),
+    );
   }
 }

@@ -153,10 +153,10 @@ export function isSigned({ headers }: FastifyRequest): boolean {
   return headers['signature-input'] !== undefined || headers.signature !== undefined;
 }
 
-/** Host and scheme are those of the client, as far as TRUST_PROXY allows (X-Forwarded-Host, X-Forwarded-Proto). */
+/** The target is the one that the client sent. Host and scheme are those of the client, as far as TRUST_PROXY allows (X-Forwarded-Host, X-Forwarded-Proto). */
 function messageOf(request: FastifyRequest): SignedMessage {
-  const { method = '', url = '', rawHeaders } = request.raw;
-  return { method, target: url, scheme: request.protocol, authority: request.host, rawHeaders };
+  const { method = '', rawHeaders } = request.raw;
+  return { method, target: request.originalUrl, scheme: request.protocol, authority: request.host, rawHeaders };
 }
 
 function requireCovered(covered: readonly string[], needed: readonly string[]): void {

@@ -18,7 +18,7 @@ export function locate(location: string): preSerializationHookHandler {
   return (request, reply, payload, done) => {
     const known = { ...(request.params as Record<string, unknown>), ...(payload as Record<string, unknown>) };
     const path = location.replace(/:(\w+)/g, (_match, name: string) => encodeURIComponent(String(known[name])));
-    reply.header('location', path);
+    reply.header('location', request.server.basePath + path);
     done(null, payload);
   };
 }

@@ -12,7 +12,7 @@ export const Paged = (): MethodDecorator => applyDecorators(Declare({ paged: tru
 /** Adds `Link: <…>; rel="next"` (RFC 8288) to a page that is not the last. */
 export const linkNextPage: preSerializationHookHandler = (request, reply, payload, done) => {
   const { nextCursor } = payload as Partial<Page<unknown>>;
-  if (typeof nextCursor === 'string') reply.header('link', nextPageOf(request.url, nextCursor));
+  if (typeof nextCursor === 'string') reply.header('link', nextPageOf(request.originalUrl, nextCursor));
   done(null, payload);
 };
 

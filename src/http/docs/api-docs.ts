@@ -87,9 +87,9 @@ export function Fails(...codes: ProblemCode[]): MethodDecorator {
   return applyDecorators(ApiExtraModels(ProblemBody), ...codes.map((code) => ApiExtension(...markOf(code))));
 }
 
-/** The extension that `Fails` adds to an operation. @param status if it differs from the code's usual status */
-export function markOf(code: ProblemCode, status: number = PROBLEMS[code][0]): [`x-problem-${ProblemCode}`, number] {
-  return [`${MARK}${code}`, status];
+/** The extension that `Fails` adds to an operation. @param statuses if they differ from the code's usual status */
+export function markOf(code: ProblemCode, ...statuses: number[]): [`x-problem-${ProblemCode}`, number[]] {
+  return [`${MARK}${code}`, statuses.length === 0 ? [PROBLEMS[code][0]] : statuses];
 }
 
 /**
@@ -99,22 +99,25 @@ export function markOf(code: ProblemCode, status: number = PROBLEMS[code][0]): [
  */
 export function documentProblems(operation: Operation, examples: Record<string, object>): void {
   const marks = Object.keys(operation).filter((key): key is `x-problem-${ProblemCode}` => key.startsWith(MARK));
-  const codes = new Map(marks.map((mark) => [mark.slice(MARK.length) as ProblemCode, operation[mark] as number]));
+  const codes = new Map(marks.map((mark) => [mark.slice(MARK.length) as ProblemCode, operation[mark] as number[]]));
   for (const mark of marks) Reflect.deleteProperty(operation, mark);
   for (const code of ['validation_failed', 'internal_error', ...(takesJson(operation) ? BODY_PROBLEMS : [])] as const) {
-    codes.set(code, PROBLEMS[code][0]);
+    codes.set(code, [PROBLEMS[code][0]]);
   }
   for (const [status, response] of Object.entries(operation.responses)) {
     if (response && 'description' in response) response.description ||= STATUS_CODES[status] ?? '';
   }
-  for (const status of new Set(codes.values())) {
-    const same = [...codes.keys()].filter((code) => codes.get(code) === status);
+  for (const status of new Set([...codes.values()].flat())) {
+    const same = [...codes.keys()].filter((code) => codes.get(code)?.includes(status));
     const names = new Map(same.map((code) => [code, PROBLEMS[code][0] === status ? code : `${code}_${status}`]));
     for (const [code, name] of names) examples[name] ??= { value: exampleOf(code, status) };
     const declared = operation.responses[status];
     operation.responses[status] = {
       description: same.map((code) => `\`${code}\`: ${PROBLEMS[code][1]}`).join('. '),
-      headers: { ...(declared && 'headers' in declared ? declared.headers : {}), ...problemHeaders(status, same) },
+      headers: {
+        ...(declared && 'headers' in declared ? declared.headers : {}),
+        ...problemHeaders(status, same, codes.get('quota_exceeded')?.includes(429) ?? false),
+      },
       content: {
         'application/problem+json': {
           schema: { $ref: getSchemaPath(ProblemBody) },
@@ -133,14 +136,17 @@ function takesJson({ requestBody }: Operation): boolean {
   return requestBody !== undefined && 'content' in requestBody && 'application/json' in requestBody.content;
 }
 
-/** The headers of the problem responses of a status. */
-function problemHeaders(status: number, codes: ProblemCode[]): NonNullable<Response['headers']> {
+/**
+ * The headers of the problem responses of a status.
+ * @param isMetered whether `quota_exceeded` is about calls, not gauges
+ */
+function problemHeaders(status: number, codes: ProblemCode[], isMetered: boolean): NonNullable<Response['headers']> {
   return {
     ...(status === 401 ? headers('WWW-Authenticate') : {}),
     ...(codes.includes('invalid_signature') ? headers('Accept-Signature') : {}),
     ...(status === 412 ? headers('ETag') : {}),
     ...(status === 429 || codes.includes('idempotency_in_progress') ? headers('Retry-After') : {}),
-    ...(status === 429 && codes.includes('quota_exceeded') ? headers('RateLimit-Policy', 'RateLimit') : {}),
+    ...(isMetered && codes.includes('quota_exceeded') ? headers('Retry-After', 'RateLimit-Policy', 'RateLimit') : {}),
     ...(status === 503 ? { 'Retry-After': { ...HEADERS['Retry-After'], required: true } } : {}),
   };
 }

@@ -30,6 +30,9 @@ export const HEADERS = {
   'Idempotency-Replayed': header('`true`: this is the stored response to an earlier request', 'true'),
   'RateLimit-Policy': header('Every limit that was checked: amount, and window in seconds', '"day";q=1000;w=86400'),
   RateLimit: header('Units remaining of each limit, and the seconds until it resets', '"day";r=42;t=3600'),
+  'X-Quartermaster-Owner': header('The id of the user who owns the key', '019aa5d2-0000-7b1a-9d54-3f0f5a1f2b3c', true),
+  'X-Quartermaster-Key': header('The id of the key', '019aa5d2-7c1e-7b1a-9d54-3f0f5a1f2b3c', true),
+  'X-Quartermaster-Code': header('The `code` of the problem', 'quota_exceeded'),
   'Retry-After': header('Seconds after which a retry can succeed', '1'),
   'WWW-Authenticate': header('The challenge (RFC 6750)', 'Bearer realm="quartermaster"', true),
   'Accept-Signature': header('With `invalid_signature`: how to sign (RFC 9421)', 'sig=("@method" "@path");created'),
@@ -52,16 +55,19 @@ function addHeaders(operation: Operation, isMeant: (status: string) => boolean, 
   }
 }
 
-/** Marks of an operation that returns one page of a list, or that supports Idempotency-Key. */
+/** Marks of an operation that returns one page of a list, supports Idempotency-Key, or answers a gateway. */
 export const PAGED_MARK = 'x-paged';
 export const REPEATABLE_MARK = 'x-repeatable';
+export const FORWARDED_MARK = 'x-forwarded';
 
 /** Documents the headers that many operations share. */
 export function documentHeaders(operation: Operation): void {
   const isSuccess = (status: string): boolean => /^(2|default)/.test(status);
   if (operation[PAGED_MARK] === true) addHeaders(operation, isSuccess, headers('Link'));
   if (operation[REPEATABLE_MARK] === true) addHeaders(operation, isSuccess, headers('Idempotency-Replayed'));
+  const isProblem = (status: string): boolean => /^[45]/.test(status);
+  if (operation[FORWARDED_MARK] === true) addHeaders(operation, isProblem, headers('X-Quartermaster-Code'));
   addHeaders(operation, (status) => status === '201', headers('Location'));
   addHeaders(operation, () => true, headers('X-Request-Id'));
-  for (const mark of [PAGED_MARK, REPEATABLE_MARK]) Reflect.deleteProperty(operation, mark);
+  for (const mark of [PAGED_MARK, REPEATABLE_MARK, FORWARDED_MARK]) Reflect.deleteProperty(operation, mark);
 }

@@ -3,25 +3,30 @@ import { operationsOf, type Operation } from './api-headers.js';
 import { PROBLEMS, type ProblemCode } from '../../common/problem.js';
 
 const TRY_IT = `**To try it here**: run \`POST /v1/auth/login\` below. This page then sends the access token with its requests.
-The complete document, for programs: [/openapi.json](/openapi.json).`;
+The complete document, for programs: [/openapi.json](BASE_PATH/openapi.json).`;
+
+/** Paths that take any method, also with a path below. */
+const METERED = ['/call/{slug}', '/v1/forward-auth'];
 
 /**
  * Returns the document for Swagger UI, reduced to make the page small and fast:
- * - `/call` appears once, not with every method.
+ * - Paths that take any method (METERED) appear once, not with every method.
  * - Each operation has one kind of credential, so that the page never sends two. A browser cannot sign requests.
  * - Optional parameters start empty: a default is described, not prefilled.
  * - The success response comes first. All errors are folded into one line below it.
  */
-export function pageDocument(document: OpenAPIObject): OpenAPIObject {
+export function pageDocument(document: OpenAPIObject, basePath: string): OpenAPIObject {
   const page = structuredClone(document);
-  page.info.description = `${page.info.description ?? ''}\n\n${TRY_IT}`;
-  Reflect.deleteProperty(page.paths, '/call/{slug}/{path}');
-  for (const method of ['post', 'put', 'patch', 'delete'] as const) {
-    Reflect.deleteProperty(page.paths['/call/{slug}'] ?? {}, method);
+  page.info.description = `${page.info.description ?? ''}\n\n${TRY_IT.replace('BASE_PATH', basePath)}`;
+  for (const path of METERED) {
+    Reflect.deleteProperty(page.paths, `${path}/{path}`);
+    for (const method of ['post', 'put', 'patch', 'delete'] as const) {
+      Reflect.deleteProperty(page.paths[path] ?? {}, method);
+    }
   }
   Reflect.deleteProperty(page.components?.securitySchemes ?? {}, 'signature');
-  // The only server is the one that serves the page.
-  Reflect.deleteProperty(page, 'servers');
+  // The only server is the one that serves the page. Without a base path, Swagger UI need not show it.
+  if (basePath === '') Reflect.deleteProperty(page, 'servers');
   for (const path of Object.values(page.paths)) {
     for (const [, operation] of operationsOf(path)) {
       operation.security = (operation.security ?? []).filter((scheme) => !('signature' in scheme));
@@ -69,20 +74,20 @@ function leaveOutRequestIds({ responses }: Operation): void {
 }
 
 /** The page. Its script and styles are files, so that its content security policy need not allow inline scripts. */
-export const PAGE = `<!doctype html>
+export const htmlOf = (basePath: string): string => `<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Quartermaster API</title>
-<link rel="icon" href="/docs/favicon-32x32.png">
-<link rel="stylesheet" href="/docs/swagger-ui.css">
-<link rel="stylesheet" href="/docs/page.css">
+<link rel="icon" href="${basePath}/docs/favicon-32x32.png">
+<link rel="stylesheet" href="${basePath}/docs/swagger-ui.css">
+<link rel="stylesheet" href="${basePath}/docs/page.css">
 </head>
 <body>
 <div id="swagger-ui"></div>
-<script src="/docs/swagger-ui-bundle.js"></script>
-<script src="/docs/page.js"></script>
+<script src="${basePath}/docs/swagger-ui-bundle.js"></script>
+<script src="${basePath}/docs/page.js"></script>
 </body>
 </html>
 `;

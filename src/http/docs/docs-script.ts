@@ -43,7 +43,7 @@ interface Answer {
  * Runs in the browser, from the text of this function: it must not use anything outside itself. Starts Swagger UI, uses
  * the token of a sign-in on the page, and makes the filter search paths and summaries, not only tags.
  */
-function startPage(): void {
+function startPage(basePath: string): void {
   const browser = globalThis as unknown as { SwaggerUIBundle: (options: object) => SwaggerUi };
 
   /** Every word of the filter must be in the tag, the method, the path or the summary. */
@@ -114,7 +114,7 @@ function startPage(): void {
     };
 
   const ui = browser.SwaggerUIBundle({
-    url: '/docs/page.json',
+    url: `${basePath}/docs/page.json`,
     dom_id: '#swagger-ui',
     deepLinking: true,
     displayRequestDuration: true,
@@ -141,4 +141,4 @@ function startPage(): void {
   });
 }
 
-export const SCRIPT = `(${startPage.toString()})();\n`;
+export const pageScript = (basePath: string): string => `(${startPage.toString()})(${JSON.stringify(basePath)});\n`;

@@ -3,8 +3,8 @@ import { fileURLToPath } from 'node:url';
 import fastifyStatic from '@fastify/static';
 import type { OpenAPIObject } from '@nestjs/swagger';
 import type { FastifyInstance } from 'fastify';
-import { PAGE, STYLE, pageDocument } from './docs-page.js';
-import { SCRIPT } from './docs-script.js';
+import { STYLE, htmlOf, pageDocument } from './docs-page.js';
+import { pageScript } from './docs-script.js';
 import { packText, sendPacked, type PackedText } from '../packed-text.js';
 
 /** The files of swagger-ui-dist that the page needs. */
@@ -16,13 +16,14 @@ const FILES = /^\/(swagger-ui\.css|swagger-ui-bundle\.js|favicon-32x32\.png)$/;
  */
 export async function serveDocs(server: FastifyInstance, document: () => OpenAPIObject): Promise<void> {
   serveDocument(server, '/openapi.json', document);
-  serveDocument(server, '/docs/page.json', () => pageDocument(document()));
+  serveDocument(server, '/docs/page.json', () => pageDocument(document(), server.basePath));
+  const page = htmlOf(server.basePath);
   for (const [path, type, text] of [
-    ['/docs', 'text/html', PAGE],
-    ['/docs/', 'text/html', PAGE],
-    ['/docs/index.html', 'text/html', PAGE],
+    ['/docs', 'text/html', page],
+    ['/docs/', 'text/html', page],
+    ['/docs/index.html', 'text/html', page],
     ['/docs/page.css', 'text/css', STYLE],
-    ['/docs/page.js', 'text/javascript', SCRIPT],
+    ['/docs/page.js', 'text/javascript', pageScript(server.basePath)],
   ] as const) {
     server.get(path, (_request, reply) =>
       reply.header('cache-control', 'no-cache').type(`${type}; charset=utf-8`).send(text),
