@@ -127,7 +127,7 @@ async function makeFirstAdmin(app: NestFastifyApplication, env: Env, logger: Log
   const made = await app.get(FirstAdmin).ensure();
   if (made === 'was there' && env.adminPassword !== undefined) {
     logger.info(
-      'ADMIN_PASSWORD is ignored: an administrator already exists. To set a password, run `npm run admin -- reset-password`',
+      'ADMIN_PASSWORD is ignored: an administrator already exists. To set a password, run `quartermaster admin reset-password`',
     );
   }
   if (typeof made !== 'object') return;

@@ -47,8 +47,8 @@ export class UsersService {
    * @throws Problem validation_failed, username_taken, email_taken; quota_exceeded at the platform's limit of objects;
    * credits_overprovisioned
    */
-  async create(dto: CreateUserDto, caller: Caller, transaction?: Transaction): Promise<UserRow> {
-    return this.make(dto, caller, false, transaction);
+  async create(dto: CreateUserDto, actor: Actor, transaction?: Transaction): Promise<UserRow> {
+    return this.make(dto, actor, false, transaction);
   }
 
   /**
@@ -176,7 +176,7 @@ export class UsersService {
         const user = required(await this.users.find(tx, id));
         if (isRegistration) await this.notices.registered(tx, user);
         // The new user is recorded as the actor of a registration.
-        const by = { userId: actor.userId ?? id, origin: actor.origin };
+        const by = isRegistration ? { ...actor, userId: id } : actor;
         await this.audit.record(tx, by, 'user.create', id, changesOf(null, user, FIELDS));
         return user;
       }),
