@@ -10,7 +10,7 @@ import { UsageError, type Io, type Outcome } from './command.js';
 export async function exportTo(io: Io, file: string | undefined, lines: Readable): Promise<Outcome> {
   const counter = new LineCounter();
   if (file === undefined) await pipeline(lines, counter, io.stdout, { end: false });
-  else await pipeline(lines, counter, newFile(file));
+  else await pipeline(lines, counter, newFile(file)).catch((error: unknown) => explainFile(error, file));
   return {
     data: { lines: counter.lines, file: file ?? null },
     text: `${counter.lines} lines are exported${file === undefined ? '' : ` to ${file}`}.`,

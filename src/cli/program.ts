@@ -99,6 +99,13 @@ export function createProgram(io: Io): CliCommand {
     )
     .performs(io, () => import('./commands/usage-export.js'));
 
+  make(
+    program,
+    'doctor',
+    'Check configuration, database, clock, disk and port, and say what to do. Exit code 3 on a problem.',
+  )
+    .example('quartermaster doctor')
+    .performs(io, () => import('./commands/doctor.js'));
   make(program, 'completion', 'Print a script that completes commands and options in a shell.')
     .addArgument(new Argument('<shell>').choices(['bash', 'zsh']))
     .example('eval "$(quartermaster completion bash)"')

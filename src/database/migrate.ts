@@ -46,7 +46,7 @@ export interface MigrationState {
 
 /** Reads the state of the database without changing it. */
 export async function readState(env: Env, url: string): Promise<MigrationState> {
-  const dataSource = await connect({ ...dataSourceOptions(env, url), poolSize: 1 });
+  const dataSource = await connect({ ...dataSourceOptions(env, url), poolSize: 2 });
   const runner = dataSource.createQueryRunner();
   try {
     const done = await migrationsOf(runner, env.databaseSchema);

@@ -1,5 +1,4 @@
 import { Readable } from 'node:stream';
-import type { ReadableStream } from 'node:stream/web';
 import { apiFrom, type ApiOptions } from '../api.js';
 import type { Io, Outcome } from '../command.js';
 import { exportTo } from '../files.js';
