@@ -65,6 +65,22 @@ export function createProgram(io: Io): CliCommand {
     .example('quartermaster admin disable-totp ada')
     .performs(io, () => import('./commands/admin-disable-totp.js'));
 
+  const users = group('users', 'Import and export accounts.');
+  make(
+    users,
+    'import',
+    'Create accounts from a CSV or NDJSON file. An interrupted import continues. Exit code 3 if lines are rejected.',
+  )
+    .argument('<file>', 'a file whose name ends with .csv, .ndjson or .jsonl')
+    .option('--dry-run', 'check the file, and create nothing')
+    .example('quartermaster users import users.csv --dry-run')
+    .performs(io, () => import('./commands/users-import.js'));
+  make(users, 'export', 'Export all accounts, without passwords.')
+    .argument('[file]', 'a new file (default: standard output)')
+    .addOption(formatOption())
+    .example('quartermaster users export users.csv --format csv')
+    .performs(io, () => import('./commands/users-export.js'));
+
   const keys = group('keys', 'Create, revoke and find API keys.');
   overApi(make(keys, 'create', 'Create an API key and print it.'))
     .argument('<owner>', 'username, e-mail or id')
@@ -91,7 +107,7 @@ export function createProgram(io: Io): CliCommand {
   const usage = group('usage', 'Export the usage ledger.');
   overApi(make(usage, 'export', 'Export units by hour, owner, key and meter, for bills.'))
     .argument('[file]', 'a new file (default: standard output)')
-    .addOption(new Option('--format <format>').choices(['ndjson', 'csv']).default('ndjson'))
+    .addOption(formatOption())
     .option('--from <time>', 'a whole hour (default: the start of the month)')
     .option('--to <time>', 'a whole hour (default: now)')
     .example(
@@ -118,4 +134,8 @@ function overApi(command: CliCommand): CliCommand {
   return command
     .option('--url <address>', 'work over the API of this server instead of on the database')
     .option('--token <token>', 'access token for --url (default: QUARTERMASTER_TOKEN)');
+}
+
+function formatOption(): Option {
+  return new Option('--format <format>').choices(['ndjson', 'csv']).default('ndjson');
 }

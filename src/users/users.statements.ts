@@ -9,14 +9,21 @@ export const findByIds = (users: Repository<User>): Statement => ({
   text: `SELECT ${columnsOf(users, 'u')} FROM users u WHERE u.id = ANY($1::uuid[])`,
 });
 
+/** Streamed in one snapshot. */
+export const readAll = (users: Repository<User>): string => `SELECT ${columnsOf(users, 'u')} FROM users u`;
+
 // The tables below belong to modules that depend on this one.
 
-/** An atomic change of one element of an array, in the transaction that changes the account. */
+/** An atomic change of one element of an array, in the transaction that changes the accounts. */
 export const SET_CREDITS: Statement = {
   text: `
-    INSERT INTO quotas AS q (owner_id, meter, limits) VALUES ($1, 'tasks', with_limit(NULL, 1, $2))
-    ON CONFLICT ON CONSTRAINT quotas_pkey DO UPDATE SET limits = with_limit(q.limits, 1, $2)`,
+    INSERT INTO quotas AS q (owner_id, meter, limits)
+    SELECT id, 'tasks', with_limit(NULL, 1, credits) FROM unnest($1::uuid[], $2::bigint[]) AS s (id, credits)
+    ON CONFLICT ON CONSTRAINT quotas_pkey DO UPDATE SET limits = with_limit(q.limits, 1, excluded.limits[1])`,
 };
+
+/** The table belongs to the platform module. */
+export const LIST_PLANS: Statement = { text: 'SELECT slug FROM plans' };
 
 export const END_SESSIONS: Statement = {
   text: 'DELETE FROM sessions WHERE owner_id = $1 AND id IS DISTINCT FROM $2 RETURNING id',
