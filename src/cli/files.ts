@@ -1,4 +1,4 @@
-import { createWriteStream } from 'node:fs';
+import { createWriteStream, statSync } from 'node:fs';
 import { Transform, type Readable, type Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { UsageError, type Io, type Outcome } from './command.js';
@@ -21,6 +21,15 @@ export async function exportTo(io: Io, file: string | undefined, lines: Readable
 /** Never replaces a file. Only its owner can read it. */
 export function newFile(path: string): Writable {
   return createWriteStream(path, { flags: 'wx', mode: 0o600 });
+}
+
+/** @throws UsageError if there is no such file */
+export function sizeOf(path: string): number {
+  try {
+    return statSync(path).size;
+  } catch (error) {
+    explainFile(error, path);
+  }
 }
 
 /** Explains an error of a file that a command reads or writes. */

@@ -98,6 +98,23 @@ export function createProgram(io: Io): CliCommand {
     .example('quartermaster keys find < leaked.txt')
     .performs(io, () => import('./commands/keys-find.js'));
 
+  const store = group('store', 'Import and export the store of one user.');
+  make(
+    store,
+    'import',
+    'Write entries from an NDJSON file. Keys that exist are skipped. Exit code 3 if lines are rejected.',
+  )
+    .argument('<owner>', 'username, e-mail or id')
+    .argument('<file>', 'an entry a line: {"key": …, "value": …, "ttlSeconds": …}')
+    .option('--replace', 'replace the values of keys that exist')
+    .example('quartermaster store import ada store.ndjson')
+    .performs(io, () => import('./commands/store-import.js'));
+  make(store, 'export', 'Export all entries as NDJSON. Values keep every digit and the order of names.')
+    .argument('<owner>', 'username, e-mail or id')
+    .argument('[file]', 'a new file (default: standard output)')
+    .example('quartermaster store export ada store.ndjson')
+    .performs(io, () => import('./commands/store-export.js'));
+
   const audit = group('audit', 'Check the audit log.');
   overApi(make(audit, 'verify', 'Check that no entry was altered or removed. Exit code 3 if one was.'))
     .option('--head <hash>', 'a head that was printed earlier, which must still be in the chain')

@@ -1,8 +1,7 @@
-import { statSync } from 'node:fs';
 import { UserImport, type ImportedUser } from '../../users/user-import.js';
 import type { Io, Outcome } from '../command.js';
 import { EXIT } from '../exit-codes.js';
-import { explainFile } from '../files.js';
+import { sizeOf } from '../files.js';
 import { Journal, type Progress } from '../import/journal.js';
 import { formatOf } from '../import/records.js';
 import { reportOf } from '../import/report.js';
@@ -45,12 +44,4 @@ function outcomeOf(file: string, { created, rejected }: Progress, rate: number, 
     text: `${created} ${done}, ${rejected} lines are rejected (${rate} records a second).${report === null ? '' : `\nThe reasons are in ${report}.`}`,
     exitCode: rejected > 0 ? EXIT.problems : EXIT.done,
   };
-}
-
-function sizeOf(file: string): number {
-  try {
-    return statSync(file).size;
-  } catch (error) {
-    explainFile(error, file);
-  }
 }

@@ -8,6 +8,7 @@ import { UsersRepository, type UserRow } from '../../users/users.repository.js';
 import { checked } from '../checked.js';
 import { UsageError, type Io } from '../command.js';
 import { OPERATOR } from '../operator.js';
+import { idOfOwner } from '../owner.js';
 import { withPlatform } from '../platform.js';
 
 export interface MadeKey {
@@ -25,9 +26,8 @@ export interface FoundKey {
 export function createKey(io: Io, body: { owner: string; name: string; scopes: string[] }): Promise<MadeKey> {
   return withPlatform(io, async (app, env) => {
     const dto = await checked(env, CreateKeyDto, body);
-    const owner = await app.get(UsersRepository).findByReference(body.owner);
-    if (!owner) throw new ConfigError(`There is no user ${JSON.stringify(body.owner)}.`);
-    const { key, secret } = await app.get(KeysService).createFor(owner.id, dto, OPERATOR);
+    const ownerId = await idOfOwner(app, body.owner);
+    const { key, secret } = await app.get(KeysService).createFor(ownerId, dto, OPERATOR);
     return { id: key.id, key: secret };
   });
 }

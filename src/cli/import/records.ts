@@ -51,8 +51,8 @@ async function* readCsv(path: string, columns: readonly string[]): AsyncGenerato
       else yield { ...at, value: {}, fault: `has ${cells.length} fields, and the header has ${header.length}` };
     }
   } catch (error) {
-    const { code, lines } = error as CsvError & { lines?: number };
-    if (!code.startsWith('CSV_')) throw error;
+    const { code, lines } = error as Partial<CsvError> & { lines?: number };
+    if (code?.startsWith('CSV_') !== true) throw error;
     throw new UsageError(`${path} cannot be read from line ${lines ?? 1} on: a quote is missing (${code}).`);
   }
 }

@@ -19,7 +19,10 @@ export type UserRecord = { line: number; bytes: number } & ({ dto: ImportUserDto
 /** Validates a record by the rules of `POST /v1/users`. */
 export async function toUserRecord(env: Env, { line, bytes, value, fault }: FileRecord): Promise<UserRecord> {
   if (fault !== undefined) return { line, bytes, reason: fault };
-  const given = Object.entries(value).filter(([name]) => !IGNORED.includes(name));
+  // An export has `null` for what an account does not have. A missing plan is the default one.
+  const given = Object.entries(value).filter(
+    ([name, each]) => !IGNORED.includes(name) && (each !== null || name === 'plan'),
+  );
   const body = Object.fromEntries(given.map(([name, each]) => [name, name === 'credits' ? toNumber(each) : each]));
   if (body.password !== undefined && body.passwordHash !== undefined) {
     return { line, bytes, reason: 'has both password and passwordHash' };
