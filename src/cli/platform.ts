@@ -1,5 +1,3 @@
-import { existsSync } from 'node:fs';
-import { join } from 'node:path';
 import type { INestApplicationContext } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { AppModule } from '../app.module.js';
@@ -9,6 +7,7 @@ import { Database } from '../database/database.js';
 import { dataSourceOptions } from '../database/options.js';
 import type { Io } from './command.js';
 import { withDatabase } from './database.js';
+import { requireSecretKey } from './secret-key.js';
 
 /**
  * Runs work with the services of the platform, on the database of the server, which may be running.
@@ -18,12 +17,7 @@ export async function withPlatform<T>(
   io: Io,
   work: (app: INestApplicationContext, env: Env) => Promise<T>,
 ): Promise<T> {
-  const { secretKey, dataDir } = new Env(io.variables);
-  if (secretKey === undefined && !existsSync(join(dataDir, 'secret-key'))) {
-    throw new ConfigError(
-      `SECRET_KEY is not set, and there is no secret key in ${dataDir}. Run this command with the environment variables of the server.`,
-    );
-  }
+  requireSecretKey(new Env(io.variables));
   return withDatabase(io, async (env) => {
     await requireTables(env);
     const options = { logger: false, abortOnError: false } as const;

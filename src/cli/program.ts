@@ -132,6 +132,14 @@ export function createProgram(io: Io): CliCommand {
     )
     .performs(io, () => import('./commands/usage-export.js'));
 
+  make(program, 'backup', 'Write the whole database, as of one moment, into one file. Does not block the server.')
+    .argument('<file>', 'a new file')
+    .example('quartermaster backup quartermaster.backup')
+    .performs(io, () => import('./commands/backup.js'));
+  make(program, 'restore', 'Restore a backup into an empty database, and compare rows and checksums.')
+    .argument('<file>', 'a file that `backup` wrote')
+    .example('DATA_DIR=./restored SECRET_KEY_FILE=./data/secret-key quartermaster restore quartermaster.backup')
+    .performs(io, () => import('./commands/restore.js'));
   make(
     program,
     'doctor',

@@ -62,14 +62,14 @@ export async function readState(env: Env, url: string): Promise<MigrationState> 
 }
 
 /**
- * Runs work while no other process runs migrations. The lock belongs to a transaction on a separate connection, so that
- * it also works behind PgBouncer.
+ * Runs work while no other process runs migrations. The lock belongs to the transaction of `holder`, so that it also
+ * works behind PgBouncer.
  */
-async function alone(
+export async function alone<T>(
   env: Env,
   url: string,
-  work: (dataSource: DataSource, holder: QueryRunner) => Promise<void>,
-): Promise<void> {
+  work: (dataSource: DataSource, holder: QueryRunner) => Promise<T>,
+): Promise<T> {
   // The default logger prints failed migrations even if `logging` is off; this one prints only if DEBUG is set.
   const dataSource = await connect({ ...dataSourceOptions(env, url), poolSize: 2, logger: 'debug' });
   try {
@@ -80,8 +80,9 @@ async function alone(
       // A migration, and the wait for another process's migrations, can take long.
       await holder.query('SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0');
       await holder.query('SELECT pg_advisory_xact_lock($1)', [LOCK]);
-      await work(dataSource, holder);
+      const result = await work(dataSource, holder);
       await holder.commitTransaction();
+      return result;
     } finally {
       await holder.release();
     }

@@ -85,7 +85,8 @@ export class PlatformRepository {
 
   /** Returns the finite credits of some users at a moment: a whole number of any size. */
   async creditsOf(tx: Transaction, scope: CreditScope, moment: string): Promise<bigint> {
-    const [statement, whose] = 'plan' in scope ? [CREDITS_OF_PLAN, scope.plan] : [CREDITS_OF_USERS, scope.ownerId];
+    const [statement, whose] =
+      'plan' in scope ? [CREDITS_OF_PLAN, scope.plan] : [CREDITS_OF_USERS, [scope.ownerId].flat()];
     const [row] = await this.database.query<{ credits: string }>(statement, [whose, moment], tx);
     return BigInt(row?.credits ?? 0);
   }
