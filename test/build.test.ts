@@ -3,6 +3,7 @@ import { cp, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/pr
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
+import { promisify } from 'node:util';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const SOURCES = ['bin', 'src', 'scripts', 'ormconfig.ts', 'package.json', 'package-lock.json'];
@@ -71,6 +72,23 @@ test.each(['18.20.4', '20.18.1', '21.7.3', '22.11.0'])(
     });
   },
 );
+
+test('the packed package: the built program without sources, tests and types', async () => {
+  const args = ['pack', '--dry-run', '--json', '--ignore-scripts'];
+  const { stdout } = await promisify(execFile)('npm', args, { cwd: ROOT });
+  const [{ files }] = JSON.parse(stdout) as [{ files: { path: string; mode: number }[] }];
+  const paths = files.map(({ path }) => path);
+  expect(paths).toEqual(
+    expect.arrayContaining([
+      ...['LICENSE', 'README.md', 'SECURITY.md', 'package.json', 'bin/quartermaster.js', 'dist/src/main.js'],
+      ...['dist/src/cli/main.js', 'dist/src/database/functions/usage.sql'],
+    ]),
+  );
+  expect(paths.filter((path) => !/^(dist\/src\/.+\.(js|sql)|bin\/.+\.js|console\/dist\/.+|[^/]+)$/.test(path))).toEqual(
+    [],
+  );
+  expect(files.find(({ path }) => path === 'bin/quartermaster.js')?.mode).toBe(0o755);
+});
 
 test.each(['generate', 'create'])(
   'migration:%s without a path: exit code 1 with its usage in one line',

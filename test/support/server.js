@@ -155,7 +155,7 @@ export class TestServer {
     let isOver = false;
     void exited.then(() => (isOver = true));
     for (;;) {
-      const url = /listens on (http:\S+)/.exec(server.output)?.[1];
+      const url = /listens on (http:[^\s"]+)/.exec(server.output)?.[1];
       if (url !== undefined) {
         server.url = url;
         return server;
