@@ -36,8 +36,8 @@ async function json(args: string[], variables = env()): Promise<any> {
 }
 
 /** The report about a file, without its header. */
-async function rejectedLines(path: string): Promise<string[]> {
-  return (await readFile(`${path}.rejected.csv`, 'utf8')).trim().split('\n').slice(1);
+async function rejectedLines(path: string, kind = 'rejected'): Promise<string[]> {
+  return (await readFile(`${path}.${kind}.csv`, 'utf8')).trim().split('\n').slice(1);
 }
 
 describe('quartermaster users import', () => {
@@ -111,7 +111,7 @@ describe('quartermaster users import', () => {
     ];
     const path = await file('bad.ndjson', ...lines);
     expect(await json(['users', 'import', path, '--dry-run'])).toMatchObject({ code: 3, valid: 2, rejected: 12 });
-    const checked = await rejectedLines(path);
+    const checked = await rejectedLines(path, 'dry-run');
     expect(await json(['users', 'import', path])).toMatchObject({
       code: 3,
       created: 2,

@@ -28,7 +28,10 @@ export interface Outcome {
   isBesideData?: boolean;
 }
 
-/** The module of a command. `run` receives the arguments, then the options. Its result is printed; null: it keeps running. */
+/**
+ * The module of a command. `run` receives the arguments, then the options. Its result is printed; null: the command
+ * keeps running.
+ */
 interface Implementation {
   run: (io: Io, ...args: never[]) => Promise<Outcome | null>;
 }
@@ -38,8 +41,9 @@ export class UsageError extends Error {
   override readonly name = 'UsageError';
 }
 
-/** A command, with the exit code of its last run; null: it keeps running. */
+/** A command of the tree. */
 export class CliCommand extends Command {
+  /** Of its last run; null: it keeps running. */
   exitCode: ExitCode | null = EXIT.done;
 
   override createCommand(name?: string): CliCommand {

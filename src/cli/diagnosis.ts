@@ -19,12 +19,15 @@ export interface Finding {
 /** The newest major version of PostgreSQL that is tested. */
 const NEWEST = 18;
 
-/** Milliseconds. Access tokens and signed requests tolerate no more. */
+/**
+ * Milliseconds by which the clocks may differ. Access tokens expire by the clock of the server, sessions and limits by
+ * that of the database.
+ */
 const MAX_CLOCK_DIFFERENCE = 2_000;
 
 const GIB = 2 ** 30;
 
-/** Spare connections: other programs, and a server of the next version during an upgrade. */
+/** Connections for migrations, commands, backups and psql. */
 const SPARE = 10;
 
 export function checkVariables(variables: NodeJS.ProcessEnv): Finding[] {

@@ -32,12 +32,15 @@ export function sizeOf(path: string): number {
   }
 }
 
+/** Codes of files that cannot be read or written. Errors of the database have others. */
+const UNUSABLE = ['EACCES', 'EDQUOT', 'EISDIR', 'ENOSPC', 'ENOTDIR', 'EPERM', 'EROFS'];
+
 /** Explains an error of a file that a command reads or writes. */
 export function explainFile(error: unknown, path: string): never {
   const { code } = error as NodeJS.ErrnoException;
   if (code === 'EEXIST') throw new UsageError(`${path} exists already.`);
   if (code === 'ENOENT') throw new UsageError(`There is no ${path}.`);
-  if (code !== undefined && /^E[A-Z]+$/.test(code)) throw new UsageError(`${path} cannot be used (${code}).`);
+  if (code !== undefined && UNUSABLE.includes(code)) throw new UsageError(`${path} cannot be used (${code}).`);
   throw error;
 }
 

@@ -3,7 +3,10 @@ import { UsageError, type CliCommand, type Io } from './command.js';
 import { EXIT, type ExitCode } from './exit-codes.js';
 import { createProgram } from './program.js';
 
-/** Runs a command line. Prints its result, or one line that says why it failed. @returns the exit code; null: it keeps running */
+/**
+ * Runs a command line. Prints its result, or one line that says why it failed.
+ * @returns the exit code; null: the command keeps running
+ */
 export async function run(args: readonly string[], io: Io): Promise<ExitCode | null> {
   const program = createProgram(io);
   try {

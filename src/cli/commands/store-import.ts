@@ -17,17 +17,18 @@ export async function run(io: Io, owner: string, file: string, { replace }: Opti
   const size = sizeOf(file);
   return withPlatform(io, async (app) => {
     const ownerId = await idOfOwner(app, owner);
+    const report = new Report(reportOf(file), 0);
     const bar = new ProgressBar(io, size, 'entries');
     try {
       const counts = await importEntries({
-        ...{ file, ownerId, report: new Report(file, 0), store: app.get(StoreService) },
+        ...{ file, ownerId, report, store: app.get(StoreService) },
         onConflict: replace ? 'replace' : 'skip',
         onProgress: (bytes, entries) => bar.update(bytes, entries),
       });
-      const report = counts.rejected > 0 ? reportOf(file) : null;
+      const path = counts.rejected > 0 ? report.path : null;
       return {
-        data: { ...counts, report },
-        text: `${counts.written} entries are written, ${counts.skipped} exist already, ${counts.rejected} are rejected.${report === null ? '' : `\nThe reasons are in ${report}.`}`,
+        data: { ...counts, report: path },
+        text: `${counts.written} entries are written, ${counts.skipped} exist already, ${counts.rejected} are rejected.${path === null ? '' : `\nThe reasons are in ${path}.`}`,
         exitCode: counts.rejected > 0 ? EXIT.problems : EXIT.done,
       };
     } finally {

@@ -37,7 +37,7 @@ export async function run(io: Io, file: string, { dryRun }: Options): Promise<Ou
 }
 
 function outcomeOf(file: string, { created, rejected }: Progress, rate: number, isDry: boolean): Outcome {
-  const report = rejected > 0 ? reportOf(file) : null;
+  const report = rejected > 0 ? reportOf(file, isDry) : null;
   const done = isDry ? 'accounts can be created' : 'accounts are created';
   return {
     data: { [isDry ? 'valid' : 'created']: created, rejected, report, recordsPerSecond: rate },

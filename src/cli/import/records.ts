@@ -5,7 +5,7 @@ import { UsageError } from '../command.js';
 
 export type FileFormat = 'csv' | 'ndjson';
 
-/** A record of a file, or why it is none. */
+/** A record of a file. With `fault`, the text of the record cannot be read. */
 export interface FileRecord {
   /** The line on which it ends, from 1. */
   line: number;
@@ -20,7 +20,7 @@ interface CsvRecord {
   info: Info;
 }
 
-/** Longer records are a forgotten quote. */
+/** A longer record indicates a missing closing quote. */
 const MAX_RECORD_BYTES = 65_536;
 
 /** @throws UsageError unless the name of the file ends with `.csv`, `.ndjson` or `.jsonl` */
@@ -96,7 +96,7 @@ function parsed(text: string): Pick<FileRecord, 'value' | 'fault'> {
       return { value: value as Record<string, unknown> };
     }
   } catch {
-    // Told below.
+    // Reported below.
   }
   return { value: {}, fault: 'is not a JSON object' };
 }

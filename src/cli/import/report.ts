@@ -7,22 +7,21 @@ export interface Rejected {
   reason: string;
 }
 
-/** Returns the path of the report about an imported file. */
-export function reportOf(imported: string): string {
-  return `${imported}.rejected.csv`;
+/** Returns the path of the report about an imported file, or about a file that was only checked. */
+export function reportOf(imported: string, isDry = false): string {
+  // An interrupted import appends to its report when it continues.
+  return isDry ? `${imported}.dry-run.csv` : `${imported}.rejected.csv`;
 }
 
 const HEADER = 'line,reason\n';
 
 /** The rejected lines of an imported file, as a CSV file beside it. */
 export class Report {
-  private readonly path: string;
-  private bytes: number;
-
   /** @param bytes of the report of an interrupted import that stay */
-  constructor(imported: string, bytes: number) {
-    this.path = reportOf(imported);
-    this.bytes = bytes;
+  constructor(
+    readonly path: string,
+    private bytes: number,
+  ) {
     if (bytes > 0) truncateSync(this.path, bytes);
     else rmSync(this.path, { force: true });
   }

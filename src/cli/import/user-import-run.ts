@@ -5,7 +5,7 @@ import type { ImportedUser } from '../../users/user-import.js';
 import { explainProblem } from '../failure.js';
 import type { Journal, Progress } from './journal.js';
 import { readRecords, type FileRecord } from './records.js';
-import { Report, type Rejected } from './report.js';
+import { Report, reportOf, type Rejected } from './report.js';
 import { USER_COLUMNS, toUserRecord, type UserRecord } from './user-record.js';
 
 /** Accounts in one transaction. */
@@ -19,7 +19,7 @@ export interface UserImportRun {
   env: Env;
   /** Creates or checks accounts. Returns for each why it is rejected, or null. */
   write: (users: ImportedUser[]) => Promise<(Problem | null)[]>;
-  /** Missing: the import cannot be continued. */
+  /** Missing: a dry run, which cannot be continued. */
   journal?: Journal | undefined;
   onProgress: (bytes: number, records: number) => void;
 }
@@ -27,7 +27,7 @@ export interface UserImportRun {
 /** Imports a file batch by batch. Continues an interrupted import. */
 export async function importUsers({ file, env, write, journal, onProgress }: UserImportRun): Promise<Progress> {
   let progress = journal?.read() ?? BEGINNING;
-  const report = new Report(file, progress.reportBytes);
+  const report = new Report(reportOf(file, !journal), progress.reportBytes);
   // The interrupted batch is repeated as it was.
   const size = (): number => progress.ids.length || BATCH;
   for await (const batch of batches(file, progress.records, size)) {
