@@ -22,11 +22,14 @@ WORKDIR /app
 COPY package.json ./
 COPY --from=dependencies /app/node_modules node_modules
 COPY --from=build /app/dist dist
+COPY bin bin
+# `docker compose exec app quartermaster doctor`
+RUN ln -s /app/bin/quartermaster.js /usr/local/bin/quartermaster
 RUN install -d -o node -g node -m 0700 /data
 USER node
 VOLUME /data
 EXPOSE 3000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s \
   CMD ["node", "-e", "fetch(`http://127.0.0.1:${process.env.PORT || 3000}${process.env.BASE_PATH ?? ''}/readyz`).then(({ ok }) => process.exit(ok ? 0 : 1), () => process.exit(1))"]
-# Not through npm or a shell, so that signals reach it; with the flags of `npm start`.
-CMD ["node", "--max-semi-space-size=32", "dist/src/main.js"]
+# Not through npm or a shell, so that signals reach it; with the flag of `npm start`.
+CMD ["node", "--max-semi-space-size=32", "bin/quartermaster.js", "serve"]

@@ -35,7 +35,7 @@ export class Server {
     });
     closeSync(file);
     while (child.exitCode === null && child.signalCode === null) {
-      const url = /listens on (http:\S+)/.exec(readFileSync(output, 'utf8'))?.[1];
+      const url = /listens on (http:[^\s"]+)/.exec(readFileSync(output, 'utf8'))?.[1];
       if (url !== undefined) return new Server(child, url);
       await sleep(10);
     }

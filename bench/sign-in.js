@@ -44,7 +44,7 @@ function listening() {
     void exited.then(() => reject(new Error('It did not start')));
     child.stdout.on('data', (chunk) => {
       output += String(chunk);
-      const address = /listens on (http:\S+)/.exec(output)?.[1];
+      const address = /listens on (http:[^\s"]+)/.exec(output)?.[1];
       if (address) resolve(address);
     });
   });

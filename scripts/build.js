@@ -69,7 +69,8 @@ export function build(ifStale) {
     console.error(`${obstacle}: run \`npm run build\` as the user who owns ${root}.`);
     return 1;
   }
-  if (ifStale) console.log('Building (once; later starts skip this) …');
+  // Not to standard output, which can be the data of a command.
+  if (ifStale) console.error('Building (once; later starts skip this) …');
   const { status } = spawnSync(process.execPath, [join(root, compiler)], { cwd: root, stdio: 'inherit' });
   if (status !== 0) return status ?? 1;
   prune(join(root, 'dist'), started);

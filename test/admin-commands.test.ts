@@ -10,20 +10,20 @@ import {
   ADMIN_PASSWORD,
   SECRET_KEY,
   TestServer,
-  admin,
+  command,
   createDatabase,
   inherited,
   type Ended,
 } from './support/server.js';
 import { enableTotp } from './support/totp.js';
 
-const COMMAND = fileURLToPath(new URL('../dist/src/cli/admin.js', import.meta.url));
+const MAIN = fileURLToPath(new URL('../dist/src/cli/main.js', import.meta.url));
 
 type Database = Awaited<ReturnType<typeof createDatabase>>;
 
-/** Runs the program of `npm run admin` in its own process. @param piped text for its standard input */
+/** Runs `quartermaster admin` in its own process. @param piped text for its standard input */
 async function adminProgram(env: Record<string, string>, args: string[], piped?: string): Promise<Ended> {
-  const child = spawn(process.execPath, [COMMAND, ...args], {
+  const child = spawn(process.execPath, [MAIN, 'admin', ...args], {
     env: { ...inherited(), SECRET_KEY, ARGON2_MEMORY: '1024', ARGON2_PASSES: '1', ...env },
     stdio: [piped === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'],
   });
@@ -55,7 +55,7 @@ describe('Admin commands on an external database', () => {
 
   test('reset-password without a user: sets a random password for the only administrator and ends its sessions', async () => {
     const session = await api.signIn('admin', ADMIN_PASSWORD);
-    const ended = await admin(env(), ['reset-password']);
+    const ended = await command(env(), ['admin', 'reset-password']);
     expect(ended).toMatchObject({ code: 0, stderr: '' });
     const password = printedPassword(ended);
     expect(password.length).toBeGreaterThanOrEqual(20);
@@ -89,7 +89,7 @@ describe('Admin commands on an external database', () => {
   });
 
   test('reset-password while standard input stays open: says that it reads the password there', async () => {
-    const child = spawn(process.execPath, [COMMAND, 'reset-password'], {
+    const child = spawn(process.execPath, [MAIN, 'admin', 'reset-password'], {
       env: { ...inherited(), SECRET_KEY, ARGON2_MEMORY: '1024', ARGON2_PASSES: '1', ...env() },
       stdio: ['pipe', 'pipe', 'pipe'],
     });
@@ -104,34 +104,37 @@ describe('Admin commands on an external database', () => {
     const session = await api.signIn('admin', ADMIN_PASSWORD);
     await enableTotp(api, { ...session, id: session.user.id, username: 'admin', password: ADMIN_PASSWORD });
     expectProblem(await api.post('/v1/auth/login', { login: 'admin', password: ADMIN_PASSWORD }), 401, 'totp_required');
-    expect(await admin(env(), ['disable-totp'])).toEqual({
+    expect(await command(env(), ['admin', 'disable-totp'])).toEqual({
       ...{ code: 0, stdout: 'Two-factor sign-in of admin is off.\n', stderr: '' },
     });
     const me = api.as(await api.signIn('admin', ADMIN_PASSWORD));
     expect((await me.get('/v1/audit?action=totp.disable')).body.data).toMatchObject([
       { actor: null, changes: { with: { to: 'command line' } } },
     ]);
-    expect(await admin(env(), ['disable-totp'])).toEqual({
+    expect(await command(env(), ['admin', 'disable-totp'])).toEqual({
       ...{ code: 1, stdout: '', stderr: 'admin has no two-factor sign-in.\n' },
     });
   });
 
-  test('bad arguments, passwords, keys or databases: exit code 1 with one line on stderr, and no change', async () => {
+  test('bad arguments, passwords, keys or databases: exit code 1 or 2 with one line on stderr, and no change', async () => {
     const second = await api.createUser({ role: 'admin' });
     const lines = [
-      await admin(env(), []),
-      await admin(env(), ['reset-pasword']),
-      await admin(env(), ['reset-password', 'admin', 'and-more']),
+      await command(env(), ['admin']),
+      await command(env(), ['admin', 'reset-pasword']),
+      await command(env(), ['admin', 'reset-password', 'admin', 'and-more']),
       await adminProgram(env(), ['reset-password', 'nobody']),
-      await admin(env(), ['reset-password']),
-      await admin(env(), ['reset-password', 'admin'], 'weak'),
-      await admin(env(), ['reset-password', 'admin'], 'Quarter-Master-3\nsecond'),
-      await admin({ ...env(), SECRET_KEY: SECRET_KEY.toUpperCase() }, ['reset-password', 'admin']),
-      await admin({ DATABASE_URL: 'postgresql://me@127.0.0.1:1/x' }, ['reset-password']),
+      await command(env(), ['admin', 'reset-password']),
+      await command(env(), ['admin', 'reset-password', 'admin'], 'weak'),
+      await command(env(), ['admin', 'reset-password', 'admin'], 'Quarter-Master-3\nsecond'),
+      await command({ ...env(), SECRET_KEY: SECRET_KEY.toUpperCase() }, ['admin', 'reset-password', 'admin']),
+      await command({ DATABASE_URL: 'postgresql://me@127.0.0.1:1/x' }, ['admin', 'reset-password']),
     ];
-    expect(lines.map(({ code, stdout }) => [code, stdout])).toEqual(lines.map(() => [1, '']));
+    expect(lines.map(({ stdout }) => stdout)).toEqual(lines.map(() => ''));
+    expect(lines.map(({ code }) => code)).toEqual([2, 2, 2, 1, 1, 1, 2, 1, 1]);
     expect(lines.map(({ stderr }) => stderr)).toEqual([
-      ...[1, 2, 3].map(() => expect.stringMatching(/^Usage: .+\n$/)),
+      'A command is missing. See quartermaster --help.\n',
+      "Unknown command 'reset-pasword' (Did you mean reset-password?) See quartermaster --help.\n",
+      expect.stringMatching(/^Too many arguments for 'reset-password'. .+\n$/),
       'There is no user "nobody".\n',
       `There are several administrators: name one (admin, ${second.username}).\n`,
       expect.stringMatching(/^The password must have 8 to 64 characters, .+ digit.+\n$/),
@@ -144,7 +147,7 @@ describe('Admin commands on an external database', () => {
 
   test('reset-password on a database without tables: one line that asks to start the server first', async () => {
     const empty = await createDatabase({ isEmpty: true });
-    expect((await admin({ DATABASE_URL: empty.url }, ['reset-password'])).stderr).toBe(
+    expect((await command({ DATABASE_URL: empty.url }, ['admin', 'reset-password'])).stderr).toBe(
       'The database has no tables of this version. Start the server of this version first.\n',
     );
     await empty.drop();
@@ -157,7 +160,7 @@ test('reset-password on the embedded database: works while the server runs and w
   await chmod(folder, 0o755);
   const env = { DATA_DIR: folder, SECRET_KEY: '' };
   try {
-    expect((await admin(env, ['reset-password'])).stderr).toMatch(/^.+ there is no .+ in .+\n$/);
+    expect((await command(env, ['admin', 'reset-password'])).stderr).toMatch(/^.+ there is no .+ in .+\n$/);
     expect(await readdir(folder)).toEqual([]);
 
     let server = await TestServer.start(env);
@@ -166,7 +169,7 @@ test('reset-password on the embedded database: works while the server runs and w
     await new Api(server.url).signIn('admin', printedPassword(running));
     expect(await server.stop()).toBe(0);
 
-    expect(await admin(env, ['reset-password'], 'While-Stopped-17')).toMatchObject({ code: 0 });
+    expect(await command(env, ['admin', 'reset-password'], 'While-Stopped-17')).toMatchObject({ code: 0 });
     server = await TestServer.start(env);
     await new Api(server.url).signIn('admin', 'While-Stopped-17');
     expect(await server.stop()).toBe(0);

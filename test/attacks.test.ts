@@ -156,7 +156,7 @@ describe('On a separate server', () => {
     const url = await new Promise<string>((resolve) => {
       npm.stdout.on('data', (chunk: Buffer) => {
         output += String(chunk);
-        const match = /listens on (http:\S+)/.exec(output);
+        const match = /listens on (http:[^\s"]+)/.exec(output);
         if (match?.[1]) resolve(match[1]);
       });
     });

@@ -3,9 +3,10 @@ import { cp, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/pr
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
+import { promisify } from 'node:util';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
-const SOURCES = ['src', 'scripts', 'ormconfig.ts', 'package.json', 'package-lock.json'];
+const SOURCES = ['bin', 'src', 'scripts', 'ormconfig.ts', 'package.json', 'package-lock.json'];
 const CONFIGS = ['tsconfig.json', 'tsconfig.build.json', 'nest-cli.json'];
 
 let folder: string;
@@ -41,7 +42,7 @@ test('build and openapi in a folder whose name has spaces, quotes and other spec
 test('start when dist/ cannot be written: exit code 1 with one line on stderr', async () => {
   const to = await clone('somewhere');
   await writeFile(join(to, 'dist'), 'a file in place of the folder');
-  const { code, stdout, stderr } = await node(join(to, 'scripts/start.js'));
+  const { code, stdout, stderr } = await node(join(to, 'bin/quartermaster.js'));
   expect({ code, stdout, lines: stderr.split('\n').length }).toEqual({ code: 1, stdout: '', lines: 2 });
   expect(stderr).toMatch(
     /^The build in dist\/ is missing or older .+ cannot be written \(EEXIST\): run `npm run build` as/,
@@ -63,7 +64,7 @@ test.each(['18.20.4', '20.18.1', '21.7.3', '22.11.0'])(
   async (version) => {
     const script = `
     Object.defineProperty(process, 'versions', { value: { ...process.versions, node: '${version}' } });
-    await import('${pathToFileURL(join(ROOT, 'scripts/start.js')).href}');`;
+    await import('${pathToFileURL(join(ROOT, 'bin/quartermaster.js')).href}');`;
     expect(await node('--input-type=module', '-e', script)).toEqual({
       code: 1,
       stdout: '',
@@ -71,6 +72,23 @@ test.each(['18.20.4', '20.18.1', '21.7.3', '22.11.0'])(
     });
   },
 );
+
+test('the packed package: the built program without sources, tests and types', async () => {
+  const args = ['pack', '--dry-run', '--json', '--ignore-scripts'];
+  const { stdout } = await promisify(execFile)('npm', args, { cwd: ROOT });
+  const [{ files }] = JSON.parse(stdout) as [{ files: { path: string; mode: number }[] }];
+  const paths = files.map(({ path }) => path);
+  expect(paths).toEqual(
+    expect.arrayContaining([
+      ...['LICENSE', 'README.md', 'SECURITY.md', 'package.json', 'bin/quartermaster.js', 'dist/src/main.js'],
+      ...['dist/src/cli/main.js', 'dist/src/database/functions/usage.sql'],
+    ]),
+  );
+  expect(paths.filter((path) => !/^(dist\/src\/.+\.(js|sql)|bin\/.+\.js|console\/dist\/.+|[^/]+)$/.test(path))).toEqual(
+    [],
+  );
+  expect(files.find(({ path }) => path === 'bin/quartermaster.js')?.mode).toBe(0o755);
+});
 
 test.each(['generate', 'create'])(
   'migration:%s without a path: exit code 1 with its usage in one line',

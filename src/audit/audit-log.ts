@@ -40,14 +40,27 @@ export class AuditLog {
    * @param changes without any secret
    * @throws Problem database_unavailable
    */
-  async record(tx: Transaction, actor: Actor, action: Action, target: string, changes: Changes = {}): Promise<void> {
+  record(tx: Transaction, actor: Actor, action: Action, target: string, changes: Changes = {}): Promise<void> {
+    return this.recordAll(tx, actor, action, [{ target, changes }]);
+  }
+
+  /** Like `record`, for the same action on several targets. */
+  async recordAll(
+    tx: Transaction,
+    actor: Actor,
+    action: Action,
+    targets: readonly { target: string; changes: Changes }[],
+  ): Promise<void> {
     const { userId: actorId, origin } = actor;
-    const entry = {
-      ...{ id: uuidv7(), at: new Date().toISOString(), actorId, action, target, changes: JSON.stringify(changes) },
-      ...{ requestId: origin?.requestId ?? null, ip: origin?.ip ?? null },
-    };
+    const entries = targets.map(({ target, changes }) => {
+      const entry = {
+        ...{ id: uuidv7(), at: new Date().toISOString(), actorId, action, target, changes: JSON.stringify(changes) },
+        ...{ requestId: origin?.requestId ?? null, ip: origin?.ip ?? null },
+      };
+      return { ...entry, mac: this.mac.of(entry) };
+    });
     try {
-      if (await this.entries.insert(tx, { ...entry, mac: this.mac.of(entry) })) return;
+      if (await this.entries.insert(tx, entries)) return;
       throw new Error('An entry of the audit log was not inserted');
     } catch (error) {
       if (isDatabaseUnavailable(error) || isOverload(error)) throw error;

@@ -77,18 +77,21 @@ export class AuditRepository {
     private readonly database: Database,
   ) {}
 
-  /** @returns whether the row was inserted: a rule or trigger of the database can silently suppress it */
-  async insert(tx: Transaction, entry: Omit<SealableEntry, 'position'>): Promise<boolean> {
+  /** @returns whether all rows were inserted: a rule or trigger of the database can silently suppress them */
+  async insert(tx: Transaction, entries: readonly Omit<SealableEntry, 'position'>[]): Promise<boolean> {
     // TypeORM writes the same text again, which the MAC covers.
-    const row = { ...entry, at: new Date(entry.at), changes: JSON.parse(entry.changes) as Changes };
+    const rows = entries.map((entry) => ({
+      ...entry,
+      ...{ at: new Date(entry.at), changes: JSON.parse(entry.changes) as Changes },
+    }));
     const inserted = await within(this.entries, tx)
       .createQueryBuilder()
       .insert()
-      .values(row as QueryDeepPartialEntity<AuditEntry>)
+      .values(rows as QueryDeepPartialEntity<AuditEntry>[])
       .returning('id')
       .updateEntity(false)
       .execute();
-    return (inserted.raw as unknown[]).length === 1;
+    return (inserted.raw as unknown[]).length === rows.length;
   }
 
   /** Lists entries, newest first. @param before id of the last entry of the previous page */

@@ -1,7 +1,7 @@
-import { constants } from 'node:os';
 import { DataSource, type DataSourceOptions, type Migration } from 'typeorm';
 import type { Env } from '../config/env.js';
 import { EmbeddedPostgres } from '../embedded-postgres/embedded-postgres.js';
+import { endOnSignals } from '../embedded-postgres/end-on-signals.js';
 import { installFunctions } from './functions.js';
 import { dataSourceOptions, type PostgresOptions } from './options.js';
 
@@ -28,7 +28,7 @@ export class CliDataSource extends DataSource {
       return new CliDataSource({ ...dataSourceOptions(env, env.databaseUrl), entities });
     }
     const starting = EmbeddedPostgres.attachOrStart({ dataDir: env.dataDir });
-    endOn(signals, starting);
+    endOnSignals(signals, starting);
     const postgres = await starting;
     return new CliDataSource({ ...dataSourceOptions(env, postgres.url), entities }, postgres);
   }
@@ -50,22 +50,5 @@ export class CliDataSource extends DataSource {
   override async destroy(): Promise<void> {
     await super.destroy();
     await this.postgres?.stop();
-  }
-}
-
-/**
- * Exits immediately on a signal, so that the running command does not report a lost database. The exit hook of
- * EmbeddedPostgres then signals PostgreSQL to stop. Windows has no such signal: there PostgreSQL is stopped first.
- */
-function endOn(signals: readonly NodeJS.Signals[], starting: Promise<EmbeddedPostgres>): void {
-  for (const signal of signals) {
-    process.on(signal, () => {
-      const exit = (): never => process.exit(128 + constants.signals[signal]);
-      const release = async (postgres: EmbeddedPostgres): Promise<void> => {
-        if (process.platform === 'win32') await postgres.stop();
-      };
-      // Wait for a pending start: PostgreSQL is a detached process and would keep running.
-      starting.then(release).then(exit, exit);
-    });
   }
 }

@@ -60,6 +60,13 @@ export async function installFunctions(dataSource: DataSource): Promise<void> {
   });
 }
 
+/** Returns the functions and views that are missing or differ from their files. */
+export async function listOutdated(dataSource: DataSource): Promise<string[]> {
+  const rows = await dataSource.query<{ name: string; comment: string | null }[]>(INSTALLED);
+  const checksums = new Map(rows.map(({ name, comment }) => [name, COMMENT.exec(comment ?? '')?.[4]]));
+  return readDefinitions().flatMap(({ name, checksum }) => (checksums.get(name) === checksum ? [] : [name]));
+}
+
 /** Compares the numbers of two versions. Ignores pre-release tags. */
 function compare(parts: string[], version: string): number {
   const numbers = version.split('.').map((part) => Number.parseInt(part, 10));

@@ -109,7 +109,7 @@ export function foreignObject(schema: string, object: string): ConfigError {
 }
 
 /** Returns the names of the migrations that have run in a schema, of any program, oldest first. */
-async function migrationsOf(runner: QueryRunner, schema: string): Promise<string[]> {
+export async function migrationsOf(runner: QueryRunner, schema: string): Promise<string[]> {
   const [table] = (await runner.query(MIGRATIONS_TABLE, [schema])) as { isReadable: boolean | null }[];
   if (table?.isReadable !== true) return [];
   // Another program's table can have other columns.

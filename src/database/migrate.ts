@@ -2,11 +2,11 @@ import type { Pool } from 'pg';
 import type { DataSource, QueryRunner } from 'typeorm';
 import type { PostgresDriver } from 'typeorm/driver/postgres/PostgresDriver.js';
 import { sqlState } from '../common/database-error.js';
-import type { Env } from '../config/env.js';
+import { ConfigError, type Env } from '../config/env.js';
 import { connect } from './connect.js';
 import { errorLine } from '../embedded-postgres/embedded-postgres-error.js';
-import { installFunctions } from './functions.js';
-import { foreignObject, inspect, refusal, refuseForeignObjects } from './inspect.js';
+import { installFunctions, listOutdated } from './functions.js';
+import { foreignObject, inspect, migrationsOf, refusal, refuseForeignObjects } from './inspect.js';
 import { dataSourceOptions } from './options.js';
 
 /** Key of the advisory lock for start-up work. An arbitrary number, the same in every process. */
@@ -14,10 +14,62 @@ const LOCK = 0x716d_6d69;
 
 /**
  * Checks the database and runs the pending migrations. If several processes start at once, one runs them and the others
- * wait. The lock belongs to a transaction on a separate connection, so that it also works behind PgBouncer.
+ * wait.
  * @throws ConfigError if the database does not meet the requirements
  */
 export async function migrate(env: Env, url: string): Promise<void> {
+  await alone(env, url, async (dataSource, holder) => {
+    await refuseForeignObjects(holder, env.databaseSchema);
+    await runMigrations(dataSource).catch((error: unknown) => explain(error, holder, env));
+  });
+}
+
+/**
+ * Undoes the last migration, with the data that only its tables have.
+ * @param name of the last migration
+ * @throws ConfigError if the last migration has another name
+ */
+export async function undoLast(env: Env, url: string, name: string): Promise<void> {
+  await alone(env, url, async (dataSource, holder) => {
+    const last = (await migrationsOf(holder, env.databaseSchema)).at(-1);
+    if (last !== name) throw new ConfigError(`The last migration is ${last ?? 'none'}, not ${name}.`);
+    await dataSource.undoLastMigration();
+  });
+}
+
+/** The migrations of this version, and what differs in the database. */
+export interface MigrationState {
+  migrations: { name: string; isDone: boolean }[];
+  /** Functions and views that the next start replaces. */
+  outdatedFunctions: string[];
+}
+
+/** Reads the state of the database without changing it. */
+export async function readState(env: Env, url: string): Promise<MigrationState> {
+  const dataSource = await connect({ ...dataSourceOptions(env, url), poolSize: 2 });
+  const runner = dataSource.createQueryRunner();
+  try {
+    const done = await migrationsOf(runner, env.databaseSchema);
+    const names = dataSource.migrations.map((migration) => migration.name ?? migration.constructor.name);
+    return {
+      migrations: names.map((name) => ({ name, isDone: done.includes(name) })),
+      outdatedFunctions: done.length === 0 ? [] : await listOutdated(dataSource),
+    };
+  } finally {
+    await runner.release();
+    await dataSource.destroy();
+  }
+}
+
+/**
+ * Runs work while no other process runs migrations. The lock belongs to the transaction of `holder`, so that it also
+ * works behind PgBouncer.
+ */
+export async function alone<T>(
+  env: Env,
+  url: string,
+  work: (dataSource: DataSource, holder: QueryRunner) => Promise<T>,
+): Promise<T> {
   // The default logger prints failed migrations even if `logging` is off; this one prints only if DEBUG is set.
   const dataSource = await connect({ ...dataSourceOptions(env, url), poolSize: 2, logger: 'debug' });
   try {
@@ -28,9 +80,9 @@ export async function migrate(env: Env, url: string): Promise<void> {
       // A migration, and the wait for another process's migrations, can take long.
       await holder.query('SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0');
       await holder.query('SELECT pg_advisory_xact_lock($1)', [LOCK]);
-      await refuseForeignObjects(holder, env.databaseSchema);
-      await runMigrations(dataSource).catch((error: unknown) => explain(error, holder, env));
+      const result = await work(dataSource, holder);
       await holder.commitTransaction();
+      return result;
     } finally {
       await holder.release();
     }

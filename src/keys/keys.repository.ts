@@ -41,6 +41,12 @@ export class KeysRepository {
     return this.keys.findOneBy(isReferred(reference));
   }
 
+  /** Finds the key of a secret. @param hash from `hashApiKey` */
+  async findBySecret(hash: string): Promise<{ key: KeyRow; retiresAt: Date | null } | null> {
+    const found = await this.secrets.findOne({ where: { hash: Buffer.from(hash, 'hex') }, relations: { key: true } });
+    return found?.key ? { key: found.key, retiresAt: found.retiresAt } : null;
+  }
+
   /** Like `find`, but locks the row until the end of the transaction. */
   lock(tx: Transaction, reference: KeyReference): Promise<KeyRow | null> {
     const lock = { mode: 'pessimistic_write' } as const;

@@ -2,7 +2,7 @@ import { Injectable } from '@nestjs/common';
 import { uuidv7 } from 'uuidv7';
 import { AuditLog } from '../audit/audit-log.js';
 import { changesOf, differs } from '../audit/changes.js';
-import { reach, type Caller } from '../http/caller/caller.js';
+import { reach, type Actor, type Caller } from '../http/caller/caller.js';
 import { isConditional, requireVersion, type Preconditions } from '../http/conditional/etag.js';
 import { Cursors, type Page } from '../common/page.js';
 import { Problem, required } from '../common/problem.js';
@@ -52,6 +52,16 @@ export class KeysService {
   /** @throws Problem forbidden, not_found for a disallowed or unknown owner; validation_failed for invalid limits */
   async create(dto: CreateKeyDto, caller: Caller, transaction?: Transaction): Promise<IssuedKey> {
     const ownerId = dto.owner === undefined ? caller.userId : await this.users.idOf(dto.owner, caller, transaction);
+    return this.createFor(ownerId, dto, caller, transaction);
+  }
+
+  /** @throws Problem not_found if the owner was deleted; validation_failed for invalid limits */
+  async createFor(
+    ownerId: string,
+    dto: Omit<CreateKeyDto, 'owner'>,
+    actor: Actor,
+    transaction?: Transaction,
+  ): Promise<IssuedKey> {
     const limits = dto.limits ?? [];
     await this.quota.checkAll(limits, true, transaction);
     const secret = makeApiKey();
@@ -67,7 +77,7 @@ export class KeysService {
       await this.quota.setAll(tx, { ownerId, keyId: key.id }, limits);
       const row = required(await this.keys.lock(tx, key));
       const told = { ...row, limits: limits.length > 0 ? limits : null };
-      await this.audit.record(tx, caller, 'key.create', key.id, changesOf(null, told, [...FIELDS, 'limits']));
+      await this.audit.record(tx, actor, 'key.create', key.id, changesOf(null, told, [...FIELDS, 'limits']));
       return this.stateOf(row, tx);
     });
     return { ...made, secret };
@@ -120,11 +130,17 @@ export class KeysService {
 
   /** @throws Problem not_found, also for another user's key; version_mismatch */
   async delete(id: string, caller: Caller, preconditions: Preconditions): Promise<void> {
+    await this.deleteOf(reference(id, caller), caller, preconditions);
+  }
+
+  /** @throws Problem not_found, version_mismatch */
+  async deleteOf(reference: KeyReference, actor: Actor, preconditions?: Preconditions): Promise<void> {
+    const { id } = reference;
     await this.database.transaction(async (tx) => {
-      const key = required(await this.keys.lock(tx, reference(id, caller)));
-      await this.requireVersion(tx, preconditions, key);
+      const key = required(await this.keys.lock(tx, reference));
+      if (preconditions) await this.requireVersion(tx, preconditions, key);
       await this.keys.delete(tx, id);
-      await this.audit.record(tx, caller, 'key.delete', id, changesOf(key, null, FIELDS));
+      await this.audit.record(tx, actor, 'key.delete', id, changesOf(key, null, FIELDS));
     });
   }
 

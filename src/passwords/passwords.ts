@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { availableParallelism } from 'node:os';
 import { Injectable } from '@nestjs/common';
 import { hash, verify, type Options } from '@node-rs/argon2';
@@ -41,6 +42,13 @@ export class Passwords {
   /** Hashes a password that was checked before. @throws Problem overloaded when too many hashes wait */
   hash(password: string, turn: Turn): Promise<string> {
     return this.queue.run(turn, () => hash(password.normalize('NFC'), this.options));
+  }
+
+  /** Returns the hash of no known password, for an account whose user sets one through a reset link. */
+  hashOfNone(): string {
+    const { memoryCost = 0, timeCost = 0, parallelism = 0 } = this.options;
+    const random = (bytes: number): string => randomBytes(bytes).toString('base64').replace(/=+$/, '');
+    return `$argon2id$v=19$m=${memoryCost},t=${timeCost},p=${parallelism}$${random(16)}$${random(32)}`;
   }
 
   /**

@@ -10,7 +10,7 @@ import {
   ADD_CREDITS,
   ADVANCE_CREDITS,
   CREDITS_OF_PLAN,
-  CREDITS_OF_USER,
+  CREDITS_OF_USERS,
   FIRST_TOTAL_OBJECTS,
   LOCK_GAUGES,
   SET_TOTAL_OBJECTS,
@@ -20,8 +20,8 @@ import {
 
 export type SettingsRow = Omit<PlatformSettings, 'id' | 'plan' | 'credits' | 'creditsAt' | 'usageUntil'>;
 
-/** Users whose credits a change may affect: one, or all with a plan, which the change may rename. */
-export type CreditScope = { ownerId: string } | { plan: string; newPlan?: string | undefined };
+/** Users whose credits a change may affect: some, or all with a plan, which the change may rename. */
+export type CreditScope = { ownerId: string | readonly string[] } | { plan: string; newPlan?: string | undefined };
 
 export type SettingsChanges = Partial<SettingsRow>;
 
@@ -85,7 +85,8 @@ export class PlatformRepository {
 
   /** Returns the finite credits of some users at a moment: a whole number of any size. */
   async creditsOf(tx: Transaction, scope: CreditScope, moment: string): Promise<bigint> {
-    const [statement, whose] = 'plan' in scope ? [CREDITS_OF_PLAN, scope.plan] : [CREDITS_OF_USER, scope.ownerId];
+    const [statement, whose] =
+      'plan' in scope ? [CREDITS_OF_PLAN, scope.plan] : [CREDITS_OF_USERS, [scope.ownerId].flat()];
     const [row] = await this.database.query<{ credits: string }>(statement, [whose, moment], tx);
     return BigInt(row?.credits ?? 0);
   }

@@ -11,8 +11,8 @@ export const START_CREDITS: Statement = {
 /** Subtracts the grants that have expired. */
 export const ADVANCE_CREDITS: Statement = { text: 'SELECT advance_credits()::text AS moment' };
 
-export const CREDITS_OF_USER: Statement = {
-  text: 'SELECT coalesce(sum(amount), 0)::text AS credits FROM user_credits($2) WHERE owner_id = $1',
+export const CREDITS_OF_USERS: Statement = {
+  text: 'SELECT coalesce(sum(amount), 0)::text AS credits FROM user_credits($2) WHERE owner_id = ANY($1::uuid[])',
 };
 
 export const CREDITS_OF_PLAN: Statement = {

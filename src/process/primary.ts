@@ -3,10 +3,10 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Env } from '../config/env.js';
 import { EmbeddedPostgres } from '../embedded-postgres/embedded-postgres.js';
+import { announceServer } from './announcements.js';
 import { tryListening } from './listening.js';
 import type { RunningServer } from './server.js';
 import { SAME_SIGNAL_MS, STOP_DEADLINE_MS, STOP_SIGNALS } from './signals.js';
-import { VERSION } from '../config/version.js';
 import { startWorkers } from './workers.js';
 
 /** Connections of the embedded PostgreSQL in addition to the pools: migrations, the lock, psql, a backup. */
@@ -139,5 +139,5 @@ class Primary {
 function announce(env: Env, port: number): void {
   const host = env.host === '0.0.0.0' || env.host === '::' ? 'localhost' : env.host;
   const url = `http://${host.includes(':') ? `[${host}]` : host}:${String(port)}${env.basePath}`;
-  console.log(`Quartermaster ${VERSION} listens on ${url}\nSwagger UI: ${url}/docs`);
+  announceServer(url);
 }

@@ -5,6 +5,7 @@ import { createApp } from '../app.setup.js';
 import type { Env } from '../config/env.js';
 import { createLogger } from '../http/logger.js';
 import { Connections, connectionsFor } from '../http/connections.js';
+import { announceAdmin } from './announcements.js';
 import { addressOf, explainListening } from './listening.js';
 import { Prometheus } from '../metrics/prometheus.js';
 import { Shutdown } from '../platform/shutdown.js';
@@ -127,12 +128,9 @@ async function makeFirstAdmin(app: NestFastifyApplication, env: Env, logger: Log
   const made = await app.get(FirstAdmin).ensure();
   if (made === 'was there' && env.adminPassword !== undefined) {
     logger.info(
-      'ADMIN_PASSWORD is ignored: an administrator already exists. To set a password, run `npm run admin -- reset-password`',
+      'ADMIN_PASSWORD is ignored: an administrator already exists. To set a password, run `quartermaster admin reset-password`',
     );
   }
   if (typeof made !== 'object') return;
-  // Printed at once, because the password cannot be read again.
-  console.log(
-    `\nAdministrator created (the password is shown only once):\n  username  ${made.username}\n  password  ${made.password}\n`,
-  );
+  announceAdmin(made);
 }

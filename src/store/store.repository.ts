@@ -8,6 +8,7 @@ import {
   FIND,
   FIND_ALL,
   FULL_VALUES,
+  EXPORT_OWNED,
   LIST_ALL,
   LIST_OWNED,
   MAX_ANSWER_BYTES,
@@ -112,6 +113,14 @@ const MAX_READ = 512;
 
 const MAX_WAITING = 131_072;
 
+/** An entry of an export. `value` is JSON text. */
+export interface StoredEntry {
+  key: string;
+  value: string;
+  /** Seconds until it expires; null: it never does. */
+  ttlSeconds: number | null;
+}
+
 @Injectable()
 export class StoreRepository {
   private readonly found: Coalescer<EntryKey, Found | null>;
@@ -179,6 +188,11 @@ export class StoreRepository {
   /** Lists the entries of all owners, ordered by owner id. @param prefix where the keys of later owners start */
   listAll(firstOwner: string, prefix: string, { from, before, limit, withValues }: Range): Promise<ListedEntry[]> {
     return this.database.query<ListedEntry>(LIST_ALL, [firstOwner, from, before, limit, withValues, prefix]);
+  }
+
+  /** Reads the store of an owner in one snapshot. */
+  stream(ownerId: string, entriesATime: number): AsyncGenerator<StoredEntry[]> {
+    return this.database.stream<StoredEntry>(EXPORT_OWNED, [ownerId], entriesATime);
   }
 
   /** Deletes at most `most` expired entries. @returns the number deleted; 0 also while another node sweeps */

@@ -74,6 +74,11 @@ export const LIST_OWNED = {
     WHERE s.owner_id = $1 AND s.key >= $2 AND s.key < $3 AND ${LIVE} ORDER BY s.key LIMIT $4`,
 };
 
+/** Streamed in one snapshot. */
+export const EXPORT_OWNED = `
+  SELECT s.key, s.value, ceil(extract(epoch FROM s.expires_at - now()))::float8 AS "ttlSeconds" FROM store_entries s
+  WHERE s.owner_id = $1 AND ${LIVE} ORDER BY s.key`;
+
 /** Lists owner by owner: $1 is the owner to continue with, $6 the first key of each later owner. */
 export const LIST_ALL = {
   text: `

@@ -8,6 +8,7 @@ import { FirstAdmin } from './first-admin.js';
 import { Notices } from './notices.js';
 import { PasswordsModule } from '../passwords/passwords.module.js';
 import { User } from './user.entity.js';
+import { UserImport } from './user-import.js';
 import { UsersController } from './users.controller.js';
 import { UsersRepository } from './users.repository.js';
 import { UsersService } from './users.service.js';
@@ -16,7 +17,7 @@ import { UsersService } from './users.service.js';
 @Module({
   imports: [TypeOrmModule.forFeature([User, AccountToken]), PlatformModule, MailModule, PasswordsModule],
   controllers: [UsersController],
-  providers: [UsersRepository, UsersService, FirstAdmin, AccountTokensRepository, Notices],
+  providers: [UsersRepository, UsersService, UserImport, FirstAdmin, AccountTokensRepository, Notices],
   exports: [UsersRepository, UsersService, AccountTokensRepository, Notices],
 })
 export class UsersModule {}

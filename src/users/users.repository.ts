@@ -1,6 +1,6 @@
 import { Injectable } from '@nestjs/common';
 import { InjectRepository } from '@nestjs/typeorm';
-import { LessThan, type FindOptionsWhere, type Repository } from 'typeorm';
+import { In, LessThan, type FindOptionsWhere, type Repository } from 'typeorm';
 import { violatedConstraint, violationDetail } from '../common/database-error.js';
 import { isId, loginKey, loginKeyPrefix } from '../common/names.js';
 import { Problem } from '../common/problem.js';
@@ -16,6 +16,7 @@ import {
   DELETE_IDEMPOTENCY_KEYS,
   END_SESSIONS,
   FIND_LOCKING,
+  LIST_PLANS,
   LOCK_FLOWS,
   LOCK_GAUGES,
   LOCK_KEYS,
@@ -23,6 +24,7 @@ import {
   RELEASE_USER,
   SET_CREDITS,
   findByIds,
+  readAll,
 } from './users.statements.js';
 
 /** Keys of the advisory locks on one account and on the set of administrators. Arbitrary, the same in every process. */
@@ -51,7 +53,7 @@ export interface Ended {
 }
 
 export type NewUser = Pick<User, 'id' | 'passwordHash'> &
-  Partial<Pick<User, 'username' | 'email' | 'firstName' | 'lastName' | 'role' | 'plan'>>;
+  Partial<Pick<User, 'username' | 'email' | 'firstName' | 'lastName' | 'role' | 'status' | 'plan'>>;
 
 export type UserChanges = Partial<
   Pick<User, 'username' | 'email' | 'firstName' | 'lastName' | 'role' | 'status' | 'plan' | 'passwordHash'>
@@ -61,6 +63,7 @@ export type UserChanges = Partial<
 export class UsersRepository {
   private readonly byId: Coalescer<string, UserRow | null>;
   private readonly byIds: Statement;
+  private readonly all: string;
 
   constructor(
     @InjectRepository(User) private readonly users: Repository<User>,
@@ -69,6 +72,7 @@ export class UsersRepository {
     private readonly database: Database,
   ) {
     this.byIds = findByIds(users);
+    this.all = readAll(users);
     this.byId = new Coalescer((ids) => this.findByIds(ids), {
       name: 'users',
       key: (id) => id,
@@ -122,11 +126,34 @@ export class UsersRepository {
   }
 
   /** @throws Problem username_taken, email_taken; validation_failed for an unknown plan; quota_exceeded */
-  async insert(tx: Transaction, user: NewUser): Promise<void> {
+  async insert(tx: Transaction, ...users: readonly NewUser[]): Promise<void> {
     await refusing(async () => {
-      await within(this.users, tx).insert({ ...user, ...keysOf(user) });
-      await this.database.query(CHARGE_USERS, [1], tx);
+      await within(this.users, tx).insert(users.map((user) => ({ ...user, ...keysOf(user) })));
+      await this.database.query(CHARGE_USERS, [users.length], tx);
     });
+  }
+
+  /** Returns those of the ids that accounts have. */
+  async listExisting(ids: readonly string[]): Promise<string[]> {
+    const found = await this.users.find({ select: { id: true }, where: { id: In(ids) } });
+    return found.map(({ id }) => id);
+  }
+
+  /** Returns the keys (`loginKey`) of those names that accounts have. */
+  async listTaken(names: readonly (string | undefined)[]): Promise<string[]> {
+    const keys = names.flatMap((name) => (name === undefined ? [] : (loginKey(name) ?? [])));
+    const select = { usernameKey: true, emailKey: true } as const;
+    const found = await this.users.find({ select, where: [{ usernameKey: In(keys) }, { emailKey: In(keys) }] });
+    return found.flatMap(({ usernameKey, emailKey }) => [usernameKey ?? [], emailKey ?? []].flat());
+  }
+
+  async listPlans(): Promise<string[]> {
+    return (await this.database.query<{ slug: string }>(LIST_PLANS, [])).map(({ slug }) => slug);
+  }
+
+  /** Reads all accounts in one snapshot, oldest first. */
+  stream(accountsATime: number): AsyncGenerator<UserRow[]> {
+    return this.database.stream<UserRow>(`${this.all} ORDER BY u.id`, [], accountsATime);
   }
 
   /** @throws Problem like `insert`, and validation_failed when neither username nor e-mail would be left */
@@ -146,8 +173,9 @@ export class UsersRepository {
   }
 
   /** Sets the limit on the gauge `tasks`: credits are part of the account and must change in its transaction. */
-  async setCredits(tx: Transaction, id: string, credits: number | null): Promise<void> {
-    await this.database.query(SET_CREDITS, [id, credits ?? -1], tx);
+  async setCredits(tx: Transaction, ...users: readonly { id: string; credits: number | null }[]): Promise<void> {
+    const [ids, limits] = [users.map(({ id }) => id), users.map(({ credits }) => credits ?? -1)];
+    if (users.length > 0) await this.database.query(SET_CREDITS, [ids, limits], tx);
   }
 
   /** Ends the sessions of a user, except one, in the transaction that sets a password. @returns how many */

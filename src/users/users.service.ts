@@ -23,7 +23,7 @@ import {
 import { UsersRepository, type UserChanges, type UserRow } from './users.repository.js';
 
 /** The fields of an account that the audit log records. */
-const FIELDS = [
+export const AUDITED_FIELDS = [
   ...(['username', 'email', 'firstName', 'lastName'] as const),
   ...(['role', 'status', 'plan', 'credits'] as const),
 ] as const;
@@ -47,8 +47,8 @@ export class UsersService {
    * @throws Problem validation_failed, username_taken, email_taken; quota_exceeded at the platform's limit of objects;
    * credits_overprovisioned
    */
-  async create(dto: CreateUserDto, caller: Caller, transaction?: Transaction): Promise<UserRow> {
-    return this.make(dto, caller, false, transaction);
+  async create(dto: CreateUserDto, actor: Actor, transaction?: Transaction): Promise<UserRow> {
+    return this.make(dto, actor, false, transaction);
   }
 
   /**
@@ -118,7 +118,7 @@ export class UsersService {
       if (dto.role === 'user' || dto.status === 'disabled') await this.refuseLastAdmin(tx, before);
       const addressee = await this.notices.beforeUpdate(tx, id);
       if (password !== undefined || differs(before, { ...account, credits })) await this.users.update(tx, id, changes);
-      if (credits !== undefined) await this.users.setCredits(tx, id, credits);
+      if (credits !== undefined) await this.users.setCredits(tx, { id, credits });
       const secret: Changes = {};
       if (password !== undefined) {
         secret.password = {};
@@ -126,7 +126,7 @@ export class UsersService {
       }
       const after = required(await this.users.find(tx, id));
       await this.notices.updated(tx, addressee, after, password !== undefined);
-      const changed = { ...changesOf(before, after, FIELDS), ...secret };
+      const changed = { ...changesOf(before, after, AUDITED_FIELDS), ...secret };
       await this.audit.recordIfChanged(tx, caller, 'user.update', id, changed);
       return after;
     };
@@ -147,7 +147,7 @@ export class UsersService {
         const ended = await this.users.delete(tx, id);
         if (!ended) throw new Problem('not_found');
         const changes = {
-          ...changesOf(user, null, FIELDS),
+          ...changesOf(user, null, AUDITED_FIELDS),
           ...{ endedSessions: { to: ended.sessions }, endedKeys: { to: ended.keys } },
           endedSigningKeys: { to: ended.signingKeys },
         };
@@ -174,12 +174,12 @@ export class UsersService {
         if (isRegistration) this.refuseClosed(settings);
         const { plan = settings.defaultPlan } = account;
         await this.users.insert(tx, { ...account, plan, id, passwordHash });
-        if (credits !== undefined) await this.users.setCredits(tx, id, credits);
+        if (credits !== undefined) await this.users.setCredits(tx, { id, credits });
         const user = required(await this.users.find(tx, id));
         if (isRegistration) await this.notices.registered(tx, user);
         // The new user is recorded as the actor of a registration.
-        const by = { userId: actor.userId ?? id, origin: actor.origin };
-        await this.audit.record(tx, by, 'user.create', id, changesOf(null, user, FIELDS));
+        const by = isRegistration ? { ...actor, userId: id } : actor;
+        await this.audit.record(tx, by, 'user.create', id, changesOf(null, user, AUDITED_FIELDS));
         return user;
       }),
     );

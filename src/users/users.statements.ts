@@ -9,16 +9,23 @@ export const findByIds = (users: Repository<User>): Statement => ({
   text: `SELECT ${columnsOf(users, 'u')} FROM users u WHERE u.id = ANY($1::uuid[])`,
 });
 
+/** Streamed in one snapshot. */
+export const readAll = (users: Repository<User>): string => `SELECT ${columnsOf(users, 'u')} FROM users u`;
+
 // The tables below belong to modules that depend on this one.
 
 export const SET_CREDITS: Statement = {
   text: `
-    INSERT INTO gauges (owner_id, meter, amount) VALUES ($1, 'tasks', $2)
+    INSERT INTO gauges (owner_id, meter, amount)
+    SELECT id, 'tasks', credits FROM unnest($1::uuid[], $2::bigint[]) AS s (id, credits)
     ON CONFLICT ON CONSTRAINT gauges_pkey DO UPDATE SET amount = excluded.amount`,
 };
 
 /** Counts users against the platform's limit on objects. Raises platform_objects if there is no room. */
 export const CHARGE_USERS: Statement = { text: 'SELECT charge_users($1)' };
+
+/** The table belongs to the platform module. */
+export const LIST_PLANS: Statement = { text: 'SELECT slug FROM plans' };
 
 export const END_SESSIONS: Statement = {
   text: 'DELETE FROM sessions WHERE owner_id = $1 AND id IS DISTINCT FROM $2 RETURNING id',

@@ -3,12 +3,13 @@
 //
 //   POST /          {env, log}            starts a server and answers {id, url}, or {failed, line}
 //   DELETE /<id>                          stops it as SIGTERM does, and answers {code}
-//   POST /admin     {env, args, piped}    runs a command of `npm run admin` and answers {code, stdout, stderr}
+//   POST /command   {env, args, piped}    runs a command of `quartermaster` and answers {code, stdout, stderr}
 import { once } from 'node:events';
 import { createServer } from 'node:http';
-import { json } from 'node:stream/consumers';
+import { PassThrough } from 'node:stream';
+import { json, text } from 'node:stream/consumers';
 import { createLogger } from '../../dist/src/http/logger.js';
-import { runAdmin } from '../../dist/src/cli/run-admin.js';
+import { run } from '../../dist/src/cli/run.js';
 import { Env } from '../../dist/src/config/env.js';
 import { isolateFromShell } from '../../dist/src/config/shell.js';
 import { EmbeddedPostgres } from '../../dist/src/embedded-postgres/embedded-postgres.js';
@@ -57,12 +58,14 @@ async function stop(id) {
 }
 
 /** @param {{ env: Record<string, string>, args: string[], piped: string | undefined }} wanted */
-async function admin({ env, args, piped }) {
-  try {
-    return { code: 0, stdout: `${await runAdmin(args, env, () => Promise.resolve(piped))}\n`, stderr: '' };
-  } catch (error) {
-    return { code: 1, stdout: '', stderr: `${explainStart(error)}\n` };
-  }
+async function command({ env, args, piped }) {
+  const [stdout, stderr] = [new PassThrough(), new PassThrough()];
+  const texts = Promise.all([text(stdout), text(stderr)]);
+  const code = await run(args, { variables: env, stdout, stderr, piped: () => Promise.resolve(piped) });
+  stdout.end();
+  stderr.end();
+  const [out, err] = await texts;
+  return { code, stdout: out, stderr: err };
 }
 
 /** @param {import('node:http').IncomingMessage} request */
@@ -70,7 +73,7 @@ async function answer(request) {
   const path = request.url ?? '/';
   if (request.method === 'DELETE') return stop(path.slice(1));
   const body = /** @type {any} */ (await json(request));
-  if (path === '/admin') return admin(body);
+  if (path === '/command') return command(body);
   try {
     return await start(body);
   } catch (error) {

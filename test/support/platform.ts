@@ -55,7 +55,7 @@ const FAULTS = `
   FROM platform_settings s, credits c WHERE s.credits <> c.sum`;
 
 /** Returns each maintained sum that differs from its rows. */
-export function faultsIn(fleet: Fleet): Promise<object[]> {
+export function faultsIn(fleet: Pick<Fleet, 'query'>): Promise<object[]> {
   return fleet.query(FAULTS);
 }
 

@@ -63,14 +63,14 @@ async function post(url, body) {
 /** The output and exit code of a program. @typedef {{ code: number | null, stdout: string, stderr: string }} Ended */
 
 /**
- * Runs a command of `npm run admin` in a host process.
+ * Runs a command of `quartermaster` in a host process.
  * @param {Record<string, string>} env
  * @param {string[]} args
  * @param {string} [piped]
  * @returns {Promise<Ended>}
  */
-export function admin(env, args, piped) {
-  return post(`${nextHost()}/admin`, { env: { SECRET_KEY, ...CHEAP_HASHES, ...env }, args, piped });
+export function command(env, args, piped) {
+  return post(`${nextHost()}/command`, { env: { SECRET_KEY, ...CHEAP_HASHES, ...env }, args, piped });
 }
 
 /**
@@ -156,7 +156,7 @@ export class TestServer {
     let isOver = false;
     void exited.then(() => (isOver = true));
     for (;;) {
-      const url = /listens on (http:\S+)/.exec(server.output)?.[1];
+      const url = /listens on (http:[^\s"]+)/.exec(server.output)?.[1];
       if (url !== undefined) {
         server.url = url;
         return server;

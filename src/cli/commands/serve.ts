@@ -1,0 +1,5 @@
+/** `quartermaster serve`. */
+export async function run(): Promise<null> {
+  await import('../../main.js');
+  return null;
+}

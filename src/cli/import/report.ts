@@ -1,0 +1,43 @@
+import { appendFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { stringify } from 'csv-stringify/sync';
+
+/** A rejected line of an imported file. */
+export interface Rejected {
+  line: number;
+  reason: string;
+}
+
+/** Returns the path of the report about an imported file, or about a file that was only checked. */
+export function reportOf(imported: string, isDry = false): string {
+  // An interrupted import appends to its report when it continues.
+  return isDry ? `${imported}.dry-run.csv` : `${imported}.rejected.csv`;
+}
+
+const HEADER = 'line,reason\n';
+
+/** The rejected lines of an imported file, as a CSV file beside it. */
+export class Report {
+  /** @param bytes of the report of an interrupted import that stay */
+  constructor(
+    readonly path: string,
+    private bytes: number,
+  ) {
+    if (bytes > 0) truncateSync(this.path, bytes);
+    else rmSync(this.path, { force: true });
+  }
+
+  get length(): number {
+    return this.bytes;
+  }
+
+  add(rejected: readonly Rejected[]): void {
+    if (rejected.length === 0) return;
+    if (this.bytes === 0) {
+      writeFileSync(this.path, HEADER, { mode: 0o600 });
+      this.bytes = HEADER.length;
+    }
+    const text = stringify(rejected.map(({ line, reason }) => [line, reason]));
+    appendFileSync(this.path, text);
+    this.bytes += Buffer.byteLength(text);
+  }
+}

@@ -1,0 +1,320 @@
+import { execFile } from 'node:child_process';
+import { once } from 'node:events';
+import { chmod, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { createServer, type AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { migrations } from '../dist/src/database/migrations/index.js';
+import { type Api, sharedApi } from './support/api.js';
+import { ADMIN_PASSWORD, SECRET_KEY, command, createDatabase, inherited, query } from './support/server.js';
+import { until } from './support/until.js';
+
+const BIN = fileURLToPath(new URL('../bin/quartermaster.js', import.meta.url));
+
+let folder: string;
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'quartermaster-cli-'));
+  // When root starts PostgreSQL, it runs as another user, who needs access to this folder.
+  await chmod(folder, 0o755);
+});
+
+afterAll(() => rm(folder, { recursive: true, force: true, maxRetries: 5 }));
+
+/** The database of the shared server. */
+const env = (): Record<string, string> => ({ DATABASE_URL: process.env.TEST_SERVER_DATABASE! });
+
+const api = (): Api => sharedApi();
+
+async function adminToken(): Promise<string> {
+  return (await api().signIn('admin', ADMIN_PASSWORD)).accessToken;
+}
+
+/** Runs a command with --json that must succeed. */
+async function json(args: string[], variables = env(), piped?: string): Promise<any> {
+  const { code, stdout, stderr } = await command(variables, [...args, '--json'], piped);
+  expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+  return JSON.parse(stdout);
+}
+
+/** Runs `bin/quartermaster.js` in its own process, in an empty folder. */
+async function bin(
+  args: string[],
+  variables: Record<string, string> = {},
+): Promise<{ stdout: string; stderr: string }> {
+  return promisify(execFile)(process.execPath, [BIN, ...args], {
+    cwd: folder,
+    env: { ...inherited(), SECRET_KEY, ...variables },
+  });
+}
+
+describe('the command line', () => {
+  test('--help of every command: a description, an example and exit code 0', async () => {
+    /** Returns the help texts of all commands below a command that have no commands themselves. */
+    const helpBelow = async (path: string[]): Promise<string[]> => {
+      const { stdout } = await command({}, [...path, '--help']);
+      const list = /\nCommands:\n([^]*?)\n\n/.exec(`${stdout}\n`)?.[1] ?? '';
+      const names = [...list.matchAll(/^ {2}(?!help)([a-z-]+)/gm)].map(([, name]) => name!);
+      return names.length === 0
+        ? [stdout]
+        : (await Promise.all(names.map((name) => helpBelow([...path, name])))).flat();
+    };
+    const texts = await helpBelow([]);
+    expect(texts.length).toBeGreaterThan(12);
+    for (const text of texts)
+      expect(text).toMatch(/^Usage: quartermaster [^]+\n\n[A-Z].+[^]+\nExample:\n {2}.*quartermaster /);
+  });
+
+  test('wrong command lines: exit code 2 with one line, as JSON with --json', async () => {
+    expect(await command(env(), ['key', 'create'])).toEqual({
+      code: 2,
+      stdout: '',
+      stderr: "Unknown command 'key' (Did you mean keys?) See quartermaster --help.\n",
+    });
+    expect(await command(env(), ['usage', 'export', '--format', 'xml', '--json'])).toEqual({
+      code: 2,
+      stdout: '',
+      stderr: `{"error":"Option '--format <format>' argument 'xml' is invalid. Allowed choices are ndjson, csv. See quartermaster --help.","exitCode":2}\n`,
+    });
+    expect(await command(env(), ['audit', 'verify', '--token', 'x'])).toMatchObject({ code: 2 });
+    expect(await command(env(), ['audit', 'verify', '--url', 'example.com', '--token', 'x'])).toMatchObject({
+      code: 2,
+    });
+    expect(await command(env(), ['audit', 'verify', '--url', api().url])).toEqual({
+      code: 2,
+      stdout: '',
+      stderr: '--url requires an access token: set QUARTERMASTER_TOKEN or --token.\n',
+    });
+  });
+
+  test('completion: bash completes commands and options', async () => {
+    const { stdout } = await command({}, ['completion', 'bash']);
+    const script = `${stdout}
+      complete_words() { COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _quartermaster; echo "\${COMPREPLY[*]}"; }
+      complete_words quartermaster ke; complete_words quartermaster keys ''; complete_words quartermaster keys create ada --na`;
+    const completed = await promisify(execFile)('bash', ['-c', script]);
+    expect(completed.stdout.split('\n').slice(0, 3)).toEqual(['keys', 'create revoke find --json --help', '--name']);
+    expect((await command({}, ['completion', 'zsh'])).stdout).toContain('bashcompinit');
+  });
+
+  test('bin/quartermaster.js: reads .env in the current folder, and the environment overrides it', async () => {
+    await writeFile(join(folder, '.env'), `DATABASE_URL=${env().DATABASE_URL}\nLOG_LEVEL=nonsense\n`);
+    const { stdout } = await bin(['migrate', 'status', '--json'], { LOG_LEVEL: 'info' });
+    expect(JSON.parse(stdout)).toMatchObject({ isCurrent: true });
+    await expect(bin(['migrate', 'status'])).rejects.toMatchObject({
+      code: 1,
+      stderr: expect.stringMatching(/^LOG_LEVEL is "nonsense"; allowed: .+\n$/),
+    });
+    await rm(join(folder, '.env'));
+  });
+});
+
+describe('quartermaster admin create', () => {
+  test('creates an administrator with a random or a piped password, and an audit entry', async () => {
+    const made = await json(['admin', 'create', `op${Date.now()}`]);
+    const admin = api().as(await api().signIn(made.username, made.password));
+    const { body } = await admin.get(`/v1/audit?target=${made.id}&action=user.create`);
+    expect(body.data).toMatchObject([
+      { actor: null, requestId: 'command-line', changes: { role: { to: 'admin' }, username: { to: made.username } } },
+    ]);
+    const name = `oq${Date.now()}`;
+    await json(['admin', 'create', name, '--email', `${name}@example.com`], env(), 'Piped-In-1843');
+    expect((await api().signIn(`${name}@example.com`, 'Piped-In-1843')).user).toMatchObject({ role: 'admin' });
+  });
+
+  test('a name that is taken, a bad name, a weak password: exit code 1 with the reason', async () => {
+    const results = [
+      await command(env(), ['admin', 'create', 'admin']),
+      await command(env(), ['admin', 'create', 'a b']),
+      await command(env(), ['admin', 'create', 'weakling'], 'weak'),
+    ];
+    expect(results.map(({ code }) => code)).toEqual([1, 1, 1]);
+    expect(results.map(({ stderr }) => stderr)).toEqual([
+      'The username is taken\n',
+      expect.stringMatching(/^username must .+\.\n$/),
+      expect.stringMatching(/^password must have .+\.\n$/),
+    ]);
+  });
+});
+
+describe('quartermaster keys', () => {
+  test.each(['on the database', 'over the API'])('create and revoke %s, and find', async (how) => {
+    const user = await api().createUser();
+    const target = how === 'over the API' ? ['--url', `${api().url}/`, '--token', await adminToken()] : [];
+    const options = ['--name', 'my server', '--scope', 'api1', 'api2', '--expires', '2099-01-01T00:00:00Z'];
+    const { id, key } = await json(['keys', 'create', user.username, ...options, ...target]);
+    expect((await api().get('/call/api1', { headers: { 'x-api-key': key } })).status).toBe(200);
+
+    const found = await json(['keys', 'find'], env(), `${key}\n`);
+    expect(found).toMatchObject({
+      key: { id, name: 'my server', scopes: ['api1', 'api2'], state: 'valid', expiresAt: '2099-01-01T00:00:00.000Z' },
+      owner: { id: user.id, username: user.username },
+    });
+    expect(await command(env(), ['keys', 'find', key])).toMatchObject({
+      code: 0,
+      stdout: expect.stringContaining(`quartermaster keys revoke ${id}`),
+    });
+
+    expect(await json(['keys', 'revoke', id, ...target])).toEqual({ id });
+    expect((await api().get('/call/api1', { headers: { 'x-api-key': key } })).status).toBe(401);
+    expect(await command(env(), ['keys', 'find', key, '--json'])).toEqual({
+      ...{ code: 3, stderr: '' },
+      stdout: '{"key":null}\n',
+    });
+    expect(await command(env(), ['keys', 'revoke', id, ...target])).toMatchObject({ code: 1, stdout: '' });
+  });
+
+  test('find: tells disabled, rotated and expired keys', async () => {
+    const user = await api().createUser();
+    const { id, key } = await json(['keys', 'create', user.username, '--name', 'k', '--scope', '*']);
+    const owner = api().as(user);
+    const stateOf = async (): Promise<string> => (await json(['keys', 'find', key])).key.state;
+    await owner.patch(`/v1/keys/${id}`, { disabled: true });
+    expect(await stateOf()).toBe('disabled');
+    await owner.patch(`/v1/keys/${id}`, { disabled: false });
+    await owner.post(`/v1/keys/${id}/rotate`, { graceSeconds: 3_600 });
+    expect(await stateOf()).toMatch(/^rotated, valid until 20/);
+    await owner.patch(`/v1/keys/${id}`, { expiresAt: new Date(Date.now() + 1_000).toISOString() });
+    await until(async () => (await stateOf()) === 'expired');
+  });
+
+  test('unknown owner, bad scope, a text that is not a key: a reason in one line', async () => {
+    const user = await api().createUser();
+    const make = (owner: string, scope: string) =>
+      command(env(), ['keys', 'create', owner, '--name', 'k', '--scope', scope]);
+    expect(await make('nobody', 'api1')).toMatchObject({ code: 1, stderr: 'There is no user "nobody".\n' });
+    expect(await make(user.username, '!')).toMatchObject({ code: 1, stderr: expect.stringMatching(/^scopes.+\n$/) });
+    expect(await command(env(), ['keys', 'find'], 'qm_nothing')).toMatchObject({ code: 2 });
+    expect(await command(env(), ['keys', 'find'])).toMatchObject({ code: 2 });
+    expect(await command(env(), ['keys', 'revoke', 'x'])).toMatchObject({ code: 2 });
+  });
+
+  test('over the API: a token that is not valid, a server that cannot be reached', async () => {
+    const revoke = (url: string) =>
+      command(env(), ['keys', 'revoke', crypto.randomUUID(), '--url', url, '--token', 'nonsense']);
+    expect(await revoke(api().url)).toMatchObject({
+      code: 1,
+      stderr: expect.stringMatching(/^The server answered 401: /),
+    });
+    expect(await revoke('http://127.0.0.1:1')).toMatchObject({
+      code: 1,
+      stderr: expect.stringMatching(/^The server at http:\/\/127\.0\.0\.1:1 cannot be reached: .+\n$/),
+    });
+  });
+});
+
+describe('quartermaster audit verify and usage export', () => {
+  test('audit verify: ok on the database and over the API; exit code 3 for an altered entry', async () => {
+    const database = await createDatabase();
+    const variables = { DATABASE_URL: database.url };
+    await json(['admin', 'create', 'first'], variables);
+    await until(async () => (await json(['audit', 'verify'], variables)).sealed > 0);
+    const { head } = await json(['audit', 'verify'], variables);
+    expect(await json(['audit', 'verify', '--head', head], variables)).toMatchObject({ ok: true });
+    await query(database.url, `UPDATE audit_entries SET action = 'user.update'`);
+    expect(await command(variables, ['audit', 'verify'])).toMatchObject({
+      ...{ code: 3, stderr: '' },
+      stdout: expect.stringMatching(/^Entry \S+ at position 1 of the audit log was altered\.\n$/),
+    });
+    await database.drop();
+    const target = ['--url', api().url, '--token', await adminToken()];
+    expect(await json(['audit', 'verify', ...target])).toMatchObject({ ok: true });
+  });
+
+  test.each(['on the database', 'over the API'])(
+    'usage export %s: to a new file, and to standard output',
+    async (how) => {
+      const target = how === 'over the API' ? ['--url', api().url, '--token', await adminToken()] : [];
+      const user = await api().createUser();
+      const { key } = await json(['keys', 'create', user.username, '--name', 'k', '--scope', '*']);
+      await api().get('/call/api2', { headers: { 'x-api-key': key } });
+      const rows = await command(env(), ['usage', 'export', ...target]);
+      expect(rows).toMatchObject({ code: 0, stderr: expect.stringMatching(/^\d+ lines are exported\.\n$/) });
+      const lines = rows.stdout
+        .trim()
+        .split('\n')
+        .map((line) => JSON.parse(line));
+      expect(lines).toContainEqual(expect.objectContaining({ owner: user.id, meter: 'api:api2', granted: 1 }));
+
+      const file = join(folder, `usage ${how}.csv`);
+      await json(['usage', 'export', file, '--format', 'csv', ...target]);
+      expect(await readFile(file, 'utf8')).toMatch(/^hour,owner,ownerName,key,keyName,meter,granted,denied\n/);
+      expect((await stat(file)).mode & 0o777).toBe(0o600);
+      expect(await command(env(), ['usage', 'export', file, ...target])).toMatchObject({
+        ...{ code: 2, stdout: '', stderr: `${file} exists already.\n` },
+      });
+      expect(await command(env(), ['usage', 'export', '--from', 'yesterday', ...target])).toMatchObject({ code: 1 });
+    },
+  );
+});
+
+describe('quartermaster migrate and doctor', () => {
+  test('migrate up, status and down on an empty database', async () => {
+    const database = await createDatabase({ isEmpty: true });
+    const variables = { DATABASE_URL: database.url };
+    const names = migrations.map((migration) => new migration().name);
+    const last = names.at(-1) ?? '';
+    expect(await command(variables, ['migrate', 'status'])).toMatchObject({
+      ...{ code: 3, stdout: names.map((name) => `pending  ${name}\n`).join('') },
+    });
+    expect(await json(['migrate', 'up'], variables)).toEqual({ done: names, outdatedFunctions: [] });
+    expect(await command(variables, ['migrate', 'up'])).toMatchObject({ code: 0, stdout: 'There is nothing to do.\n' });
+    await query(database.url, `COMMENT ON FUNCTION count_objects IS 'another'`);
+    expect(await command(variables, ['migrate', 'status'])).toMatchObject({
+      ...{ code: 3, stdout: expect.stringMatching(/\noutdated functions: count_objects\n$/) },
+    });
+    expect((await json(['migrate', 'up'], variables)).outdatedFunctions).toEqual(['count_objects']);
+    expect(await command(variables, ['migrate', 'down', 'Baseline1'])).toMatchObject({
+      ...{ code: 1, stderr: `The last migration is ${last}, not Baseline1.\n` },
+    });
+    expect(await json(['migrate', 'down', last], variables)).toEqual({ undone: last });
+    expect((await json(['migrate', 'up'], variables)).done).toEqual([last]);
+    await database.drop();
+  });
+
+  test('doctor on a good platform: exit code 0 and one line for each check', async () => {
+    const { findings } = await json(['doctor'], { ...env(), PORT: new URL(api().url).port });
+    expect(findings.map(({ what }: any) => what)).toEqual([
+      ...['configuration', 'secret key', 'port', 'PostgreSQL', 'encoding', 'role', 'fsync', 'full_page_writes'],
+      ...['synchronous_commit', 'data_checksums', 'connections', 'clock', 'tables', 'services'],
+    ]);
+    expect(findings.find(({ what }: any) => what === 'port').detail).toMatch(/^Quartermaster answers at/);
+  });
+
+  test('doctor on a new folder creates nothing', async () => {
+    const dataDir = join(folder, 'nothing');
+    expect(await json(['doctor'], { DATA_DIR: dataDir, PORT: '0' })).toMatchObject({ isOk: true });
+    await expect(stat(dataDir)).rejects.toThrow('ENOENT');
+  });
+
+  test('doctor finds what is wrong and says what to do: exit code 3', async () => {
+    const database = await createDatabase();
+    await query(database.url, `DELETE FROM migrations`);
+    const other = createServer().listen(0, '127.0.0.1');
+    await once(other, 'listening');
+    const port = String((other.address() as AddressInfo).port);
+    const { code, stdout } = await command(
+      { DATABASE_URL: database.url, PORT: port, DATABASE_POOL: '1000', WORKER: '2' },
+      ['doctor', '--json'],
+    );
+    other.close();
+    expect(code).toBe(3);
+    const wrong = JSON.parse(stdout).findings.filter(({ isOk }: any) => !isOk);
+    expect(wrong.map(({ what }: any) => what)).toEqual(['configuration', 'port', 'connections', 'tables']);
+    expect(wrong.map(({ remedy }: any) => remedy).join()).toContain('quartermaster migrate up');
+    const stranger = await command({ ...env(), SECRET_KEY: SECRET_KEY.toUpperCase(), PORT: '0' }, ['doctor']);
+    expect(stranger).toMatchObject({
+      ...{ code: 3, stdout: expect.stringMatching(/^PROBLEM {2}services .+\n +→ set the SECRET_KEY of the server$/m) },
+    });
+    expect(await command({ PORT: 'x' }, ['doctor'])).toMatchObject({
+      code: 3,
+      stdout: expect.stringContaining('PORT'),
+    });
+    expect(await command({ DATABASE_URL: 'postgresql://me@127.0.0.1:1/x' }, ['doctor'])).toMatchObject({
+      ...{ code: 3, stdout: expect.stringMatching(/^PROBLEM {2}database .+ cannot be reached/m) },
+    });
+    await database.drop();
+  });
+});
