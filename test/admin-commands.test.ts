@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chmod, mkdtemp, readdir, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { chmod, mkdtemp, readFile, readdir, rm } from 'node:fs/promises';
+import { constants, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
@@ -15,7 +15,9 @@ import {
   inherited,
   type Ended,
 } from './support/server.js';
+import { isAlive } from './support/processes.js';
 import { enableTotp } from './support/totp.js';
+import { until } from './support/until.js';
 
 const MAIN = fileURLToPath(new URL('../dist/src/cli/main.js', import.meta.url));
 
@@ -177,3 +179,28 @@ test('reset-password on the embedded database: works while the server runs and w
     await rm(folder, { recursive: true, force: true, maxRetries: 5 });
   }
 });
+
+test.each(['SIGINT', 'SIGTERM'] as const)(
+  '%s during a command: stops the PostgreSQL that it started',
+  async (signal) => {
+    const folder = await mkdtemp(join(tmpdir(), 'quartermaster-signal-'));
+    // When root starts PostgreSQL, it runs as another user, who needs access to this folder.
+    await chmod(folder, 0o755);
+    try {
+      const env = { DATA_DIR: folder };
+      expect(await command(env, ['migrate', 'up'])).toMatchObject({ code: 0 });
+      const child = spawn(process.execPath, [MAIN, 'admin', 'reset-password'], {
+        env: { ...inherited(), SECRET_KEY, ...env },
+        stdio: ['pipe', 'pipe', 'pipe'],
+      });
+      // The command has connected and waits for the password.
+      await once(child.stderr, 'data');
+      const pid = Number.parseInt(await readFile(join(folder, 'postgres', 'postmaster.pid'), 'utf8'), 10);
+      child.kill(signal);
+      expect(await once(child, 'close')).toEqual([128 + constants.signals[signal], null]);
+      await until(() => !isAlive(pid));
+    } finally {
+      await rm(folder, { recursive: true, force: true, maxRetries: 5 });
+    }
+  },
+);
