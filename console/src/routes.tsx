@@ -1,0 +1,201 @@
+import {
+  createRootRoute,
+  createRoute,
+  createRouter,
+  lazyRouteComponent,
+  Outlet,
+  redirect,
+} from '@tanstack/react-router';
+import { session } from './api/session';
+import { PublicLayout } from './pages/sign-in/public-layout';
+import { NotFound } from './shell/not-found';
+import { PageError } from './shell/page-error';
+import { Shell } from './shell/shell';
+
+declare module '@tanstack/react-router' {
+  interface StaticDataRouteOption {
+    /** For administrators only; the title is shown to others above the reason. */
+    adminOnly?: boolean;
+    title?: string;
+  }
+  interface Register {
+    router: typeof router;
+  }
+}
+
+const root = createRootRoute({ component: Outlet, notFoundComponent: NotFound });
+
+// Pages for people who are not signed in.
+const publicPages = createRoute({ getParentRoute: () => root, id: 'public', component: PublicLayout });
+const getPublic = () => publicPages;
+
+const publicRoutes = [
+  createRoute({
+    getParentRoute: getPublic,
+    path: '/sign-in',
+    validateSearch: ({ next }: Record<string, unknown>): { next?: string } =>
+      // Only a path of the console: anything else could lead to another site.
+      typeof next === 'string' && /^\/console\/[\w/?=&%.-]*$/.test(next) ? { next } : {},
+    component: lazyRouteComponent(() => import('./pages/sign-in/sign-in')),
+  }),
+  createRoute({
+    getParentRoute: getPublic,
+    path: '/forgot-password',
+    component: lazyRouteComponent(() => import('./pages/sign-in/forgot-password')),
+  }),
+  createRoute({
+    getParentRoute: getPublic,
+    path: '/reset-password',
+    component: lazyRouteComponent(() => import('./pages/sign-in/reset-password')),
+  }),
+  createRoute({
+    getParentRoute: getPublic,
+    path: '/confirm-email',
+    component: lazyRouteComponent(() => import('./pages/sign-in/confirm-email')),
+  }),
+  createRoute({
+    getParentRoute: getPublic,
+    path: '/register',
+    component: lazyRouteComponent(() => import('./pages/sign-in/register')),
+  }),
+];
+
+// Pages within the shell.
+const shell = createRoute({
+  getParentRoute: () => root,
+  id: 'shell',
+  component: Shell,
+  beforeLoad: ({ location }) => {
+    if (session.get().state !== 'signed-out') return;
+    const next = `/console${location.href}`;
+    throw redirect({ to: '/sign-in', search: location.pathname === '/' ? {} : { next }, replace: true });
+  },
+});
+const getShell = () => shell;
+
+const start = createRoute({
+  getParentRoute: getShell,
+  path: '/',
+  beforeLoad: () => {
+    const now = session.get();
+    throw redirect({ to: 'user' in now && now.user.role === 'admin' ? '/overview' : '/usage', replace: true });
+  },
+});
+
+const adminRoutes = [
+  createRoute({
+    getParentRoute: getShell,
+    path: '/overview',
+    staticData: { adminOnly: true, title: 'Overview' },
+    component: lazyRouteComponent(() => import('./pages/admin/overview')),
+  }),
+  createRoute({
+    getParentRoute: getShell,
+    path: '/users',
+    staticData: { adminOnly: true, title: 'Users' },
+    component: lazyRouteComponent(() => import('./pages/admin/users')),
+  }),
+  createRoute({
+    getParentRoute: getShell,
+    path: '/users/$user',
+    staticData: { adminOnly: true, title: 'User' },
+    component: lazyRouteComponent(() => import('./pages/admin/user')),
+  }),
+  createRoute({
+    getParentRoute: getShell,
+    path: '/plans',
+    staticData: { adminOnly: true, title: 'Plans' },
+    component: lazyRouteComponent(() => import('./pages/admin/plans')),
+  }),
+  createRoute({
+    getParentRoute: getShell,
+    path: '/plans/$slug',
+    staticData: { adminOnly: true, title: 'Plan' },
+    component: lazyRouteComponent(() => import('./pages/admin/plan')),
+  }),
+  createRoute({
+    getParentRoute: getShell,
+    path: '/apis',
+    staticData: { adminOnly: true, title: 'APIs' },
+    component: lazyRouteComponent(() => import('./pages/admin/apis')),
+  }),
+  createRoute({
+    getParentRoute: getShell,
+    path: '/apis/$slug',
+    staticData: { adminOnly: true, title: 'API' },
+    component: lazyRouteComponent(() => import('./pages/admin/api')),
+  }),
+  createRoute({
+    getParentRoute: getShell,
+    path: '/platform',
+    staticData: { adminOnly: true, title: 'Platform' },
+    component: lazyRouteComponent(() => import('./pages/admin/platform')),
+  }),
+  createRoute({
+    getParentRoute: getShell,
+    path: '/audit',
+    staticData: { adminOnly: true, title: 'Audit' },
+    component: lazyRouteComponent(() => import('./pages/admin/audit')),
+  }),
+  createRoute({
+    getParentRoute: getShell,
+    path: '/export',
+    staticData: { adminOnly: true, title: 'Export' },
+    component: lazyRouteComponent(() => import('./pages/admin/export')),
+  }),
+];
+
+const userRoutes = [
+  createRoute({
+    getParentRoute: getShell,
+    path: '/usage',
+    component: lazyRouteComponent(() => import('./pages/user/usage')),
+  }),
+  createRoute({
+    getParentRoute: getShell,
+    path: '/keys',
+    component: lazyRouteComponent(() => import('./pages/user/keys')),
+  }),
+  createRoute({
+    getParentRoute: getShell,
+    path: '/keys/$id',
+    component: lazyRouteComponent(() => import('./pages/user/key')),
+  }),
+  createRoute({
+    getParentRoute: getShell,
+    path: '/store',
+    component: lazyRouteComponent(() => import('./pages/user/store')),
+  }),
+  createRoute({
+    getParentRoute: getShell,
+    path: '/resources',
+    component: lazyRouteComponent(() => import('./pages/user/resources')),
+  }),
+  createRoute({
+    getParentRoute: getShell,
+    path: '/tasks',
+    component: lazyRouteComponent(() => import('./pages/user/tasks')),
+  }),
+  createRoute({
+    getParentRoute: getShell,
+    path: '/account',
+    component: lazyRouteComponent(() => import('./pages/user/account')),
+  }),
+  createRoute({
+    getParentRoute: getShell,
+    path: '/refusals',
+    component: lazyRouteComponent(() => import('./pages/user/refusals')),
+  }),
+];
+
+export const router = createRouter({
+  routeTree: root.addChildren([
+    publicPages.addChildren(publicRoutes),
+    shell.addChildren([start, ...adminRoutes, ...userRoutes]),
+  ]),
+  basepath: '/console',
+  scrollRestoration: true,
+  defaultPreload: 'intent',
+  defaultErrorComponent: PageError,
+  defaultNotFoundComponent: NotFound,
+});

@@ -1,0 +1,41 @@
+import { createTheme, type CSSVariablesResolver } from '@mantine/core';
+
+/** One accent colour, the system's fonts, and colours of text that pass WCAG AA on both backgrounds. */
+export const theme = createTheme({
+  primaryColor: 'indigo',
+  primaryShade: { light: 7, dark: 8 },
+  defaultRadius: 'md',
+  cursorType: 'pointer',
+  headings: { fontWeight: '600', sizes: { h1: { fontSize: '1.5rem', lineHeight: '1.3' } } },
+  components: {
+    Tooltip: { defaultProps: { withArrow: true, events: { hover: true, focus: true, touch: true } } },
+    Modal: { defaultProps: { centered: true, closeButtonProps: { 'aria-label': 'Close' } } },
+    Drawer: { defaultProps: { closeButtonProps: { 'aria-label': 'Close' } } },
+    Alert: { defaultProps: { variant: 'light' } },
+    Badge: { defaultProps: { variant: 'light', radius: 'sm', tt: 'none', fw: 500 } },
+    Card: { defaultProps: { withBorder: true, padding: 'lg' } },
+  },
+});
+
+/** The colours that the console uses. */
+const COLORS = ['indigo', 'gray', 'red', 'orange', 'yellow', 'green', 'teal', 'blue'];
+
+const variables = (format: (color: string) => [string, string]): Record<string, string> =>
+  Object.fromEntries(COLORS.map(format));
+
+export const cssVariables: CSSVariablesResolver = () => ({
+  variables: {},
+  light: {
+    '--mantine-color-body': '#fff',
+    '--mantine-color-dimmed': 'var(--mantine-color-gray-7)',
+    '--mantine-color-placeholder': 'var(--mantine-color-gray-6)',
+    '--mantine-color-error': 'var(--mantine-color-red-9)',
+    ...variables((color) => [`--mantine-color-${color}-light-color`, `var(--mantine-color-${color}-9)`]),
+  },
+  dark: {
+    '--mantine-color-dimmed': 'var(--mantine-color-dark-1)',
+    '--mantine-color-anchor': 'var(--mantine-color-indigo-3)',
+    '--mantine-color-error': 'var(--mantine-color-red-4)',
+    ...variables((color) => [`--mantine-color-${color}-light-color`, `var(--mantine-color-${color}-2)`]),
+  },
+});
