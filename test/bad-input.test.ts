@@ -73,7 +73,7 @@ const TARGETS: Record<string, Target> = {
     },
     body: ({ username, password }) => ({ login: username, password }),
   },
-  'POST /v1/auth/refresh': { as: 'nobody', body: ({ refreshToken }) => ({ refreshToken }) },
+  'POST /v1/auth/refresh': { as: 'nobody', body: ({ refreshToken }) => ({ refreshToken }), mayBeEmpty: true },
   'POST /v1/auth/password': {
     as: 'user',
     body: ({ password }) => ({ currentPassword: password, newPassword: 'Unguessable-8' }),

@@ -1,8 +1,10 @@
-import { Body, Controller, Delete, Get, HttpCode, Param, Post, Query } from '@nestjs/common';
-import { ApiBody, ApiTags } from '@nestjs/swagger';
+import { Body, Controller, Delete, Get, HttpCode, Param, Post, Query, Res } from '@nestjs/common';
+import { ApiBody, ApiNoContentResponse, ApiOkResponse, ApiTags, ApiUnauthorizedResponse } from '@nestjs/swagger';
+import type { FastifyReply } from 'fastify';
 import { Owned, Public } from '../http/caller/access.js';
 import { Created } from '../http/conditional/location.js';
 import { Fails } from '../http/docs/api-docs.js';
+import { headers } from '../http/docs/api-headers.js';
 import { CurrentCaller, CurrentOrigin, type Caller, type Origin } from '../http/caller/caller.js';
 import { IdPipe } from '../http/caller/id.pipe.js';
 import { loginKey } from '../common/names.js';
@@ -22,9 +24,11 @@ import {
   SessionPage,
   SessionResponse,
   TokensResponse,
+  type KeptIn,
 } from './auth.dto.js';
 import { AuthService } from './auth.service.js';
 import { PasswordService } from './passwords/password.service.js';
+import { SessionCookie } from './sessions/session-cookie.js';
 import type { Session } from './sessions/session.entity.js';
 import { SessionsService, type SignIn } from './sessions/sessions.service.js';
 
@@ -34,6 +38,7 @@ export class AuthController {
   constructor(
     private readonly auth: AuthService,
     private readonly sessions: SessionsService,
+    private readonly cookie: SessionCookie,
     private readonly passwords: PasswordService,
     private readonly users: UsersService,
     private readonly idempotency: Idempotency,
@@ -73,28 +78,47 @@ export class AuthController {
       },
     },
   })
-  async login(@Body() dto: LoginDto, @CurrentOrigin() origin: Origin): Promise<TokensResponse> {
-    return toTokensResponse(await this.auth.login(dto, origin));
+  @ApiOkResponse({ type: TokensResponse, headers: headers('Set-Cookie') })
+  async login(
+    @Body() dto: LoginDto,
+    @CurrentOrigin() origin: Origin,
+    @Res({ passthrough: true }) reply: FastifyReply,
+  ): Promise<TokensResponse> {
+    return this.handOver(await this.auth.login(dto, origin), dto.session ?? 'token', reply);
   }
 
-  /** Exchange a refresh token for new tokens */
+  /** Exchange a refresh token, in the body or in the cookie, for new tokens */
   @Post('refresh')
   @Public()
   @HttpCode(200)
-  @Fails('invalid_token', 'account_disabled', 'overloaded', 'database_unavailable')
-  async refresh(@Body() dto: RefreshDto, @CurrentOrigin() origin: Origin): Promise<TokensResponse> {
-    return toTokensResponse(await this.sessions.refresh(dto.refreshToken, origin));
+  @Fails('invalid_token', 'account_disabled', 'forbidden', 'overloaded', 'database_unavailable')
+  @ApiBody({ type: RefreshDto, required: false })
+  @ApiOkResponse({ type: TokensResponse, headers: headers('Set-Cookie') })
+  @ApiUnauthorizedResponse({ headers: headers('Set-Cookie') })
+  async refresh(
+    @Body() { refreshToken, session }: RefreshDto,
+    @CurrentOrigin() origin: Origin,
+    @Res({ passthrough: true }) reply: FastifyReply,
+  ): Promise<TokensResponse> {
+    if (refreshToken !== undefined) {
+      return this.handOver(await this.sessions.refresh(refreshToken, origin), session ?? 'token', reply);
+    }
+    // Would hand the cookie's token to a script.
+    if (session === 'token') throw Problem.field('/refreshToken', 'is required');
+    return this.handOver(await this.refreshByCookie(origin, reply), 'cookie', reply);
   }
 
-  /** Sign out: ends the session and invalidates its tokens */
+  /** Sign out: ends the session, invalidates its tokens and deletes its cookie */
   @Post('logout')
   @Owned('account')
   @HttpCode(204)
   @Fails('forbidden')
-  async logout(@CurrentCaller() caller: Caller): Promise<void> {
+  @ApiNoContentResponse({ headers: headers('Set-Cookie') })
+  async logout(@CurrentCaller() caller: Caller, @Res({ passthrough: true }) reply: FastifyReply): Promise<void> {
     const { sessionId } = caller;
     if (sessionId === null) throw new Problem('forbidden', { detail: 'A signed request has no session to end.' });
     await this.sessions.end(caller, sessionId);
+    this.cookie.clear(reply);
   }
 
   /** List your sessions, newest first */
@@ -123,16 +147,27 @@ export class AuthController {
   async changePassword(@Body() dto: ChangePasswordDto, @CurrentCaller() caller: Caller): Promise<void> {
     await this.passwords.change(caller, dto);
   }
-}
 
-function toTokensResponse({ accessToken, refreshToken, user }: SignIn): TokensResponse {
-  return {
-    accessToken,
-    tokenType: 'Bearer',
-    expiresIn: ACCESS_TOKEN_SECONDS,
-    refreshToken,
-    user: toUserResponse(user),
-  };
+  private async refreshByCookie(origin: Origin, reply: FastifyReply): Promise<SignIn> {
+    const refreshToken = this.cookie.read(reply.request) ?? '';
+    try {
+      return await this.sessions.refresh(refreshToken, origin);
+    } catch (error) {
+      if (error instanceof Problem && error.code === 'invalid_token') this.cookie.clear(reply);
+      throw error;
+    }
+  }
+
+  private handOver({ accessToken, refreshToken, user }: SignIn, keptIn: KeptIn, reply: FastifyReply): TokensResponse {
+    if (keptIn === 'cookie') this.cookie.set(reply, refreshToken);
+    return {
+      accessToken,
+      tokenType: 'Bearer',
+      expiresIn: ACCESS_TOKEN_SECONDS,
+      ...(keptIn === 'token' ? { refreshToken } : {}),
+      user: toUserResponse(user),
+    };
+  }
 }
 
 function toSessionResponse(session: Session, caller: Caller): SessionResponse {

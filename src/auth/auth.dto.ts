@@ -1,11 +1,16 @@
 import { ApiProperty } from '@nestjs/swagger';
-import { IsString, Length, MaxLength } from 'class-validator';
+import { IsIn, IsString, Length, MaxLength } from 'class-validator';
 import { ApiId, ApiTime } from '../common/formats.js';
 import { IsStorable, MayBeMissing } from '../common/text.js';
 import { IsNewPassword } from '../passwords/password-policy.js';
 import { AccountDto, UserResponse } from '../users/user.dto.js';
 
 export class RegisterDto extends AccountDto {}
+
+/** Where the client keeps the refresh token: in its own storage, or in a cookie that only the browser can read. */
+const KEPT_IN = ['token', 'cookie'] as const;
+
+export type KeptIn = (typeof KEPT_IN)[number];
 
 export class LoginDto {
   /**
@@ -31,16 +36,36 @@ export class LoginDto {
   @IsString()
   @Length(1, 64)
   code?: string;
+
+  /**
+   * `token`, the default, returns the refresh token. `cookie`, for pages of this server, sets it as the cookie
+   * `qm_refresh`
+   * @example token
+   */
+  @MayBeMissing()
+  @IsIn(KEPT_IN)
+  session?: KeptIn;
 }
 
 export class RefreshDto {
+  static readonly mayBeMissing = true;
+
   /**
-   * The refresh token of the last sign-in or refresh
+   * The refresh token of the last sign-in or refresh. Default: the cookie `qm_refresh`
    * @example qmr_…
    */
+  @MayBeMissing()
   @IsString()
   @MaxLength(4096)
-  refreshToken!: string;
+  refreshToken?: string;
+
+  /**
+   * `cookie` moves the session into a cookie. Default: the new refresh token goes where the old one was
+   * @example token
+   */
+  @MayBeMissing()
+  @IsIn(KEPT_IN)
+  session?: KeptIn;
 }
 
 export class ChangePasswordDto {
@@ -76,10 +101,10 @@ export class TokensResponse {
   expiresIn!: number;
 
   /**
-   * Single use: each refresh returns a new refresh token
+   * Single use: each refresh returns a new refresh token. Missing if the session is in a cookie
    * @example qmr_AZ2lYs0S…
    */
-  refreshToken!: string;
+  refreshToken?: string;
 
   user!: UserResponse;
 }

@@ -111,9 +111,10 @@ export function documentProblems(operation: Operation, examples: Record<string, 
     const same = [...codes.keys()].filter((code) => codes.get(code) === status);
     const names = new Map(same.map((code) => [code, PROBLEMS[code][0] === status ? code : `${code}_${status}`]));
     for (const [code, name] of names) examples[name] ??= { value: exampleOf(code, status) };
+    const declared = operation.responses[status];
     operation.responses[status] = {
       description: same.map((code) => `\`${code}\`: ${PROBLEMS[code][1]}`).join('. '),
-      headers: problemHeaders(status, same),
+      headers: { ...(declared && 'headers' in declared ? declared.headers : {}), ...problemHeaders(status, same) },
       content: {
         'application/problem+json': {
           schema: { $ref: getSchemaPath(ProblemBody) },

@@ -33,6 +33,10 @@ export const HEADERS = {
   'Retry-After': header('Seconds after which a retry can succeed', '1'),
   'WWW-Authenticate': header('The challenge (RFC 6750)', 'Bearer realm="quartermaster"', true),
   'Accept-Signature': header('With `invalid_signature`: how to sign (RFC 9421)', 'sig=("@method" "@path");created'),
+  'Set-Cookie': header(
+    'The cookie `qm_refresh` with the refresh token (HttpOnly, SameSite=Strict), or its deletion',
+    'qm_refresh=qmr_AZ2lYs0S; Max-Age=2592000; Path=/v1/auth; HttpOnly; SameSite=Strict',
+  ),
   'Content-Disposition': header('The name of the file', 'attachment; filename="usage.csv"', true),
 } as const;
 
