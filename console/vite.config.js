@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { brotliCompressSync, gzipSync } from 'node:zlib';
@@ -15,12 +15,16 @@ function precompress() {
   return {
     name: 'precompress',
     apply: /** @type {const} */ ('build'),
-    closeBundle() {
-      for (const name of readdirSync(OUT, { recursive: true, encoding: 'utf8' })) {
-        if (!/\.(js|css|html|svg)$/.test(name)) continue;
-        const content = readFileSync(join(OUT, name));
-        writeFileSync(join(OUT, `${name}.gz`), gzipSync(content, { level: 9 }));
-        writeFileSync(join(OUT, `${name}.br`), brotliCompressSync(content));
+    /**
+     * @param {unknown} _options
+     * @param {Record<string, unknown>} bundle
+     */
+    writeBundle(_options, bundle) {
+      for (const name of Object.keys(bundle)) {
+        const path = join(OUT, name);
+        const content = readFileSync(path);
+        writeFileSync(`${path}.gz`, gzipSync(content, { level: 9 }));
+        writeFileSync(`${path}.br`, brotliCompressSync(content));
       }
     },
   };
@@ -39,6 +43,9 @@ export default defineConfig(() => {
       // The CSP allows no data: scripts or fonts, and names of files say what they hold.
       assetsInlineLimit: 0,
       reportCompressedSize: false,
+      // scripts/build.js removes what is old once everything new is there.
+      emptyOutDir: false,
+      chunkSizeWarningLimit: 800,
     },
   };
 });

@@ -94,7 +94,7 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Exchange a refresh token for new tokens
+         * Exchange a refresh token, in the body or in the cookie, for new tokens
          * @description Access: anyone, without credentials.
          */
         post: operations["Auth_refresh"];
@@ -114,7 +114,7 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Sign out: ends the session and invalidates its tokens
+         * Sign out: ends the session, invalidates its tokens and deletes its cookie
          * @description Access: any signed-in user, for the user’s own account only.
          */
         post: operations["Auth_logout"];
@@ -1612,6 +1612,13 @@ export interface components {
              * @example 755224
              */
             code?: string;
+            /**
+             * @description `token` returns the refresh token. `cookie`, for pages of this server, sets it as the cookie `qm_refresh`
+             *     @default token
+             * @example token
+             * @enum {string}
+             */
+            session?: "token" | "cookie";
         };
         TokensResponse: {
             /**
@@ -1630,18 +1637,24 @@ export interface components {
              */
             tokenType: "Bearer";
             /**
-             * @description Single use: each refresh returns a new refresh token
+             * @description Single use: each refresh returns a new refresh token. Missing if the session is in a cookie
              * @example qmr_AZ2lYs0S…
              */
-            refreshToken: string;
+            refreshToken?: string;
             user: components["schemas"]["UserResponse"];
         };
         RefreshDto: {
             /**
-             * @description The refresh token of the last sign-in or refresh
+             * @description The refresh token of the last sign-in or refresh. Default: the cookie `qm_refresh`
              * @example qmr_…
              */
-            refreshToken: string;
+            refreshToken?: string;
+            /**
+             * @description `cookie` moves the session into a cookie. Default: the new refresh token goes where the old one was
+             * @example token
+             * @enum {string}
+             */
+            session?: "token" | "cookie";
         };
         SessionResponse: {
             /**
@@ -3169,6 +3182,11 @@ export interface components {
          */
         "Accept-Signature": string;
         /**
+         * @description The cookie `qm_refresh` with the refresh token (HttpOnly, SameSite=Strict), or its deletion
+         * @example qm_refresh=qmr_AZ2lYs0S; Max-Age=2592000; Path=/v1/auth; HttpOnly; SameSite=Strict
+         */
+        "Set-Cookie": string;
+        /**
          * @description The name of the file
          * @example attachment; filename="usage.csv"
          */
@@ -3497,6 +3515,7 @@ export interface operations {
             /** @description OK */
             200: {
                 headers: {
+                    "Set-Cookie": components["headers"]["Set-Cookie"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -3611,7 +3630,7 @@ export interface operations {
             path?: never;
             cookie?: never;
         };
-        requestBody: {
+        requestBody?: {
             content: {
                 "application/json": components["schemas"]["RefreshDto"];
             };
@@ -3620,6 +3639,7 @@ export interface operations {
             /** @description OK */
             200: {
                 headers: {
+                    "Set-Cookie": components["headers"]["Set-Cookie"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -3640,6 +3660,7 @@ export interface operations {
             /** @description `invalid_token`: The token is not valid */
             401: {
                 headers: {
+                    "Set-Cookie": components["headers"]["Set-Cookie"];
                     "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
@@ -3648,7 +3669,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemBody"];
                 };
             };
-            /** @description `account_disabled`: The account is disabled */
+            /** @description `account_disabled`: The account is disabled. `forbidden`: Not allowed */
             403: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -3728,6 +3749,7 @@ export interface operations {
             /** @description No Content */
             204: {
                 headers: {
+                    "Set-Cookie": components["headers"]["Set-Cookie"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };

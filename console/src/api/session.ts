@@ -13,8 +13,7 @@ type Tokens = components['schemas']['TokensResponse'];
  * and the password is asked for over it.
  */
 export type Session =
-  | { state: 'starting' | 'signed-out' }
-  | { state: 'signed-in' | 'ended'; user: User; accessToken: string };
+  { state: 'starting' | 'signed-out' } | { state: 'signed-in' | 'ended'; user: User; accessToken: string };
 
 export const session = new Store<Session>({ state: 'starting' });
 

@@ -25,7 +25,13 @@ export function confirmDelete(options: ConfirmDelete): void {
   });
 }
 
-function ConfirmForm({ loses = [], typed, verb = 'Delete', onConfirm, onClose }: ConfirmDelete & { onClose: () => void }) {
+function ConfirmForm({
+  loses = [],
+  typed,
+  verb = 'Delete',
+  onConfirm,
+  onClose,
+}: ConfirmDelete & { onClose: () => void }) {
   const [text, setText] = useState('');
   const { mutate, isPending, error } = useMutation({ mutationFn: onConfirm, onSuccess: onClose });
   return (

@@ -15,5 +15,7 @@ export function formatBytes(bytes: number): string {
 
 /** A number with grouped digits; `null` is unlimited in the API. */
 export function Num({ value }: { value: number | null }) {
-  return <span style={{ fontVariantNumeric: 'tabular-nums' }}>{value === null ? 'unlimited' : formatNumber(value)}</span>;
+  return (
+    <span style={{ fontVariantNumeric: 'tabular-nums' }}>{value === null ? 'unlimited' : formatNumber(value)}</span>
+  );
 }

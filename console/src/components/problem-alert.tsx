@@ -38,7 +38,9 @@ export function ProblemAlert({ error, onRetry, showsFields = true }: ProblemAler
             ))}
           </ul>
         )}
-        {problem?.limits.map((limit) => <LimitBar key={limitName(limit)} quota={limit} />)}
+        {problem?.limits.map((limit) => (
+          <LimitBar key={limitName(limit)} quota={limit} />
+        ))}
         {problem !== undefined && (
           <Text size="xs">
             <Code>{problem.code}</Code>

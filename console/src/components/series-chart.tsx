@@ -55,8 +55,7 @@ export function SeriesChart(props: SeriesChartProps) {
         />
       </Group>
       {asTable ? (
-        // Keyboard users scroll it.
-        // eslint-disable-next-line jsx-a11y/no-noninteractive-tabindex
+        // Keyboard users scroll it, so it can have the focus.
         <Box mah={height} style={{ overflow: 'auto' }} tabIndex={0} role="region" aria-label={label}>
           <Table stickyHeader>
             <Table.Thead>

@@ -42,7 +42,7 @@ export function useMutationWithNotice<Data, Variables = void>({
 
   return useMutation<Data, Error, Variables>({
     mutationFn: (variables) => {
-      const text = JSON.stringify(variables) ?? '';
+      const text = JSON.stringify([variables]);
       // After no answer or a 503 the same input is the same request.
       if (unanswered.current?.variables !== text) unanswered.current = { variables: text, idempotencyKey: newKey() };
       return mutationFn(variables, { idempotencyKey: unanswered.current.idempotencyKey });
@@ -50,7 +50,10 @@ export function useMutationWithNotice<Data, Variables = void>({
     onSuccess: async (data, variables) => {
       unanswered.current = undefined;
       if (success !== undefined) {
-        notifications.show({ color: 'green', message: typeof success === 'string' ? success : success(data, variables) });
+        notifications.show({
+          color: 'green',
+          message: typeof success === 'string' ? success : success(data, variables),
+        });
       }
       await onSuccess?.(data, variables);
       await Promise.all(invalidates.map((queryKey) => queries.invalidateQueries({ queryKey })));

@@ -1,4 +1,16 @@
-import { AppShell, ActionIcon, Box, Burger, Button, Container, Group, Kbd, NavLink, ScrollArea, Text } from '@mantine/core';
+import {
+  AppShell,
+  ActionIcon,
+  Box,
+  Burger,
+  Button,
+  Container,
+  Group,
+  Kbd,
+  NavLink,
+  ScrollArea,
+  Text,
+} from '@mantine/core';
 import { useDisclosure, useHotkeys } from '@mantine/hooks';
 import { IconSearch } from '@tabler/icons-react';
 import { Link, Outlet, useLocation, useMatches } from '@tanstack/react-router';

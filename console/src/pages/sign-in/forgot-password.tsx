@@ -23,8 +23,8 @@ export default function ForgotPassword() {
       <Stack>
         {isSuccess ? (
           <Alert color="green" title="Look into your mailbox" role="status">
-            If the account exists and has an e-mail address, a link was sent to it. The link works for 30 minutes. If the
-            account has no e-mail address, ask an administrator for a link.
+            If the account exists and has an e-mail address, a link was sent to it. The link works for 30 minutes. If
+            the account has no e-mail address, ask an administrator for a link.
           </Alert>
         ) : (
           <form onSubmit={form.onSubmit((values) => mutate(values))}>

@@ -38,7 +38,13 @@ export default function Register() {
       <PageHeader title="Create an account" description="Enter a username, an e-mail address, or both." />
       <form onSubmit={form.onSubmit((values) => mutate(values))}>
         <Stack>
-          <TextInput label="Username" autoComplete="username" autoCapitalize="none" spellCheck={false} {...field('username')} />
+          <TextInput
+            label="Username"
+            autoComplete="username"
+            autoCapitalize="none"
+            spellCheck={false}
+            {...field('username')}
+          />
           <TextInput label="E-mail address" type="email" autoComplete="email" {...field('email')} />
           <PasswordInput
             label="Password"

@@ -63,8 +63,8 @@ export function SignInForm({ login, onSignedIn }: SignInFormProps) {
         {needsCode && (
           <>
             <Text size="sm">
-              Two-factor sign-in is on for this account. Enter the six-digit code of your authenticator app, or one of your
-              recovery codes.
+              Two-factor sign-in is on for this account. Enter the six-digit code of your authenticator app, or one of
+              your recovery codes.
             </Text>
             <TextInput
               label="Code"

@@ -10,8 +10,7 @@ import { ProblemAlert } from '../../components/problem-alert';
 export default function Usage() {
   const quotas = useQuery({
     queryKey: ['quotas', 'me'],
-    queryFn: ({ signal }) =>
-      answer(api.GET('/v1/users/{user}/quotas', { params: { path: { user: 'me' } }, signal })),
+    queryFn: ({ signal }) => answer(api.GET('/v1/users/{user}/quotas', { params: { path: { user: 'me' } }, signal })),
   });
   return (
     <>
