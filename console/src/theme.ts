@@ -3,6 +3,21 @@ import { createTheme, type CSSVariablesResolver } from '@mantine/core';
 /** One accent colour, the system's fonts, and colours of text that pass WCAG AA on both backgrounds. */
 export const theme = createTheme({
   primaryColor: 'indigo',
+  colors: {
+    // A little blue in the greys of dark pages.
+    dark: [
+      '#d3d8e0',
+      '#b9c0cb',
+      '#98a1b0',
+      '#5f6876',
+      '#3d4552',
+      '#2e3540',
+      '#252b35',
+      '#1b2028',
+      '#151920',
+      '#0f1217',
+    ],
+  },
   primaryShade: { light: 7, dark: 8 },
   defaultRadius: 'md',
   cursorType: 'pointer',
@@ -23,17 +38,21 @@ const COLORS = ['indigo', 'gray', 'red', 'orange', 'yellow', 'green', 'teal', 'b
 const variables = (format: (color: string) => [string, string]): Record<string, string> =>
   Object.fromEntries(COLORS.map(format));
 
+/** Adds `--qm-surface`: what lies behind cards and around the content. */
 export const cssVariables: CSSVariablesResolver = () => ({
   variables: {},
   light: {
     '--mantine-color-body': '#fff',
+    '--mantine-color-text': '#1b1f24',
+    '--qm-surface': 'var(--mantine-color-gray-0)',
     '--mantine-color-dimmed': 'var(--mantine-color-gray-7)',
     '--mantine-color-placeholder': 'var(--mantine-color-gray-6)',
     '--mantine-color-error': 'var(--mantine-color-red-9)',
     ...variables((color) => [`--mantine-color-${color}-light-color`, `var(--mantine-color-${color}-9)`]),
   },
   dark: {
-    '--mantine-color-dimmed': 'var(--mantine-color-dark-1)',
+    '--mantine-color-dimmed': 'var(--mantine-color-dark-2)',
+    '--qm-surface': 'var(--mantine-color-dark-8)',
     '--mantine-color-anchor': 'var(--mantine-color-indigo-3)',
     '--mantine-color-error': 'var(--mantine-color-red-4)',
     ...variables((color) => [`--mantine-color-${color}-light-color`, `var(--mantine-color-${color}-2)`]),
