@@ -11,6 +11,7 @@ import {
 } from 'fastify';
 import type { Logger } from 'pino';
 import { allowOrigins, corsHeadersFor } from './http/cors.js';
+import { serveConsole } from './http/console.js';
 import { serveDocs } from './http/docs/docs.js';
 import { answerUnreadable, httpOptions, limitAnswers, limitRequests } from './http/limits.js';
 import { AppModule } from './app.module.js';
@@ -106,6 +107,7 @@ export async function createApp(env: Env, logger: Logger): Promise<NestFastifyAp
     if (tagged || versioned) route.onSend = [route.onSend ?? [], tagCoding].flat();
   });
   serveIndex(server);
+  await serveConsole(server);
   await serveDocs(server, () => openApiDocument(app));
   logRequests(server, logger);
   // After the hooks whose headers a preflight response needs too.

@@ -232,8 +232,8 @@ const CALLS: Record<string, Call> = {
   'GET /readyz': { rule: 'public' },
 };
 
-/** Public routes outside the OpenAPI document: start page, Swagger UI, the document and pages for e-mail links. */
-const OUTSIDE_THE_DOCUMENT = /^\/(|docs(\/.*)?|openapi\.json|recovery|email-confirmation)$/;
+/** Public routes outside the OpenAPI document: start page, Swagger UI, console, the document, pages for e-mail links. */
+const OUTSIDE_THE_DOCUMENT = /^\/(|(docs|console)(\/.*)?|openapi\.json|recovery|email-confirmation)$/;
 
 const PROTECTED = Object.keys(CALLS).filter((id) => !['public', 'key'].includes(CALLS[id]!.rule));
 
@@ -369,7 +369,6 @@ describe('Route table', () => {
     '/docs/page.css',
     '/docs/page.json',
     '/docs/swagger-ui.css',
-    '/',
     '/openapi.json',
     '/recovery',
     '/email-confirmation',

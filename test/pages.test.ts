@@ -43,23 +43,21 @@ describe('GET /', () => {
   });
 
   test.each([BROWSER, 'text/html', 'text/*', 'text/html, application/json;q=0.9'])(
-    '200 with an HTML page that links to /docs when Accept is "%s"',
+    '303 to /console when Accept is "%s"',
     async (accept) => {
-      const answer = await api.get('/', accepting(accept));
-      expectPage(answer, 200);
-      expect(answer.text).toContain('<a href="/docs">');
+      for (const method of ['GET', 'HEAD']) {
+        const answer = await api.send(method, '/', undefined, accepting(accept));
+        expect({ status: answer.status, location: answer.headers.get('location'), text: answer.text }).toEqual({
+          ...{ status: 303, location: '/console', text: '' },
+        });
+        expect(answer.headers.get('vary')).toMatch(/\baccept\b/);
+      }
     },
   );
-
-  test('HEAD: the headers of the page, without a body', async () => {
-    const answer = await api.send('HEAD', '/', undefined, accepting(BROWSER));
-    expect({ status: answer.status, text: answer.text }).toEqual({ status: 200, text: '' });
-    expect(answer.headers.get('content-type')).toBe('text/html; charset=utf-8');
-  });
 });
 
 describe('an unknown path', () => {
-  test.each(['/console', '/nothing', '/v1/nothing', '/docs/nothing', '/docs/../nothing', '/%3Cscript%3E'])(
+  test.each(['/nothing', '/v1/nothing', '/docs/nothing', '/docs/../nothing', '/%3Cscript%3E'])(
     '404 with an HTML page for a browser: %s',
     async (path) => {
       const answer = await api.get(path, accepting(BROWSER));

@@ -162,10 +162,20 @@ describe('a request', () => {
     expect(data.filter(({ route }: any) => !/^\/(v1|call|\.well-known)\/|^\(unmatched\)$/.test(route))).toEqual([]);
   });
 
-  test('health checks, metrics and docs: not counted', async () => {
+  test('health checks, metrics, docs and the console: not counted', async () => {
     const before = await ofAll(admin);
     const anybody = new Api(admin.url);
-    for (const path of ['/', '/livez', '/readyz', '/metrics', '/openapi.json', '/docs', '/docs/', '/docs/none.js']) {
+    for (const path of [
+      '/',
+      '/livez',
+      '/readyz',
+      '/metrics',
+      '/openapi.json',
+      '/docs',
+      '/docs/none.js',
+      '/console',
+      '/console/x',
+    ]) {
       for (const method of ['GET', 'HEAD']) await sendExactly(anybody, method, path);
     }
     // Includes the request that reads the counts.

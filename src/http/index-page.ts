@@ -1,5 +1,5 @@
 import type { FastifyInstance } from 'fastify';
-import { htmlPage, prefersHtml } from './html-page.js';
+import { prefersHtml } from './html-page.js';
 import { VERSION } from '../config/version.js';
 
 /** The response to programs at `/`. */
@@ -12,17 +12,9 @@ const INDEX = {
   health: '/readyz',
 };
 
-const PAGE = htmlPage(
-  'This server is running',
-  `<ul>
-<li><a href="/docs">Read and try the API</a></li>
-<li><a href="/openapi.json">The OpenAPI document</a>, for programs</li>
-</ul>`,
-);
-
-/** Serves `/`: a page with links for browsers, and the paths of the server as JSON for programs. */
+/** Serves `/`: redirects browsers to the console, and returns the paths of the server as JSON to programs. */
 export function serveIndex(server: FastifyInstance): void {
   server.get('/', (request, reply) =>
-    prefersHtml(request, reply) ? reply.headers(PAGE.headers).send(PAGE.html) : reply.send(INDEX),
+    prefersHtml(request, reply) ? reply.redirect(INDEX.console, 303) : reply.send(INDEX),
   );
 }

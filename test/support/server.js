@@ -138,10 +138,11 @@ export class TestServer {
    * Runs the built program in its own process, as users do, and waits until it listens.
    * @param {Record<string, string>} [env]
    * @param {number} [openFiles] the limit of open files
+   * @param {string} [main] the program, if it is a copy
    */
-  static async spawn(env = {}, openFiles) {
+  static async spawn(env = {}, openFiles, main = MAIN) {
     const limited = openFiles === undefined ? [] : ['sh', '-c', `ulimit -n ${String(openFiles)}; exec "$@"`, 'sh'];
-    const [command = '', ...args] = [...limited, process.execPath, MAIN];
+    const [command = '', ...args] = [...limited, process.execPath, main];
     const log = newLog();
     const file = openSync(log, 'a');
     const child = spawn(command, args, {

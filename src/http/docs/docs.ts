@@ -1,15 +1,11 @@
-import { createHash } from 'node:crypto';
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { brotliCompressSync, constants, gzipSync } from 'node:zlib';
 import fastifyStatic from '@fastify/static';
 import type { OpenAPIObject } from '@nestjs/swagger';
 import type { FastifyInstance } from 'fastify';
-import Negotiator from 'negotiator';
 import { PAGE, STYLE, pageDocument } from './docs-page.js';
 import { SCRIPT } from './docs-script.js';
-import { matchesTag } from '../conditional/etag.js';
-import { addVary } from '../conditional/vary.js';
+import { packText, sendPacked, type PackedText } from '../packed-text.js';
 
 /** The files of swagger-ui-dist that the page needs. */
 const FILES = /^\/(swagger-ui\.css|swagger-ui-bundle\.js|favicon-32x32\.png)$/;
@@ -40,35 +36,9 @@ export async function serveDocs(server: FastifyInstance, document: () => OpenAPI
 }
 
 function serveDocument(server: FastifyInstance, path: string, make: () => OpenAPIObject): void {
-  let packed: PackedDocument | undefined;
+  let packed: PackedText | undefined;
   server.get(path, { compress: false }, (request, reply) => {
-    packed ??= pack(make());
-    const { etag, codings } = packed;
-    addVary(reply, 'accept-encoding');
-    reply.headers({ etag, 'cache-control': 'no-cache' }).type('application/json; charset=utf-8');
-    if (matchesTag(request.headers['if-none-match'] ?? '', etag)) return reply.code(304).send();
-    // A client that accepts no coding gets the plain text.
-    const coding = new Negotiator(request).encoding([...codings.keys()]) ?? 'identity';
-    if (coding !== 'identity') reply.header('content-encoding', coding);
-    return reply.send(codings.get(coding));
+    packed ??= packText(JSON.stringify(make()));
+    return sendPacked(request, reply.type('application/json; charset=utf-8'), packed);
   });
-}
-
-/** The serialized document: half a megabyte that anyone can request, so it is serialized and compressed only once. */
-interface PackedDocument {
-  etag: string;
-  /** Bodies by content coding, best first. */
-  codings: Map<string, Buffer>;
-}
-
-function pack(document: OpenAPIObject): PackedDocument {
-  const plain = Buffer.from(JSON.stringify(document));
-  return {
-    etag: `W/"${createHash('sha1').update(plain).digest('base64url')}"`,
-    codings: new Map([
-      ['br', brotliCompressSync(plain, { params: { [constants.BROTLI_PARAM_QUALITY]: 5 } })],
-      ['gzip', gzipSync(plain)],
-      ['identity', plain],
-    ]),
-  };
 }

@@ -135,7 +135,7 @@ test('REQUEST_STATISTICS=off: counts nothing', () => {
   expect(written(recorder.take())).toEqual(NOTHING);
 });
 
-test.each(['/', '/livez', '/readyz', '/metrics', '/openapi.json', '/docs', '/docs/', '/docs/swagger-ui.css'])(
+test.each(['/', '/livez', '/readyz', '/metrics', '/openapi.json', '/docs', '/docs/swagger-ui.css', '/console/*'])(
   'does not count %s',
   (url) => {
     const recorder = make();

@@ -14,8 +14,8 @@ const CLASSES = [1, 2, 3, 4, 5] as const;
 /** Route name for requests that match no route. */
 export const UNMATCHED = '(unmatched)';
 
-/** Paths that are not counted: monitoring and documentation. */
-const LEFT_OUT = ['/', '/livez', '/readyz', '/metrics', '/openapi.json', '/docs'];
+/** Paths that are not counted: monitoring, documentation and the console. */
+const LEFT_OUT = ['/', '/livez', '/readyz', '/metrics', '/openapi.json', '/docs', '/console'];
 
 /** Maximum number of users with unwritten counts in a process. */
 const MAX_USERS = 100_000;
@@ -149,8 +149,8 @@ export class RequestRecorder implements UsageRecorder {
   }
 
   private loadOf(request: AuthenticatedRequest): RouteLoad | undefined {
-    // Paths below /docs are files or missing files.
-    if (request.is404 && request.url.startsWith('/docs')) return undefined;
+    // Paths below these are files or missing files.
+    if (request.is404 && /^\/(docs|console)/.test(request.url)) return undefined;
     // Unmatched requests count under one method, because clients can send any number of methods.
     const [method, route] = request.is404 ? ['*', UNMATCHED] : [request.method, request.routeOptions.url ?? UNMATCHED];
     let byMethod = this.loads.get(route);
