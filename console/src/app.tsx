@@ -17,9 +17,7 @@ export function App() {
     <MantineProvider theme={theme} cssVariablesResolver={cssVariables} defaultColorScheme="auto">
       <QueryClientProvider client={queryClient}>
         <Notifications position="bottom-right" containerWidth={380} />
-        <ModalsProvider modalProps={{ centered: true, closeButtonProps: { 'aria-label': 'Close' } }}>
-          {state === 'starting' ? <Starting /> : <RouterProvider router={router} />}
-        </ModalsProvider>
+        <ModalsProvider>{state === 'starting' ? <Starting /> : <RouterProvider router={router} />}</ModalsProvider>
       </QueryClientProvider>
     </MantineProvider>
   );

@@ -1,12 +1,6 @@
-import {
-  createRootRoute,
-  createRoute,
-  createRouter,
-  lazyRouteComponent,
-  Outlet,
-  redirect,
-} from '@tanstack/react-router';
+import { createRootRoute, createRoute, createRouter, Outlet, redirect } from '@tanstack/react-router';
 import { session } from './api/session';
+import { lazyPage } from './lazy-page';
 import { PublicLayout } from './pages/sign-in/public-layout';
 import { NotFound } from './shell/not-found';
 import { PageError } from './shell/page-error';
@@ -36,27 +30,27 @@ const publicRoutes = [
     validateSearch: ({ next }: Record<string, unknown>): { next?: string } =>
       // Only a path of the console: anything else could lead to another site.
       typeof next === 'string' && /^\/console\/[\w/?=&%.-]*$/.test(next) ? { next } : {},
-    component: lazyRouteComponent(() => import('./pages/sign-in/sign-in')),
+    component: lazyPage(() => import('./pages/sign-in/sign-in')),
   }),
   createRoute({
     getParentRoute: getPublic,
     path: '/forgot-password',
-    component: lazyRouteComponent(() => import('./pages/sign-in/forgot-password')),
+    component: lazyPage(() => import('./pages/sign-in/forgot-password')),
   }),
   createRoute({
     getParentRoute: getPublic,
     path: '/reset-password',
-    component: lazyRouteComponent(() => import('./pages/sign-in/reset-password')),
+    component: lazyPage(() => import('./pages/sign-in/reset-password')),
   }),
   createRoute({
     getParentRoute: getPublic,
     path: '/confirm-email',
-    component: lazyRouteComponent(() => import('./pages/sign-in/confirm-email')),
+    component: lazyPage(() => import('./pages/sign-in/confirm-email')),
   }),
   createRoute({
     getParentRoute: getPublic,
     path: '/register',
-    component: lazyRouteComponent(() => import('./pages/sign-in/register')),
+    component: lazyPage(() => import('./pages/sign-in/register')),
   }),
 ];
 
@@ -87,61 +81,61 @@ const adminRoutes = [
     getParentRoute: getShell,
     path: '/overview',
     staticData: { adminOnly: true, title: 'Overview' },
-    component: lazyRouteComponent(() => import('./pages/admin/overview')),
+    component: lazyPage(() => import('./pages/admin/overview')),
   }),
   createRoute({
     getParentRoute: getShell,
     path: '/users',
     staticData: { adminOnly: true, title: 'Users' },
-    component: lazyRouteComponent(() => import('./pages/admin/users')),
+    component: lazyPage(() => import('./pages/admin/users')),
   }),
   createRoute({
     getParentRoute: getShell,
     path: '/users/$user',
     staticData: { adminOnly: true, title: 'User' },
-    component: lazyRouteComponent(() => import('./pages/admin/user')),
+    component: lazyPage(() => import('./pages/admin/user')),
   }),
   createRoute({
     getParentRoute: getShell,
     path: '/plans',
     staticData: { adminOnly: true, title: 'Plans' },
-    component: lazyRouteComponent(() => import('./pages/admin/plans')),
+    component: lazyPage(() => import('./pages/admin/plans')),
   }),
   createRoute({
     getParentRoute: getShell,
     path: '/plans/$slug',
     staticData: { adminOnly: true, title: 'Plan' },
-    component: lazyRouteComponent(() => import('./pages/admin/plan')),
+    component: lazyPage(() => import('./pages/admin/plan')),
   }),
   createRoute({
     getParentRoute: getShell,
     path: '/apis',
     staticData: { adminOnly: true, title: 'APIs' },
-    component: lazyRouteComponent(() => import('./pages/admin/apis')),
+    component: lazyPage(() => import('./pages/admin/apis')),
   }),
   createRoute({
     getParentRoute: getShell,
     path: '/apis/$slug',
     staticData: { adminOnly: true, title: 'API' },
-    component: lazyRouteComponent(() => import('./pages/admin/api')),
+    component: lazyPage(() => import('./pages/admin/api')),
   }),
   createRoute({
     getParentRoute: getShell,
     path: '/platform',
     staticData: { adminOnly: true, title: 'Platform' },
-    component: lazyRouteComponent(() => import('./pages/admin/platform')),
+    component: lazyPage(() => import('./pages/admin/platform')),
   }),
   createRoute({
     getParentRoute: getShell,
     path: '/audit',
     staticData: { adminOnly: true, title: 'Audit' },
-    component: lazyRouteComponent(() => import('./pages/admin/audit')),
+    component: lazyPage(() => import('./pages/admin/audit')),
   }),
   createRoute({
     getParentRoute: getShell,
     path: '/export',
     staticData: { adminOnly: true, title: 'Export' },
-    component: lazyRouteComponent(() => import('./pages/admin/export')),
+    component: lazyPage(() => import('./pages/admin/export')),
   }),
 ];
 
@@ -149,42 +143,42 @@ const userRoutes = [
   createRoute({
     getParentRoute: getShell,
     path: '/usage',
-    component: lazyRouteComponent(() => import('./pages/user/usage')),
+    component: lazyPage(() => import('./pages/user/usage')),
   }),
   createRoute({
     getParentRoute: getShell,
     path: '/keys',
-    component: lazyRouteComponent(() => import('./pages/user/keys')),
+    component: lazyPage(() => import('./pages/user/keys')),
   }),
   createRoute({
     getParentRoute: getShell,
     path: '/keys/$id',
-    component: lazyRouteComponent(() => import('./pages/user/key')),
+    component: lazyPage(() => import('./pages/user/key')),
   }),
   createRoute({
     getParentRoute: getShell,
     path: '/store',
-    component: lazyRouteComponent(() => import('./pages/user/store')),
+    component: lazyPage(() => import('./pages/user/store')),
   }),
   createRoute({
     getParentRoute: getShell,
     path: '/resources',
-    component: lazyRouteComponent(() => import('./pages/user/resources')),
+    component: lazyPage(() => import('./pages/user/resources')),
   }),
   createRoute({
     getParentRoute: getShell,
     path: '/tasks',
-    component: lazyRouteComponent(() => import('./pages/user/tasks')),
+    component: lazyPage(() => import('./pages/user/tasks')),
   }),
   createRoute({
     getParentRoute: getShell,
     path: '/account',
-    component: lazyRouteComponent(() => import('./pages/user/account')),
+    component: lazyPage(() => import('./pages/user/account')),
   }),
   createRoute({
     getParentRoute: getShell,
     path: '/refusals',
-    component: lazyRouteComponent(() => import('./pages/user/refusals')),
+    component: lazyPage(() => import('./pages/user/refusals')),
   }),
 ];
 

@@ -75,9 +75,12 @@ test('a server that does not answer: a banner says so until it does', async () =
   await page.waitForURL('**/console/users');
   await page.context().setOffline(true);
   await page.getByRole('link', { name: 'Plans' }).click();
-  await page.getByRole('alert').filter({ hasText: 'The server cannot be reached' }).first().waitFor();
+  const banner = page.getByRole('status').filter({ hasText: 'The server cannot be reached' });
+  await banner.waitFor();
+  await expectNoViolations(page);
   await page.context().setOffline(false);
-  await page.getByRole('alert').waitFor({ state: 'detached' });
+  await banner.waitFor({ state: 'detached' });
+  await page.getByRole('table', { name: 'Plans' }).waitFor();
 });
 
 test('the first load with the page of an administrator: at most 250 KB gzipped', async () => {

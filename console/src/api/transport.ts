@@ -17,6 +17,11 @@ export async function send(request: Request): Promise<Response> {
   }
 }
 
+/** Asks whether the server answers. @throws ServerUnreachable if it does not */
+export async function probeServer(): Promise<void> {
+  await send(new Request('/livez', { cache: 'no-store' }));
+}
+
 /** Sends a request. @throws ApiProblem if the response is not a success; ServerUnreachable if none arrives */
 export async function sendOrThrow(request: Request): Promise<Response> {
   const response = await send(request);

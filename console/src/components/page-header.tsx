@@ -1,5 +1,5 @@
 import { Group, Stack, Text, Title } from '@mantine/core';
-import { useLocation } from '@tanstack/react-router';
+import { useMatch } from '@tanstack/react-router';
 import { useEffect, useRef, type ReactNode } from 'react';
 
 interface PageHeaderProps {
@@ -18,7 +18,8 @@ let announced: string | undefined;
  */
 export function PageHeader({ title, description, actions }: PageHeaderProps) {
   const heading = useRef<HTMLHeadingElement>(null);
-  const { pathname } = useLocation();
+  // The path of this page, which stays while the router loads the next one.
+  const pathname = useMatch({ strict: false, select: (match) => match.pathname });
 
   useEffect(() => {
     document.title = `${title} – Quartermaster`;

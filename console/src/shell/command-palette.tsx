@@ -83,6 +83,7 @@ export default function CommandPalette({ opens }: { opens: number }) {
       query={query}
       onQueryChange={setQuery}
       actions={[...(found.actions.length > 0 ? [found] : []), ...pages, actions]}
+      attributes={{ content: { 'aria-label': 'Go to' } }}
       nothingFound="Nothing found"
       scrollable
       maxHeight={420}

@@ -1,9 +1,10 @@
 import { Alert } from '@mantine/core';
 import { IconPlugConnectedX } from '@tabler/icons-react';
 import { useQueryClient } from '@tanstack/react-query';
+import { useRouter } from '@tanstack/react-router';
 import { useEffect } from 'react';
 import { useStore } from '../api/store';
-import { reachable, send } from '../api/transport';
+import { probeServer, reachable } from '../api/transport';
 
 const PROBE_MS = 3_000;
 
@@ -11,20 +12,21 @@ const PROBE_MS = 3_000;
 export function ConnectionBanner() {
   const isReachable = useStore(reachable);
   const queries = useQueryClient();
+  const router = useRouter();
 
   useEffect(() => {
     if (isReachable) return;
     const probe = async (): Promise<void> => {
       try {
-        await send(new Request('/livez', { cache: 'no-store' }));
-        await queries.invalidateQueries();
+        await probeServer();
+        await Promise.all([queries.invalidateQueries(), router.invalidate()]);
       } catch {
         // The next probe tries again.
       }
     };
     const timer = setInterval(() => void probe(), PROBE_MS);
     return () => clearInterval(timer);
-  }, [isReachable, queries]);
+  }, [isReachable, queries, router]);
 
   return (
     <div role="status">

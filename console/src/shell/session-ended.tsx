@@ -4,6 +4,9 @@ import { session } from '../api/session';
 import { useStore } from '../api/store';
 import { SignInForm } from '../pages/sign-in/sign-in-form';
 
+/** Above the command palette too. */
+const ABOVE_ALL = 10_000;
+
 /** Asks for the password again, over the page, when the session has ended by itself. */
 export function SessionEnded() {
   const now = useStore(session);
@@ -12,6 +15,7 @@ export function SessionEnded() {
   return (
     <Modal
       opened
+      zIndex={ABOVE_ALL}
       onClose={() => undefined}
       withCloseButton={false}
       closeOnEscape={false}
