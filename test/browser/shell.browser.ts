@@ -56,7 +56,7 @@ test('a session that ends elsewhere: the password is asked for over the page, an
   await page.getByRole('button', { name: 'Search' }).click();
   await page.getByRole('textbox', { name: 'Search' }).fill('typed before');
   await page.evaluate(async () => {
-    const { accessToken } = await (await fetch('/v1/auth/refresh', { method: 'POST' })).json();
+    const { accessToken }: any = await (await fetch('/v1/auth/refresh', { method: 'POST' })).json();
     await fetch('/v1/auth/logout', { method: 'POST', headers: { authorization: `Bearer ${accessToken}` } });
   });
   await page.getByRole('textbox', { name: 'Search' }).fill('typed before and after');
