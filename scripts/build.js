@@ -29,7 +29,8 @@ const targets = [
       'tsconfig.build.json',
       'nest-cli.json',
     ],
-    needs: 'typescript',
+    // TypeScript itself may be there without it, as a peer of another package.
+    needs: '@types/node',
     command: [compiler],
     out: 'dist',
   },
