@@ -1613,8 +1613,8 @@ export interface components {
              */
             code?: string;
             /**
-             * @description `token` returns the refresh token. `cookie`, for pages of this server, sets it as the cookie `qm_refresh`
-             *     @default token
+             * @description `token`, the default, returns the refresh token. `cookie`, for pages of this server, sets it as the cookie
+             *     `qm_refresh`
              * @example token
              * @enum {string}
              */
