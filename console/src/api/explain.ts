@@ -63,7 +63,7 @@ export function explain(error: unknown): Explanation {
     const wait = error.retryAfter === undefined ? '' : ` Try again in ${secondsInWords(error.retryAfter)}.`;
     return {
       title,
-      message: `${error.detail === title ? '' : error.detail}${wait}`.trim(),
+      message: `${error.detail.replace(/\.$/, '') === title ? '' : error.detail}${wait}`.trim(),
       ...(next === undefined ? {} : { next }),
     };
   }
