@@ -223,8 +223,8 @@ export interface paths {
         put?: never;
         post?: never;
         /**
-         * Delete an account and all it owns
-         * @description Access: administrators only.
+         * Delete an account and all it owns. Users need their password, and the platform setting `selfDeletion`
+         * @description Access: the user that `{user}` names, and administrators.
          */
         delete: operations["Users_delete"];
         options?: never;
@@ -1833,6 +1833,8 @@ export interface components {
             creditOverprovisioning: boolean;
             /** @example free */
             defaultPlan: string | null;
+            /** @example false */
+            selfDeletion: boolean;
         };
         UpdatePlatformDto: {
             /**
@@ -1856,6 +1858,11 @@ export interface components {
              * @example false
              */
             creditOverprovisioning?: boolean;
+            /**
+             * @description Whether users may delete their own accounts
+             * @example false
+             */
+            selfDeletion?: boolean;
         };
         PasswordDto: {
             /**
@@ -1959,6 +1966,18 @@ export interface components {
              * @example 1
              */
             signingKeys: number;
+            /**
+             * @description Whether users may delete their own accounts on this platform
+             * @example false
+             */
+            selfDeletion: boolean;
+        };
+        DeleteUserDto: {
+            /**
+             * @description The current password, which users need to delete their own account. Administrators may omit it
+             * @example Analytical-1843
+             */
+            password?: string;
         };
         ResetLinkResponse: {
             /**
@@ -4509,7 +4528,11 @@ export interface operations {
             };
             cookie?: never;
         };
-        requestBody?: never;
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["DeleteUserDto"];
+            };
+        };
         responses: {
             /** @description No Content */
             204: {
@@ -4519,7 +4542,7 @@ export interface operations {
                 };
                 content?: never;
             };
-            /** @description `validation_failed`: The request is not valid */
+            /** @description `validation_failed`: The request is not valid. `malformed_json`: The body is not valid JSON */
             400: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -4529,7 +4552,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemBody"];
                 };
             };
-            /** @description `invalid_signature`: The signature is not valid. `invalid_token`: The token is not valid. `unauthenticated`: Sign in first */
+            /** @description `invalid_credentials`: Unknown login or wrong password. `invalid_signature`: The signature is not valid. `invalid_token`: The token is not valid. `unauthenticated`: Sign in first */
             401: {
                 headers: {
                     "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
@@ -4575,6 +4598,37 @@ export interface operations {
             412: {
                 headers: {
                     ETag: components["headers"]["ETag"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `body_too_large`: The body is too large */
+            413: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `unsupported_media_type`: Unsupported media type */
+            415: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `too_many_attempts`: Too many attempts */
+            429: {
+                headers: {
+                    "Retry-After": components["headers"]["Retry-After"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };

@@ -1,13 +1,15 @@
 import { Module } from '@nestjs/common';
 import { UsersModule } from '../../users/users.module.js';
+import { PlatformModule } from '../../platform/platform.module.js';
+import { PasswordModule } from '../passwords/password.module.js';
 import { TotpModule } from '../totp/totp.module.js';
 import { AccountSecurityController } from './account-security.controller.js';
 import { AccountSecurityRepository } from './account-security.repository.js';
 import { AccountSecurityService } from './account-security.service.js';
 
-/** What administrators see and do when a user has lost access. */
+/** The security settings of an account, what administrators do when a user has lost access, and deletion. */
 @Module({
-  imports: [UsersModule, TotpModule],
+  imports: [PlatformModule, UsersModule, PasswordModule, TotpModule],
   controllers: [AccountSecurityController],
   providers: [AccountSecurityService, AccountSecurityRepository],
 })

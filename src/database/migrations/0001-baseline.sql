@@ -250,6 +250,7 @@ CREATE TABLE platform_settings (
   registration text,
   credit_overprovisioning boolean NOT NULL DEFAULT false,
   default_plan text,
+  self_deletion boolean NOT NULL DEFAULT false,
   credits numeric,
   credits_at timestamptz,
   CONSTRAINT platform_settings_pkey PRIMARY KEY (id),
