@@ -11178,6 +11178,8 @@ export interface operations {
                 values?: boolean;
                 /** @description List only keys that begin with this text */
                 prefix?: string;
+                /** @description List only keys after this text, which need not be a key, in the order of their UTF-8 bytes */
+                after?: string;
                 /** @description Administrators only: the owner of the store (id, username or e-mail), or `*` for all stores */
                 owner?: string;
             };
