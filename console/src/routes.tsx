@@ -158,6 +158,8 @@ const userRoutes = [
   createRoute({
     getParentRoute: getShell,
     path: '/store',
+    validateSearch: ({ prefix }: Record<string, unknown>): { prefix?: string } =>
+      typeof prefix === 'string' && prefix !== '' ? { prefix } : {},
     component: lazyPage(() => import('./pages/user/store')),
   }),
   createRoute({

@@ -3,10 +3,14 @@ import type { components } from '../../api/schema';
 
 export type Key = components['schemas']['KeyResponse'];
 
+function hasPassed(at: string): boolean {
+  return Date.parse(at) <= Date.now();
+}
+
 /** Whether a key can be used, in a word. */
 export function KeyStatus({ disabled, expiresAt }: Pick<Key, 'disabled' | 'expiresAt'>) {
   if (disabled) return <Badge color="gray">Disabled</Badge>;
-  if (expiresAt !== null && Date.parse(expiresAt) <= Date.now()) return <Badge color="red">Expired</Badge>;
+  if (expiresAt !== null && hasPassed(expiresAt)) return <Badge color="red">Expired</Badge>;
   return <Badge color="green">Active</Badge>;
 }
 

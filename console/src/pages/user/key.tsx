@@ -33,7 +33,7 @@ import { LimitFields, NEW_LIMIT, type LimitRows } from './limit-rows';
 
 /** One API key: what it may do, how much of its limits it has used, and everything that can be done with it. */
 export default function KeyPage() {
-  const { id } = useParams({ from: '/shell/keys/$id' });
+  const { id = '' }: { id?: string } = useParams({ strict: false });
   const navigate = useNavigate();
   const query = useQuery({
     queryKey: ['keys', id],
