@@ -52,7 +52,7 @@ export class AccountSecurityService {
   }
 
   /**
-   * Deletes an account and all it owns. A user who is not an administrator confirms it with the password.
+   * Deletes an account and all it owns. Users confirm it with their password; administrators may.
    * @throws Problem forbidden if users may not delete their own accounts; validation_failed without a password;
    * invalid_credentials, too_many_attempts; not_found, version_mismatch, last_admin
    */
@@ -62,7 +62,7 @@ export class AccountSecurityService {
     password: string | undefined,
     preconditions: Preconditions,
   ): Promise<void> {
-    if (caller.role === 'admin') {
+    if (caller.role === 'admin' && password === undefined) {
       await this.users.delete(reference, caller, preconditions);
       return;
     }

@@ -65,7 +65,7 @@ export class DeleteUserDto {
   static readonly mayBeMissing = true;
 
   /**
-   * The current password, which users need to delete their own account. Administrators may omit it
+   * The caller’s password. Only administrators may omit it
    * @example Analytical-1843
    */
   @MayBeMissing()
