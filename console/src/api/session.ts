@@ -28,6 +28,12 @@ tabs.onmessage = ({ data }: MessageEvent<{ signedOut: string }>) => {
   if ('user' in now && now.user.id === data.signedOut) session.set({ ...now, state: 'ended' });
 };
 
+/**
+ * Set while the browser may have a session. Without it there is nothing to resume, and no request is made that could only
+ * fail. The cookie itself is hidden from scripts.
+ */
+const HINT = 'quartermaster-session';
+
 function accept({ accessToken, user }: Tokens): void {
   const before = session.get();
   if ('user' in before && before.user.id !== user.id) {
@@ -35,7 +41,15 @@ function accept({ accessToken, user }: Tokens): void {
     window.location.assign('/console/');
     return;
   }
+  localStorage.setItem(HINT, 'yes');
   session.set({ state: 'signed-in', user, accessToken });
+}
+
+/** Continues the session of the cookie, if there may be one. @returns whether somebody is signed in */
+export async function resume(): Promise<boolean> {
+  if (localStorage.getItem(HINT) !== null) return refresh();
+  session.set({ state: 'signed-out' });
+  return false;
 }
 
 export async function signIn(login: string, password: string, code?: string): Promise<void> {
@@ -52,6 +66,7 @@ export async function signOut(): Promise<void> {
       // A session that has already ended needs no sign-out.
       if (!(error instanceof ApiProblem && error.status === 401)) throw error;
     });
+    localStorage.removeItem(HINT);
     tabs.postMessage({ signedOut: now.user.id });
   }
   window.location.assign('/console/sign-in');
@@ -74,6 +89,7 @@ async function exchange(): Promise<boolean> {
     return true;
   } catch (error) {
     if (!(error instanceof ApiProblem && [401, 403].includes(error.status))) throw error;
+    localStorage.removeItem(HINT);
     const now = session.get();
     session.set('user' in now ? { ...now, state: 'ended' } : { state: 'signed-out' });
     return false;

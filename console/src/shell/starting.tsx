@@ -1,13 +1,13 @@
 import { Center, Loader, Stack } from '@mantine/core';
 import { useQuery } from '@tanstack/react-query';
-import { refresh } from '../api/session';
+import { resume } from '../api/session';
 import { ProblemAlert } from '../components/problem-alert';
 
 /** Resumes the session of the cookie, until the server has answered. */
 export function Starting() {
   const { error, failureReason } = useQuery({
     queryKey: ['session'],
-    queryFn: refresh,
+    queryFn: resume,
     retry: true,
     retryDelay: 2_000,
     staleTime: Infinity,

@@ -11,6 +11,21 @@ import { SECURITY } from './use-security';
 
 type Session = components['schemas']['SessionResponse'];
 
+/** In this order, because browsers also name those that they imitate. */
+const BROWSERS = ['Edg', 'OPR', 'Firefox', 'Chrome', 'Safari'];
+const SYSTEMS = ['Android', 'iPhone', 'iPad', 'Windows', 'Mac OS', 'Linux'];
+
+const NAMES: Record<string, string> = { Edg: 'Edge', OPR: 'Opera', 'Mac OS': 'macOS' };
+
+/** Says in a few words what a User-Agent stands for; a program that is no browser is named as it names itself. */
+function deviceOf(userAgent: string | null): string {
+  if (userAgent === null) return 'unknown device';
+  const find = (names: string[]): string | undefined => names.find((name) => userAgent.includes(name));
+  const [browser, system] = [find(BROWSERS), find(SYSTEMS)];
+  if (browser === undefined || system === undefined) return userAgent.slice(0, 40);
+  return `${NAMES[browser] ?? browser} on ${NAMES[system] ?? system}`;
+}
+
 /** Where the user is signed in. */
 export function Sessions() {
   const pages = usePages(['sessions'], ({ cursor, signal }) =>
@@ -26,9 +41,12 @@ export function Sessions() {
       header: 'Device',
       render: ({ userAgent, current }) => (
         <Group gap="xs">
-          <Text size="sm" lineClamp={2} maw={420} style={{ overflowWrap: 'anywhere' }}>
-            {userAgent ?? 'unknown'}
-          </Text>
+          <div>
+            <Text size="sm">{deviceOf(userAgent)}</Text>
+            <Text size="xs" c="dimmed" lineClamp={1} maw={420} visibleFrom="sm" style={{ overflowWrap: 'anywhere' }}>
+              {userAgent}
+            </Text>
+          </div>
           {current && <Badge color="green">This session</Badge>}
         </Group>
       ),
@@ -51,7 +69,7 @@ export function Sessions() {
             variant="default"
             loading={end.isPending && end.variables.id === session.id}
             onClick={() => end.mutate(session)}
-            aria-label={`End the session of ${session.userAgent ?? 'an unknown device'}`}
+            aria-label={`End the session of ${deviceOf(session.userAgent)}`}
           >
             End
           </Button>

@@ -193,7 +193,7 @@ function PrivateKey({ made, onDone }: { made: Made; onDone: () => void }) {
   return (
     <Stack>
       <Alert color="orange" icon={<IconAlertTriangle />} title="Store the private key now">
-        Only this browser has it, and only until this dialog closes. Whoever has it can act as you.
+        Only this browser has it, and only until this dialog closes. Anyone who has it can act as you.
       </Alert>
       <CopyField label="Id (keyid)" value={made.id} />
       <Group>
