@@ -23,6 +23,7 @@ export const theme = createTheme({
     ],
   },
   primaryShade: { light: 7, dark: 8 },
+  respectReducedMotion: true,
   defaultRadius: 'md',
   cursorType: 'pointer',
   headings: { fontWeight: '600', sizes: { h1: { fontSize: '1.5rem', lineHeight: '1.3' } } },
@@ -53,6 +54,9 @@ export const cssVariables: CSSVariablesResolver = () => ({
     '--mantine-color-dimmed': 'var(--mantine-color-gray-7)',
     '--mantine-color-placeholder': 'var(--mantine-color-gray-6)',
     '--mantine-color-error': 'var(--mantine-color-red-9)',
+    // White on it is readable.
+    '--mantine-color-red-filled': 'var(--mantine-color-red-9)',
+    '--mantine-color-red-filled-hover': 'color-mix(in srgb, var(--mantine-color-red-9) 90%, #000)',
     ...variables((color) => [
       `--mantine-color-${color}-light-color`,
       `color-mix(in srgb, var(--mantine-color-${color}-9) 70%, #000)`,

@@ -151,8 +151,9 @@ test('Store: import and export of a batch, and deletion of many', async () => {
 
     await page.getByLabel('Keys that begin with').fill('n/');
     await page.waitForURL('**/console/store?prefix=n%2F');
-    await page.getByRole('button', { name: 'Load more' }).click();
-    await page.getByRole('button', { name: 'n/0199', exact: true }).waitFor();
+    await page.getByLabel('Select all shown').check();
+    await page.getByRole('button', { name: 'Next' }).click();
+    await page.getByRole('button', { name: 'n/0100', exact: true }).waitFor();
     await page.getByLabel('Select all shown').check();
     await page.getByRole('button', { name: 'Delete 200' }).click();
     await page.getByRole('dialog', { name: 'Delete 200 entries?' }).getByRole('button', { name: 'Delete' }).click();

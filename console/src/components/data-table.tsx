@@ -29,12 +29,14 @@ interface DataTableProps<T> {
   rowLink?: (row: T) => LinkProps;
   /** Default: "Nothing here yet". */
   empty?: ReactNode;
+  /** Default: a button that loads more, or the number of rows. */
+  footer?: ReactNode;
 }
 
 const SKELETON_ROWS = 6;
 
 /** A list as a table: loading, error and empty states in its place, and more rows on demand. */
-export function DataTable<T>({ label, columns, pages, rowKey, rowLink, empty }: DataTableProps<T>) {
+export function DataTable<T>({ label, columns, pages, rowKey, rowLink, empty, footer }: DataTableProps<T>) {
   const { rows, query } = pages;
   if (query.error !== null && rows.length === 0) {
     return <ProblemAlert error={query.error} onRetry={() => query.refetch()} />;
@@ -101,12 +103,13 @@ export function DataTable<T>({ label, columns, pages, rowKey, rowLink, empty }: 
         {isEmpty && (empty ?? <EmptyState title="Nothing here yet" />)}
       </Paper>
       <Center mt="md" mih={36}>
-        {query.hasNextPage && (
+        {footer}
+        {footer === undefined && query.hasNextPage && (
           <Button variant="default" loading={query.isFetchingNextPage} onClick={() => void query.fetchNextPage()}>
             Load more
           </Button>
         )}
-        {!query.hasNextPage && rows.length > 10 && (
+        {footer === undefined && !query.hasNextPage && rows.length > 10 && (
           <Text size="xs" c="dimmed">
             {rows.length} rows, all shown
           </Text>

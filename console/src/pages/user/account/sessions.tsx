@@ -81,7 +81,7 @@ export function Sessions() {
       title="Sessions"
       description="Where you are signed in. End what you do not know, and change your password."
     >
-      <DataTable label="Sessions" columns={columns} pages={pages} rowKey={({ id }) => id} />
+      <DataTable label="Your sessions" columns={columns} pages={pages} rowKey={({ id }) => id} />
     </Section>
   );
 }

@@ -84,7 +84,7 @@ export function SigningKeys() {
       }
     >
       <DataTable
-        label="Signing keys"
+        label="Your signing keys"
         columns={columns}
         pages={pages}
         rowKey={({ id }) => id}
