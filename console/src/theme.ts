@@ -31,7 +31,11 @@ export const theme = createTheme({
     Tooltip: { defaultProps: { withArrow: true, events: { hover: true, focus: true, touch: true } } },
     Modal: { defaultProps: { centered: true, ...DIALOG } },
     Drawer: { defaultProps: DIALOG },
-    Notification: { defaultProps: { closeButtonProps: { 'aria-label': 'Close the notice' } } },
+    Notification: {
+      defaultProps: { closeButtonProps: { 'aria-label': 'Close the notice' } },
+      styles: { description: { color: 'var(--mantine-color-dimmed)' } },
+    },
+    SegmentedControl: { defaultProps: { transitionDuration: 0 } },
     Alert: { defaultProps: { variant: 'light' }, classNames: { root: classes.alert, message: classes.alertMessage } },
     Badge: { defaultProps: { variant: 'light', radius: 'sm', tt: 'none', fw: 500 } },
     Card: { defaultProps: { withBorder: true, padding: 'lg' } },

@@ -15,10 +15,10 @@ test('Account: the profile and the password are changed, and other sessions end'
   await expectNoViolations(page);
 
   const username = uniqueName();
-  await page.getByLabel('Username').fill('admin');
+  await page.getByRole('textbox', { name: 'Username' }).fill('admin');
   await page.getByRole('button', { name: 'Save' }).click();
   await page.getByText('taken', { exact: false }).first().waitFor();
-  await page.getByLabel('Username').fill(username);
+  await page.getByRole('textbox', { name: 'Username' }).fill(username);
   await page.getByLabel('E-mail address').fill(`${username}@example.com`);
   await page.getByLabel('First name').fill('Ada');
   await page.getByRole('button', { name: 'Save' }).click();
@@ -75,19 +75,19 @@ test('Account: two-factor sign-in is turned on by QR code, used to sign in, and 
   await page.getByLabel('Username or e-mail address').fill(user.username);
   await page.getByLabel('Password', { exact: true }).fill(user.password);
   await page.getByRole('button', { name: 'Sign in' }).click();
-  await page.getByLabel('Code').waitFor();
+  await page.getByRole('textbox', { name: 'Code' }).waitFor();
   await expectNoViolations(page);
-  await page.getByLabel('Code').fill('000-wrong');
+  await page.getByRole('textbox', { name: 'Code' }).fill('000-wrong');
   await page.getByRole('button', { name: 'Sign in' }).click();
   await page.getByRole('alert').waitFor();
-  await page.getByLabel('Code').fill(codes[0]!);
+  await page.getByRole('textbox', { name: 'Code' }).fill(codes[0]!);
   await page.getByRole('button', { name: 'Sign in' }).click();
   await page.waitForURL('**/console/usage');
 
   await page.getByRole('link', { name: 'Account' }).click();
   await page.getByRole('button', { name: 'Turn off' }).click();
   await dialog.getByLabel('Password', { exact: true }).fill(user.password);
-  await dialog.getByLabel('Code').fill(codes[1]!);
+  await dialog.getByRole('textbox', { name: 'Code' }).fill(codes[1]!);
   await dialog.getByRole('button', { name: 'Turn off' }).click();
   await page.getByText('Two-factor sign-in is off').waitFor();
   await api.signIn(user.username, user.password);

@@ -1974,7 +1974,7 @@ export interface components {
         };
         DeleteUserDto: {
             /**
-             * @description The current password, which users need to delete their own account. Administrators may omit it
+             * @description The caller’s password. Only administrators may omit it
              * @example Analytical-1843
              */
             password?: string;

@@ -31,6 +31,9 @@ import { keyBody, KeyFields, keyValues } from './key-fields';
 import { KeyStatus, Scopes, type Key } from './key-status';
 import { LimitFields, NEW_LIMIT, type LimitRows } from './limit-rows';
 
+/** For changes whose errors the page shows itself, and not field by field. */
+const SHOWN_BELOW = { setErrors: () => undefined };
+
 /** One API key: what it may do, how much of its limits it has used, and everything that can be done with it. */
 export default function KeyPage() {
   const { id = '' }: { id?: string } = useParams({ strict: false });
@@ -202,6 +205,7 @@ function LimitForm({ keyId, onClose }: { keyId: string; onClose: () => void }) {
         }),
       ),
     success: 'The limit is set',
+    form: SHOWN_BELOW,
     invalidates: [['keys']],
     onSuccess: onClose,
   });
@@ -302,6 +306,7 @@ function RotateKey({
           body: { graceSeconds },
         }),
       ),
+    form: SHOWN_BELOW,
     invalidates: [['keys']],
     onSuccess: onIssued,
   });
