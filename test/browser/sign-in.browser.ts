@@ -56,7 +56,7 @@ describe('on a platform of its own', () => {
     await page.getByLabel('E-mail address').fill(email);
     await page.getByLabel('Password', { exact: true }).fill('short');
     await page.getByRole('button', { name: 'Create the account' }).click();
-    await page.getByText('Must have 8 to 64 characters').waitFor();
+    await page.getByText('Must have 8 to 64 characters').first().waitFor();
     await expectNoViolations(page);
     await page.getByLabel('Password', { exact: true }).fill(PASSWORD);
     await page.getByRole('button', { name: 'Create the account' }).click();

@@ -21,7 +21,7 @@ test('Tasks: made until no credit is left, completed, renamed and deleted', asyn
   await expectNoViolations(page);
 
   await page.getByLabel('Completed: Count the stores').click();
-  await page.getByText('Completed', { exact: true }).last().click();
+  await page.getByRole('radiogroup', { name: 'Which tasks' }).getByText('Completed').click();
   await page.getByRole('button', { name: 'Rename Count the stores' }).click();
   await page.getByRole('dialog').getByLabel('Title').fill('Count them again');
   await page.getByRole('dialog').getByRole('button', { name: 'Save' }).click();
