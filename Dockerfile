@@ -4,6 +4,7 @@
 FROM node:22-bookworm-slim AS base
 WORKDIR /app
 COPY package.json package-lock.json .npmrc ./
+COPY console/package.json console/
 
 FROM base AS build
 # No dependency needs its install script (see allowScripts in package.json), so none is run as root.
@@ -11,6 +12,7 @@ RUN npm ci --ignore-scripts
 COPY nest-cli.json tsconfig.json tsconfig.build.json ormconfig.ts ./
 COPY scripts scripts
 COPY src src
+COPY console console
 RUN npm run build
 
 FROM base AS dependencies
@@ -22,6 +24,7 @@ WORKDIR /app
 COPY package.json ./
 COPY --from=dependencies /app/node_modules node_modules
 COPY --from=build /app/dist dist
+COPY --from=build /app/console/dist console/dist
 COPY bin bin
 # `docker compose exec app quartermaster doctor`
 RUN ln -s /app/bin/quartermaster.js /usr/local/bin/quartermaster

@@ -5,6 +5,7 @@
 //   npm run test:full              the same files in large, with random seeds
 //   npm run test:repeat -- 15      as often, until one fails; further arguments go to Jest
 //   npm run test:coverage          with a report of the lines that ran, over all processes
+//   npm run test:browser           the console in Chromium (test/browser), which no other variant needs
 import { spawn } from 'node:child_process';
 import { randomInt } from 'node:crypto';
 import { once } from 'node:events';
@@ -27,6 +28,7 @@ import { build } from './build.js';
 import { runWithCoverage } from './coverage.js';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
+const BROWSER_TESTS = '/test/browser/.*\\.browser\\.ts$';
 const JEST = join(ROOT, 'node_modules', 'jest', 'bin', 'jest.js');
 
 /** A file system in memory; its writes and flushes cost next to nothing. */
@@ -164,7 +166,8 @@ async function main(argv) {
     console.error('Say how often: npm run test:repeat -- 15');
     return 1;
   }
-  const args = belowRoot(argv);
+  const isInBrowser = flag('--browser');
+  const args = [...belowRoot(argv), ...(isInBrowser ? [`--testRegex=${BROWSER_TESTS}`] : [])];
   const built = build(true);
   if (built !== 0) return built;
   const seed = process.env.SEED ?? (isFull ? String(randomInt(2 ** 31)) : '1');

@@ -384,8 +384,6 @@ describe('Route table', () => {
     '/docs/page.json',
     '/docs/swagger-ui.css',
     '/openapi.json',
-    '/recovery',
-    '/email-confirmation',
   ])('GET %s without a token: 200', async (path) => {
     expect((await api.get(path)).status).toBe(200);
   });

@@ -14,7 +14,10 @@ const { ROOM, ROUNDS } = sizesOf('platform');
 
 const PASSWORD = 'Unguessable-7';
 
-const DEFAULTS = { registration: 'open', totalObjects: null, creditOverprovisioning: false, defaultPlan: null };
+const DEFAULTS = {
+  ...{ registration: 'open', totalObjects: null, creditOverprovisioning: false },
+  ...{ defaultPlan: null, selfDeletion: false },
+};
 
 let fleet: Fleet;
 
@@ -98,11 +101,12 @@ describe('/v1/platform', () => {
       { totalObjects: 1_000 },
       { creditOverprovisioning: true },
       { defaultPlan: plan },
+      { selfDeletion: true },
       {},
       { totalObjects: 2_000, registration: 'open' },
       { totalObjects: null },
       { totalObjects: Number.MAX_SAFE_INTEGER },
-      { defaultPlan: null, creditOverprovisioning: false, totalObjects: null },
+      { defaultPlan: null, creditOverprovisioning: false, totalObjects: null, selfDeletion: false },
     ].entries()) {
       expected = { ...expected, ...change };
       expect(await set(change, i)).toEqual(expected);
@@ -122,6 +126,8 @@ describe('/v1/platform', () => {
     ['creditOverprovisioning', null],
     ['creditOverprovisioning', 'true'],
     ['creditOverprovisioning', 0],
+    ['selfDeletion', null],
+    ['selfDeletion', 'true'],
     ['defaultPlan', 'nosuchplan'],
     ['defaultPlan', ''],
     ['defaultPlan', 7],

@@ -1193,6 +1193,18 @@ describe('GET /v1/store', () => {
     }
   });
 
+  test('after: exactly the later keys in the order of their bytes, also within a prefix', async () => {
+    const texts = ['', 'a', 'a/', 'a/\u{10ffff}', 'ä', '\u{10ffff}', ...SORTED.slice(0, 5)];
+    const isLater = (key: string, after: string): boolean => Buffer.compare(Buffer.from(key), Buffer.from(after)) > 0;
+    for (const prefix of ['', 'a']) {
+      for (const after of texts) {
+        const query = `limit=7&prefix=${prefix}&after=${encodeURIComponent(after)}`;
+        const expected = SORTED.filter((key) => key.startsWith(prefix) && (after === '' || isLater(key, after)));
+        expect({ prefix, after, keys: await keysOf(mine, query) }).toEqual({ prefix, after, keys: inOrder(expected) });
+      }
+    }
+  });
+
   test('prefix: exactly the keys that start with it', async () => {
     const prefixes = [
       ...SORTED,
@@ -1212,6 +1224,7 @@ describe('GET /v1/store', () => {
         expect({ prefix, keys }).toEqual({ prefix, keys: inOrder(SORTED.filter((key) => key.startsWith(prefix))) });
       }),
     );
+    for (const after of ['%00', 'x'.repeat(513)]) expectField(await mine.get(`/v1/store?after=${after}`), '/after');
     for (const prefix of ['%00', 'a%00', 'x'.repeat(513), 'a&prefix=a']) {
       expectField(await mine.get(`/v1/store?prefix=${prefix}`), '/prefix');
     }

@@ -483,6 +483,84 @@ describe('PATCH, DELETE /v1/users/{user} by an administrator', () => {
   });
 });
 
+describe('DELETE /v1/users/me', () => {
+  test('where the platform does not allow it: 403, and the account remains', async () => {
+    const user = await api.createUser();
+    const answer = await api.as(user).send('DELETE', '/v1/users/me', { password: user.password });
+    expectProblem(answer, 403, 'forbidden');
+    expect(answer.body.detail).toBe('Only administrators can delete accounts on this platform.');
+    expect((await api.as(user).get('/v1/users/me')).status).toBe(200);
+  });
+
+  describe('where the platform allows it', () => {
+    let open: Api;
+    let server: TestServer;
+    let settings: Awaited<ReturnType<typeof createDatabase>>;
+
+    beforeAll(async () => {
+      settings = await createDatabase();
+      server = await TestServer.start({ DATABASE_URL: settings.url, TRUST_PROXY: '127.0.0.1' });
+      open = new Api(server.url);
+      await (await open.admin()).patch('/v1/platform', { selfDeletion: true });
+    });
+
+    afterAll(async () => {
+      await server.stop();
+      await settings.drop();
+    });
+
+    test('GET /v1/users/{user}/security: says so', async () => {
+      const user = await open.createUser();
+      expect((await open.as(user).get('/v1/users/me/security')).body).toMatchObject({ selfDeletion: true });
+    });
+
+    test('with the password: 204, and all that the user owns is deleted', async () => {
+      const user = await open.createUser();
+      await open.as(user).post('/v1/resources', { value: 'x' });
+      const key = await open.as(user).createKey();
+      const answer = await open.as(user).send('DELETE', '/v1/users/me', { password: user.password });
+      expect(answer.status).toBe(204);
+      expectProblem(await open.as(user).get('/v1/users/me'), 401, 'invalid_token');
+      expectProblem(await open.call('api1', key), 401, 'invalid_api_key');
+      const admin = await open.admin();
+      expectProblem(await admin.get(`/v1/users/${user.id}`), 404, 'not_found');
+      const [entry] = (await admin.get(`/v1/audit?action=user.delete&target=${user.id}`)).body.data;
+      expect(entry).toMatchObject({ actor: user.id, target: user.id });
+    });
+
+    test('without the password: 400; with a wrong one: 401; the account remains', async () => {
+      const user = await open.createUser();
+      for (const body of [undefined, {}]) {
+        const answer = await open.as(user).send('DELETE', '/v1/users/me', body);
+        expectProblem(answer, 400, 'validation_failed');
+        expect(answer.body.errors).toEqual([{ pointer: '/password', detail: 'is required' }]);
+      }
+      const wrong = await open.as(user).send('DELETE', '/v1/users/me', { password: 'Guessable-1' });
+      expectProblem(wrong, 401, 'invalid_credentials');
+      expect((await open.as(user).get('/v1/users/me')).status).toBe(200);
+    });
+
+    test('with If-Match of another version: 412, and the account remains', async () => {
+      const user = await open.createUser();
+      const init = { headers: { 'if-match': '"old"' } };
+      const answer = await open.as(user).send('DELETE', '/v1/users/me', { password: user.password }, init);
+      expectProblem(answer, 412, 'version_mismatch');
+      expect((await open.as(user).get('/v1/users/me')).status).toBe(200);
+    });
+
+    test('another account: 403 for a user, whether or not it exists', async () => {
+      const [user, other] = [await open.createUser(), await open.createUser()];
+      for (const path of [`/v1/users/${other.id}`, '/v1/users/nobody']) {
+        expectProblem(await open.as(user).send('DELETE', path, { password: user.password }), 403, 'forbidden');
+      }
+    });
+
+    test('the last administrator: 409', async () => {
+      expectProblem(await (await open.admin()).delete('/v1/users/me'), 409, 'last_admin');
+    });
+  });
+});
+
 describe('last administrator', () => {
   let server: TestServer;
   let database: Awaited<ReturnType<typeof createDatabase>>;

@@ -73,10 +73,10 @@ async function serveBuilt(server: FastifyInstance): Promise<Handler> {
   };
 }
 
-/** Lists the files below a folder, with `/` between the parts of a path, without the compressed ones. */
+/** Lists the files below a folder, with `/` between the parts of a path, without hidden and compressed ones. */
 function filesBelow(folder: string): string[] {
   return readdirSync(folder, { recursive: true, withFileTypes: true })
-    .filter((entry) => entry.isFile() && !/\.(br|gz)$/.test(entry.name))
+    .filter((entry) => entry.isFile() && !/^\.|\.(br|gz)$/.test(entry.name))
     .map(({ parentPath, name }) => relative(folder, join(parentPath, name)).replaceAll(sep, '/'));
 }
 

@@ -14,21 +14,12 @@ const STYLE = `
   body { margin: 0; padding: 1rem; }
   main { max-width: 26rem; margin: 8vh auto 0; }
   h1 { font-size: 1.5rem; line-height: 1.2; }
-  label { display: block; font-weight: 600; }
-  input:not([type=checkbox]) { box-sizing: border-box; width: 100%; margin: .25rem 0; padding: .6rem; font: inherit; border: 1px solid #767676; border-radius: .3rem; }
-  label.check { display: flex; gap: .5rem; align-items: center; font-weight: 400; min-height: 2.75rem; }
-  .check input { width: 1.2rem; height: 1.2rem; }
-  .hint { margin: .25rem 0; font-size: .9rem; }
-  button { width: 100%; margin-top: .75rem; padding: .7rem; font: inherit; font-weight: 600; color: #fff; background: #1d4f91; border: 0; border-radius: .3rem; cursor: pointer; }
-  button:disabled { opacity: .6; cursor: default; }
   :focus-visible { outline: 3px solid #e8871e; outline-offset: 2px; }
-  [role=alert]:not(:empty), [role=status]:not(:empty) { margin-top: 1rem; padding: .6rem .8rem; border-left: .3rem solid #c22; }
-  [role=status]:not(:empty) { border-left-color: #2a7d2a; }
   ul { margin: 0; padding-left: 1.2rem; }
 `;
 
-/** @param script the only script that the page may run; undefined: none */
-export function htmlPage(title: string, body: string, script?: string): HtmlPage {
+/** Returns a page without scripts. */
+export function htmlPage(title: string, body: string): HtmlPage {
   const html = `<!doctype html>
 <html lang="en">
 <head>
@@ -44,23 +35,20 @@ export function htmlPage(title: string, body: string, script?: string): HtmlPage
 <h1>${title}</h1>
 ${body}
 </main>
-${script === undefined ? '' : `<script>${script}</script>\n`}</body>
+</body>
 </html>
 `;
-  const hashOf = (text: string): string => `'sha256-${createHash('sha256').update(text).digest('base64')}'`;
   return {
     html,
-    // Allows only the page's own script and style, only requests to this server, and sends no referrer.
+    // Allows only the page's own style, and sends no referrer.
     headers: {
       'content-type': 'text/html; charset=utf-8',
       'content-security-policy': [
         `default-src 'none'`,
-        ...(script === undefined ? [] : [`script-src ${hashOf(script)}`, `connect-src 'self'`]),
-        `style-src ${hashOf(STYLE)}`,
+        `style-src 'sha256-${createHash('sha256').update(STYLE).digest('base64')}'`,
         // For the empty icon, without which browsers request one.
         `img-src data:`,
         `base-uri 'none'`,
-        // If the script does not run, a form must not put a password into the URL.
         `form-action 'none'`,
         `frame-ancestors 'none'`,
       ].join('; '),
@@ -69,6 +57,7 @@ ${script === undefined ? '' : `<script>${script}</script>\n`}</body>
     },
   };
 }
+
 /** The media types offered. The first wins if the client accepts both equally. */
 const KINDS = ['application/json', 'text/html'];
 

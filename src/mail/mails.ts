@@ -55,7 +55,7 @@ function partsOf(kind: MailKind, { account, token = '' }: MailFacts, publicUrl: 
         'Your password was changed',
         `The password of the account ${account} at ${publicUrl} was changed.`,
         'If you made this change, ignore this e-mail. If not, set a new password immediately:',
-        { href: `${publicUrl}/recovery`, label: 'Set a new password' },
+        { href: `${publicUrl}/console/forgot-password`, label: 'Set a new password' },
         'Then tell an administrator.',
       ];
     case 'email-changed':

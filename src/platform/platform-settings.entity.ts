@@ -28,6 +28,10 @@ export class PlatformSettings {
   @Column({ type: 'text', name: 'default_plan', nullable: true })
   defaultPlan!: string | null;
 
+  /** Whether users may delete their own accounts. */
+  @Column({ type: 'boolean', name: 'self_deletion', default: false })
+  selfDeletion!: boolean;
+
   /** The sum of all finite credits at `creditsAt`. Null while there is no bound. */
   @Column({ type: 'numeric', nullable: true, select: false })
   credits!: string | null;

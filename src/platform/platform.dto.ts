@@ -38,6 +38,14 @@ export class UpdatePlatformDto {
   @MaxLength(64)
   @IsStorable()
   defaultPlan?: string | null;
+
+  /**
+   * Whether users may delete their own accounts
+   * @example false
+   */
+  @MayBeMissing()
+  @IsBoolean()
+  selfDeletion?: boolean;
 }
 
 /** The settings of the platform. */
@@ -57,4 +65,7 @@ export class PlatformResponse {
 
   /** @example free */
   defaultPlan!: string | null;
+
+  /** @example false */
+  selfDeletion!: boolean;
 }

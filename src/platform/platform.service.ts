@@ -9,7 +9,7 @@ import { CreditBound } from './credit-bound.js';
 import type { PlatformResponse, UpdatePlatformDto } from './platform.dto.js';
 import { PlatformRepository, type SettingsRow } from './platform.repository.js';
 
-const FIELDS = ['registration', 'totalObjects', 'creditOverprovisioning', 'defaultPlan'] as const;
+const FIELDS = ['registration', 'totalObjects', 'creditOverprovisioning', 'defaultPlan', 'selfDeletion'] as const;
 
 /** The settings of the platform. A change applies from the next request, on every node. */
 @Injectable()
@@ -49,12 +49,13 @@ export class PlatformService {
   }
 
   private toResponse(settings: SettingsRow): PlatformResponse {
-    const { totalObjects, creditOverprovisioning, defaultPlan } = settings;
+    const { totalObjects, creditOverprovisioning, defaultPlan, selfDeletion } = settings;
     return {
       registration: this.isOpen(settings) ? 'open' : 'closed',
       totalObjects,
       creditOverprovisioning,
       defaultPlan,
+      selfDeletion,
     };
   }
 }

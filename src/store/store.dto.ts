@@ -242,6 +242,13 @@ export class ListStoreQuery extends PageQuery {
   @IsStorable()
   prefix?: string;
 
+  /** List only keys after this text, which need not be a key, in the order of their UTF-8 bytes */
+  @MayBeMissing()
+  @IsString()
+  @MaxLength(MAX_KEY_BYTES)
+  @IsStorable()
+  after?: string;
+
   /** Whether to include the values */
   @ApiPropertyOptional({ default: false })
   @MayBeMissing()

@@ -185,9 +185,9 @@ export class StoreRepository {
     return this.database.query<ListedEntry>(LIST_OWNED, [ownerId, from, before, limit, withValues]);
   }
 
-  /** Lists the entries of all owners, ordered by owner id. @param prefix where the keys of later owners start */
-  listAll(firstOwner: string, prefix: string, { from, before, limit, withValues }: Range): Promise<ListedEntry[]> {
-    return this.database.query<ListedEntry>(LIST_ALL, [firstOwner, from, before, limit, withValues, prefix]);
+  /** Lists the entries of all owners, ordered by owner id. @param first where the keys of later owners start */
+  listAll(firstOwner: string, first: string, { from, before, limit, withValues }: Range): Promise<ListedEntry[]> {
+    return this.database.query<ListedEntry>(LIST_ALL, [firstOwner, from, before, limit, withValues, first]);
   }
 
   /** Reads the store of an owner in one snapshot. */

@@ -123,20 +123,20 @@ export class StoreService {
    */
   async list(query: ListStoreQuery, caller: Caller): Promise<StoreListing> {
     const ownerId = await this.users.ownerOf(query.owner, caller);
-    const prefix = query.prefix ?? '';
-    const list = `store?owner=${ownerId ?? '*'}&prefix=${prefix}`;
+    const { prefix = '', after } = query;
+    const list = `store?owner=${ownerId ?? '*'}&prefix=${prefix}&after=${after ?? ''}`;
+    const first = laterOf(prefix, after === undefined ? '' : nextKey(after));
     // The owner, a space, and the key.
     const last = query.cursor === undefined ? undefined : this.cursors.open(list, query.cursor);
     const range = {
-      // The next possible key: keys cannot contain U+0000.
-      from: last === undefined ? prefix : `${last.slice(last.indexOf(' ') + 1)}\u0001`,
+      from: last === undefined ? first : nextKey(last.slice(last.indexOf(' ') + 1)),
       before: endOfPrefix(prefix),
       limit: query.limit + 1,
       withValues: query.values ?? false,
     };
     const rows =
       ownerId === null
-        ? await this.store.listAll(last?.slice(0, last.indexOf(' ')) ?? FIRST_OWNER, prefix, range)
+        ? await this.store.listAll(last?.slice(0, last.indexOf(' ')) ?? FIRST_OWNER, first, range)
         : await this.store.listOwned(ownerId, range);
     const page = this.cursors.page(list, rows, query.limit, ({ ownerId: id, key }) => `${id} ${key}`);
     return { data: page.data.map(toItem), nextCursor: page.nextCursor };
@@ -194,4 +194,14 @@ function endOfPrefix(prefix: string): string {
 
 function toItem({ ownerId, key, version, expiresAt, value }: ListedEntry): StoreListing['data'][number] {
   return { key, version, expiresAt: expiresAt?.toISOString() ?? null, owner: ownerId, text: value };
+}
+
+/** Returns the next possible key: keys cannot contain U+0000. */
+function nextKey(key: string): string {
+  return `${key}\u0001`;
+}
+
+/** Returns the later of two texts in the order of keys, that of their bytes. */
+function laterOf(one: string, other: string): string {
+  return Buffer.compare(Buffer.from(one), Buffer.from(other)) > 0 ? one : other;
 }

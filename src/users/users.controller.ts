@@ -1,4 +1,4 @@
-import { Body, Controller, Delete, Get, HttpCode, Param, Patch, Post, Query } from '@nestjs/common';
+import { Body, Controller, Get, Param, Patch, Post, Query } from '@nestjs/common';
 import { ApiBody, ApiTags } from '@nestjs/swagger';
 import { AdminOnly, SelfOrAdmin } from '../http/caller/access.js';
 import { Fails } from '../http/docs/api-docs.js';
@@ -77,19 +77,5 @@ export class UsersController {
     @CurrentPreconditions() preconditions: Preconditions,
   ): Promise<UserResponse> {
     return toUserResponse(await this.users.update(user, caller, dto, preconditions));
-  }
-
-  /** Delete an account and all it owns */
-  @Delete(':user')
-  @AdminOnly()
-  @HttpCode(204)
-  @Conditional()
-  @Fails('not_found', 'last_admin')
-  async delete(
-    @Param('user') user: string,
-    @CurrentCaller() caller: Caller,
-    @CurrentPreconditions() preconditions: Preconditions,
-  ): Promise<void> {
-    await this.users.delete(user, caller, preconditions);
   }
 }

@@ -136,11 +136,17 @@ export class UsersService {
     );
   }
 
-  /** @throws Problem not_found, version_mismatch, last_admin */
-  async delete(reference: string, caller: Caller, preconditions: Preconditions): Promise<void> {
+  /** @throws Problem not_found, version_mismatch, last_admin; forbidden if users may not delete their own accounts */
+  async delete(
+    reference: string,
+    caller: Caller,
+    preconditions: Preconditions,
+    transaction?: Transaction,
+  ): Promise<void> {
     const id = await this.idOf(reference, caller);
-    await this.database.transaction((tx) =>
-      this.credits.guard(tx, { ownerId: id }, async () => {
+    await this.database.within(transaction, (tx) =>
+      this.credits.guard(tx, { ownerId: id }, async (settings) => {
+        refuseSelfDeletion(settings, caller);
         const user = required(await this.users.lockForDeletion(tx, id));
         requireVersion(preconditions, toUserResponse(user));
         await this.refuseLastAdmin(tx, user);
@@ -195,6 +201,12 @@ export class UsersService {
   private refuseClosed(settings: SettingsRow): void {
     if (!this.platform.isOpen(settings)) throw new Problem('forbidden', { detail: 'Registration is closed.' });
   }
+}
+
+/** @throws Problem forbidden if a user may not delete the own account */
+export function refuseSelfDeletion({ selfDeletion }: SettingsRow, { role }: Caller): void {
+  if (role === 'admin' || selfDeletion) return;
+  throw new Problem('forbidden', { detail: 'Only administrators can delete accounts on this platform.' });
 }
 
 function refuseReserved<T extends object>(dto: T, fields: (keyof T & string)[], caller: Caller): void {

@@ -71,6 +71,8 @@ export class Api {
       headers: {
         'user-agent': 'node',
         ...(text === undefined ? {} : { 'content-type': 'application/json' }),
+        // Node.js sends none with DELETE.
+        ...(text === undefined || method !== 'DELETE' ? {} : { 'content-length': String(Buffer.byteLength(text)) }),
         ...(this.token === undefined ? {} : { authorization: `Bearer ${this.token}` }),
         // A new client address for each request, if the server trusts this proxy, so that wrong passwords do not
         // throttle other tests.

@@ -1,15 +1,16 @@
-import { Controller, Delete, Get, HttpCode, Param, Post, Query } from '@nestjs/common';
-import { ApiOperation, ApiTags } from '@nestjs/swagger';
+import { Body, Controller, Delete, Get, HttpCode, Param, Post, Query } from '@nestjs/common';
+import { ApiBody, ApiOperation, ApiTags } from '@nestjs/swagger';
 import { AdminOnly, SelfOrAdmin } from '../../http/caller/access.js';
 import { Fails } from '../../http/docs/api-docs.js';
 import { CurrentCaller, type Caller } from '../../http/caller/caller.js';
 import { IdPipe } from '../../http/caller/id.pipe.js';
+import { Conditional, CurrentPreconditions, type Preconditions } from '../../http/conditional/etag.js';
 import { Created } from '../../http/conditional/location.js';
 import { Paged } from '../../http/conditional/page-link.js';
 import { PageQuery, mapPage } from '../../common/page.js';
 import { SessionPage, toSessionResponse } from '../sessions/session.dto.js';
 import { AccountSecurityService } from './account-security.service.js';
-import { AccountSecurityResponse, ResetLinkResponse } from '../recovery/recovery.dto.js';
+import { AccountSecurityResponse, DeleteUserDto, ResetLinkResponse } from '../recovery/recovery.dto.js';
 
 @ApiTags('Users')
 @Controller('v1/users')
@@ -53,6 +54,23 @@ export class AccountSecurityController {
     @CurrentCaller() caller: Caller,
   ): Promise<void> {
     await this.accounts.endSession(user, id, caller);
+  }
+
+  /** Delete an account and all it owns. Users need their password, and the platform setting `selfDeletion` */
+  @Delete(':user')
+  @SelfOrAdmin('user')
+  @HttpCode(204)
+  @Conditional()
+  @ApiOperation({ operationId: 'Users_delete' })
+  @ApiBody({ type: DeleteUserDto, required: false })
+  @Fails('not_found', 'last_admin', 'validation_failed', 'invalid_credentials', 'too_many_attempts')
+  async delete(
+    @Param('user') user: string,
+    @Body() { password }: DeleteUserDto,
+    @CurrentCaller() caller: Caller,
+    @CurrentPreconditions() preconditions: Preconditions,
+  ): Promise<void> {
+    await this.accounts.deleteAccount(user, caller, password, preconditions);
   }
 
   /** Create a link that sets a new password; the previous link becomes invalid */

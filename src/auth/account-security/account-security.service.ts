@@ -2,13 +2,16 @@ import { Injectable } from '@nestjs/common';
 import { AuditLog } from '../../audit/audit-log.js';
 import { isSelf, type Caller } from '../../http/caller/caller.js';
 import type { Page, PageQuery } from '../../common/page.js';
+import type { Preconditions } from '../../http/conditional/etag.js';
 import { Problem } from '../../common/problem.js';
 import { Env } from '../../config/env.js';
 import { Database } from '../../database/database.js';
 import { resetLink } from '../../mail/mails.js';
 import { AccountTokensRepository, type NewToken, type TokenRule } from '../../users/account-tokens.repository.js';
-import { UsersService } from '../../users/users.service.js';
+import { PlatformRepository } from '../../platform/platform.repository.js';
+import { UsersService, refuseSelfDeletion } from '../../users/users.service.js';
 import { AccountSecurityRepository, type AccountSecurity } from './account-security.repository.js';
+import { PasswordService } from '../passwords/password.service.js';
 import type { Session } from '../sessions/session.entity.js';
 import { SessionsService } from '../sessions/sessions.service.js';
 import { TotpRepository } from '../totp/totp.repository.js';
@@ -27,14 +30,17 @@ export class AccountSecurityService {
     private readonly tokens: AccountTokensRepository,
     private readonly totp: TotpRepository,
     private readonly sessions: SessionsService,
+    private readonly settings: PlatformRepository,
+    private readonly passwords: PasswordService,
     private readonly audit: AuditLog,
   ) {}
 
   /** @throws Problem not_found */
-  async get(reference: string, caller: Caller): Promise<AccountSecurity> {
+  async get(reference: string, caller: Caller): Promise<AccountSecurity & { selfDeletion: boolean }> {
     const found = await this.accounts.find(await this.users.idOf(reference, caller));
     if (!found) throw new Problem('not_found');
-    return found;
+    const { selfDeletion } = await this.settings.get();
+    return { ...found, selfDeletion };
   }
 
   /** @throws Problem not_found, also for a session of another account */
@@ -58,6 +64,27 @@ export class AccountSecurityService {
     });
     if (!made) throw new Error('No link was made, although links are not limited');
     return { ...made, url: resetLink(this.env.publicUrl, made.token) };
+  }
+
+  /**
+   * Deletes an account and all it owns. Users confirm it with their password; administrators may.
+   * @throws Problem forbidden if users may not delete their own accounts; validation_failed without a password;
+   * invalid_credentials, too_many_attempts; not_found, version_mismatch, last_admin
+   */
+  async deleteAccount(
+    reference: string,
+    caller: Caller,
+    password: string | undefined,
+    preconditions: Preconditions,
+  ): Promise<void> {
+    if (caller.role === 'admin' && password === undefined) {
+      await this.users.delete(reference, caller, preconditions);
+      return;
+    }
+    // Checked before the expensive hash, and again in the transaction.
+    refuseSelfDeletion(await this.settings.get(), caller);
+    if (password === undefined) throw Problem.field('/password', 'is required');
+    await this.passwords.confirm(caller, password, (tx) => this.users.delete(reference, caller, preconditions, tx));
   }
 
   /**

@@ -1,7 +1,7 @@
 import { ApiProperty } from '@nestjs/swagger';
 import { IsString, Length, MaxLength } from 'class-validator';
 import { ApiTime, ApiUri } from '../../common/formats.js';
-import { IsStorable } from '../../common/text.js';
+import { IsStorable, MayBeMissing } from '../../common/text.js';
 
 export class AskRecoveryDto {
   /**
@@ -61,6 +61,19 @@ export class ResetLinkResponse {
   expiresAt!: string;
 }
 
+export class DeleteUserDto {
+  static readonly mayBeMissing = true;
+
+  /**
+   * The caller’s password. Only administrators may omit it
+   * @example Analytical-1843
+   */
+  @MayBeMissing()
+  @IsString()
+  @MaxLength(1024)
+  password?: string;
+}
+
 /** The security settings of an account. */
 export class AccountSecurityResponse {
   /**
@@ -97,4 +110,10 @@ export class AccountSecurityResponse {
    */
   @ApiProperty({ type: 'integer' })
   signingKeys!: number;
+
+  /**
+   * Whether users may delete their own accounts on this platform
+   * @example false
+   */
+  selfDeletion!: boolean;
 }

@@ -1,7 +1,6 @@
 import { Module, type NestModule } from '@nestjs/common';
 import { HttpAdapterHost } from '@nestjs/core';
 import { TypeOrmModule } from '@nestjs/typeorm';
-import { Env } from '../../config/env.js';
 import { MailModule } from '../../mail/mail.module.js';
 import { PasswordsModule } from '../../passwords/passwords.module.js';
 import { UsersModule } from '../../users/users.module.js';
@@ -26,12 +25,9 @@ import { RecoveryService } from './recovery.service.js';
   providers: [RecoveryService, EmailConfirmationService, AccountRescue, RecoveryRequests, RecoveryRequestsRepository],
 })
 export class RecoveryModule implements NestModule {
-  constructor(
-    private readonly host: HttpAdapterHost,
-    private readonly env: Env,
-  ) {}
+  constructor(private readonly host: HttpAdapterHost) {}
 
   configure(): void {
-    serveRecoveryPages(this.host.httpAdapter.getInstance(), this.env);
+    serveRecoveryPages(this.host.httpAdapter.getInstance());
   }
 }

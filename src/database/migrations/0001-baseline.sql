@@ -263,6 +263,7 @@ CREATE TABLE platform_settings (
   registration text,
   credit_overprovisioning boolean NOT NULL DEFAULT false,
   default_plan text,
+  self_deletion boolean NOT NULL DEFAULT false,
   credits numeric,
   credits_at timestamptz,
   usage_until timestamptz NOT NULL DEFAULT '-infinity',

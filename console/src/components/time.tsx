@@ -1,0 +1,49 @@
+import { Tooltip } from '@mantine/core';
+import classes from './time.module.css';
+
+const FULL = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'short' });
+const DAY = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium' });
+const RELATIVE = new Intl.RelativeTimeFormat(undefined, { numeric: 'auto' });
+
+const UNITS: [Intl.RelativeTimeFormatUnit, number][] = [
+  ['day', 86_400],
+  ['hour', 3_600],
+  ['minute', 60],
+];
+
+/** Formats a time as the distance from now: "in 3 hours". */
+export function formatRelative(at: string, now = Date.now()): string {
+  const seconds = (Date.parse(at) - now) / 1_000;
+  const [unit, size] = UNITS.find(([, each]) => Math.abs(seconds) >= each) ?? ['second', 1];
+  return RELATIVE.format(Math.round(seconds / size), unit);
+}
+
+/** Formats a time in the reader's zone. */
+export function formatTime(at: string): string {
+  return FULL.format(new Date(at));
+}
+
+interface TimeProps {
+  /** ISO 8601; null shows `none`. */
+  at: string | null;
+  /** Default: date and time. */
+  as?: 'time' | 'day' | 'relative';
+  /** What null means here. Default: never. */
+  none?: string;
+}
+
+/** A time in the reader's zone; hover or focus shows it in UTC. */
+export function Time({ at, as = 'time', none = 'never' }: TimeProps) {
+  if (at === null) return <span className={classes.none}>{none}</span>;
+  const shown = as === 'relative' ? formatRelative(at) : as === 'day' ? DAY.format(new Date(at)) : formatTime(at);
+  const utc = `${at.slice(0, 19).replace('T', ' ')} UTC`;
+  return (
+    <Tooltip label={as === 'relative' ? `${formatTime(at)} (${utc})` : utc}>
+      {/* The focus is what shows the tooltip without a mouse. */}
+      {/* eslint-disable-next-line jsx-a11y/no-noninteractive-tabindex */}
+      <time dateTime={at} tabIndex={0} className={classes.time}>
+        {shown}
+      </time>
+    </Tooltip>
+  );
+}

@@ -1,0 +1,161 @@
+import { Anchor, Button, Checkbox, Group, Text } from '@mantine/core';
+import { IconDatabase } from '@tabler/icons-react';
+import { keepPreviousData, useQuery, useQueryClient } from '@tanstack/react-query';
+import { useState } from 'react';
+import type { StoreText } from '../../api/store-text';
+import { confirmDelete } from '../../components/confirm-delete';
+import { DataTable, type Column } from '../../components/data-table';
+import { EmptyState } from '../../components/empty-state';
+import { formatNumber, Num } from '../../components/num';
+import { rowsOf } from '../../components/rows-of';
+import { Time } from '../../components/time';
+import { deleteEntries, listEntries } from './store-requests';
+
+/** Characters of a value in the table. */
+const PREVIEW = 120;
+
+interface StoreEntriesProps {
+  prefix: string;
+  onOpen: (entry: StoreText) => void;
+}
+
+/** The entries below a prefix, one page at a time, so that a store of any size stays smooth. */
+export function StoreEntries({ prefix, onOpen }: StoreEntriesProps) {
+  const queries = useQueryClient();
+  const [selected, setSelected] = useState<ReadonlySet<string>>(new Set());
+  /** The cursors of the pages up to this one. */
+  const [cursors, setCursors] = useState<string[]>([]);
+  const cursor = cursors.at(-1);
+  const list = useQuery({
+    queryKey: ['store', 'me', 'list', prefix, cursor],
+    queryFn: ({ signal }) => listEntries({ prefix, cursor, signal }),
+    placeholderData: keepPreviousData,
+  });
+  const rows = list.data?.data ?? [];
+  const nextCursor = list.data?.nextCursor ?? null;
+  const shown = rows.filter(({ key }) => selected.has(key)).length;
+
+  const select = (keys: string[], isSelected: boolean): void =>
+    setSelected((before) => {
+      const after = new Set(before);
+      for (const key of keys) {
+        if (isSelected) after.add(key);
+        else after.delete(key);
+      }
+      return after;
+    });
+  const deleteSelected = (): void => {
+    const keys = [...selected];
+    const what = keys.length === 1 ? `the entry “${keys[0] ?? ''}”` : `${formatNumber(keys.length)} entries`;
+    confirmDelete({
+      what,
+      onConfirm: async () => {
+        await deleteEntries(keys);
+        setSelected(new Set());
+        setCursors([]);
+        await queries.invalidateQueries({ queryKey: ['store', 'me'] });
+      },
+    });
+  };
+
+  const columns: Column<StoreText>[] = [
+    {
+      header: 'Select',
+      hidesHeader: true,
+      width: 40,
+      render: ({ key }) => (
+        <Checkbox
+          aria-label={`Select ${key}`}
+          checked={selected.has(key)}
+          onChange={(event) => select([key], event.currentTarget.checked)}
+        />
+      ),
+    },
+    {
+      header: 'Key',
+      render: (entry) => (
+        <Anchor
+          component="button"
+          type="button"
+          ta="left"
+          size="sm"
+          style={{ overflowWrap: 'anywhere' }}
+          onClick={() => onOpen(entry)}
+        >
+          {entry.key}
+        </Anchor>
+      ),
+    },
+    {
+      header: 'Value',
+      onPhone: false,
+      render: ({ value = '' }) => (
+        <Text size="sm" ff="monospace" lineClamp={1} maw={360} style={{ overflowWrap: 'anywhere' }}>
+          {value.slice(0, PREVIEW)}
+        </Text>
+      ),
+    },
+    { header: 'Version', align: 'right', onPhone: false, render: ({ version }) => <Num value={version} /> },
+    { header: 'Expires', render: ({ expiresAt }) => <Time at={expiresAt} as="relative" /> },
+  ];
+
+  return (
+    <>
+      <Group justify="space-between" mb="sm" mih={36}>
+        {rows.length > 0 && (
+          <Checkbox
+            label="Select all shown"
+            checked={shown === rows.length}
+            indeterminate={shown > 0 && shown < rows.length}
+            onChange={(event) =>
+              select(
+                rows.map(({ key }) => key),
+                event.currentTarget.checked,
+              )
+            }
+          />
+        )}
+        {selected.size > 0 && (
+          <Button color="red" variant="light" onClick={deleteSelected}>
+            Delete {formatNumber(selected.size)}
+          </Button>
+        )}
+      </Group>
+      <DataTable
+        label="Entries"
+        columns={columns}
+        pages={rowsOf(list)}
+        rowKey={({ key }) => key}
+        empty={
+          <EmptyState icon={IconDatabase} title={prefix === '' ? 'The store is empty' : 'No key begins with this'}>
+            {prefix === '' ? 'Make an entry, or import a file.' : 'Choose another prefix, or make an entry.'}
+          </EmptyState>
+        }
+        footer={
+          (cursors.length > 0 || nextCursor !== null) && (
+            <Group gap="xs">
+              <Button
+                variant="default"
+                disabled={cursors.length === 0}
+                onClick={() => setCursors((before) => before.slice(0, -1))}
+              >
+                Previous
+              </Button>
+              <Text size="sm" c="dimmed" role="status">
+                Page {formatNumber(cursors.length + 1)}
+              </Text>
+              <Button
+                variant="default"
+                disabled={nextCursor === null}
+                loading={list.isPlaceholderData}
+                onClick={() => setCursors((before) => (nextCursor === null ? before : [...before, nextCursor]))}
+              >
+                Next
+              </Button>
+            </Group>
+          )
+        }
+      />
+    </>
+  );
+}

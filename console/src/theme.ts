@@ -1,0 +1,76 @@
+import { createTheme, type CSSVariablesResolver } from '@mantine/core';
+import classes from './theme.module.css';
+
+/** The header of a dialog is a <header>, which would be a second banner of the page. */
+const DIALOG = { closeButtonProps: { 'aria-label': 'Close' }, attributes: { header: { role: 'presentation' } } };
+
+/** One accent colour, the system's fonts, and colours of text that pass WCAG AA on both backgrounds. */
+export const theme = createTheme({
+  primaryColor: 'indigo',
+  colors: {
+    // A little blue in the greys of dark pages.
+    dark: [
+      '#d3d8e0',
+      '#b9c0cb',
+      '#98a1b0',
+      '#5f6876',
+      '#3d4552',
+      '#2e3540',
+      '#252b35',
+      '#1b2028',
+      '#151920',
+      '#0f1217',
+    ],
+  },
+  primaryShade: { light: 7, dark: 8 },
+  respectReducedMotion: true,
+  defaultRadius: 'md',
+  cursorType: 'pointer',
+  headings: { fontWeight: '600', sizes: { h1: { fontSize: '1.5rem', lineHeight: '1.3' } } },
+  components: {
+    Tooltip: { defaultProps: { withArrow: true, events: { hover: true, focus: true, touch: true } } },
+    Modal: { defaultProps: { centered: true, ...DIALOG } },
+    Drawer: { defaultProps: DIALOG },
+    Notification: {
+      defaultProps: { closeButtonProps: { 'aria-label': 'Close the notice' } },
+      styles: { description: { color: 'var(--mantine-color-dimmed)' } },
+    },
+    SegmentedControl: { defaultProps: { transitionDuration: 0 } },
+    Alert: { defaultProps: { variant: 'light' }, classNames: { root: classes.alert, message: classes.alertMessage } },
+    Badge: { defaultProps: { variant: 'light', radius: 'sm', tt: 'none', fw: 500 } },
+    Card: { defaultProps: { withBorder: true, padding: 'lg' } },
+  },
+});
+
+/** The colours that the console uses. */
+const COLORS = ['indigo', 'gray', 'red', 'orange', 'yellow', 'green', 'teal', 'blue'];
+
+const variables = (format: (color: string) => [string, string]): Record<string, string> =>
+  Object.fromEntries(COLORS.map(format));
+
+/** Adds `--qm-surface`: what lies behind cards and around the content. */
+export const cssVariables: CSSVariablesResolver = () => ({
+  variables: {},
+  light: {
+    '--mantine-color-body': '#fff',
+    '--mantine-color-text': '#1b1f24',
+    '--qm-surface': 'var(--mantine-color-gray-0)',
+    '--mantine-color-dimmed': 'var(--mantine-color-gray-7)',
+    '--mantine-color-placeholder': 'var(--mantine-color-gray-6)',
+    '--mantine-color-error': 'var(--mantine-color-red-9)',
+    // White on it is readable.
+    '--mantine-color-red-filled': 'var(--mantine-color-red-9)',
+    '--mantine-color-red-filled-hover': 'color-mix(in srgb, var(--mantine-color-red-9) 90%, #000)',
+    ...variables((color) => [
+      `--mantine-color-${color}-light-color`,
+      `color-mix(in srgb, var(--mantine-color-${color}-9) 70%, #000)`,
+    ]),
+  },
+  dark: {
+    '--mantine-color-dimmed': 'var(--mantine-color-dark-2)',
+    '--qm-surface': 'var(--mantine-color-dark-8)',
+    '--mantine-color-anchor': 'var(--mantine-color-indigo-3)',
+    '--mantine-color-error': 'var(--mantine-color-red-4)',
+    ...variables((color) => [`--mantine-color-${color}-light-color`, `var(--mantine-color-${color}-2)`]),
+  },
+});

@@ -1,0 +1,99 @@
+import { statSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { ADMIN, expectNoViolations, openPage, signIn } from './browser.js';
+
+const DIST = new URL('../../console/dist/', import.meta.url);
+
+/** What a first load may be, gzipped. */
+const MAX_FIRST_LOAD = 250 * 1024;
+
+test('an administrator signs in, sees the sections of an administrator, and signs out', async () => {
+  const page = await openPage('/');
+  await page.waitForURL('**/console/sign-in');
+  await expectNoViolations(page);
+
+  await signIn(page, ADMIN);
+  await page.waitForURL('**/console/overview');
+  expect(await page.title()).toBe('Overview – Quartermaster');
+  const sections = page.getByRole('navigation', { name: 'Sections' });
+  expect(await sections.getByRole('link').allTextContents()).toEqual([
+    ...['Overview', 'Users', 'Plans', 'APIs', 'Platform', 'Audit', 'Export', 'Refusals'],
+    ...['Usage', 'API keys', 'Store', 'Resources', 'Tasks', 'Account'],
+  ]);
+  await expectNoViolations(page);
+
+  await page.reload();
+  await page.getByRole('heading', { name: 'Overview', level: 1 }).waitFor();
+
+  await page.getByRole('button', { name: 'Your account: admin' }).click();
+  await page.getByRole('menuitem', { name: 'Sign out' }).click();
+  await page.waitForURL('**/console/sign-in');
+  await page.goto('/console/users');
+  await page.waitForURL('**/console/sign-in?next=%2Fconsole%2Fusers');
+});
+
+test('navigation by keyboard: the heading has the focus, and the palette finds pages and users', async () => {
+  const page = await openPage('/users');
+  await signIn(page, ADMIN);
+  await page.waitForURL('**/console/users');
+  await page.getByRole('link', { name: 'Plans' }).press('Enter');
+  await page.waitForURL('**/console/plans');
+  await page.locator('h1:focus', { hasText: 'Plans' }).waitFor();
+
+  await page.keyboard.press('Control+k');
+  await page.getByRole('textbox', { name: 'Search' }).fill('admin');
+  await page.getByRole('button', { name: 'admin', exact: true }).waitFor();
+  await expectNoViolations(page);
+  await page.getByRole('textbox', { name: 'Search' }).fill('refus');
+  await page.keyboard.press('Enter');
+  await page.waitForURL('**/console/refusals');
+});
+
+test('a session that ends elsewhere: the password is asked for over the page, and what was typed stays', async () => {
+  const page = await openPage('/');
+  await signIn(page, ADMIN);
+  await page.waitForURL('**/console/overview');
+  await page.getByRole('button', { name: 'Search' }).click();
+  await page.getByRole('textbox', { name: 'Search' }).fill('typed before');
+  await page.evaluate(async () => {
+    const { accessToken }: any = await (await fetch('/v1/auth/refresh', { method: 'POST' })).json();
+    await fetch('/v1/auth/logout', { method: 'POST', headers: { authorization: `Bearer ${accessToken}` } });
+  });
+  await page.getByRole('textbox', { name: 'Search' }).fill('typed before and after');
+  const dialog = page.getByRole('dialog', { name: 'Your session has ended' });
+  await dialog.waitFor();
+  await expectNoViolations(page);
+  await dialog.getByLabel('Password', { exact: true }).fill(ADMIN.password);
+  await dialog.getByRole('button', { name: 'Sign in', exact: true }).click();
+  await dialog.waitFor({ state: 'detached' });
+  expect(await page.getByRole('textbox', { name: 'Search' }).inputValue()).toBe('typed before and after');
+});
+
+test('a server that does not answer: a banner says so until it does', async () => {
+  const page = await openPage('/users');
+  await signIn(page, ADMIN);
+  await page.waitForURL('**/console/users');
+  await page.context().setOffline(true);
+  await page.getByRole('link', { name: 'Plans' }).click();
+  const banner = page.getByRole('status').filter({ hasText: 'The server cannot be reached' });
+  await banner.waitFor();
+  await expectNoViolations(page);
+  await page.context().setOffline(false);
+  await banner.waitFor({ state: 'detached' });
+  await page.getByRole('table', { name: 'Plans' }).waitFor();
+});
+
+test('the first load with the page of an administrator: at most 250 KB gzipped', async () => {
+  const page = await openPage('/');
+  const files = new Set<string>();
+  page.on('request', (request) => files.add(new URL(request.url()).pathname));
+  await signIn(page, ADMIN);
+  await page.reload();
+  await page.getByRole('heading', { level: 1 }).waitFor();
+  const assets = [...files].filter((path) => path.startsWith('/console/assets/'));
+  const sizes = assets.map(
+    (path) => statSync(fileURLToPath(new URL(`${path.slice('/console/'.length)}.gz`, DIST))).size,
+  );
+  expect(sizes.length).toBeGreaterThan(1);
+  expect(sizes.reduce((sum, size) => sum + size)).toBeLessThanOrEqual(MAX_FIRST_LOAD);
+});
