@@ -18,8 +18,9 @@ import { ApiKey } from './src/keys/api-key.entity.js';
 import { OutboxMail } from './src/mail/outbox-mail.entity.js';
 import { RequestCount } from './src/metrics/requests/request-count.entity.js';
 import { PlanLimit } from './src/platform/plan-limit.entity.js';
+import { Flow } from './src/quota/flow.entity.js';
+import { Gauge } from './src/quota/gauge.entity.js';
 import { PlatformQuota } from './src/quota/platform-quota.entity.js';
-import { Quota } from './src/quota/quota.entity.js';
 import { UsageHour } from './src/quota/calls/usage-hour.entity.js';
 import { Resource } from './src/resources/resource.entity.js';
 import { StoreEntry } from './src/store/store-entry.entity.js';
@@ -38,7 +39,8 @@ const ENTITIES = [
   SigningKey,
   RequestKey,
   RequestNonce,
-  Quota,
+  Gauge,
+  Flow,
   PlatformQuota,
   UsageHour,
   PlanLimit,

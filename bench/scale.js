@@ -25,17 +25,17 @@ const FILL_USERS = [
     SELECT gen_random_uuid(), id, 'scale', 'qm_0000', '{*}' FROM users WHERE username_key LIKE 'scale%'`,
   `INSERT INTO api_key_secrets (hash, key_id, owner_id, scopes, disabled)
     SELECT sha256(id::text::bytea), id, owner_id, scopes, false FROM api_keys WHERE name = 'scale'`,
-  `INSERT INTO quotas (owner_id, meter) SELECT owner_id, 'api:*' FROM api_keys WHERE name = 'scale'`,
-  `INSERT INTO quotas (owner_id, meter, limits, counts, at)
+  `INSERT INTO flows (owner_id, meter) SELECT owner_id, 'api:*' FROM api_keys WHERE name = 'scale'`,
+  `INSERT INTO flows (owner_id, meter, limits, counts, at)
     SELECT owner_id, 'api:api1', '{NULL,NULL,NULL,1000000,NULL}', '{5,1,1,5,5}', now() FROM api_keys WHERE name = 'scale'`,
-  `INSERT INTO quotas (owner_id, key_id, meter, limits, counts, at)
+  `INSERT INTO flows (owner_id, key_id, meter, limits, counts, at)
     SELECT owner_id, id, 'api:api1', '{NULL,1000,NULL,NULL,NULL}', '{5,1,1,5,5}', now() FROM api_keys WHERE name = 'scale'`,
   `INSERT INTO usage_hours (owner_id, key_id, meter, hour, granted, denied)
     SELECT owner_id, id, 'api:api1', date_trunc('hour', now(), 'UTC') - interval '1 hour', 4, 0
     FROM api_keys WHERE name = 'scale'`,
 ];
 
-/** As many users as there are millions to be, about five objects and ten hours of usage of each; past the API, and then counted. */
+/** As many users as there are millions to be, about five objects and ten hours of usage of each. */
 const FILL_METRICS = [
   `SET session_replication_role = replica`,
   `SET synchronous_commit = off`,
@@ -49,37 +49,32 @@ const FILL_METRICS = [
     SELECT s.id, gen_random_uuid(), 'a resource' FROM scale s, generate_series(1, s.n * 7 % 5) i`,
   `INSERT INTO store_entries (owner_id, key, value, version)
     SELECT s.id, 'key' || i, '{"total":1}', i FROM scale s, generate_series(1, s.n % 3) i`,
-  `INSERT INTO quotas (owner_id, meter, limits, counts)
-    SELECT s.id, m.meter, CASE WHEN m.meter = 'tasks' AND s.n % 2 = 0 THEN '{10,NULL,NULL,NULL,NULL}'::bigint[] END,
-      ARRAY[m.count, 0, 0, 0, 0]
+  `INSERT INTO gauges (owner_id, meter, amount, used)
+    SELECT s.id, m.meter, CASE WHEN m.meter = 'tasks' AND s.n % 2 = 0 THEN 10 END, m.used
     FROM scale s CROSS JOIN LATERAL (
-      VALUES ('tasks', s.n % 5), ('resources', s.n * 7 % 5), ('store.entries', s.n % 3), ('store.bytes', s.n % 3 * 15), ('api:*', 0)
-    ) AS m (meter, count)`,
-  `INSERT INTO quotas (owner_id, key_id, meter, counts, at)
+      VALUES ('tasks', s.n % 5), ('resources', s.n * 7 % 5), ('store.entries', s.n % 3), ('store.bytes', s.n % 3 * 15)
+    ) AS m (meter, used)`,
+  `INSERT INTO flows (owner_id, meter) SELECT id, 'api:*' FROM scale`,
+  `INSERT INTO flows (owner_id, key_id, meter, counts, at)
     SELECT id, key_id, 'api:api1', ARRAY[1000 + n % 1000, 1, 1, 5, 50], now() FROM scale`,
   `INSERT INTO usage_hours (owner_id, key_id, meter, hour, granted, denied)
     SELECT s.id, s.key_id, 'api:api1', date_trunc('hour', now(), 'UTC') - make_interval(hours => ((s.n * 37 + i * 911) % 9000)::int), 100, 1
     FROM scale s, generate_series(1, 10) i`,
-  `INSERT INTO platform_hours (meter, hour, granted, denied)
-    SELECT meter, hour, sum(granted), sum(denied) FROM usage_hours GROUP BY meter, hour`,
-  `INSERT INTO platform_calls (meter, stripe, granted, denied, hour, hour_granted, hour_denied)
-    SELECT meter, n, sum(granted) / 64, sum(denied) / 64, date_trunc('hour', now(), 'UTC'), 10, 1
-    FROM platform_hours, generate_series(0, 63) n GROUP BY meter, n`,
   `INSERT INTO request_counts (owner_id, total, errors, hour, hour_total, hour_errors)
     SELECT id, 100 + n % 5000, n % 10, date_trunc('hour', now(), 'UTC'), 1, 0 FROM scale`,
   `SET session_replication_role = origin`,
-  `SELECT recount_platform()`,
-  // As if sixty-four connections had been used.
-  `INSERT INTO platform_totals (stripe) SELECT n FROM generate_series(0, 63) n ON CONFLICT DO NOTHING`,
+  // As the sweeper does.
+  `UPDATE platform_settings SET usage_until = '-infinity'`,
+  `SELECT sum_hours()`,
 ];
 
 const FILL_STORE = [
   `INSERT INTO store_entries (owner_id, key, value, version)
     SELECT id, 'key-' || lpad(n::text, 8, '0'), '{"items":["tea","sugar"],"total":' || n || '}', n
     FROM users, generate_series(1, $1::int) n WHERE username = 'admin' ON CONFLICT DO NOTHING`,
-  `UPDATE quotas q SET revision = $1, counts[1] = CASE q.meter WHEN 'store.entries' THEN e.count ELSE e.bytes END
+  `UPDATE gauges g SET revision = $1, used = CASE g.meter WHEN 'store.entries' THEN e.count ELSE e.bytes END
     FROM (SELECT owner_id, count(*), sum(octet_length(key) + octet_length(value)) AS bytes FROM store_entries GROUP BY 1) e
-    WHERE q.owner_id = e.owner_id AND q.meter LIKE 'store.%' AND $1::int > 0`,
+    WHERE g.owner_id = e.owner_id AND g.meter LIKE 'store.%' AND $1::int > 0`,
 ];
 
 /**

@@ -116,7 +116,7 @@ describe('On a separate server', () => {
     const holder = new pg.Client({ connectionString: database.url });
     await holder.connect();
     await holder.query('BEGIN');
-    await holder.query('SELECT FROM quotas WHERE owner_id = $1 FOR UPDATE', [blocked.id]);
+    await holder.query('SELECT FROM gauges WHERE owner_id = $1 FOR UPDATE', [blocked.id]);
     const answers = await Promise.all(
       Array.from({ length: 20 }, () => api.as(blocked).post('/v1/resources', { value: 'x' })),
     );

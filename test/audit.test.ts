@@ -396,15 +396,15 @@ describe('Audit log', () => {
       const entries = (await listed(`target=${id}&action=quota.set&limit=100`)).map(({ changes }) => changes.limit);
       expect(entries).toHaveLength(20);
       // Each `from` is the `to` of another entry, so the entries form one path from no limit to the current limit.
-      const [limits] = await fleet.query(
-        `SELECT limits[1]::int AS now FROM quotas WHERE owner_id = $1 AND meter = 'resources'`,
+      const [gauge] = await fleet.query(
+        `SELECT amount::int AS now FROM gauges WHERE owner_id = $1 AND meter = 'resources'`,
         [id],
       );
       const next = new Map(entries.map(({ from, to }) => [from, to]));
       expect(next.size).toBe(20);
       let at: number | undefined;
       for (let i = 0; i < 20; i++) at = next.get(at);
-      expect(at).toBe(limits.now);
+      expect(at).toBe(gauge.now);
     }
   });
 });
@@ -645,7 +645,8 @@ describe('Audit log that cannot be written', () => {
     const snapshot = () =>
       fleet.query(`SELECT (SELECT json_agg(u ORDER BY id) FROM users u) AS users, (SELECT json_agg(k ORDER BY id) FROM api_keys k) AS keys,
         (SELECT json_agg(p ORDER BY slug) FROM plans p) AS plans, (SELECT json_agg(a ORDER BY slug) FROM apis a) AS apis,
-        (SELECT json_agg(q.limits ORDER BY owner_id, key_id, meter) FROM quotas q) AS quotas, (SELECT json_agg(s) FROM platform_settings s) AS settings,
+        (SELECT json_agg(g.amount ORDER BY owner_id, meter) FROM gauges g) AS gauges,
+        (SELECT json_agg(f.limits ORDER BY owner_id, key_id, meter) FROM flows f) AS flows, (SELECT json_agg(s) FROM platform_settings s) AS settings,
         (SELECT json_agg(s ORDER BY id) FROM sessions s) AS sessions, (SELECT count(*) FROM credit_grants) AS grants,
         (SELECT json_agg(q) FROM platform_quotas q) AS platform, (SELECT json_agg(x.hash ORDER BY hash) FROM api_key_secrets x) AS secrets`);
     const before = await snapshot();

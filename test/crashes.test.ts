@@ -33,8 +33,8 @@ class Books {
 async function expectRight({ fleet, key, told, unknown }: Books): Promise<void> {
   const [{ ledger, counter, all }] = await fleet.query(
     `SELECT (SELECT sum(granted)::int FROM usage WHERE owner_id = $1) AS ledger,
-       (SELECT sum(counts[1])::int FROM quotas WHERE owner_id = $1 AND meter <> 'api:*') AS counter,
-       (SELECT counts[1]::int FROM quotas WHERE owner_id = $1 AND meter = 'api:*') AS all`,
+       (SELECT sum(counts[1])::int FROM flows WHERE owner_id = $1 AND meter <> 'api:*') AS counter,
+       (SELECT counts[1]::int FROM flows WHERE owner_id = $1 AND meter = 'api:*') AS all`,
     [key.owner],
   );
   expect({ counter, all }).toEqual({ counter: ledger, all: ledger });

@@ -1,6 +1,7 @@
 import { Fleet, tally } from './support/fleet.js';
+import { platformMetrics } from './support/metrics.js';
 import { uniqueName, type Answer } from './support/api.js';
-import { expectSound, recounted } from './support/platform.js';
+import { deleteUsers, expectSound, recounted } from './support/platform.js';
 import { Random } from './support/random.js';
 import { SEED, seeds, sizesOf } from './support/sizes.js';
 
@@ -21,7 +22,7 @@ afterAll(async () => {
 
 afterEach(async () => {
   await fleet.admin().patch('/v1/platform', { totalObjects: null, creditOverprovisioning: false, defaultPlan: null });
-  await fleet.query(`DELETE FROM users WHERE username <> 'admin'`);
+  await deleteUsers(fleet);
   await fleet.query('DELETE FROM plans');
 });
 
@@ -241,7 +242,7 @@ async function expectSums(granted: number): Promise<void> {
   await expectSound(fleet);
   const { kept, made } = await recounted(fleet);
   expect(kept).toEqual(made);
-  const { credits } = (await fleet.admin().get('/v1/metrics')).body;
+  const { credits } = await platformMetrics(fleet.admin());
   expect(credits.granted).toBe(granted);
 }
 
@@ -273,7 +274,7 @@ test.each(seeds(SEEDS))(
       const code = change.refusal ?? (isTooMuch ? 'credits_overprovisioned' : undefined);
       if (code !== undefined) change.undo();
       done.push(`${change.name}: ${String(answer.status)}`);
-      const { credits } = (await fleet.admin(step).get('/v1/metrics')).body;
+      const { credits } = await platformMetrics(fleet.admin(step));
       // `done` lists the earlier steps in a failure message.
       expect({ done, seed, code: answer.body.code, granted: credits.granted }).toEqual({
         ...{ done, seed, code, granted: model.granted },
@@ -353,10 +354,10 @@ test(`concurrent changes of every kind on two processes: correct sums, and no un
   expect({ codes: tally(codes), strange: codes.filter(strange) }).toMatchObject({ strange: [] });
   const [{ sum }] = await fleet.query(`
     SELECT coalesce(sum(CASE WHEN said >= 0 THEN said + bonus END), 0)::int AS sum FROM (
-      SELECT coalesce(q.limits[1], p.limits[1]) AS said,
+      SELECT coalesce(t.amount, p.limits[1]) AS said,
         (SELECT coalesce(sum(amount), 0) FROM credit_grants g
           WHERE g.owner_id = u.id AND (expires_at IS NULL OR expires_at > now())) AS bonus
-      FROM users u LEFT JOIN quotas q ON q.owner_id = u.id AND q.meter = 'tasks'
+      FROM users u LEFT JOIN gauges t ON t.owner_id = u.id AND t.meter = 'tasks'
       LEFT JOIN plan_limits p ON p.plan = u.plan AND p.meter = 'tasks'
     ) s`);
   await expectSums(sum);

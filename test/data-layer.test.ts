@@ -45,7 +45,7 @@ async function fill(from: number, to: number): Promise<void> {
      WHERE substr(username, 2)::int BETWEEN $1 AND $2`,
     `INSERT INTO store_entries (owner_id, key, value, version)
      SELECT id, 'k' || n, '1', 1 FROM users, generate_series(1, 3) n WHERE substr(username, 2)::int BETWEEN $1 AND $2`,
-    `INSERT INTO quotas (owner_id, meter)
+    `INSERT INTO gauges (owner_id, meter)
      SELECT id, 'store.entries' FROM users WHERE substr(username, 2)::int BETWEEN $1 AND $2`,
   ];
   for (const statement of statements) await dataSource.query(statement, [from, to]);

@@ -184,7 +184,7 @@ describe('API key', () => {
     expect(first >= before).toBe(true);
     expect(first <= new Date().toISOString()).toBe(true);
     // Sets the last use back by an hour.
-    await sql(`UPDATE quotas SET at = at - interval '1 hour' WHERE key_id = $1 AND at > '-infinity'`, [key.id]);
+    await sql(`UPDATE flows SET at = at - interval '1 hour' WHERE key_id = $1 AND at > '-infinity'`, [key.id]);
     expect(((await lastUsed()) ?? '') < first).toBe(true);
     expect((await api.call(slug, key)).status).toBe(429);
     expect(((await lastUsed()) ?? '') >= first).toBe(true);
@@ -342,7 +342,7 @@ describe('API key scopes', () => {
       expectProblem(await api.call(`${slug}/below`, key), 403, 'scope_denied');
     }
     // Calls outside the scope are not charged.
-    const used = await sql(`SELECT coalesce(sum(counts[1]), 0)::int AS used FROM quotas WHERE key_id = $1`, [key.id]);
+    const used = await sql(`SELECT coalesce(sum(counts[1]), 0)::int AS used FROM flows WHERE key_id = $1`, [key.id]);
     expect(used).toEqual([{ used: good.length }]);
   });
 

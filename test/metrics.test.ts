@@ -2,6 +2,8 @@ import pg from 'pg';
 import { expectProblem, inOne, inOneMinute, uniqueName, type Account, type Api } from './support/api.js';
 import { Fleet, call, expectDone } from './support/fleet.js';
 import { load } from './support/load.js';
+import { platformMetrics } from './support/metrics.js';
+import { deleteUsers, waitingIn } from './support/platform.js';
 import { expire } from './support/store.js';
 import { until } from './support/until.js';
 
@@ -24,7 +26,7 @@ beforeAll(async () => {
 
 /** Deletes all users, so that they are not in the sums of the next test. */
 afterEach(async () => {
-  await fleet.query(`DELETE FROM users WHERE username <> 'admin'`);
+  await deleteUsers(fleet);
 });
 
 afterAll(async () => {
@@ -32,7 +34,7 @@ afterAll(async () => {
 });
 
 async function read(path: string, as = admin): Promise<any> {
-  return expectDone(await as.get(`/v1/metrics${path}`)).body;
+  return path === '' ? platformMetrics(as) : expectDone(await as.get(`/v1/metrics${path}`)).body;
 }
 
 const ofUser = (user: string): Promise<any> => read(`/users/${user}`);
@@ -106,6 +108,32 @@ describe('GET /v1/metrics', () => {
     expect(await since()).toEqual({ allUsers: 1, total: 4, users: 1, tasks: 2, resources: 0, storeEntries: 1 });
     expectDone(await admin.delete(`/v1/users/${one}`));
     expect(await since()).toEqual({ allUsers: 0, total: 0, users: 0, tasks: 0, resources: 0, storeEntries: 0 });
+  });
+
+  test('30 concurrent requests while the database is slow: one query at a time', async () => {
+    const holder = new pg.Client({ connectionString: fleet.url });
+    await holder.connect();
+    try {
+      await holder.query('BEGIN; LOCK TABLE gauges IN ACCESS EXCLUSIVE MODE');
+      const seen: number[] = [];
+      const waiting = async (): Promise<number> => {
+        seen.push(await waitingIn(fleet));
+        return seen.at(-1)!;
+      };
+      const answers = Array.from({ length: 30 }, () => admin.get('/v1/metrics'));
+      await until(async () => (await waiting()) === 1);
+      // Other requests pass meanwhile.
+      for (let i = 0; i < 20; i++) {
+        expectDone(await admin.get('/v1/platform'));
+        await waiting();
+      }
+      await holder.query('COMMIT');
+      const times = (await Promise.all(answers)).map((answer): string => expectDone(answer).body.asOf);
+      expect(new Set(times).size).toBeLessThanOrEqual(2);
+      expect(Math.max(...seen)).toBe(1);
+    } finally {
+      await holder.end();
+    }
   });
 
   test('after rejected and rolled-back requests: unchanged counts', async () => {
@@ -503,18 +531,20 @@ describe('GET /v1/metrics/series', () => {
     return { user, key, slug };
   }
 
-  /** Adds usage of a past hour to the ledger and to the platform's sums. */
+  async function forgetSums(): Promise<void> {
+    await fleet.query(
+      `WITH gone AS (DELETE FROM platform_hours) UPDATE platform_settings SET usage_until = '-infinity'`,
+    );
+  }
+
+  /** Adds usage of a past hour to the ledger. The hours of the platform are summed again. */
   async function putUsage(owner: string, meter: string, hour: number, granted: number, denied: number): Promise<void> {
     const [{ id }] = await fleet.query('SELECT id FROM api_keys WHERE owner_id = $1', [owner]);
     await fleet.query(
       `INSERT INTO usage_hours (owner_id, key_id, meter, hour, granted, denied) VALUES ($1, $2, $3, $4, $5, $6)`,
       [owner, id, meter, at(hour), granted, denied],
     );
-    await fleet.query(
-      `INSERT INTO platform_hours AS h (meter, hour, granted, denied) VALUES ($1, $2, $3, $4)
-       ON CONFLICT (meter, hour) DO UPDATE SET granted = h.granted + $3, denied = h.denied + $4`,
-      [meter, at(hour), granted, denied],
-    );
+    await forgetSums();
   }
 
   test('a point for each hour or day, also without usage', async () => {
@@ -557,7 +587,7 @@ describe('GET /v1/metrics/series', () => {
     await putUsage(user.id, `api:${slug}`, a - HOUR_MS, 1e9, 1);
     await putUsage(user.id, `api:${slug}`, b, 1e9, 1);
     const range = `from=${at(a)}&to=${at(b)}`;
-    for (const who of ['', `&user=${user.id}`]) {
+    const expectUsage = async (who: string): Promise<void> => {
       for (const [meter, each] of [
         [`api:${slug}`, 0],
         ['api:*', 7],
@@ -575,7 +605,17 @@ describe('GET /v1/metrics/series', () => {
           }),
         );
       }
-    }
+    };
+    await expectUsage(`&user=${user.id}`);
+    await expectUsage('');
+    await fleet.query('SELECT sum_hours()');
+    expect(await fleet.query('SELECT FROM platform_hours WHERE meter = $1', [`api:${slug}`])).toHaveLength(
+      hours.length + 2,
+    );
+    await expectUsage('');
+    // Adds no hour twice.
+    await fleet.query('SELECT sum_hours()');
+    await expectUsage('');
     expect(
       (await series(`meter=api:${slug}&from=2025-03-01T05:59:59.999Z&to=2025-03-01T06:00:00Z`)).map(sumOf),
     ).toEqual([10]);
@@ -596,22 +636,16 @@ describe('GET /v1/metrics/series', () => {
     });
     const total = (await read('')).calls;
     // Moves all counts back by two hours.
-    const client = new pg.Client({ connectionString: fleet.url });
-    await client.connect();
-    await client.query('BEGIN');
-    await client.query(`UPDATE quotas SET at = at - interval '2 hours' WHERE owner_id = $1 AND at > '-infinity'`, [
+    await fleet.query(`UPDATE flows SET at = at - interval '2 hours' WHERE owner_id = $1 AND at > '-infinity'`, [
       user.id,
     ]);
-    await client.query(`UPDATE platform_calls SET hour = hour - interval '2 hours' WHERE meter = $1`, [`api:${slug}`]);
-    await client.query('COMMIT');
-    await client.end();
+    await forgetSums();
     for (const who of ['', `&user=${user.id}`]) {
       const points = await series(`meter=api:${slug}${who}`);
       expect(points.filter(({ granted }) => granted > 0)).toEqual([
         { at: at(hour - 2 * HOUR_MS), granted: 3, denied: 2 },
       ]);
     }
-    // Many connections, because each moves its own counts into the past hour.
     let left = 64;
     await fleet.setQuota(user.id, `api:${slug}`, 33);
     const before = await thisHour();

@@ -1,7 +1,8 @@
 import pg from 'pg';
 import { expectProblem, uniqueName, type Answer } from './support/api.js';
 import { Fleet, expectDone, tally } from './support/fleet.js';
-import { deadlocksIn, expectSound, waitingIn } from './support/platform.js';
+import { platformMetrics } from './support/metrics.js';
+import { deadlocksIn, deleteUsers, expectSound, waitingIn } from './support/platform.js';
 import { sizesOf } from './support/sizes.js';
 import { until } from './support/until.js';
 
@@ -20,7 +21,7 @@ afterAll(async () => {
 
 afterEach(async () => {
   await set({ totalObjects: null, creditOverprovisioning: false, defaultPlan: null });
-  await fleet.query(`DELETE FROM users WHERE username <> 'admin'`);
+  await deleteUsers(fleet);
   await fleet.query('DELETE FROM plans');
   await expectSound(fleet);
 });
@@ -31,7 +32,7 @@ const set = async (changes: object): Promise<void> => {
 
 const settings = async (): Promise<any> => expectDone(await fleet.admin(1).get('/v1/platform')).body;
 
-const granted = async (): Promise<number> => expectDone(await fleet.admin(1).get('/v1/metrics')).body.credits.granted;
+const granted = async (): Promise<number> => (await platformMetrics(fleet.admin(1))).credits.granted;
 
 const makeUser = (fields: object, turn = 0): Promise<Answer> =>
   fleet.admin(turn).post('/v1/users', { username: uniqueName(), password: 'Unguessable-7', ...fields });
@@ -247,7 +248,7 @@ describe('sum of credits, with over-provisioning', () => {
     const refused = answers.find(({ status }) => status === 403)!;
     expectProblem(refused, 403, 'quota_exceeded');
     expect(refused.body.violated).toMatchObject([{ scope: 'platform', meter: 'objects', limit: 6, used: 6 }]);
-    await fleet.query('DELETE FROM users WHERE id = ANY($1)', [[one, two]]);
+    await deleteUsers(fleet);
   });
 });
 
@@ -318,7 +319,7 @@ describe('concurrent changes that together exceed the bound', () => {
     try {
       // Setting the first bound counts all objects under a lock that waits for running charges.
       await client.query('BEGIN');
-      await client.query('LOCK TABLE quotas IN ROW SHARE MODE');
+      await client.query('LOCK TABLE gauges IN ROW SHARE MODE');
       const bound = set({ totalObjects: 10 });
       bound.catch(() => undefined);
       await until(async () => (await waitingIn(fleet)) >= 1, bound);

@@ -1,7 +1,8 @@
 import pg from 'pg';
 import { Api, expectProblem, uniqueName, type Answer } from './support/api.js';
 import { Fleet, expectDone, tally } from './support/fleet.js';
-import { expectSound, objectsIn, recounted, total, waitingIn } from './support/platform.js';
+import { platformMetrics } from './support/metrics.js';
+import { deleteUsers, expectSound, objectsIn, recounted, total, waitingIn } from './support/platform.js';
 import { Random } from './support/random.js';
 import { TestServer } from './support/server.js';
 import { expire, withoutSweeper } from './support/store.js';
@@ -29,7 +30,7 @@ afterAll(async () => {
 afterEach(async () => {
   await expectSound(fleet);
   await set(DEFAULTS);
-  await fleet.query(`DELETE FROM users WHERE username <> 'admin'`);
+  await deleteUsers(fleet);
   await expectSound(fleet);
 });
 
@@ -240,7 +241,7 @@ describe('setting `defaultPlan`', () => {
     expect(await fleet.query(`SELECT count(*)::int AS users FROM users WHERE plan = $1`, [slug])).toEqual([
       { users: 20 },
     ]);
-    expect((await fleet.admin().get('/v1/metrics')).body.credits.granted).toBe(40);
+    expect((await platformMetrics(fleet.admin())).credits.granted).toBe(40);
   });
 });
 
@@ -273,7 +274,7 @@ describe('setting `totalObjects`', () => {
     expect((await makeTask(owner, 1)).status).toBe(201);
     expectFull(await makeResource(owner, 2), 12);
     expect(await count()).toBe(12);
-    expect((await fleet.admin().get('/v1/metrics')).body.objects).toEqual({
+    expect((await platformMetrics(fleet.admin())).objects).toEqual({
       ...{ total: 12, users: 3, tasks: 3, resources: 2, storeEntries: 4 },
     });
   });
@@ -391,7 +392,7 @@ describe('setting `totalObjects`', () => {
     for (const { status } of coming) expect([201, 403]).toContain(status);
     await expectSound(fleet);
     await fleet.query(`DELETE FROM tasks`);
-    await fleet.query(`DELETE FROM quotas WHERE meter = 'tasks'`);
+    await fleet.query(`DELETE FROM gauges WHERE meter = 'tasks'`);
   });
 
   test('does not count entries from the moment they expire', async () => {
@@ -410,7 +411,7 @@ describe('setting `totalObjects`', () => {
       expectFull(await makeUser(), bound);
       // Overwriting an expired entry creates a new object.
       expectFull(await put(owner, 'a'), bound);
-      expect((await fleet.admin().get('/v1/metrics')).body.objects.total).toBe(bound);
+      expect((await platformMetrics(fleet.admin())).objects.total).toBe(bound);
     });
     await until(async () => (await objectsIn(fleet)).entries <= 2);
     expectFull(await makeTask(owner), bound);

@@ -50,9 +50,9 @@ interface Use {
 
 /** The counters and the number of rows, in one snapshot. */
 const USE = `
-  SELECT u.id AS owner, coalesce(q.counts[1], 0)::int AS used,
+  SELECT u.id AS owner, coalesce(g.used, 0)::int AS used,
          (SELECT count(*)::int FROM resources r WHERE r.owner_id = u.id) AS rows
-  FROM users u LEFT JOIN quotas q ON q.owner_id = u.id AND q.meter = 'resources'`;
+  FROM users u LEFT JOIN gauges g ON g.owner_id = u.id AND g.meter = 'resources'`;
 
 /** Reads the usage of every user repeatedly while `work` runs, and once after it. `work` gets the snapshots so far. */
 async function watching(database: Database, work: (seen: Use[][]) => Promise<unknown>): Promise<Use[][]> {
@@ -377,11 +377,11 @@ describe('two processes on one database', () => {
       const left = await query(
         database.url,
         `SELECT (SELECT count(*)::int FROM resources WHERE owner_id = $1) AS resources,
-                (SELECT count(*)::int FROM quotas WHERE owner_id = $1) AS quotas,
+                (SELECT count(*)::int FROM gauges WHERE owner_id = $1) AS gauges,
                 (SELECT count(*)::int FROM sessions WHERE owner_id = $1) AS sessions`,
         [user.id],
       );
-      expect(left).toEqual([{ resources: 0, quotas: 0, sessions: 0 }]);
+      expect(left).toEqual([{ resources: 0, gauges: 0, sessions: 0 }]);
     }
     const codes = Object.keys(tally(answers)).sort();
     expect(codes.filter((code) => !['201', '204', '401 invalid_token', '404 not_found'].includes(code))).toEqual([]);
@@ -610,7 +610,7 @@ describe('PostgreSQL unavailable', () => {
     holder.on('error', () => undefined);
     await holder.connect();
     await holder.query('BEGIN');
-    await holder.query('SELECT FROM quotas FOR UPDATE');
+    await holder.query('SELECT FROM gauges FOR UPDATE');
     const underWay = api.as(user).post('/v1/resources', { value: 'lost' });
     const cut = `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
       WHERE wait_event_type = 'Lock' AND application_name = 'quartermaster'`;

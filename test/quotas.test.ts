@@ -105,10 +105,10 @@ describe('quotas of a user', () => {
     await put(user, meter, { limit: 3 });
     const call = async (): Promise<number> => (await api.call(slug, key)).status;
     const pass = (time: string): Promise<any[]> =>
-      sql(`UPDATE quotas SET at = at - $2::interval WHERE owner_id = $1 AND at > '-infinity'`, [user.id, time]);
+      sql(`UPDATE flows SET at = at - $2::interval WHERE owner_id = $1 AND at > '-infinity'`, [user.id, time]);
     await inOneMinute(async () => {
       await pass('2 days');
-      await sql(`UPDATE quotas SET counts = '{0,0,0,0,0}', denied = 0, hour_denied = 0 WHERE owner_id = $1`, [user.id]);
+      await sql(`UPDATE flows SET counts = '{0,0,0,0,0}', denied = 0, hour_denied = 0 WHERE owner_id = $1`, [user.id]);
       await sql('DELETE FROM usage_hours WHERE owner_id = $1', [user.id]);
       expect([await call(), await call()]).toEqual([200, 429]);
       // Moves the calls two days into the past.
@@ -188,7 +188,8 @@ describe('quotas of a user', () => {
     const user = await api.createUser();
     expectField(await put(user, meter, body), pointer);
     expectField(await admin.put(`/v1/platform/quotas/${meter}`, body), pointer);
-    expect(await sql('SELECT FROM quotas WHERE owner_id = $1', [user.id])).toEqual([]);
+    expect(await sql('SELECT FROM gauges WHERE owner_id = $1', [user.id])).toEqual([]);
+    expect(await sql('SELECT FROM flows WHERE owner_id = $1', [user.id])).toEqual([]);
   });
 
   test('PUT: does not affect other users', async () => {

@@ -133,7 +133,7 @@ describe.each(
     holder = new pg.Client({ connectionString: database.url });
     await holder.connect();
     await holder.query('BEGIN');
-    await holder.query('SELECT FROM quotas WHERE owner_id = $1 FOR UPDATE', [user.id]);
+    await holder.query('SELECT FROM gauges WHERE owner_id = $1 FOR UPDATE', [user.id]);
     const head = `Host: x\r\nAuthorization: Bearer ${user.accessToken}\r\n`;
     const create = `POST /v1/resources HTTP/1.1\r\n${head}Content-Type: application/json\r\nContent-Length: 13\r\n\r\n`;
     pipelined = new Wire(

@@ -7,7 +7,8 @@ import { PlanLimit } from '../src/platform/plan-limit.entity.js';
 import { Plan } from '../src/platform/plan.entity.js';
 import { ALL_CALLS, WINDOWS, callsOf } from '../src/quota/meters.js';
 import { PlatformQuota } from '../src/quota/platform-quota.entity.js';
-import { NO_KEY, Quota } from '../src/quota/quota.entity.js';
+import { Flow, NO_KEY } from '../src/quota/flow.entity.js';
+import { Gauge } from '../src/quota/gauge.entity.js';
 import { QuotaRepository } from '../src/quota/quota.repository.js';
 import type { Run, RunVerdict } from '../src/quota/calls/spender.js';
 import { SpendsRepository } from '../src/quota/calls/spends.repository.js';
@@ -45,7 +46,8 @@ class Twins {
     this.spends = new SpendsRepository(database);
     const own = { query: (statement: Statement, values: unknown[]) => database.query(statement, values, tx) };
     this.quotas = new QuotaRepository(
-      tx.getRepository(Quota),
+      tx.getRepository(Gauge),
+      tx.getRepository(Flow),
       tx.getRepository(PlatformQuota),
       own as unknown as Database,
     );
@@ -200,7 +202,7 @@ describe('spends in PostgreSQL, compared with the model', () => {
     database = await createDatabase();
     dataSource = await connect({
       ...dataSourceOptions(env, database.url),
-      entities: [User, Plan, PlanLimit, Quota, PlatformQuota],
+      entities: [User, Plan, PlanLimit, Gauge, Flow, PlatformQuota],
     });
     await dataSource.runMigrations();
     runner = dataSource.createQueryRunner();

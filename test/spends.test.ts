@@ -233,7 +233,7 @@ async function secondsToFill(): Promise<number> {
 
 test('windows end under load: no unit is lost or granted twice', async () => {
   const owner = await fleet.makeUser();
-  // A trigger records the count of each minute and quota.
+  // A trigger records the count of each minute and flow.
   await fleet.query(`
     CREATE TABLE minutes (key_id uuid, meter text, minute timestamptz, used bigint, PRIMARY KEY (key_id, meter, minute));
     CREATE FUNCTION note_minute() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
@@ -241,7 +241,7 @@ test('windows end under load: no unit is lost or granted twice', async () => {
       ON CONFLICT (key_id, meter, minute) DO UPDATE SET used = greatest(minutes.used, excluded.used);
       RETURN NULL;
     END $$;
-    CREATE TRIGGER note_minute AFTER INSERT OR UPDATE ON quotas FOR EACH ROW
+    CREATE TRIGGER note_minute AFTER INSERT OR UPDATE ON flows FOR EACH ROW
     WHEN (NEW.owner_id = '${owner}' AND NEW.at > '-infinity') EXECUTE FUNCTION note_minute()`);
   const minute = await secondsToFill();
   await fleet.setWindows({ minute, hour: 2 * minute });
@@ -327,11 +327,7 @@ test('counts near 2^53: only the ledger of a key is capped, and no number overfl
   for (const key of keys) expect(await spend(key)).toBe('quota_exceeded');
   expect((await fleet.admin().delete(path)).status).toBe(204);
 
-  await fleet.query(`UPDATE quotas SET counts[1] = $2 WHERE owner_id = $1 AND meter = $3`, [
-    owner,
-    most,
-    `api:${slug}`,
-  ]);
+  await fleet.query(`UPDATE flows SET counts[1] = $2 WHERE owner_id = $1 AND meter = $3`, [owner, most, `api:${slug}`]);
   expect(await spend(keys[0]!)).toBe('quota_exceeded');
   expect(await spend(keys[1]!)).toBe('ok');
 });
@@ -427,7 +423,7 @@ describe('limits changed under load', () => {
 describe('POST /v1/resources, two servers', () => {
   const sum = `
     SELECT (SELECT count(*)::int FROM resources WHERE owner_id = ANY($1)) AS rows,
-      (SELECT coalesce(sum(counts[1]), 0)::int FROM quotas WHERE meter = 'resources' AND owner_id = ANY($1)) AS used,
+      (SELECT coalesce(sum(used), 0)::int FROM gauges WHERE meter = 'resources' AND owner_id = ANY($1)) AS used,
       (SELECT count(*)::int FROM resources) AS all, (SELECT counts[1]::int FROM platform_quotas WHERE meter = 'resources') AS platform,
       (SELECT limits[1]::int FROM platform_quotas WHERE meter = 'resources') AS limit`;
 

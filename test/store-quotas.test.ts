@@ -2,6 +2,7 @@ import pg from 'pg';
 import { expectProblem, type Answer, type Api } from './support/api.js';
 import { Fleet, expectDone, tally } from './support/fleet.js';
 import { load, write, type Reply, type Shot } from './support/load.js';
+import { deleteUsers } from './support/platform.js';
 import { Random } from './support/random.js';
 import { as, expire, holdingsOf, watching, withoutSweeper, writeBatch, type Holdings } from './support/store.js';
 import { StoreCases, StoreModel, type Amounts, type ModelVerdict } from './support/store-model.js';
@@ -25,7 +26,7 @@ afterAll(async () => {
 
 /** Removes all users, so that platform limits of the next test start at zero. */
 afterEach(async () => {
-  await fleet.query(`DELETE FROM users WHERE username <> 'admin'`);
+  await deleteUsers(fleet);
   for (const gauge of GAUGES) expectDone(await fleet.admin().delete(`/v1/platform/quotas/store.${gauge}`));
 });
 
@@ -313,7 +314,7 @@ describe('sweeper', () => {
       expectDone(await put(owner, 'gone', VALUE));
       // A transaction locks the store like a writer. A sweeper has selected the expired entries and waits for the lock.
       await client.query('BEGIN');
-      await client.query('SELECT FROM quotas WHERE owner_id = $1 ORDER BY meter FOR UPDATE', [owner]);
+      await client.query('SELECT FROM gauges WHERE owner_id = $1 ORDER BY meter FOR UPDATE', [owner]);
       await fleet.query('UPDATE store_entries SET expires_at = now() WHERE owner_id = $1', [owner]);
       const waiting = `SELECT FROM pg_locks WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
         AND classid = (hashtext('store.sweep')::bigint & 4294967295)::oid AND granted

@@ -322,7 +322,7 @@ describe('DELETE /v1/users/{user} under concurrent writes', () => {
       ).toEqual([]);
       expect(outcomes).toContain('write 404');
       expect(await fleet.query('SELECT FROM store_entries WHERE owner_id = ANY($1)', [users.slice(2)])).toEqual([]);
-      expect(await fleet.query('SELECT FROM quotas WHERE owner_id = ANY($1)', [users.slice(2)])).toEqual([]);
+      expect(await fleet.query('SELECT FROM gauges WHERE owner_id = ANY($1)', [users.slice(2)])).toEqual([]);
       const { owners, wrong } = await holdingsOf(fleet, staying);
       expect(wrong).toEqual([]);
       expect(owners).toHaveLength(2);

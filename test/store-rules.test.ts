@@ -8,7 +8,8 @@ import { Plan } from '../src/platform/plan.entity.js';
 import { WINDOWS } from '../src/quota/meters.js';
 import { parseLimits } from '../src/quota/judgement.js';
 import { PlatformQuota } from '../src/quota/platform-quota.entity.js';
-import { Quota } from '../src/quota/quota.entity.js';
+import { Flow } from '../src/quota/flow.entity.js';
+import { Gauge } from '../src/quota/gauge.entity.js';
 import { QuotaRepository } from '../src/quota/quota.repository.js';
 import { StoreRepository, type WriteRequest, type WriteVerdict } from '../src/store/store.repository.js';
 import { User } from '../src/users/user.entity.js';
@@ -32,7 +33,7 @@ const MISCOUNTED = `
     SELECT owner_id, count(*) AS entries, sum(octet_length(key) + octet_length(value)) AS bytes FROM store_entries
     GROUP BY GROUPING SETS (owner_id, ())
   ), counted AS (
-    SELECT owner_id, meter, counts[1] AS counted FROM quotas WHERE meter LIKE 'store.%'
+    SELECT owner_id, meter, used AS counted FROM gauges WHERE meter LIKE 'store.%'
     UNION ALL SELECT NULL, meter, counts[1] FROM platform_quotas
   )
   SELECT c.*, t.entries, t.bytes FROM counted c LEFT JOIN there t ON t.owner_id IS NOT DISTINCT FROM c.owner_id
@@ -52,7 +53,7 @@ beforeAll(async () => {
   database = await createDatabase();
   dataSource = await connect({
     ...dataSourceOptions(env, database.url),
-    entities: [User, Plan, PlanLimit, Quota, PlatformQuota],
+    entities: [User, Plan, PlanLimit, Gauge, Flow, PlatformQuota],
   });
   await dataSource.runMigrations();
   db = new Database(dataSource, env);
@@ -73,7 +74,8 @@ class Twins {
    */
   private readonly store = new StoreRepository(db);
   private readonly quotas = new QuotaRepository(
-    dataSource.getRepository(Quota),
+    dataSource.getRepository(Gauge),
+    dataSource.getRepository(Flow),
     dataSource.getRepository(PlatformQuota),
     db,
   );

@@ -434,7 +434,7 @@ describe('PATCH, DELETE /v1/users/{user} by an administrator', () => {
       expectProblem(await admin.get(path), 404, 'not_found');
       expectProblem(await admin.delete(path), 404, 'not_found');
     }
-    for (const table of ['sessions', 'resources', 'quotas', 'api_keys', 'api_key_secrets']) {
+    for (const table of ['sessions', 'resources', 'gauges', 'flows', 'api_keys', 'api_key_secrets']) {
       expect(await sql(`SELECT FROM ${table} WHERE owner_id = $1`, [user.id])).toEqual([]);
     }
     const again = await admin.post('/v1/users', { username: user.username, password: PASSWORD });

@@ -3,7 +3,7 @@ import { readFileSync, readdirSync } from 'node:fs';
 import type { DataSource, QueryRunner } from 'typeorm';
 import { VERSION } from '../config/version.js';
 
-/** A file in the folder `functions`: a function with its triggers, or a view. */
+/** A file in the folder `functions`: a function or a view. */
 interface Definition {
   kind: 'FUNCTION' | 'VIEW';
   name: string;
@@ -24,7 +24,7 @@ const INSTALLED = `
   SELECT relname, obj_description(oid, 'pg_class')
   FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relkind = 'v'`;
 
-/** Reads all definitions, functions first: views call them. */
+/** Reads all definitions: functions first, because views call them, and then by name: usage_of_platform reads usage. */
 export function readDefinitions(): Definition[] {
   const folder = new URL('functions/', import.meta.url);
   const files = readdirSync(folder).filter((file) => file.endsWith('.sql'));
@@ -66,7 +66,7 @@ function compare(parts: string[], version: string): number {
   return parts.map((part, i) => Number(part) - (numbers[i] ?? 0)).find((difference) => difference !== 0) ?? 0;
 }
 
-/** Drops all functions. Their triggers and views must be gone. */
+/** Drops all functions. Their views must be gone. */
 export async function dropFunctions(runner: QueryRunner): Promise<void> {
   const names = readDefinitions()
     .filter(({ kind }) => kind === 'FUNCTION')

@@ -9,6 +9,6 @@ import { Outbox } from './outbox.js';
 @Module({
   imports: [TypeOrmModule.forFeature([OutboxMail])],
   providers: [Mailer, Outbox, OutboxRepository],
-  exports: [Outbox],
+  exports: [Outbox, OutboxRepository],
 })
 export class MailModule {}

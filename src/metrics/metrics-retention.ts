@@ -8,7 +8,7 @@ const SWEEP_MS = 600_000;
 /** Days for which request statistics are kept. */
 const REQUEST_DAYS = 30;
 
-/** Deletes rows past their retention time, in batches. Lifetime totals are stored elsewhere and stay. */
+/** Sums past hours, and deletes rows past their retention time, in batches. Lifetime totals are stored elsewhere. */
 @Injectable()
 export class MetricsRetention implements OnApplicationBootstrap, BeforeApplicationShutdown {
   private readonly sweeper: Sweeper;
@@ -21,6 +21,7 @@ export class MetricsRetention implements OnApplicationBootstrap, BeforeApplicati
       request_routes: REQUEST_DAYS,
     };
     this.sweeper = new Sweeper(SWEEP_MS, async () => {
+      await metrics.sumHours();
       let hasMore = false;
       for (const table of Object.keys(days) as Kept[]) {
         if (await metrics.deleteOlder(table, days[table])) hasMore = true;

@@ -159,6 +159,13 @@ export class RequestsResponse {
 
 /** Metrics of the platform. */
 export class MetricsResponse {
+  /**
+   * The moment that the numbers describe: at most 5 seconds ago
+   * @example 2026-11-21T08:00:00.000Z
+   */
+  @ApiTime()
+  asOf!: string;
+
   /** @example 30 */
   @ApiProperty({ type: 'integer' })
   users!: number;

@@ -7,6 +7,7 @@ import {
   PLATFORM,
   ROUTES,
   SERIES,
+  SUM_HOURS,
   TOP,
   USAGE,
   USER,
@@ -17,6 +18,7 @@ import {
 export type { Kept } from './metrics.statements.js';
 
 export interface PlatformNumbers {
+  asOf: Date;
   users: number;
   tasks: number;
   resources: number;
@@ -123,6 +125,11 @@ export class MetricsRepository {
   /** Streams the ledger from one snapshot, ordered by hour, owner, key and meter. Holds a connection until the end. */
   usage({ from, to }: Range): AsyncGenerator<UsageRow[]> {
     return this.database.stream<UsageRow>(USAGE, [from, to], LINES);
+  }
+
+  /** Sums the calls of all owners in past hours, so that `series` need not read them all. */
+  async sumHours(): Promise<void> {
+    await this.database.query(SUM_HOURS, []);
   }
 
   /** Deletes a batch of rows older than `days`. @returns whether more may remain */

@@ -1,7 +1,7 @@
 import { Injectable } from '@nestjs/common';
 import type { Caller } from '../http/caller/caller.js';
 import { Problem } from '../common/problem.js';
-import { CallRanks } from '../quota/calls/call-ranks.js';
+import { SharedRead } from '../common/shared-read.js';
 import { slugOf } from '../quota/meters.js';
 import { UsersService } from '../users/users.service.js';
 import type {
@@ -18,29 +18,26 @@ import { MetricsRepository, type UserNumbers } from './metrics.repository.js';
 import { rangeOf, stepsOf } from './range.js';
 import { RequestStatistics } from './requests/request-statistics.js';
 
+/** Maximum age of the sums over the platform, which read many rows. */
+const SHARED_MS = 5_000;
+
 /** Default length of a series: a day of hours, or a month of days. */
 const STEPS = { hour: 24, day: 30 };
 
 /** Reads usage metrics. Flushes this process's request counts before it reads them. */
 @Injectable()
 export class MetricsService {
+  private readonly platform = new SharedRead(SHARED_MS, () => this.readPlatform());
+
   constructor(
     private readonly users: UsersService,
     private readonly metrics: MetricsRepository,
     private readonly statistics: RequestStatistics,
-    private readonly ranks: CallRanks,
   ) {}
 
-  async ofPlatform(): Promise<MetricsResponse> {
-    await this.statistics.flush();
-    const { users, tasks, resources, storeEntries, ...sums } = await this.metrics.ofPlatform();
-    return {
-      users,
-      objects: { total: users + tasks + resources + storeEntries, users, tasks, resources, storeEntries },
-      credits: { granted: Number(sums.creditsGranted), used: tasks },
-      calls: { granted: sums.callsGranted, denied: sums.callsDenied },
-      requests: { total: sums.requests, errors: sums.errors },
-    };
+  /** Returns sums that can be up to SHARED_MS old. */
+  ofPlatform(): Promise<MetricsResponse> {
+    return this.platform.get();
   }
 
   /** @throws Problem not_found */
@@ -54,7 +51,6 @@ export class MetricsService {
 
   async top({ by, limit }: TopQuery): Promise<RankResponse[]> {
     if (by === 'requests') await this.statistics.flush();
-    if (by === 'calls') await this.ranks.flush();
     const rows = await this.metrics.top(by, limit);
     return rows.map(({ value, ...user }, i) => ({ rank: i + 1, user, value }));
   }
@@ -82,6 +78,19 @@ export class MetricsService {
       ...row,
       averageMilliseconds: Math.round((milliseconds / row.requests) * 1_000) / 1_000,
     }));
+  }
+
+  private async readPlatform(): Promise<MetricsResponse> {
+    await this.statistics.flush();
+    const { asOf, users, tasks, resources, storeEntries, ...sums } = await this.metrics.ofPlatform();
+    return {
+      asOf: asOf.toISOString(),
+      users,
+      objects: { total: users + tasks + resources + storeEntries, users, tasks, resources, storeEntries },
+      credits: { granted: Number(sums.creditsGranted), used: tasks },
+      calls: { granted: sums.callsGranted, denied: sums.callsDenied },
+      requests: { total: sums.requests, errors: sums.errors },
+    };
   }
 
   private async whose(user: string | undefined, caller: Caller): Promise<string | null> {

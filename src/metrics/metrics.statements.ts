@@ -1,29 +1,36 @@
 import type { Statement } from '../database/database.js';
 import { ALL_CALLS } from '../quota/meters.js';
-import { NO_KEY } from '../quota/quota.entity.js';
+import { NO_KEY } from '../quota/flow.entity.js';
 import type { RankedBy } from './metrics.dto.js';
 
-// Aggregates over maintained sums and the ledger, which no entity describes. They read many rows in one snapshot.
+// Aggregates over the rows of all owners and the ledger. They read many rows in one snapshot.
 
-/** Reads maintained sums, not the rows that they summarize (see docs/decisions/0014). */
+/** SQL: condition for the flows that are the ledger: each of a key and an API. */
+const LEDGER = `key_id <> '${NO_KEY}' AND meter <> '${ALL_CALLS}'`;
+
+/** Sums the rows of all owners (see docs/decisions/0014). */
 export const PLATFORM = {
   text: `
-    SELECT t.users, t.tasks, t.resources, t.entries - (expired_entries(now()))[1] AS "storeEntries",
+    SELECT now() AS "asOf", (SELECT count(*) FROM users) AS users,
+      g.tasks, g.resources, g.entries - (expired_entries(now()))[1] AS "storeEntries",
       (SELECT coalesce(sum(amount), 0)::text FROM user_credits(now())) AS "creditsGranted",
-      c.granted AS "callsGranted", c.denied AS "callsDenied",
-      t.requests, t.errors
+      f.granted + d.granted AS "callsGranted", f.denied + d.denied AS "callsDenied", r.total AS requests, r.errors
     FROM (
-      SELECT coalesce(sum(users), 0)::bigint AS users, coalesce(sum(tasks), 0)::bigint AS tasks,
-        coalesce(sum(resources), 0)::bigint AS resources, coalesce(sum(store_entries), 0)::bigint AS entries,
-        coalesce(sum(requests), 0)::bigint AS requests, coalesce(sum(errors), 0)::bigint AS errors
-      FROM platform_totals
-    ) t, (
-      SELECT coalesce(sum(granted), 0)::bigint AS granted, coalesce(sum(denied), 0)::bigint AS denied FROM platform_calls
-    ) c`,
+      SELECT coalesce(sum(used) FILTER (WHERE meter = 'tasks'), 0)::bigint AS tasks,
+        coalesce(sum(used) FILTER (WHERE meter = 'resources'), 0)::bigint AS resources,
+        coalesce(sum(used) FILTER (WHERE meter = 'store.entries'), 0)::bigint AS entries
+      FROM gauges
+    ) g, (
+      SELECT coalesce(sum(counts[1]), 0)::bigint AS granted, coalesce(sum(denied), 0)::bigint AS denied
+      FROM flows WHERE ${LEDGER}
+    ) f, (
+      SELECT coalesce(sum(granted), 0)::bigint AS granted, coalesce(sum(denied), 0)::bigint AS denied FROM departed_calls
+    ) d, request_totals r`,
 };
 
-const gauge = (meter: string): string =>
-  `(SELECT counts[1] FROM quotas WHERE owner_id = u.id AND key_id = '${NO_KEY}' AND meter = '${meter}')`;
+/** SQL: units of a gauge that the user `u` has. */
+const used = (meter: string): string =>
+  `coalesce((SELECT used FROM gauges WHERE owner_id = u.id AND meter = '${meter}'), 0)`;
 
 /** Frequent: a user reads its own numbers. */
 export const USER: Statement = {
@@ -31,15 +38,15 @@ export const USER: Statement = {
   text: `
     SELECT
       CASE WHEN l.amount >= 0 THEN l.amount + bonus_credits(u.id, now()) END::float8 AS credits,
-      coalesce(${gauge('tasks')}, 0) AS tasks,
+      ${used('tasks')} AS tasks,
       (SELECT count(*) FROM tasks t WHERE t.owner_id = u.id AND t.completed) AS completed,
-      coalesce(${gauge('resources')}, 0) AS resources,
-      coalesce(${gauge('store.entries')}, 0) - x.expired[1] AS entries,
-      coalesce(${gauge('store.bytes')}, 0) - x.expired[2] AS bytes,
+      ${used('resources')} AS resources,
+      ${used('store.entries')} - x.expired[1] AS entries,
+      ${used('store.bytes')} - x.expired[2] AS bytes,
       (
         SELECT json_agg(c) FROM (
-          SELECT meter, sum(counts[1])::bigint AS granted, sum(denied)::bigint AS denied FROM quotas
-          WHERE owner_id = u.id AND key_id <> '${NO_KEY}' AND meter LIKE 'api:%' AND meter <> '${ALL_CALLS}'
+          SELECT meter, sum(counts[1])::bigint AS granted, sum(denied)::bigint AS denied FROM flows
+          WHERE owner_id = u.id AND ${LEDGER}
           GROUP BY meter HAVING sum(counts[1]) > 0 OR sum(denied) > 0 ORDER BY meter
         ) c
       ) AS calls,
@@ -48,7 +55,7 @@ export const USER: Statement = {
     CROSS JOIN LATERAL expired_entries_of(u.id, now()) AS x (expired)
     CROSS JOIN LATERAL (
       SELECT coalesce(
-        (SELECT limits[1] FROM quotas WHERE owner_id = u.id AND key_id = '${NO_KEY}' AND meter = 'tasks'),
+        (SELECT amount FROM gauges WHERE owner_id = u.id AND meter = 'tasks'),
         (SELECT limits[1] FROM plan_limits WHERE plan = u.plan AND meter = 'tasks')
       ) AS amount
     ) l
@@ -56,50 +63,29 @@ export const USER: Statement = {
     WHERE u.id = $1`,
 };
 
-/** Adds names to ranked owners. Only listed users are looked up. Ids sort by creation time. */
-const named = (ranked: string): string => `
-    SELECT u.id, u.username, u.email, r.value FROM (${ranked}
-    ) r JOIN users u ON u.id = r.owner_id
+/** Adds names to the first owners by value. Only they are looked up. Ids sort by creation time. */
+const ranked = (values: string): string => `
+    SELECT u.id, u.username, u.email, r.value
+    FROM (SELECT owner_id, value FROM (${values}) v WHERE value > 0 ORDER BY value DESC, owner_id LIMIT $1) r
+    JOIN users u ON u.id = r.owner_id
     ORDER BY r.value DESC, r.owner_id`;
 
 const byGauge = (meter: string): string =>
-  named(`
-      SELECT owner_id, rank AS value FROM quotas
-      WHERE meter = '${meter}' AND rank > 0 ORDER BY rank DESC, owner_id LIMIT $1`);
+  ranked(`SELECT owner_id, used AS value FROM gauges WHERE meter = '${meter}'`);
 
-/** Top lists. Each is read from an index; the parameter is the length. */
+/** Top lists; the parameter is the length. Each reads the rows of all owners. */
 export const TOP: Record<RankedBy, string> = {
   tasks: byGauge('tasks'),
   resources: byGauge('resources'),
-  // The rank includes expired entries until they are swept, so their owners may rank too high. The query therefore
-  // reads one more owner for each owner with expired entries.
-  storeEntries: `
-    WITH expired AS MATERIALIZED (
-      SELECT owner_id, count(*) AS entries
-      FROM (SELECT owner_id FROM store_entries WHERE expires_at <= now() ORDER BY expires_at OFFSET 0) e GROUP BY owner_id
-    )${named(`
-      SELECT q.owner_id, q.rank - coalesce(e.entries, 0) AS value
-      FROM (
-        SELECT owner_id, rank FROM quotas
-        WHERE meter = 'store.entries' AND rank > 0
-        ORDER BY rank DESC, owner_id LIMIT $1 + (SELECT count(*) FROM expired)
-      ) q
-      LEFT JOIN expired e ON e.owner_id = q.owner_id
-      WHERE q.rank > coalesce(e.entries, 0)
-      ORDER BY value DESC, q.owner_id LIMIT $1`)}`,
-  // The order of calls may be a second old if other processes serve too. The values are exact.
-  calls: named(`
-      SELECT q.owner_id, s.granted AS value
-      FROM (
-        SELECT owner_id FROM quotas WHERE meter = '${ALL_CALLS}' AND rank > 0 ORDER BY rank DESC, owner_id LIMIT 2 * $1::int
-      ) q
-      CROSS JOIN LATERAL (
-        SELECT sum(k.counts[1])::bigint AS granted FROM quotas k
-        WHERE k.owner_id = q.owner_id AND k.key_id <> '${NO_KEY}' AND k.meter LIKE 'api:%' AND k.meter <> '${ALL_CALLS}'
-      ) s
-      ORDER BY value DESC, q.owner_id LIMIT $1`),
-  requests: named(`
-      SELECT owner_id, total AS value FROM request_counts WHERE total > 0 ORDER BY total DESC, owner_id LIMIT $1`),
+  storeEntries: ranked(`
+      SELECT g.owner_id, g.used - coalesce(e.expired, 0) AS value
+      FROM gauges g
+      LEFT JOIN (
+        SELECT owner_id, count(*) AS expired FROM store_entries WHERE expires_at <= now() GROUP BY owner_id
+      ) e ON e.owner_id = g.owner_id
+      WHERE g.meter = 'store.entries'`),
+  calls: ranked(`SELECT owner_id, sum(counts[1])::bigint AS value FROM flows WHERE ${LEDGER} GROUP BY owner_id`),
+  requests: ranked('SELECT owner_id, total AS value FROM request_counts'),
 };
 
 /** Sums rows by hour or day in UTC. */
@@ -110,7 +96,7 @@ const series = (rows: string): string => `
 
 export const SERIES = {
   platformCalls: {
-    text: series(`SELECT hour, granted, denied FROM platform_usage WHERE $4::text = '${ALL_CALLS}' OR meter = $4`),
+    text: series(`SELECT hour, granted, denied FROM usage_of_platform WHERE $4::text = '${ALL_CALLS}' OR meter = $4`),
   },
   userCalls: {
     text: series(
@@ -150,6 +136,9 @@ export const USAGE = `
 
 /** Ledger lines per read. */
 export const LINES = 1_000;
+
+/** Adds past hours to platform_hours. */
+export const SUM_HOURS: Statement = { text: 'SELECT sum_hours()' };
 
 /** Rows deleted per statement. */
 export const BATCH = 5_000;

@@ -35,6 +35,10 @@ export class PlatformSettings {
   @Column({ type: 'timestamptz', name: 'credits_at', nullable: true, select: false })
   creditsAt!: Date | null;
 
+  /** `platform_hours` has all hours before this moment. */
+  @Column({ type: 'timestamptz', name: 'usage_until', default: '-infinity', select: false })
+  usageUntil!: Date | number;
+
   /** Maximum number of objects. Null is unlimited. */
   @VirtualColumn('bigint', { query: () => `SELECT limits[1] FROM platform_quotas WHERE meter = '${ALL_OBJECTS}'` })
   totalObjects!: number | null;

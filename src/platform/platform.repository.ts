@@ -12,13 +12,13 @@ import {
   CREDITS_OF_PLAN,
   CREDITS_OF_USER,
   FIRST_TOTAL_OBJECTS,
-  LOCK_ALL_QUOTAS,
+  LOCK_GAUGES,
   SET_TOTAL_OBJECTS,
   START_CREDITS,
   UNSET_TOTAL_OBJECTS,
 } from './platform.statements.js';
 
-export type SettingsRow = Omit<PlatformSettings, 'id' | 'plan' | 'credits' | 'creditsAt'>;
+export type SettingsRow = Omit<PlatformSettings, 'id' | 'plan' | 'credits' | 'creditsAt' | 'usageUntil'>;
 
 /** Users whose credits a change may affect: one, or all with a plan, which the change may rename. */
 export type CreditScope = { ownerId: string } | { plan: string; newPlan?: string | undefined };
@@ -109,7 +109,7 @@ export class PlatformRepository {
     }
     const rows = await this.database.query(SET_TOTAL_OBJECTS, [ALL_OBJECTS, limit], tx);
     if (rows.length > 0) return;
-    await this.database.query(LOCK_ALL_QUOTAS, [], tx);
+    await this.database.query(LOCK_GAUGES, [], tx);
     await this.database.query(FIRST_TOTAL_OBJECTS, [ALL_OBJECTS, limit], tx);
   }
 }

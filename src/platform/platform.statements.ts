@@ -33,12 +33,11 @@ export const SET_TOTAL_OBJECTS: Statement = {
 };
 
 /** Waits for running charges and blocks new ones. */
-export const LOCK_ALL_QUOTAS: Statement = { text: 'LOCK TABLE quotas IN EXCLUSIVE MODE' };
+export const LOCK_GAUGES: Statement = { text: 'LOCK TABLE gauges IN EXCLUSIVE MODE' };
 
-/** Counts the existing objects and sets the first bound, in one statement under LOCK_ALL_QUOTAS. */
+/** Counts the existing objects and sets the first bound, in one statement under LOCK_GAUGES. */
 export const FIRST_TOTAL_OBJECTS: Statement = {
   text: `
     INSERT INTO platform_quotas (meter, limits, counts)
-    SELECT $1, with_limit(NULL, 1, $2), ARRAY[coalesce(sum(users + tasks + resources + store_entries), 0)::bigint, 0, 0, 0, 0]
-    FROM platform_totals`,
+    VALUES ($1, with_limit(NULL, 1, $2), ARRAY[count_objects(), 0, 0, 0, 0])`,
 };

@@ -67,7 +67,7 @@ export class ChargedRepository<Row extends Owned, New extends Owned> {
    */
   async deleteIf(key: ObjectKey, judge: (object: Row) => void): Promise<boolean> {
     return this.database.transaction(async (tx) => {
-      // Lock order: the quota first.
+      // Lock order: the gauge first.
       await this.statements.lockGauge(tx, key);
       const object = await this.lock(tx, key);
       if (!object) return false;

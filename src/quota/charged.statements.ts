@@ -3,7 +3,6 @@ import { tally } from '../common/tally.js';
 import { Coalescer, inPlace } from '../database/coalescer.js';
 import { columnsOf, writtenColumnsOf } from '../database/columns.js';
 import type { Database, Statement, Transaction } from '../database/database.js';
-import { NO_KEY } from './quota.entity.js';
 
 /** Fields of every object that is charged to a gauge of its owner. */
 export interface Owned extends ObjectLiteral {
@@ -100,8 +99,8 @@ function statementsOf(objects: Pick<Repository<Owned>, 'metadata'>) {
   const names = written.map(({ column }) => column);
   const parameters = written.map(({ type }, i) => `$${i + 3}::${type}[]`);
   const lockGauge = `
-    SELECT q.owner_id FROM quotas q
-    WHERE q.meter = '${table}' AND q.key_id = '${NO_KEY}' AND q.owner_id = (
+    SELECT g.owner_id FROM gauges g
+    WHERE g.meter = '${table}' AND g.owner_id = (
       SELECT owner_id FROM ${table} WHERE id = $2 AND owner_id = coalesce($1, owner_id))
     FOR UPDATE`;
   return {
@@ -137,7 +136,7 @@ function statementsOf(objects: Pick<Repository<Owned>, 'metadata'>) {
         FROM judged j LEFT JOIN inserted i ON i.id = ($2::uuid[])[j.place]
         ORDER BY j.place`,
     },
-    // Gives the unit back only if a row was deleted, so that of two concurrent deletes only one does. Locks the quota
+    // Gives the unit back only if a row was deleted, so that of two concurrent deletes only one does. Locks the gauge
     // first, like inserts and the deletion of a user.
     deleteAndRelease: {
       name: `${table}-delete-and-release`,

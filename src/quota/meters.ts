@@ -3,7 +3,7 @@ import { isStorable } from '../common/text.js';
 /** Gauges: meters that count existing objects. A gauge falls on deletion. */
 export const GAUGES = ['resources', 'tasks', 'store.entries', 'store.bytes'] as const;
 
-export type Gauge = (typeof GAUGES)[number];
+export type GaugeMeter = (typeof GAUGES)[number];
 
 /** Time windows of limits, in the order of the database arrays. All but `lifetime` are calendar windows in UTC. */
 export const WINDOWS = ['lifetime', 'minute', 'hour', 'day', 'month'] as const;

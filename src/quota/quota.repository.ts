@@ -6,8 +6,18 @@ import { IsNull, type QueryDeepPartialEntity, type Repository } from 'typeorm';
 import { Database, within, type Transaction } from '../database/database.js';
 import { ALL_CALLS, WINDOWS, isFlow, type Window } from './meters.js';
 import { PlatformQuota } from './platform-quota.entity.js';
-import { NO_KEY, Quota } from './quota.entity.js';
-import { LIST, LIST_OF_KEYS, LIST_OF_PLATFORM, LOCK_ALL, PLATFORM_FIRST, UNKNOWN_APIS } from './quota.statements.js';
+import { Flow, NO_KEY } from './flow.entity.js';
+import { Gauge } from './gauge.entity.js';
+import {
+  LIST,
+  LIST_OF_KEYS,
+  LIST_OF_PLATFORM,
+  LOCK_FLOWS,
+  LOCK_GAUGES,
+  PLATFORM_FIRST_FLOW,
+  PLATFORM_FIRST_GAUGE,
+  UNKNOWN_APIS,
+} from './quota.statements.js';
 
 /** Limits by window, in the order of WINDOWS. */
 export type Limits = (number | null)[] | null;
@@ -38,10 +48,13 @@ export interface Holder {
   keyId?: string;
 }
 
+const LOCK = { mode: 'pessimistic_write' } as const;
+
 @Injectable()
 export class QuotaRepository {
   constructor(
-    @InjectRepository(Quota) private readonly quotas: Repository<Quota>,
+    @InjectRepository(Gauge) private readonly gauges: Repository<Gauge>,
+    @InjectRepository(Flow) private readonly flows: Repository<Flow>,
     @InjectRepository(PlatformQuota) private readonly platformQuotas: Repository<PlatformQuota>,
     private readonly database: Database,
   ) {}
@@ -68,22 +81,24 @@ export class QuotaRepository {
   }
 
   /**
-   * Creates the owner's quota on all calls. Its row serves as the lock on everything that the owner's calls change.
+   * Creates the owner's flow of all calls. Its row serves as the lock on everything that the owner's calls change.
    * @throws Problem not_found if the user was deleted concurrently
    */
   async openCalls(tx: Transaction, ownerId: string): Promise<void> {
-    await this.open(tx, { ownerId }, ALL_CALLS);
+    await this.open(within(this.flows, tx), keyOf({ ownerId }, ALL_CALLS));
   }
 
   /** Waits for running spends of an owner. Later spends wait for this transaction. */
   async lockCalls(tx: Transaction, ownerId: string): Promise<void> {
-    await this.lock(tx, { ownerId }, ALL_CALLS);
+    await within(this.flows, tx).findOne({ where: keyOf({ ownerId }, ALL_CALLS), lock: LOCK });
   }
 
-  /** Reads a limit and locks its quota until the transaction ends. -1 is unlimited, null is not set. */
+  /** Reads a limit and locks it until the transaction ends. -1 is unlimited, null is not set. */
   async limitOf(tx: Transaction, holder: Holder, meter: string, window: Window): Promise<number | null> {
-    const quota = await this.lock(tx, holder, meter);
-    return quota?.limits?.[WINDOWS.indexOf(window)] ?? null;
+    const where = keyOf(holder, meter);
+    if (!isFlow(meter)) return (await within(this.gauges, tx).findOne({ where, lock: LOCK }))?.amount ?? null;
+    const flow = await within(this.flows, tx).findOne({ where, lock: LOCK });
+    return flow?.limits?.[WINDOWS.indexOf(window)] ?? null;
   }
 
   /**
@@ -101,9 +116,9 @@ export class QuotaRepository {
   ): Promise<number | null> {
     if (isFlow(meter)) await this.lockCalls(tx, holder.ownerId);
     // Create the row first, so that concurrent changes lock it and the second one reads the limit of the first.
-    await this.open(tx, holder, meter);
+    await this.open(within<Flow | Gauge>(isFlow(meter) ? this.flows : this.gauges, tx), keyOf(holder, meter));
     const before = await this.limitOf(tx, holder, meter, window);
-    await setLimit(within(this.quotas, tx), keyOf(holder, meter), window, limit ?? -1);
+    await this.setLimit(tx, holder, meter, window, limit ?? -1);
     return before;
   }
 
@@ -111,7 +126,7 @@ export class QuotaRepository {
   async unset(tx: Transaction, holder: Holder, meter: string, window: Window): Promise<number | null> {
     if (isFlow(meter)) await this.lockCalls(tx, holder.ownerId);
     const before = await this.limitOf(tx, holder, meter, window);
-    await setLimit(within(this.quotas, tx), keyOf(holder, meter), window, null);
+    await this.setLimit(tx, holder, meter, window, null);
     return before;
   }
 
@@ -122,10 +137,10 @@ export class QuotaRepository {
   async setOfPlatform(tx: Transaction, meter: string, window: Window, limit: number | null): Promise<number | null> {
     const before = await this.limitOfPlatform(tx, meter, window);
     if (before === undefined) {
-      await this.database.query(LOCK_ALL, [], tx);
-      await this.database.query(PLATFORM_FIRST, [meter], tx);
+      await this.database.query(isFlow(meter) ? LOCK_FLOWS : LOCK_GAUGES, [], tx);
+      await this.database.query(isFlow(meter) ? PLATFORM_FIRST_FLOW : PLATFORM_FIRST_GAUGE, [meter], tx);
     }
-    await setLimit(within(this.platformQuotas, tx), { meter }, window, limit ?? -1);
+    await setElement(within(this.platformQuotas, tx), { meter }, window, limit ?? -1);
     return before ?? null;
   }
 
@@ -133,45 +148,54 @@ export class QuotaRepository {
   async unsetOfPlatform(tx: Transaction, meter: string, window: Window): Promise<number | null> {
     const before = await this.limitOfPlatform(tx, meter, window);
     const quotas = within(this.platformQuotas, tx);
-    await setLimit(quotas, { meter }, window, null);
+    await setElement(quotas, { meter }, window, null);
     await quotas.delete({ meter, limits: IsNull() });
     return before ?? null;
   }
 
-  private async open(tx: Transaction, holder: Holder, meter: string): Promise<void> {
+  private async open<T extends Flow | Gauge>(rows: Repository<T>, key: QueryDeepPartialEntity<T>): Promise<void> {
     try {
-      const quotas = within(this.quotas, tx).createQueryBuilder();
-      await quotas.insert().values(keyOf(holder, meter)).orIgnore().updateEntity(false).execute();
+      await rows.createQueryBuilder().insert().values(key).orIgnore().updateEntity(false).execute();
     } catch (error) {
-      if (violatedConstraint(error) === 'quotas_owner_fkey') throw new Problem('not_found');
+      const violated = violatedConstraint(error);
+      if (violated === 'flows_owner_fkey' || violated === 'gauges_owner_fkey') throw new Problem('not_found');
       throw error;
     }
   }
 
-  /** Returns undefined if the platform has no quota on that meter. */
-  private async limitOfPlatform(tx: Transaction, meter: string, window: Window): Promise<number | null | undefined> {
-    const lock = { mode: 'pessimistic_write' } as const;
-    const quota = await within(this.platformQuotas, tx).findOne({ where: { meter }, lock });
-    return quota ? (quota.limits?.[WINDOWS.indexOf(window)] ?? null) : undefined;
+  /** Sets a limit; null removes it. */
+  private async setLimit(
+    tx: Transaction,
+    holder: Holder,
+    meter: string,
+    window: Window,
+    limit: number | null,
+  ): Promise<void> {
+    const key = keyOf(holder, meter);
+    if (isFlow(meter)) await setElement(within(this.flows, tx), key, window, limit);
+    else await within(this.gauges, tx).update(key, { amount: limit });
   }
 
-  private lock(tx: Transaction, holder: Holder, meter: string): Promise<Quota | null> {
-    return within(this.quotas, tx).findOne({ where: keyOf(holder, meter), lock: { mode: 'pessimistic_write' } });
+  /** Returns undefined if the platform has no quota on that meter. */
+  private async limitOfPlatform(tx: Transaction, meter: string, window: Window): Promise<number | null | undefined> {
+    const quota = await within(this.platformQuotas, tx).findOne({ where: { meter }, lock: LOCK });
+    return quota ? (quota.limits?.[WINDOWS.indexOf(window)] ?? null) : undefined;
   }
 }
 
-function keyOf({ ownerId, keyId = NO_KEY }: Holder, meter: string): Pick<Quota, 'ownerId' | 'keyId' | 'meter'> {
-  return { ownerId, keyId, meter };
+/** The primary key of a flow, or of a gauge, which has no key. */
+function keyOf({ ownerId, keyId = NO_KEY }: Holder, meter: string): { ownerId: string; meter: string; keyId?: string } {
+  return isFlow(meter) ? { ownerId, keyId, meter } : { ownerId, meter };
 }
 
 /** Sets one element of the limits; null removes it. */
-async function setLimit<T extends Quota | PlatformQuota>(
-  quotas: Repository<T>,
+async function setElement<T extends Flow | PlatformQuota>(
+  rows: Repository<T>,
   key: Partial<T>,
   window: Window,
   limit: number | null,
 ): Promise<void> {
-  await quotas
+  await rows
     .createQueryBuilder()
     .update()
     .set({ limits: () => 'with_limit(limits, :place, :amount)' } as QueryDeepPartialEntity<T>)

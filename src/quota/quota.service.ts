@@ -7,7 +7,7 @@ import { Database, type Transaction } from '../database/database.js';
 import { CreditBound } from '../platform/credit-bound.js';
 import { UsersService } from '../users/users.service.js';
 import { isViolated, parseLimits, toLimitResponse, type Scope } from './judgement.js';
-import { ALL_CALLS, GAUGES, WINDOWS, hasWindow, isMeter, windowEnd, type Gauge, type Window } from './meters.js';
+import { ALL_CALLS, GAUGES, WINDOWS, hasWindow, isMeter, windowEnd, type GaugeMeter, type Window } from './meters.js';
 import type { LimitDto, QuotaResponse, SetQuotaDto, WindowQuery } from './quota.dto.js';
 import { QuotaRepository, type Holder, type Limits, type QuotaRow } from './quota.repository.js';
 
@@ -200,7 +200,7 @@ function sayingOf(limits: Limits, place: number): number | null {
 
 /** Units that a write asked of a gauge, and the limits that were judged (see charge_gauge). */
 export interface GaugeDenial {
-  gauge: Gauge;
+  gauge: GaugeMeter;
   limits: string;
   cost: number;
 }

@@ -22,7 +22,7 @@ export class AccountToken {
   owner?: User;
 
   /**
-   * SHA-256; null once the token is used or void (see void_tokens.sql). The row stays for its counters.
+   * SHA-256; null once the token is used or void. The row stays for its counters.
    */
   @Column({ type: 'bytea', name: 'token_hash', nullable: true })
   tokenHash!: Buffer | null;

@@ -83,6 +83,11 @@ export class AccountTokensRepository {
     return (used.raw as Pick<AccountToken, 'kind'>[])[0]?.kind ?? null;
   }
 
+  /** Makes the tokens of some kinds invalid. */
+  async voidAll(tx: Transaction, ownerId: string, kinds: readonly TokenKind[]): Promise<void> {
+    await within(this.tokens, tx).update({ ownerId, kind: In(kinds) }, { tokenHash: null });
+  }
+
   async confirmEmail(tx: Transaction, id: string): Promise<void> {
     const isUnconfirmed = { id, email: Not(IsNull()), emailConfirmedAt: IsNull() };
     await within(this.users, tx).update(isUnconfirmed, { emailConfirmedAt: () => 'now()' });

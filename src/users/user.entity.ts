@@ -28,7 +28,7 @@ export class User {
   @Column({ type: 'text', name: 'email_key', nullable: true, collation: 'C' })
   emailKey!: string | null;
 
-  /** When the user proved to receive mail at the e-mail. A trigger clears it when the e-mail changes. */
+  /** When the user proved to receive mail at the e-mail. Cleared when the e-mail changes. */
   @Column({ type: 'timestamptz', name: 'email_confirmed_at', precision: 3, nullable: true })
   emailConfirmedAt!: Date | null;
 
@@ -58,8 +58,7 @@ export class User {
 
   /** The user's own limit on the gauge `tasks` (see quota/); null if it has none or is unlimited. */
   @VirtualColumn('bigint', {
-    query: (user) => `SELECT nullif(q.limits[1], -1) FROM quotas q
-      WHERE q.owner_id = ${user}.id AND q.key_id = '00000000-0000-0000-0000-000000000000' AND q.meter = 'tasks'`,
+    query: (user) => `SELECT nullif(g.amount, -1) FROM gauges g WHERE g.owner_id = ${user}.id AND g.meter = 'tasks'`,
   })
   credits!: number | null;
 

@@ -6,16 +6,21 @@ import { isId, loginKey, loginKeyPrefix } from '../common/names.js';
 import { Problem } from '../common/problem.js';
 import { Coalescer } from '../database/coalescer.js';
 import { Database, OutOfDate, within, type Statement, type Transaction } from '../database/database.js';
+import { OutboxRepository } from '../mail/outbox.repository.js';
 import { objectsExceeded } from '../platform/objects.js';
+import { AccountTokensRepository } from './account-tokens.repository.js';
 import { User } from './user.entity.js';
 import {
+  CHARGE_USERS,
   COUNT_ENDED,
   DELETE_IDEMPOTENCY_KEYS,
   END_SESSIONS,
-  FIND_LOCKING_QUOTAS,
+  FIND_LOCKING,
+  LOCK_FLOWS,
+  LOCK_GAUGES,
   LOCK_KEYS,
   LOCK_PLATFORM_QUOTAS,
-  LOCK_QUOTAS,
+  RELEASE_USER,
   SET_CREDITS,
   findByIds,
 } from './users.statements.js';
@@ -52,6 +57,8 @@ export class UsersRepository {
 
   constructor(
     @InjectRepository(User) private readonly users: Repository<User>,
+    private readonly tokens: AccountTokensRepository,
+    private readonly outbox: OutboxRepository,
     private readonly database: Database,
   ) {
     this.byIds = findByIds(users);
@@ -109,14 +116,26 @@ export class UsersRepository {
 
   /** @throws Problem username_taken, email_taken; validation_failed for an unknown plan; quota_exceeded */
   async insert(tx: Transaction, user: NewUser): Promise<void> {
-    await refusing(() => within(this.users, tx).insert({ ...user, ...keysOf(user) }));
+    await refusing(async () => {
+      await within(this.users, tx).insert({ ...user, ...keysOf(user) });
+      await this.database.query(CHARGE_USERS, [1], tx);
+    });
   }
 
   /** @throws Problem like `insert`, and validation_failed when neither username nor e-mail would be left */
   async update(tx: Transaction, id: string, changes: UserChanges): Promise<void> {
+    const { email, passwordHash } = changes;
+    const before = email === undefined ? null : await this.find(tx, id);
+    // Compares the address, not its folded form: look-alikes are different mailboxes.
+    const isMoved = email !== undefined && email?.toLowerCase() !== before?.email?.toLowerCase();
+    const unconfirmed = isMoved ? { emailConfirmedAt: null } : {};
     await refusing(() =>
-      within(this.users, tx).update({ id }, { ...changes, ...keysOf(changes), updatedAt: () => 'now()' }),
+      within(this.users, tx).update(
+        { id },
+        { ...changes, ...keysOf(changes), ...unconfirmed, updatedAt: () => 'now()' },
+      ),
     );
+    if (isMoved || passwordHash !== undefined) await this.voidTokens(tx, id, isMoved);
   }
 
   /** Sets the limit on the gauge `tasks`: credits are part of the account and must change in its transaction. */
@@ -133,7 +152,9 @@ export class UsersRepository {
   async replacePassword(tx: Transaction, id: string, from: string, to: string): Promise<boolean> {
     const changes = { passwordHash: to, updatedAt: () => 'now()' };
     const { affected } = await within(this.users, tx).update({ id, passwordHash: from }, changes);
-    return affected === 1;
+    if (affected !== 1) return false;
+    await this.voidTokens(tx, id, false);
+    return true;
   }
 
   /**
@@ -174,20 +195,22 @@ export class UsersRepository {
 
   /**
    * Deletes an account and all it owns, after `lockForDeletion`. Lock order: first the API keys, because a change of a
-   * key locks it before the quotas it uses; foreign keys can still refer to the keys. Then the quotas and then the
-   * account, because a charge locks a quota, and its foreign key the account. The platform's quotas come last: the
-   * first charge on a meter holds the account, and no quota, when it locks them.
+   * key locks it before the flows it uses; foreign keys can still refer to the keys. Then the gauges, the flows and then
+   * the account, because a charge locks a gauge or a flow, and its foreign key the account. The platform's quotas come
+   * last: the first charge on a meter holds the account, and no gauge or flow, when it locks them.
    * @returns how many sessions and keys ended; null if there is no account
    * @throws OutOfDate if the account was charged on a meter for the first time in the meantime
    */
   async delete(tx: Transaction, id: string): Promise<Ended | null> {
     const users = within(this.users, tx);
     await this.database.query(LOCK_KEYS, [id], tx);
-    const locked = await this.database.query<{ isLock: boolean }>(LOCK_QUOTAS, [id], tx);
+    const gauges = await this.database.query(LOCK_GAUGES, [id], tx);
+    const flows = await this.database.query<{ isLock: boolean }>(LOCK_FLOWS, [id], tx);
     await users.findOne({ select: { id: true }, where: { id }, lock: { mode: 'pessimistic_write' } });
-    const locks = await this.database.query(FIND_LOCKING_QUOTAS, [id], tx);
-    if (locks.length > locked.filter(({ isLock }) => isLock).length) throw new OutOfDate();
+    const locking = await this.database.query(FIND_LOCKING, [id], tx);
+    if (locking.length > gauges.length + flows.filter(({ isLock }) => isLock).length) throw new OutOfDate();
     await this.database.query(LOCK_PLATFORM_QUOTAS, [], tx);
+    await this.database.query(RELEASE_USER, [id], tx);
     await this.database.query(DELETE_IDEMPOTENCY_KEYS, [id], tx);
     const [ended] = await this.database.query<Ended & object>(COUNT_ENDED, [id], tx);
     const { affected } = await users.delete({ id });
@@ -197,6 +220,14 @@ export class UsersRepository {
   /** Returns up to `limit` administrators, oldest first. */
   listAdmins(tx: Transaction, limit: number): Promise<UserRow[]> {
     return within(this.users, tx).find({ where: { role: 'admin' }, order: { id: 'ASC' }, take: limit });
+  }
+
+  /** Voids the tokens that reset the password, and with a new address also those that confirm it, with their e-mails. */
+  private async voidTokens(tx: Transaction, id: string, isMoved: boolean): Promise<void> {
+    await this.tokens.voidAll(tx, id, isMoved ? ['reset', 'link', 'confirm'] : ['reset', 'link']);
+    for (const kind of isMoved ? (['reset', 'confirm'] as const) : (['reset'] as const)) {
+      await this.outbox.deleteKind(tx, id, kind);
+    }
   }
 
   private async findByIds(ids: readonly string[]): Promise<(UserRow | null)[]> {
@@ -224,7 +255,7 @@ function keyOf(name: string | null): string | null {
   return key;
 }
 
-/** Reads the limit and the usage from the error of count_users. */
+/** Reads the limit and the usage from the error of charge_users. */
 function objectsOf(error: unknown): Problem {
   const [limit = 0, used = 0] = (violationDetail(error) ?? '').split(':').map(Number);
   return objectsExceeded(limit, used);

@@ -11,31 +11,40 @@ export const findByIds = (users: Repository<User>): Statement => ({
 
 // The tables below belong to modules that depend on this one.
 
-/** An atomic change of one element of an array, in the transaction that changes the account. */
 export const SET_CREDITS: Statement = {
   text: `
-    INSERT INTO quotas AS q (owner_id, meter, limits) VALUES ($1, 'tasks', with_limit(NULL, 1, $2))
-    ON CONFLICT ON CONSTRAINT quotas_pkey DO UPDATE SET limits = with_limit(q.limits, 1, $2)`,
+    INSERT INTO gauges (owner_id, meter, amount) VALUES ($1, 'tasks', $2)
+    ON CONFLICT ON CONSTRAINT gauges_pkey DO UPDATE SET amount = excluded.amount`,
 };
+
+/** Counts users against the platform's limit on objects. Raises platform_objects if there is no room. */
+export const CHARGE_USERS: Statement = { text: 'SELECT charge_users($1)' };
 
 export const END_SESSIONS: Statement = {
   text: 'DELETE FROM sessions WHERE owner_id = $1 AND id IS DISTINCT FROM $2 RETURNING id',
 };
 
-/** Quota rows that a charge locks: those of gauges and, for every API call, that of all APIs. */
-const IS_LOCK = `(key_id = '00000000-0000-0000-0000-000000000000' AND (meter = 'api:*' OR meter NOT LIKE 'api:%'))`;
+/** The flow that every call of an owner locks. */
+const IS_LOCK = `key_id = '00000000-0000-0000-0000-000000000000' AND meter = 'api:*'`;
 
 /** Locks in the order of a change of a key and of a charge. The cascade would lock in physical order. */
 export const LOCK_KEYS: Statement = {
   text: 'SELECT FROM api_keys WHERE owner_id = $1 ORDER BY id FOR NO KEY UPDATE',
 };
-export const LOCK_QUOTAS: Statement = {
-  text: `SELECT ${IS_LOCK} AS "isLock" FROM quotas WHERE owner_id = $1 ORDER BY key_id, meter FOR UPDATE`,
+export const LOCK_GAUGES: Statement = { text: 'SELECT FROM gauges WHERE owner_id = $1 ORDER BY meter FOR UPDATE' };
+export const LOCK_FLOWS: Statement = {
+  text: `SELECT ${IS_LOCK} AS "isLock" FROM flows WHERE owner_id = $1 ORDER BY key_id, meter FOR UPDATE`,
+};
+/** Finds the rows that charges of the owner lock. */
+export const FIND_LOCKING: Statement = {
+  text: `SELECT FROM gauges WHERE owner_id = $1 UNION ALL SELECT FROM flows WHERE owner_id = $1 AND ${IS_LOCK}`,
 };
 export const LOCK_PLATFORM_QUOTAS: Statement = {
   text: `SELECT FROM platform_quotas WHERE meter NOT LIKE 'api:%' ORDER BY meter FOR UPDATE`,
 };
-export const FIND_LOCKING_QUOTAS: Statement = { text: `SELECT FROM quotas WHERE owner_id = $1 AND ${IS_LOCK}` };
+
+/** Gives back the user's part of the platform's quotas, and keeps its usage. */
+export const RELEASE_USER: Statement = { text: 'SELECT release_user($1)' };
 
 /** Recorded answers have no foreign key to their owner. */
 export const DELETE_IDEMPOTENCY_KEYS: Statement = { text: 'DELETE FROM idempotency_keys WHERE owner_id = $1' };

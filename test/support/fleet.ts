@@ -98,8 +98,9 @@ export class Fleet<S extends TestServer = TestServer> {
   /** Reads a counter of an owner or of one of its keys from the table. */
   async counter(owner: string, meter: string, period: Period = 'lifetime', key?: Key): Promise<number | undefined> {
     const [row] = await this.query(
-      `SELECT counts[$4]::int AS count FROM quotas
-       WHERE owner_id = $1 AND meter = $2 AND key_id = coalesce($3, '00000000-0000-0000-0000-000000000000'::uuid)`,
+      `SELECT counts[$4]::int AS count FROM flows
+       WHERE owner_id = $1 AND meter = $2 AND key_id = coalesce($3, '00000000-0000-0000-0000-000000000000'::uuid)
+       UNION ALL SELECT used::int FROM gauges WHERE owner_id = $1 AND meter = $2`,
       [owner, meter, key?.id ?? null, PLACES[period]],
     );
     return row?.count;

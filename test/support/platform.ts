@@ -1,5 +1,4 @@
 import pg from 'pg';
-import { NO_KEY } from '../../src/quota/quota.entity.js';
 import type { Fleet } from './fleet.js';
 import { until } from './until.js';
 
@@ -23,36 +22,35 @@ export function total({ users, tasks, resources, entries }: Objects): number {
   return users + tasks + resources + entries;
 }
 
+/** Deletes all users but the administrator, as the API does, but at once. */
+export async function deleteUsers(fleet: Fleet): Promise<void> {
+  await fleet.query(`WITH released AS MATERIALIZED (SELECT id, release_user(id) FROM users WHERE username <> 'admin')
+    DELETE FROM users u USING released r WHERE u.id = r.id`);
+}
+
 /** Compares the maintained sums with sums computed here from the rows, independently of the database functions. */
 const FAULTS = `
-  WITH there AS MATERIALIZED (${ROWS}), kept AS MATERIALIZED (
-    SELECT coalesce(sum(users), 0)::int AS users, coalesce(sum(tasks), 0)::int AS tasks,
-      coalesce(sum(resources), 0)::int AS resources, coalesce(sum(store_entries), 0)::int AS entries
-    FROM platform_totals
-  ), owned AS MATERIALIZED (
+  WITH there AS MATERIALIZED (${ROWS}), owned AS MATERIALIZED (
     SELECT owner_id, 'tasks' AS meter, count(*) AS units FROM tasks GROUP BY owner_id
     UNION ALL SELECT owner_id, 'resources', count(*) FROM resources GROUP BY owner_id
     UNION ALL SELECT owner_id, 'store.entries', count(*) FROM store_entries GROUP BY owner_id
   ), charged AS MATERIALIZED (
-    SELECT owner_id, meter, counts[1] AS units, rank FROM quotas
-    WHERE key_id = '${NO_KEY}' AND meter IN ('tasks', 'resources', 'store.entries')
+    SELECT owner_id, meter, used AS units FROM gauges WHERE meter IN ('tasks', 'resources', 'store.entries')
   ), credits AS MATERIALIZED (
     SELECT coalesce(sum(amount), 0) AS sum FROM (
-      SELECT CASE WHEN coalesce(q.limits[1], p.limits[1]) >= 0 THEN coalesce(q.limits[1], p.limits[1])
+      SELECT CASE WHEN coalesce(t.amount, p.limits[1]) >= 0 THEN coalesce(t.amount, p.limits[1])
         + (SELECT coalesce(sum(amount), 0) FROM credit_grants g
           WHERE g.owner_id = u.id AND (expires_at IS NULL OR expires_at > s.credits_at)) END AS amount
       FROM platform_settings s, users u
-      LEFT JOIN quotas q ON q.owner_id = u.id AND q.key_id = '${NO_KEY}' AND q.meter = 'tasks'
+      LEFT JOIN gauges t ON t.owner_id = u.id AND t.meter = 'tasks'
       LEFT JOIN plan_limits p ON p.plan = u.plan AND p.meter = 'tasks'
     ) c
   )
-  SELECT 'totals' AS of, row_to_json(k) AS kept, row_to_json(t) AS there FROM kept k, there t
-  WHERE (k.users, k.tasks, k.resources, k.entries) <> (t.users, t.tasks, t.resources, t.entries)
-  UNION ALL SELECT 'objects', to_json(p.counts[1]), row_to_json(t) FROM platform_quotas p, there t
+  SELECT 'objects' AS of, to_json(p.counts[1]) AS kept, row_to_json(t) AS there FROM platform_quotas p, there t
   WHERE p.meter = 'objects' AND p.counts[1] <> t.users + t.tasks + t.resources + t.entries
-  UNION ALL SELECT 'quotas', row_to_json(c), row_to_json(o)
+  UNION ALL SELECT 'gauges', row_to_json(c), row_to_json(o)
   FROM charged c FULL JOIN owned o ON o.owner_id = c.owner_id AND o.meter = c.meter
-  WHERE coalesce(c.units, 0) <> coalesce(o.units, 0) OR c.units <> c.rank
+  WHERE coalesce(c.units, 0) <> coalesce(o.units, 0)
   UNION ALL SELECT 'credits', to_json(s.credits), to_json(c.sum)
   FROM platform_settings s, credits c WHERE s.credits <> c.sum`;
 
@@ -90,9 +88,6 @@ export async function deadlocksIn(fleet: Fleet): Promise<number> {
 
 const SUMS = `
   SELECT (SELECT credits::text FROM platform_settings) AS credits,
-    (SELECT json_build_array(sum(users), sum(tasks), sum(resources), sum(store_entries)) FROM platform_totals) AS totals,
-    (SELECT json_agg(json_build_array(owner_id, meter, rank) ORDER BY owner_id, meter COLLATE "C") FROM quotas
-      WHERE rank <> 0) AS ranks,
     (SELECT json_agg(json_build_array(meter, counts[1]) ORDER BY meter COLLATE "C") FROM platform_quotas) AS platform`;
 
 /** Returns the maintained sums before and after `recount_platform()`, in a transaction that is rolled back. */
@@ -101,7 +96,7 @@ export async function recounted(fleet: Fleet): Promise<{ kept: object; made: obj
   await client.connect();
   try {
     await client.query('BEGIN');
-    await client.query('LOCK TABLE quotas, users, credit_grants IN EXCLUSIVE MODE');
+    await client.query('LOCK TABLE gauges, users, credit_grants IN EXCLUSIVE MODE');
     await client.query('SELECT advance_credits() FROM platform_settings WHERE credits IS NOT NULL');
     const kept = (await client.query<object>(SUMS)).rows[0]!;
     await client.query('SELECT recount_platform()');

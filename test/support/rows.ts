@@ -12,8 +12,7 @@ async function statementFor(url: string): Promise<string> {
     [NOTES],
   );
   const owned = tables.map(
-    // Excludes the rank, which is reserved before the quota is judged and then released.
-    ({ name }) => `SELECT '${name}' AS of, to_jsonb(t) - 'rank' AS row FROM ${name} t WHERE owner_id = $1`,
+    ({ name }) => `SELECT '${name}' AS of, to_jsonb(t) AS row FROM ${name} t WHERE owner_id = $1`,
   );
   const all = [
     `SELECT 'users' AS of, to_jsonb(t) AS row FROM users t

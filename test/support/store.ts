@@ -26,11 +26,11 @@ const HOLDINGS = `
       coalesce(sum(size) FILTER (WHERE is_live), 0)::int AS "liveBytes"
     FROM s GROUP BY GROUPING SETS (owner_id, ())
   ), counted AS (
-    SELECT owner_id, meter, counts[1]::int AS counted FROM quotas WHERE meter LIKE 'store.%'
+    SELECT owner_id, meter, used::int AS counted FROM gauges WHERE meter LIKE 'store.%'
     UNION ALL SELECT NULL, meter, counts[1]::int FROM platform_quotas WHERE meter LIKE 'store.%'
     -- An owner of entries who was charged for none.
     UNION ALL SELECT t.owner_id, 'none', 0 FROM there t WHERE t.owner_id IS NOT NULL
-      AND NOT EXISTS (SELECT FROM quotas q WHERE q.owner_id = t.owner_id AND q.meter = 'store.entries')
+      AND NOT EXISTS (SELECT FROM gauges g WHERE g.owner_id = t.owner_id AND g.meter = 'store.entries')
   )
   SELECT (SELECT coalesce(json_agg(t), '[]') FROM there t WHERE t.owner_id = ANY($1)) AS owners,
     (SELECT coalesce(json_agg(w), '[]') FROM (
@@ -88,7 +88,7 @@ export async function expire(fleet: Fleet, owner: string, keys: readonly string[
   await client.connect();
   try {
     await client.query('BEGIN');
-    await client.query(`SELECT FROM quotas WHERE owner_id = $1 AND meter LIKE 'store.%' ORDER BY meter FOR UPDATE`, [
+    await client.query(`SELECT FROM gauges WHERE owner_id = $1 AND meter LIKE 'store.%' ORDER BY meter FOR UPDATE`, [
       owner,
     ]);
     await client.query(

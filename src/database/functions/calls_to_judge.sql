@@ -21,7 +21,7 @@ SELECT c.place, c.verdict, c.owner_id, c.key_id, c.cost, c.count, c.dry, c.answe
     FROM (VALUES
       (1, 'u', no_key(), 'api:*'), (2, 'u', no_key(), c.meter), (3, 'k', c.key_id, c.meter), (4, 'k', c.key_id, 'api:*')
     ) AS n (turn, scope, key_id, meter)
-    LEFT JOIN quotas q ON q.owner_id = c.owner_id AND q.key_id = n.key_id AND q.meter = n.meter
+    LEFT JOIN flows q ON q.owner_id = c.owner_id AND q.key_id = n.key_id AND q.meter = n.meter
     LEFT JOIN plan_limits p ON n.scope = 'u' AND p.plan = c.plan AND p.meter = n.meter
     WHERE n.turn = 3 OR q.limits IS NOT NULL OR p.limits IS NOT NULL OR q.at > '-infinity'
     ORDER BY n.turn
@@ -34,7 +34,7 @@ FROM (
   SELECT a.place::integer AS place, 'api:' || a.slug AS meter, a.cost, a.count, a.dry, s.owner_id, s.key_id, u.plan,
     i.answer, i.upstream,
     CASE
-      -- An owner without this quota has no key, and the batch holds no lock for it.
+      -- An owner without this flow has no key, and the batch holds no lock for it.
       WHEN d.owner_id IS NULL OR s.disabled OR s.expires_at <= now OR s.retires_at <= now THEN 'invalid_api_key'
       WHEN u.status <> 'active' THEN 'account_disabled'
       WHEN i.slug IS NULL THEN 'not_found'
@@ -47,7 +47,7 @@ FROM (
   LEFT JOIN api_key_secrets s ON s.hash = a.hash
   LEFT JOIN users u ON u.id = s.owner_id
   LEFT JOIN apis i ON i.slug = a.slug
-  LEFT JOIN quotas d ON d.owner_id = s.owner_id AND d.key_id = no_key() AND d.meter = 'api:*'
+  LEFT JOIN flows d ON d.owner_id = s.owner_id AND d.key_id = no_key() AND d.meter = 'api:*'
 ) c
 ORDER BY c.owner_id, c.place
 $$;

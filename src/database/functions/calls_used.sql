@@ -1,6 +1,6 @@
 -- Returns the units of calls that an owner, or one of its keys, has used: one element for each window that contains a moment.
 --
--- Each key and API that was ever called has a quota that counts. A quota above them (of an owner, or of a key for all APIs)
+-- Each key and API that was ever called has a flow that counts. A flow above them (of an owner, or of a key for all APIs)
 -- counts only since a limit first applied to it, which `at` tells; until then its usage is the sum of theirs. Counts of
 -- windows that have ended do not count. After the clock is set back, counts of the later window still do.
 CREATE OR REPLACE FUNCTION calls_used(of_owner uuid, of_key uuid, of_meter text, moment timestamptz)
@@ -17,9 +17,9 @@ SELECT ARRAY[
   coalesce(sum(q.counts[4]) FILTER (WHERE q.at >= window_start('day', moment)), 0)::bigint,
   coalesce(sum(q.counts[5]) FILTER (WHERE q.at >= window_start('month', moment)), 0)::bigint
 ]
-FROM quotas q
+FROM flows q
 WHERE q.owner_id = of_owner AND CASE
-  WHEN EXISTS (SELECT FROM quotas k
+  WHEN EXISTS (SELECT FROM flows k
     WHERE k.owner_id = of_owner AND k.key_id = of_key AND k.meter = of_meter AND k.at > '-infinity')
   THEN q.key_id = of_key AND q.meter = of_meter
   ELSE q.key_id <> no_key() AND (of_key = no_key() OR q.key_id = of_key)

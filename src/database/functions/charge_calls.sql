@@ -1,9 +1,9 @@
--- Charges the units of granted calls, and the number of denied calls, to quotas. For spend_calls.
+-- Charges the units of granted calls, and the number of denied calls, to flows. For spend_calls.
 --
--- Parameters: one element for each quota, each quota once; the platform's quotas have no owner. The moment of the calls.
+-- Parameters: one element for each flow, each flow once; those of the platform have no owner. The moment of the calls.
 --
--- Locks: the caller holds those of the owners and of the platform. Takes the owners' other quotas (of a new one: the user, FOR KEY
--- SHARE), then by API: the connection's stripe of platform_calls, platform_hours.
+-- Locks: the caller holds those of the owners and of the platform. Takes the owners' other flows (of a new one: the user, FOR KEY
+-- SHARE).
 CREATE OR REPLACE FUNCTION charge_calls(
   owners uuid[], keys uuid[], meters text[], units bigint[], denials bigint[], now timestamptz
 )
@@ -15,13 +15,12 @@ SET enable_bitmapscan = off
 AS $$
 DECLARE
   starts timestamptz[] := window_starts(now);
-  api record;
 BEGIN
-  INSERT INTO quotas AS q (owner_id, key_id, meter, counts, at, denied, hour_denied)
+  INSERT INTO flows AS q (owner_id, key_id, meter, counts, at, denied, hour_denied)
   SELECT c.owner_id, c.key_id, c.meter, array_fill(c.units, '{5}'), now, c.denials, c.denials
   FROM unnest(owners, keys, meters, units, denials) AS c (owner_id, key_id, meter, units, denials)
   WHERE c.owner_id IS NOT NULL
-  ON CONFLICT ON CONSTRAINT quotas_pkey DO UPDATE SET
+  ON CONFLICT ON CONSTRAINT flows_pkey DO UPDATE SET
     counts = counts_after(q.counts, q.at, excluded.counts[1], starts),
     at = greatest(q.at, excluded.at),
     denied = q.denied + excluded.denied,
@@ -31,13 +30,5 @@ BEGIN
     FROM unnest(owners, meters, units) AS c (owner_id, meter, units)
     WHERE c.owner_id IS NULL AND p.meter = c.meter;
   END IF;
-  FOR api IN
-    SELECT c.meter, sum(c.units)::bigint AS units, sum(c.denials)::bigint AS denials
-    FROM unnest(owners, keys, meters, units, denials) AS c (owner_id, key_id, meter, units, denials)
-    WHERE c.owner_id IS NOT NULL AND c.key_id <> no_key() AND c.meter <> 'api:*'
-    GROUP BY c.meter ORDER BY c.meter
-  LOOP
-    PERFORM count_calls(api.meter, api.units, api.denials, starts[3]);
-  END LOOP;
 END
 $$;

@@ -4,8 +4,7 @@
 -- Returns one row for each object: whether it was granted (NULL: the owner does not exist), and the limits that were judged,
 -- as spend_calls does. An object is granted or denied as a whole; objects of an owner are judged in order.
 --
--- Locks, in this order: the users without a quota row (FOR KEY SHARE), the owners' quotas by owner, the platform's quotas by
--- meter, the stripe of platform_totals.
+-- Locks, in this order: the users without the gauge (FOR KEY SHARE), the owners' gauges by owner, the platform's quotas by meter.
 CREATE OR REPLACE FUNCTION charge_gauge(of_meter text, owners uuid[], costs bigint[])
 RETURNS TABLE (place integer, granted boolean, limits text)
 LANGUAGE plpgsql
@@ -27,14 +26,12 @@ DECLARE
   units bigint[] := '{}';
 BEGIN
   -- FOR KEY SHARE waits for a concurrent deletion of the owner. Then the owner has no row.
-  INSERT INTO quotas (owner_id, meter)
+  INSERT INTO gauges (owner_id, meter)
   SELECT u.id, of_meter FROM users u
-  WHERE u.id = ANY(owners)
-    AND NOT EXISTS (SELECT FROM quotas q WHERE q.owner_id = u.id AND q.key_id = no_key() AND q.meter = of_meter)
+  WHERE u.id = ANY(owners) AND NOT EXISTS (SELECT FROM gauges g WHERE g.owner_id = u.id AND g.meter = of_meter)
   ORDER BY u.id FOR KEY SHARE
-  ON CONFLICT ON CONSTRAINT quotas_pkey DO NOTHING;
-  PERFORM FROM quotas q WHERE q.owner_id = ANY(owners) AND q.key_id = no_key() AND q.meter = of_meter
-  ORDER BY q.owner_id FOR UPDATE;
+  ON CONFLICT ON CONSTRAINT gauges_pkey DO NOTHING;
+  PERFORM FROM gauges g WHERE g.owner_id = ANY(owners) AND g.meter = of_meter ORDER BY g.owner_id FOR UPDATE;
   FOR r IN
     SELECT p.meter, p.counts[1] AS used, nullif(p.limits[1], -1) AS amount
     FROM platform_quotas p WHERE p.meter IN ('objects', of_meter) ORDER BY p.meter FOR UPDATE
@@ -53,12 +50,12 @@ BEGIN
     objects_used := objects_used - (expired_entries(now))[1];
   END IF;
   FOR r IN
-    SELECT a.place::integer AS place, a.owner_id, a.cost, q.counts[1] AS used,
-      CASE WHEN coalesce(q.limits[1], p.limits[1]) >= 0 THEN least(9007199254740991, coalesce(q.limits[1], p.limits[1])
+    SELECT a.place::integer AS place, a.owner_id, a.cost, g.used,
+      CASE WHEN coalesce(g.amount, p.limits[1]) >= 0 THEN least(9007199254740991, coalesce(g.amount, p.limits[1])
         + CASE of_meter WHEN 'tasks' THEN bonus_credits(a.owner_id, now) ELSE 0 END)::bigint END AS amount,
-      CASE WHEN q.limits[1] IS NULL THEN 'p' ELSE 'u' END AS scope
+      CASE WHEN g.amount IS NULL THEN 'p' ELSE 'u' END AS scope
     FROM unnest(owners, costs) WITH ORDINALITY AS a (owner_id, cost, place)
-    LEFT JOIN quotas q ON q.owner_id = a.owner_id AND q.key_id = no_key() AND q.meter = of_meter
+    LEFT JOIN gauges g ON g.owner_id = a.owner_id AND g.meter = of_meter
     LEFT JOIN users u ON u.id = a.owner_id
     LEFT JOIN plan_limits p ON p.plan = u.plan AND p.meter = of_meter
     ORDER BY a.owner_id, a.place
@@ -80,17 +77,14 @@ BEGIN
     platform_extra := platform_extra + units[r.place];
     RETURN NEXT;
   END LOOP;
-  UPDATE quotas q SET counts[1] = q.counts[1] + w.units, rank = q.counts[1] + w.units
+  UPDATE gauges g SET used = g.used + w.units
   FROM (
     SELECT w.owner_id, sum(w.units)::bigint AS units FROM unnest(owners, units) AS w (owner_id, units)
     GROUP BY w.owner_id HAVING sum(w.units) > 0
   ) w
-  WHERE q.owner_id = w.owner_id AND q.key_id = no_key() AND q.meter = of_meter;
-  IF platform_extra > 0 THEN
-    IF platform_used IS NOT NULL OR objects_used IS NOT NULL THEN
-      UPDATE platform_quotas p SET counts[1] = p.counts[1] + platform_extra WHERE p.meter IN ('objects', of_meter);
-    END IF;
-    PERFORM add_objects(of_meter, platform_extra);
+  WHERE g.owner_id = w.owner_id AND g.meter = of_meter;
+  IF platform_extra > 0 AND (platform_used IS NOT NULL OR objects_used IS NOT NULL) THEN
+    UPDATE platform_quotas p SET counts[1] = p.counts[1] + platform_extra WHERE p.meter IN ('objects', of_meter);
   END IF;
 END
 $$;

@@ -1,5 +1,4 @@
--- Returns the counts of a quota after a charge: units are added to each window. Counts of
--- ended windows restart at 0.
+-- Returns the counts of a flow after a charge: units are added to each window. Counts of ended windows restart at 0.
 --
 -- Parameters: the counts, and the moment of the last charge; the units; the starts of the current windows.
 CREATE OR REPLACE FUNCTION counts_after(counts bigint[], at timestamptz, units bigint, starts timestamptz[])

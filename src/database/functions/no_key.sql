@@ -1,4 +1,4 @@
--- Returns the key_id of quotas that belong to an owner as a whole.
+-- Returns the key_id of flows that belong to an owner as a whole.
 CREATE OR REPLACE FUNCTION no_key()
 RETURNS uuid
 LANGUAGE sql IMMUTABLE PARALLEL SAFE

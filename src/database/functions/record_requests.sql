@@ -4,7 +4,7 @@
 -- durations in milliseconds. Requests of deleted users count only in the total.
 --
 -- Locks, in this order: the users (FOR KEY SHARE, as the foreign key takes it), request_counts by owner, request_routes by key,
--- the stripe of platform_totals.
+-- request_totals.
 CREATE OR REPLACE FUNCTION record_requests(
   owners uuid[], totals bigint[], faults bigint[], methods text[], routes text[], statuses smallint[],
   counts bigint[], durations float8[]
@@ -17,8 +17,6 @@ SET enable_bitmapscan = off
 AS $$
 DECLARE
   this_hour timestamptz := window_start('hour', clock_timestamp());
-  everything bigint;
-  errors bigint;
 BEGIN
   -- FOR KEY SHARE waits for a concurrent deletion of the user. Then the user has no row.
   INSERT INTO request_counts (owner_id, total, errors, hour, hour_total, hour_errors)
@@ -51,10 +49,10 @@ BEGIN
   ORDER BY w.method, w.route, w.status
   ON CONFLICT ON CONSTRAINT request_routes_pkey DO UPDATE
     SET requests = r.requests + excluded.requests, milliseconds = r.milliseconds + excluded.milliseconds;
-  SELECT coalesce(sum(w.requests), 0), coalesce(sum(w.requests) FILTER (WHERE w.status >= 4), 0)
-  INTO everything, errors FROM unnest(statuses, counts) AS w (status, requests);
-  INSERT INTO platform_totals AS t (stripe, requests, errors) VALUES (pg_backend_pid() % 64, everything, errors)
-  ON CONFLICT ON CONSTRAINT platform_totals_pkey DO UPDATE
-    SET requests = t.requests + excluded.requests, errors = t.errors + excluded.errors;
+  UPDATE request_totals t SET total = t.total + w.total, errors = t.errors + w.errors
+  FROM (
+    SELECT coalesce(sum(w.requests), 0) AS total, coalesce(sum(w.requests) FILTER (WHERE w.status >= 4), 0) AS errors
+    FROM unnest(statuses, counts) AS w (status, requests)
+  ) w;
 END
 $$;

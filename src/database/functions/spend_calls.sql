@@ -9,8 +9,8 @@
 -- The runs of an owner are judged in order. All limits that apply to a call are judged together: the call is granted or denied as
 -- a whole, and a denied call is charged to no limit.
 --
--- Locks, in this order: the owners' quotas for all APIs, by owner: a transaction that holds this lock may change every call quota of
--- the owner; the platform's quotas on calls, by meter; usage_hours; those of charge_calls.
+-- Locks, in this order: the owners' flows api:*, by owner: a transaction that holds this lock may change every flow of the owner;
+-- the platform's quotas on calls, by meter; usage_hours; those of charge_calls.
 CREATE OR REPLACE FUNCTION spend_calls(
   hashes bytea[], slugs text[], costs bigint[], run_counts integer[], dry boolean[]
 )
@@ -31,7 +31,7 @@ DECLARE
   quota applying_quota;
   judged record;
   room bigint;
-  -- What the batch charges: one slot for each quota. Slots of the current owner start at `first_slot`. A quota of the platform has
+  -- What the batch charges: one slot for each flow. Slots of the current owner start at `first_slot`. A quota of the platform has
   -- one slot for the whole batch.
   slot_names text[] := '{}';
   owners uuid[] := '{}';
@@ -50,7 +50,7 @@ DECLARE
   has_unopened boolean := false;
   has_past_hour boolean := false;
 BEGIN
-  PERFORM FROM quotas q
+  PERFORM FROM flows q
   WHERE q.key_id = no_key() AND q.meter = 'api:*'
     AND q.owner_id IN (SELECT s.owner_id FROM unnest(hashes) AS a (hash) JOIN api_key_secrets s ON s.hash = a.hash)
   ORDER BY q.owner_id FOR UPDATE;
@@ -86,7 +86,7 @@ BEGIN
       -- Earlier runs of the batch may have used some of it.
       slot_name := CASE quota.scope WHEN 'g' THEN 'g' || quota.meter ELSE quota.key_id || quota.meter END;
       slot := array_position(slot_names, slot_name, CASE quota.scope WHEN 'g' THEN 1 ELSE first_slot END);
-      -- Quotas of an owner, and of a key for all APIs, start counting when a limit first applies.
+      -- Flows of an owner, and of a key for all APIs, start counting when a limit first applies.
       is_unopened := quota.scope <> 'g' AND (quota.key_id = no_key() OR quota.meter = 'api:*')
         AND coalesce(quota.at, '-infinity') = '-infinity';
       IF quota.limits IS NOT NULL OR quota.plan_limits IS NOT NULL THEN
@@ -128,7 +128,7 @@ BEGIN
     PERFORM close_hours(owners, keys, meters, now);
   END IF;
   IF has_unopened THEN
-    PERFORM open_quotas(owners, keys, meters, now);
+    PERFORM open_flows(owners, keys, meters, now);
   END IF;
   PERFORM charge_calls(owners, keys, meters, units, denials, now);
 END

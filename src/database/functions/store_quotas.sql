@@ -7,13 +7,13 @@ RETURNS TABLE (
 LANGUAGE sql STABLE PARALLEL SAFE
 AS $$
 SELECT e.revision,
-  e.counts[1], nullif(coalesce(e.limits[1], pe.limits[1]), -1), CASE WHEN e.limits[1] IS NULL THEN 'p' ELSE 'u' END,
-  b.counts[1], nullif(coalesce(b.limits[1], pb.limits[1]), -1), CASE WHEN b.limits[1] IS NULL THEN 'p' ELSE 'u' END
+  e.used, nullif(coalesce(e.amount, pe.limits[1]), -1), CASE WHEN e.amount IS NULL THEN 'p' ELSE 'u' END,
+  b.used, nullif(coalesce(b.amount, pb.limits[1]), -1), CASE WHEN b.amount IS NULL THEN 'p' ELSE 'u' END
 -- Outer joins, so that the rows are looked up and no table is scanned.
 FROM (SELECT of_owner AS id) o
 LEFT JOIN users u ON u.id = o.id
-LEFT JOIN quotas e ON e.owner_id = o.id AND e.key_id = no_key() AND e.meter = 'store.entries'
-LEFT JOIN quotas b ON b.owner_id = o.id AND b.key_id = no_key() AND b.meter = 'store.bytes'
+LEFT JOIN gauges e ON e.owner_id = o.id AND e.meter = 'store.entries'
+LEFT JOIN gauges b ON b.owner_id = o.id AND b.meter = 'store.bytes'
 LEFT JOIN plan_limits pe ON pe.plan = u.plan AND pe.meter = 'store.entries'
 LEFT JOIN plan_limits pb ON pb.plan = u.plan AND pb.meter = 'store.bytes'
 $$;

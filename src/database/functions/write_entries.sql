@@ -13,7 +13,7 @@
 -- Entries are granted or denied one by one, in the order of the request; those of an atomic request together. A mismatch
 -- fails a request as a whole if it is atomic or in mode fail.
 --
--- Locks, in this order: those of lock_stores, the entries, the connection's stripe of platform_totals.
+-- Locks, in this order: those of lock_stores, the entries.
 CREATE OR REPLACE FUNCTION write_entries(
   owners uuid[], owner_entries bigint[], owner_bytes bigint[], modes integer[], atomic boolean[], waves integer[],
   requests integer[], keys text[], starts integer[], lengths integer[], ttls bigint[], if_versions bigint[],
@@ -46,7 +46,6 @@ DECLARE
   failing integer[] := '{}';
   refused bigint[] := '{}';
   expired bigint[];
-  new_entries bigint := 0;
 BEGIN
   PERFORM lock_stores(owners, true);
   -- From here on, each statement and the clock see everything that was committed before these locks were granted.
@@ -136,17 +135,16 @@ BEGIN
       ON CONFLICT ON CONSTRAINT store_entries_pkey DO UPDATE
         SET value = excluded.value, version = excluded.version, expires_at = excluded.expires_at
     ), charged AS (
-      UPDATE quotas q SET
-        counts[1] = q.counts[1] + CASE q.meter WHEN 'store.entries' THEN w.more ELSE w.growth END,
-        rank = CASE q.meter WHEN 'store.entries' THEN q.counts[1] + w.more ELSE 0 END,
-        revision = CASE q.meter WHEN 'store.entries' THEN greatest(q.revision, w.revision) ELSE q.revision END
+      UPDATE gauges g SET
+        used = g.used + CASE g.meter WHEN 'store.entries' THEN w.more ELSE w.growth END,
+        revision = CASE g.meter WHEN 'store.entries' THEN greatest(g.revision, w.revision) ELSE g.revision END
       FROM (
         SELECT d.owner_id, sum(d.more) AS more, sum(d.growth) AS growth,
           max(revisions[d.request] + owner_entries[d.request]) AS revision
         FROM d WHERE d.verdict = 'w' GROUP BY d.owner_id
       ) w
-      WHERE q.owner_id = w.owner_id AND q.key_id = no_key() AND q.meter IN ('store.bytes', 'store.entries')
-        AND (q.meter = 'store.entries' OR w.growth <> 0)
+      WHERE g.owner_id = w.owner_id AND g.meter IN ('store.bytes', 'store.entries')
+        AND (g.meter = 'store.entries' OR w.growth <> 0)
     )
     SELECT string_agg(CASE WHEN d.verdict = 'w' AND d.known = 0 THEN 'n' ELSE d.verdict END, '' ORDER BY d.ord) AS verdicts,
       array_agg(CASE d.verdict WHEN 'w' THEN revisions[d.request] + d.turn ELSE nullif(d.known, 0) END ORDER BY d.ord)
@@ -159,13 +157,9 @@ BEGIN
       SET counts[1] = p.counts[1] + CASE p.meter WHEN 'store.bytes' THEN written.growth ELSE written.more END
       WHERE p.meter IN ('objects', 'store.bytes', 'store.entries');
     END IF;
-    new_entries := new_entries + written.more;
     verdicts := written.verdicts;
     versions := written.versions;
     RETURN NEXT;
   END LOOP;
-  IF new_entries <> 0 THEN
-    PERFORM add_objects('store.entries', new_entries);
-  END IF;
 END
 $$;

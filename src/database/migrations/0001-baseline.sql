@@ -72,10 +72,25 @@ CREATE TABLE resources (
 );
 CREATE INDEX resources_id_idx ON resources (id);
 
--- What an owner, or one of its keys (key_id), may use and has used of a meter. The key_id of zeros stands for the owner as
--- a whole. Arrays have one element for each window: lifetime, minute, hour, day, month.
+-- What an owner may have and has of a gauge: resources, tasks, store.entries, store.bytes.
 -- fillfactor: with room on the page for the next version of a row, an update needs no new index entry.
-CREATE TABLE quotas (
+CREATE TABLE gauges (
+  owner_id uuid NOT NULL,
+  meter text COLLATE "C" NOT NULL,
+  -- The limit. NULL: none is set; -1: unlimited.
+  amount bigint,
+  used bigint NOT NULL DEFAULT 0,
+  -- Of store.entries: the number of writes. Versions of entries are taken from it, so they always rise.
+  revision bigint NOT NULL DEFAULT 0,
+  CONSTRAINT gauges_pkey PRIMARY KEY (owner_id, meter),
+  CONSTRAINT gauges_owner_fkey FOREIGN KEY (owner_id) REFERENCES users (id) ON DELETE CASCADE,
+  CONSTRAINT gauges_amount_check CHECK (amount BETWEEN -1 AND 9007199254740991),
+  CONSTRAINT gauges_used_check CHECK (used >= 0)
+) WITH (fillfactor = 60);
+
+-- What an owner, or one of its keys (key_id), may use and has used of a flow: api:<slug> or api:*. The key_id of zeros stands
+-- for the owner as a whole. Arrays have one element for each window: lifetime, minute, hour, day, month.
+CREATE TABLE flows (
   owner_id uuid NOT NULL,
   key_id uuid NOT NULL DEFAULT '00000000-0000-0000-0000-000000000000'::uuid,
   meter text COLLATE "C" NOT NULL,
@@ -87,18 +102,13 @@ CREATE TABLE quotas (
   -- Denied calls: ever, and in the hour of `at`.
   denied bigint NOT NULL DEFAULT 0,
   hour_denied bigint NOT NULL DEFAULT 0,
-  -- Of store.entries: the number of writes. Versions of entries are taken from it, so they always rise.
-  revision bigint NOT NULL DEFAULT 0,
-  -- The number that top lists sort by. An index on `counts` would make every call of an API write to it.
-  rank bigint NOT NULL DEFAULT 0,
-  CONSTRAINT quotas_pkey PRIMARY KEY (owner_id, key_id, meter),
-  CONSTRAINT quotas_owner_fkey FOREIGN KEY (owner_id) REFERENCES users (id) ON DELETE CASCADE,
-  CONSTRAINT quotas_limits_check CHECK (cardinality(limits) = 5 AND -1 <= ALL(limits) AND 9007199254740991 >= ALL(limits)),
-  CONSTRAINT quotas_counts_check CHECK (cardinality(counts) = 5 AND 0 <= ALL(counts))
+  CONSTRAINT flows_pkey PRIMARY KEY (owner_id, key_id, meter),
+  CONSTRAINT flows_owner_fkey FOREIGN KEY (owner_id) REFERENCES users (id) ON DELETE CASCADE,
+  CONSTRAINT flows_limits_check CHECK (cardinality(limits) = 5 AND -1 <= ALL(limits) AND 9007199254740991 >= ALL(limits)),
+  CONSTRAINT flows_counts_check CHECK (cardinality(counts) = 5 AND 0 <= ALL(counts))
 ) WITH (fillfactor = 50);
-CREATE INDEX quotas_rank_idx ON quotas (meter, rank DESC, owner_id) WHERE rank > 0;
 
--- Limits of a plan: as in quotas.
+-- Limits of a plan: as in flows. A gauge has only the first element.
 CREATE TABLE plan_limits (
   plan text NOT NULL,
   meter text COLLATE "C" NOT NULL,
@@ -108,7 +118,7 @@ CREATE TABLE plan_limits (
   CONSTRAINT plan_limits_plan_fkey FOREIGN KEY (plan) REFERENCES plans (slug) ON UPDATE CASCADE ON DELETE CASCADE
 );
 
--- A quota that applies to a call, while it is judged. Scope: u(ser, by itself or its plan), k(ey) or g (the platform).
+-- A limited flow that applies to a call, while it is judged. Scope: u(ser, by itself or its plan), k(ey) or g (the platform).
 CREATE TYPE applying_quota AS (
   scope text, key_id uuid, meter text, limits bigint[], plan_limits bigint[], counts bigint[], at timestamptz
 );
@@ -174,7 +184,7 @@ CREATE TABLE api_key_secrets (
 );
 CREATE INDEX api_key_secrets_key_idx ON api_key_secrets (key_id);
 
--- The ledger of past hours. The current hour of a key and an API is in its quota: see the view usage. No foreign key:
+-- The ledger of past hours. The current hour of a key and an API is in its flow: see the view usage. No foreign key:
 -- usage outlives its owner.
 CREATE TABLE usage_hours (
   owner_id uuid NOT NULL,
@@ -199,7 +209,7 @@ CREATE TABLE idempotency_keys (
 );
 CREATE INDEX idempotency_keys_created_idx ON idempotency_keys (created_at);
 
--- The value is JSON text as it was sent; json and jsonb would change some of it. fillfactor: as in quotas.
+-- The value is JSON text as it was sent; json and jsonb would change some of it. fillfactor: as in gauges.
 CREATE TABLE store_entries (
   owner_id uuid NOT NULL,
   key text COLLATE "C" NOT NULL,
@@ -245,6 +255,7 @@ CREATE INDEX credit_grants_owner_expires_idx ON credit_grants (owner_id, expires
 CREATE INDEX credit_grants_expires_idx ON credit_grants (expires_at) WHERE expires_at IS NOT NULL;
 
 -- One row. `credits`: the sum of all finite credits at the moment `credits_at`, maintained while it has a bound, otherwise NULL.
+-- `usage_until`: platform_hours has all hours before this moment.
 CREATE TABLE platform_settings (
   id smallint NOT NULL DEFAULT 1,
   registration text,
@@ -252,6 +263,7 @@ CREATE TABLE platform_settings (
   default_plan text,
   credits numeric,
   credits_at timestamptz,
+  usage_until timestamptz NOT NULL DEFAULT '-infinity',
   CONSTRAINT platform_settings_pkey PRIMARY KEY (id),
   CONSTRAINT platform_settings_id_check CHECK (id = 1),
   CONSTRAINT platform_settings_registration_check CHECK (registration IN ('open', 'closed')),
@@ -261,31 +273,15 @@ CREATE TABLE platform_settings (
 
 INSERT INTO platform_settings DEFAULT VALUES;
 
--- Sums over the platform, in stripes: each connection adds to one of 64 rows, so none waits for another.
-CREATE TABLE platform_totals (
-  stripe smallint NOT NULL,
-  users bigint NOT NULL DEFAULT 0,
-  tasks bigint NOT NULL DEFAULT 0,
-  resources bigint NOT NULL DEFAULT 0,
-  store_entries bigint NOT NULL DEFAULT 0,
-  requests bigint NOT NULL DEFAULT 0,
-  errors bigint NOT NULL DEFAULT 0,
-  CONSTRAINT platform_totals_pkey PRIMARY KEY (stripe)
-) WITH (fillfactor = 50);
-
--- Calls of all owners together, in stripes: ever, and in the hour of the last one.
-CREATE TABLE platform_calls (
+-- Calls that deleted users had made.
+CREATE TABLE departed_calls (
   meter text COLLATE "C" NOT NULL,
-  stripe smallint NOT NULL,
   granted bigint NOT NULL,
   denied bigint NOT NULL,
-  hour timestamptz NOT NULL,
-  hour_granted bigint NOT NULL,
-  hour_denied bigint NOT NULL,
-  CONSTRAINT platform_calls_pkey PRIMARY KEY (meter, stripe)
-) WITH (fillfactor = 50);
+  CONSTRAINT departed_calls_pkey PRIMARY KEY (meter)
+);
 
--- Calls of all owners together in past hours.
+-- Calls of all owners together in past hours, before platform_settings.usage_until: see the view usage_of_platform.
 CREATE TABLE platform_hours (
   meter text COLLATE "C" NOT NULL,
   hour timestamptz NOT NULL,
@@ -306,7 +302,6 @@ CREATE TABLE request_counts (
   CONSTRAINT request_counts_pkey PRIMARY KEY (owner_id),
   CONSTRAINT request_counts_owner_fkey FOREIGN KEY (owner_id) REFERENCES users (id) ON DELETE CASCADE
 );
-CREATE INDEX request_counts_total_idx ON request_counts (total DESC, owner_id);
 
 -- Requests of a user in past hours.
 CREATE TABLE request_hours (
@@ -329,6 +324,18 @@ CREATE TABLE request_routes (
   milliseconds double precision NOT NULL,
   CONSTRAINT request_routes_pkey PRIMARY KEY (hour, method, route, status)
 );
+
+-- One row: all requests ever, also those without a user.
+CREATE TABLE request_totals (
+  id smallint NOT NULL DEFAULT 1,
+  total bigint NOT NULL DEFAULT 0,
+  errors bigint NOT NULL DEFAULT 0,
+  CONSTRAINT request_totals_pkey PRIMARY KEY (id),
+  CONSTRAINT request_totals_id_check CHECK (id = 1)
+);
+
+INSERT INTO request_totals DEFAULT VALUES;
+
 -- No foreign key: an entry outlives its actor and its target. `position`: its place in the chain, once it is sealed.
 CREATE TABLE audit_entries (
   id uuid NOT NULL,

@@ -151,11 +151,10 @@ export class Spender {
 
   /**
    * @param judge judges and charges all runs in one transaction, and returns verdicts in the same order
-   * @param options options of the coalescer; `onGranted` is called with each owner that was granted units
    */
   constructor(
     private readonly judge: (runs: readonly Run[], tx?: Transaction) => Promise<readonly RunVerdict[]>,
-    private readonly options: CoalescerOptions<Call> & { onGranted?: (ownerId: string) => void } = {},
+    options: CoalescerOptions<Call> = {},
   ) {
     this.calls = new Coalescer((calls) => this.spendAll(calls), options);
   }
@@ -212,10 +211,8 @@ export class Spender {
     return { runs, runOf };
   }
 
-  private count(run: Run, { verdict, granted, ownerId }: RunVerdict): void {
-    if (verdict !== 'ok' || run.dryRun) return;
-    tally.count('calls', granted, run.count - granted);
-    if (granted > 0 && ownerId !== null) this.options.onGranted?.(ownerId);
+  private count(run: Run, { verdict, granted }: RunVerdict): void {
+    if (verdict === 'ok' && !run.dryRun) tally.count('calls', granted, run.count - granted);
   }
 }
 
