@@ -2950,6 +2950,12 @@ export interface components {
             errors: number;
         };
         MetricsResponse: {
+            /**
+             * Format: date-time
+             * @description The moment that the numbers describe: at most 5 seconds ago
+             * @example 2026-11-21T08:00:00.000Z
+             */
+            asOf: string;
             /** @example 30 */
             users: number;
             objects: components["schemas"]["ObjectsResponse"];
