@@ -9,7 +9,7 @@ type Quota = Pick<components['schemas']['QuotaResponse'], 'limit' | 'used' | 're
 const WINDOWS = { lifetime: '', minute: 'a minute', hour: 'an hour', day: 'a day', month: 'a month' };
 
 /** Says which limit it is: "api:api1, a day (plan)". */
-export function limitName({ meter, window = 'lifetime', scope }: Quota): string {
+export function limitName({ meter, window = 'lifetime', scope }: Partial<Quota>): string {
   const per = WINDOWS[window] === '' ? '' : `, ${WINDOWS[window]}`;
   return `${meter ?? 'Limit'}${per}${scope === undefined ? '' : ` (${scope})`}`;
 }

@@ -1,0 +1,5 @@
+import { PageHeader } from '../../components/page-header';
+
+export default function ImportUsers() {
+  return <PageHeader title="Import users" />;
+}
