@@ -33,7 +33,8 @@ const MAY_IMPORT = {
   resources: ['quota', ...ACCOUNTS],
   tasks: ['quota', ...ACCOUNTS],
   keys: ['quota', ...ACCOUNTS],
-  apis: ['keys', 'quota', ...ACCOUNTS],
+  refusals: ['quota', ...ACCOUNTS],
+  apis: ['keys', 'refusals', 'quota', ...ACCOUNTS],
   metrics: ['quota', 'users', 'audit', ...BASE],
 };
 

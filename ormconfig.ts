@@ -22,6 +22,7 @@ import { Flow } from './src/quota/flow.entity.js';
 import { Gauge } from './src/quota/gauge.entity.js';
 import { PlatformQuota } from './src/quota/platform-quota.entity.js';
 import { UsageHour } from './src/quota/calls/usage-hour.entity.js';
+import { Refusal } from './src/refusals/refusal.entity.js';
 import { Resource } from './src/resources/resource.entity.js';
 import { StoreEntry } from './src/store/store-entry.entity.js';
 import { STOP_SIGNALS } from './src/process/signals.js';
@@ -54,6 +55,7 @@ const ENTITIES = [
   CreditGrant,
   PlatformSettings,
   RequestCount,
+  Refusal,
   AuditEntry,
   AuditSeal,
   TotpSecret,

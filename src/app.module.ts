@@ -15,6 +15,7 @@ import { MetricsModule } from './metrics/metrics.module.js';
 import { PlansModule } from './plans/plans.module.js';
 import { PlatformModule } from './platform/platform.module.js';
 import { QuotaModule } from './quota/quota.module.js';
+import { RefusalsModule } from './refusals/refusals.module.js';
 import { ResourcesModule } from './resources/resources.module.js';
 import { StoreModule } from './store/store.module.js';
 import { TasksModule } from './tasks/tasks.module.js';
@@ -33,6 +34,7 @@ import { UsersModule } from './users/users.module.js';
     PlansModule,
     KeysModule,
     ApisModule,
+    RefusalsModule,
     ResourcesModule,
     TasksModule,
     StoreModule,

@@ -101,6 +101,7 @@ const CALLS: Record<string, Call> = {
   'POST /v1/auth/register': { rule: 'public', body: REGISTRATION },
   'POST /v1/auth/login': { rule: 'public', body: ({ username, password }) => ({ login: username, password }) },
   'POST /v1/auth/refresh': { rule: 'public', body: ({ refreshToken }) => ({ refreshToken }) },
+  'GET /v1/auth/policy': { rule: 'public' },
   'POST /v1/auth/logout': { rule: 'own' },
   'GET /v1/auth/sessions': { rule: 'own' },
   'DELETE /v1/auth/sessions/{id}': { rule: 'object', path: ({ sessionId }) => `/v1/auth/sessions/${sessionId}` },
@@ -142,6 +143,11 @@ const CALLS: Record<string, Call> = {
     body: async ({ id }) => ({ token: await confirmationToken(id) }),
   },
   'GET /v1/users/{user}/security': { rule: 'account', path: ({ username }) => `/v1/users/${username}/security` },
+  'GET /v1/users/{user}/sessions': { rule: 'account', path: ({ id }) => `/v1/users/${id}/sessions` },
+  'DELETE /v1/users/{user}/sessions/{id}': {
+    rule: 'account',
+    path: ({ id, sessionId }) => `/v1/users/${id}/sessions/${sessionId}`,
+  },
   'POST /v1/users/{user}/reset-link': { rule: 'admin', path: ({ id }) => `/v1/users/${id}/reset-link` },
   'GET /.well-known/jwks.json': { rule: 'public' },
   'POST /v1/users': { rule: 'admin', body: REGISTRATION },
@@ -219,6 +225,7 @@ const CALLS: Record<string, Call> = {
   'GET /v1/metrics/top': { rule: 'admin' },
   'GET /v1/metrics/series': { rule: 'own' },
   'GET /v1/metrics/routes': { rule: 'admin' },
+  'GET /v1/metrics/refusals': { rule: 'own' },
   'GET /v1/metrics/usage': { rule: 'admin' },
   'GET /v1/store': { rule: 'own' },
   'POST /v1/store/write': { rule: 'own', body: () => ({ entries: [{ key: 'new', value: 1 }] }) },
@@ -530,6 +537,7 @@ describe('As another user', () => {
       expectProblem(await api.as(stranger).post('/v1/resources', { value: 'x', owner: name }), 403, 'forbidden');
       expectProblem(await api.as(stranger).post('/v1/tasks', { title: 'x', owner: name }), 403, 'forbidden');
       expectProblem(await api.as(stranger).get(`/v1/metrics/series?user=${name}`), 403, 'forbidden');
+      expectProblem(await api.as(stranger).get(`/v1/metrics/refusals?user=${name}`), 403, 'forbidden');
       const key = { name: 'x', scopes: ['*'], owner: name };
       expectProblem(await api.as(stranger).post('/v1/keys', key), 403, 'forbidden');
       for (const [path, body] of [

@@ -12,8 +12,8 @@ import {
   type KeyObject,
 } from 'node:crypto';
 import { hash } from '@node-rs/argon2';
-import { expectProblem, sharedApi, uniqueName, type Account, type Answer } from './support/api.js';
-import { query } from './support/server.js';
+import { Api, expectProblem, sharedApi, uniqueName, type Account, type Answer } from './support/api.js';
+import { TestServer, createDatabase, query } from './support/server.js';
 import { Wire } from './support/wire.js';
 
 const api = sharedApi();
@@ -761,6 +761,68 @@ describe('Sessions', () => {
     expectProblem(await refresh(old.refreshToken), 401, 'invalid_token');
     expectProblem(await api.as(user).delete(`/v1/auth/sessions/${sid}`), 404, 'not_found');
     expect((await api.as(user).get('/v1/auth/sessions')).body.data).toHaveLength(1);
+  });
+});
+
+describe('Sessions of a user', () => {
+  test('an administrator: lists and ends them, which is in the audit log', async () => {
+    const user = await api.createUser();
+    const elsewhere = await another(user);
+    const admin = await api.admin();
+    const [own, seen] = await Promise.all([
+      api.as(user).get('/v1/auth/sessions'),
+      admin.get(`/v1/users/${user.username}/sessions`),
+    ]);
+    expect(seen.body.data).toEqual(own.body.data.map((each: object) => ({ ...each, current: false })));
+    const { sid } = decode(elsewhere.accessToken).claims;
+    expect((await admin.delete(`/v1/users/${user.id}/sessions/${sid}`)).status).toBe(204);
+    expectProblem(await me(elsewhere), 401, 'invalid_token');
+    expect((await me(user)).status).toBe(200);
+    expectProblem(await admin.delete(`/v1/users/${user.id}/sessions/${sid}`), 404, 'not_found');
+    const { data } = (await admin.get(`/v1/audit?action=session.end&target=${sid}`)).body;
+    expect(data).toHaveLength(1);
+  });
+
+  test('pages; unknown users and sessions of another user: 404', async () => {
+    const [user, stranger] = await Promise.all([api.createUser(), api.createUser()]);
+    await another(user);
+    const admin = await api.admin();
+    const page = (await admin.get(`/v1/users/${user.id}/sessions?limit=1`)).body;
+    expect(page.data).toHaveLength(1);
+    const rest = await admin.get(`/v1/users/${user.id}/sessions?limit=1&cursor=${page.nextCursor}`);
+    expect(rest.body).toMatchObject({ data: [{ current: false }], nextCursor: null });
+    expectProblem(await admin.get(`/v1/users/${randomUUID()}/sessions`), 404, 'not_found');
+    const { sid } = decode(user.accessToken).claims;
+    expectProblem(await admin.delete(`/v1/users/${stranger.id}/sessions/${sid}`), 404, 'not_found');
+    expectProblem(await admin.delete(`/v1/users/${user.id}/sessions/none`), 404, 'not_found');
+    expect((await me(user)).status).toBe(200);
+  });
+});
+
+describe('GET /v1/auth/policy', () => {
+  test('the settings of the server, without a token', async () => {
+    expect((await api.get('/v1/auth/policy')).body).toEqual({
+      ...{ registration: 'open', usernamePolicy: 'strict', passwordPolicy: 'classes', recovery: 'administrator' },
+    });
+    expectProblem(await api.get('/v1/auth/policy?x=1'), 400, 'validation_failed');
+  });
+
+  test('other settings, and registration as the platform sets it', async () => {
+    const database = await createDatabase();
+    const server = await TestServer.start({
+      ...{ DATABASE_URL: database.url, USERNAME_POLICY: 'extended', PASSWORD_POLICY: 'length' },
+      ...{ SMTP_URL: 'smtp://127.0.0.1:9' },
+    });
+    try {
+      const here = new Api(server.url);
+      await (await here.admin()).patch('/v1/platform', { registration: 'closed' });
+      expect((await here.get('/v1/auth/policy')).body).toEqual({
+        ...{ registration: 'closed', usernamePolicy: 'extended', passwordPolicy: 'length', recovery: 'email' },
+      });
+    } finally {
+      await server.stop();
+      await database.drop();
+    }
   });
 });
 

@@ -197,6 +197,28 @@ describe('GET /v1/users', () => {
     }
   });
 
+  test('role, status and plan: only matching accounts, alone, together and with a query, in pages', async () => {
+    const prefix = uniqueName();
+    const plan = await api.createPlan();
+    const [first, second, third] = await makeUsers(prefix, 3);
+    await admin.patch(`/v1/users/${first.id}`, { role: 'admin', plan });
+    await admin.patch(`/v1/users/${second.id}`, { status: 'disabled', plan });
+    const idsOf = async (query: string): Promise<string[]> =>
+      (await listAll(admin, `/v1/users?limit=1&${query}`)).map(({ id }: { id: string }) => id);
+    expect(await idsOf(`query=${prefix}&role=user`)).toEqual([third.id, second.id]);
+    expect(await idsOf(`query=${prefix}&role=admin`)).toEqual([first.id]);
+    expect(await idsOf(`query=${prefix}&status=active`)).toEqual([third.id, first.id]);
+    expect(await idsOf(`plan=${plan}`)).toEqual([second.id, first.id]);
+    expect(await idsOf(`plan=${plan}&status=disabled&role=user`)).toEqual([second.id]);
+    expect(await idsOf(`plan=${plan}&query=${first.username}&role=user`)).toEqual([]);
+    expect(await idsOf('plan=no-such-plan')).toEqual([]);
+    for (const query of ['role=owner', 'status=', 'plan=', `plan=${'x'.repeat(65)}`]) {
+      expectProblem(await admin.get(`/v1/users?${query}`), 400, 'validation_failed');
+    }
+    const { nextCursor } = (await admin.get(`/v1/users?limit=1&plan=${plan}`)).body;
+    expectProblem(await admin.get(`/v1/users?role=user&cursor=${nextCursor}`), 400, 'validation_failed');
+  });
+
   test('Link: contains the next page and keeps the query', async () => {
     const prefix = uniqueName();
     const users = await makeUsers(prefix, 3);

@@ -2,6 +2,7 @@ import { Module, type NestModule } from '@nestjs/common';
 import { HttpAdapterHost } from '@nestjs/core';
 import { TypeOrmModule } from '@nestjs/typeorm';
 import { QuotaModule } from '../quota/quota.module.js';
+import { RefusalsModule } from '../refusals/refusals.module.js';
 import { Api } from './api.entity.js';
 import { ApisController } from './apis.controller.js';
 import { ApisRepository } from './apis.repository.js';
@@ -13,7 +14,7 @@ import { VerifyService } from './verify.service.js';
 
 /** The metered APIs: the catalogue, calls, and verification for programs that serve their own APIs. */
 @Module({
-  imports: [TypeOrmModule.forFeature([Api]), QuotaModule],
+  imports: [TypeOrmModule.forFeature([Api]), QuotaModule, RefusalsModule],
   controllers: [ApisController, VerifyController],
   providers: [ApisService, ApisRepository, CallsService, VerifyService],
 })

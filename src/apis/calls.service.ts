@@ -7,7 +7,8 @@ import { Idempotency } from '../idempotency/idempotency.js';
 import { NOBODY, toRepeatable } from '../idempotency/idempotent.js';
 import { hashApiKey } from '../keys/api-key-format.js';
 import { isSlug } from '../quota/meters.js';
-import { Spender, type Spend } from '../quota/calls/spender.js';
+import { Spender, type Call, type Spend } from '../quota/calls/spender.js';
+import { RefusalLog } from '../refusals/refusal-log.js';
 
 /** The response to a call, or the upstream to forward it to. */
 export interface CallAnswer {
@@ -25,6 +26,7 @@ export class CallsService {
   constructor(
     private readonly spender: Spender,
     private readonly idempotency: Idempotency,
+    private readonly refusals: RefusalLog,
   ) {}
 
   /**
@@ -34,10 +36,12 @@ export class CallsService {
   async call(request: AuthenticatedRequest, slug: string): Promise<CallAnswer> {
     const hash = keyHashOf(request);
     const call = { hash, slug: isSlug(slug) ? slug : '', cost: 1, dryRun: false };
-    if (request.headers['idempotency-key'] === undefined) return answerOf(request, await this.spender.spend(call));
+    if (request.headers['idempotency-key'] === undefined) {
+      return this.settle(request, call, await this.spender.spend(call));
+    }
     // An API key that is no longer valid must not get a stored response.
     const now = await this.spender.spend({ ...call, dryRun: true });
-    if (!now.isUsable) return answerOf(request, now);
+    if (!now.isUsable) return this.settle(request, call, now);
     // The body is not read here, so the fingerprint does not include it.
     const repeatable = { ...toRepeatable(request, NOBODY, hash), path: request.raw.url ?? '', body: null };
     noteOwner(request, now);
@@ -50,8 +54,16 @@ export class CallsService {
       // Upstream responses are not stored, so a repetition reaches the upstream again and must spend again.
       return { body: text, isKept: spend.isGranted && spend.said.upstream === null };
     });
-    if (refused) return toCallAnswer(refused);
+    if (refused) return this.settle(request, call, refused);
     return { ...(JSON.parse(body) as CallAnswer), isReplayed };
+  }
+
+  /** Returns the response to a call that was granted. @throws Problem for a refused one, which is recorded */
+  private settle(request: AuthenticatedRequest, call: Call, spend: Spend): CallAnswer {
+    noteOwner(request, spend);
+    if (spend.isGranted) return toCallAnswer(spend);
+    this.refusals.record(request.id, call, spend);
+    throw refusalOf(spend);
   }
 }
 
@@ -59,11 +71,6 @@ export class CallsService {
 function noteOwner(request: AuthenticatedRequest, { said }: Spend): void {
   request.spender = said;
   if (said.ownerId !== null) request.keyOwnerId = said.ownerId;
-}
-
-function answerOf(request: AuthenticatedRequest, spend: Spend): CallAnswer {
-  noteOwner(request, spend);
-  return toCallAnswer(spend);
 }
 
 /**
@@ -94,11 +101,9 @@ function hintFor(authorization: string, text: string): { detail?: string } {
     : {};
 }
 
-function toCallAnswer(spend: Spend): CallAnswer {
-  if (!spend.isGranted) throw refusalOf(spend);
-  const { said } = spend;
+function toCallAnswer({ said, rateLimitHeaders }: Spend): CallAnswer {
   return {
-    headers: spend.rateLimitHeaders,
+    headers: rateLimitHeaders,
     answer: said.answer ?? '',
     upstream: said.upstream,
     keyId: said.keyId ?? '',

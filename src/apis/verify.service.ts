@@ -5,6 +5,7 @@ import { Idempotency, REPLAYED, type Attempt } from '../idempotency/idempotency.
 import { hashApiKey } from '../keys/api-key-format.js';
 import { isSlug } from '../quota/meters.js';
 import { Spender, type Spend } from '../quota/calls/spender.js';
+import { RefusalLog } from '../refusals/refusal-log.js';
 import type { VerifyDto, VerifyResponse } from './verify.dto.js';
 
 const UNKNOWN: VerifyResponse = { allowed: false, code: 'invalid_api_key', keyId: null, owner: null, limits: [] };
@@ -15,6 +16,7 @@ export class VerifyService {
   constructor(
     private readonly spender: Spender,
     private readonly idempotency: Idempotency,
+    private readonly refusals: RefusalLog,
   ) {}
 
   /** @throws Problem not_found for an API that is not in the catalogue, if the key is valid */
@@ -28,12 +30,15 @@ export class VerifyService {
       asking.refusal = { code: UNKNOWN.code };
       return UNKNOWN;
     }
+    const call = { hash, slug: isSlug(api) ? api : '', cost, dryRun };
     const verdictOf = (spend: Spend): VerifyResponse => {
       asking.spender = spend.said;
-      if (!spend.isGranted && !dryRun) asking.refusal = { code: spend.code, violated: spend.violatedResponses };
+      if (!spend.isGranted && !dryRun) {
+        asking.refusal = { code: spend.code, violated: spend.violatedResponses };
+        this.refusals.record(asking.id, call, spend);
+      }
       return toVerifyResponse(spend);
     };
-    const call = { hash, slug: isSlug(api) ? api : '', cost, dryRun };
     if (request.key === undefined) return verdictOf(await this.spender.spend(call));
     // An API key that is no longer valid must not get a stored verdict.
     const now = await this.spender.spend({ ...call, dryRun: true });

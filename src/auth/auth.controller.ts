@@ -16,20 +16,11 @@ import { CurrentAttempt, Idempotent } from '../idempotency/idempotent.js';
 import { UserResponse, toUserResponse } from '../users/user.dto.js';
 import { UsersService } from '../users/users.service.js';
 import { ACCESS_TOKEN_SECONDS } from './tokens/access-tokens.js';
-import {
-  ChangePasswordDto,
-  LoginDto,
-  RefreshDto,
-  RegisterDto,
-  SessionPage,
-  SessionResponse,
-  TokensResponse,
-  type KeptIn,
-} from './auth.dto.js';
+import { ChangePasswordDto, LoginDto, RefreshDto, RegisterDto, TokensResponse, type KeptIn } from './auth.dto.js';
 import { AuthService } from './auth.service.js';
 import { PasswordService } from './passwords/password.service.js';
 import { SessionCookie } from './sessions/session-cookie.js';
-import type { Session } from './sessions/session.entity.js';
+import { SessionPage, toSessionResponse } from './sessions/session.dto.js';
 import { SessionsService, type SignIn } from './sessions/sessions.service.js';
 
 @ApiTags('Sign-in')
@@ -117,7 +108,7 @@ export class AuthController {
   async logout(@CurrentCaller() caller: Caller, @Res({ passthrough: true }) reply: FastifyReply): Promise<void> {
     const { sessionId } = caller;
     if (sessionId === null) throw new Problem('forbidden', { detail: 'A signed request has no session to end.' });
-    await this.sessions.end(caller, sessionId);
+    await this.sessions.end(caller, caller.userId, sessionId);
     this.cookie.clear(reply);
   }
 
@@ -127,7 +118,7 @@ export class AuthController {
   @Paged()
   @Fails('validation_failed')
   async listSessions(@Query() query: PageQuery, @CurrentCaller() caller: Caller): Promise<SessionPage> {
-    return mapPage(await this.sessions.list(caller, query), (session) => toSessionResponse(session, caller));
+    return mapPage(await this.sessions.list(caller.userId, query), (session) => toSessionResponse(session, caller));
   }
 
   /** End one of your sessions */
@@ -136,7 +127,7 @@ export class AuthController {
   @HttpCode(204)
   @Fails('not_found')
   async endSession(@Param('id', IdPipe) id: string, @CurrentCaller() caller: Caller): Promise<void> {
-    if (!(await this.sessions.end(caller, id))) throw new Problem('not_found');
+    if (!(await this.sessions.end(caller, caller.userId, id))) throw new Problem('not_found');
   }
 
   /** Change your password; ends your other sessions but keeps your signing keys */
@@ -168,16 +159,4 @@ export class AuthController {
       user: toUserResponse(user),
     };
   }
-}
-
-function toSessionResponse(session: Session, caller: Caller): SessionResponse {
-  return {
-    id: session.id,
-    current: session.id === caller.sessionId,
-    createdAt: session.createdAt.toISOString(),
-    refreshedAt: session.rotatedAt?.toISOString() ?? null,
-    expiresAt: session.expiresAt.toISOString(),
-    ip: session.ip,
-    userAgent: session.userAgent,
-  };
 }

@@ -1,6 +1,5 @@
 import { ApiProperty } from '@nestjs/swagger';
 import { IsIn, IsString, Length, MaxLength } from 'class-validator';
-import { ApiId, ApiTime } from '../common/formats.js';
 import { IsStorable, MayBeMissing } from '../common/text.js';
 import { IsNewPassword } from '../passwords/password-policy.js';
 import { AccountDto, UserResponse } from '../users/user.dto.js';
@@ -109,47 +108,29 @@ export class TokensResponse {
   user!: UserResponse;
 }
 
-/** An active session. */
-export class SessionResponse {
-  /** @example 019aa5d2-7c1e-7b1a-9d54-3f0f5a1f2b3c */
-  @ApiId()
-  id!: string;
+/** What a sign-in page needs to know before anyone has signed in. */
+export class SignInPolicyResponse {
+  /**
+   * Whether anyone may register
+   * @example open
+   */
+  registration!: 'open' | 'closed';
 
   /**
-   * Whether this session made the request
-   * @example true
+   * `strict`: letters and digits. `extended`: also single `.`, `-` and `_` between them
+   * @example strict
    */
-  current!: boolean;
-
-  /** @example 2026-11-21T08:00:00.000Z */
-  @ApiTime()
-  createdAt!: string;
+  usernamePolicy!: 'strict' | 'extended';
 
   /**
-   * The time of the last refresh; null before the first one
-   * @example 2026-11-21T08:30:00.000Z
+   * `classes`: 8 to 64 characters with lower case, upper case, digit and special. `length`: 15 to 256 of any kind
+   * @example classes
    */
-  @ApiTime()
-  refreshedAt!: string | null;
-
-  /** @example 2026-12-21T08:00:00.000Z */
-  @ApiTime()
-  expiresAt!: string;
-
-  /** @example 192.0.2.7 */
-  ip!: string | null;
-
-  /** @example curl/8.5.0 */
-  userAgent!: string | null;
-}
-
-/** One page of sessions, newest first. */
-export class SessionPage {
-  data!: SessionResponse[];
+  passwordPolicy!: 'classes' | 'length';
 
   /**
-   * For `?cursor=`; null on the last page
-   * @example 2Zk4pQ0x3RkBof1ugjdyjr8j3zQrEbguLA
+   * Who sends the link after a lost password: the server by e-mail, or an administrator
+   * @example email
    */
-  nextCursor!: string | null;
+  recovery!: 'email' | 'administrator';
 }

@@ -2,6 +2,7 @@ import { Module, type NestModule } from '@nestjs/common';
 import { APP_GUARD, HttpAdapterHost } from '@nestjs/core';
 import { ByteBudget } from '../http/byte-budget.js';
 import { PasswordsModule } from '../passwords/passwords.module.js';
+import { PlatformModule } from '../platform/platform.module.js';
 import { UsersModule } from '../users/users.module.js';
 import { AccessRules } from './access-rules.js';
 import { AccessGuard } from './access.guard.js';
@@ -15,6 +16,7 @@ import { PassportOptions } from './passport-options.js';
 import { PasswordModule } from './passwords/password.module.js';
 import { RecoveryModule } from './recovery/recovery.module.js';
 import { SessionsModule } from './sessions/sessions.module.js';
+import { SignInPolicyController } from './sign-in-policy.controller.js';
 import { SignatureStrategy } from './signature.strategy.js';
 import { SignedRequestsModule } from './signed-requests/signed-requests.module.js';
 import { ThrottleModule } from './throttle/throttle.module.js';
@@ -24,10 +26,10 @@ import { TotpModule } from './totp/totp.module.js';
 /** Sign-in, and the two guards of every route: who is calling, and what the caller may do. */
 @Module({
   imports: [
-    ...[UsersModule, PasswordsModule, TokensModule, SessionsModule, ThrottleModule, PasswordModule],
+    ...[UsersModule, PlatformModule, PasswordsModule, TokensModule, SessionsModule, ThrottleModule, PasswordModule],
     ...[TotpModule, RecoveryModule, AccountSecurityModule, SignedRequestsModule],
   ],
-  controllers: [AuthController],
+  controllers: [AuthController, SignInPolicyController],
   providers: [
     AuthService,
     AccessRules,

@@ -198,6 +198,21 @@ export class ListUsersQuery extends PageQuery {
   @Length(1, 254)
   @IsStorable()
   query?: string;
+
+  @MayBeMissing()
+  @IsIn(['admin', 'user'])
+  role?: Role;
+
+  @MayBeMissing()
+  @IsIn(['active', 'disabled'])
+  status?: UserStatus;
+
+  /** The slug of a plan */
+  @MayBeMissing()
+  @IsString()
+  @Length(1, 64)
+  @IsStorable()
+  plan?: string;
 }
 
 /** An account. */

@@ -36,6 +36,13 @@ export type Credentials = Pick<User, 'id' | 'passwordHash' | 'status'>;
 
 const CREDENTIALS = { id: true, passwordHash: true, status: true } as const;
 
+/** Which accounts to list. */
+export interface UserFilter extends Partial<Pick<User, 'role' | 'status'>> {
+  /** The start of a username or e-mail. */
+  query: string | undefined;
+  plan?: string;
+}
+
 /** How many of each a deleted account had. */
 export interface Ended {
   sessions: number;
@@ -97,11 +104,11 @@ export class UsersRepository {
   }
 
   /** Lists accounts, newest first. @param before id of the last account of the previous page */
-  async list(prefix: string | undefined, before: string | null, limit: number): Promise<UserRow[]> {
+  async list({ query, ...equal }: UserFilter, before: string | null, limit: number): Promise<UserRow[]> {
     const page = { order: { id: 'DESC' }, take: limit } as const;
-    const isBefore = before === null ? {} : { id: LessThan(before) };
-    if (prefix === undefined) return this.users.find({ where: isBefore, ...page });
-    const key = loginKeyPrefix(prefix);
+    const where = { ...equal, ...(before === null ? {} : { id: LessThan(before) }) };
+    if (query === undefined) return this.users.find({ where, ...page });
+    const key = loginKeyPrefix(query);
     if (key === null) return [];
     const pattern = `${key.replace(/[\\%_]/g, '\\$&')}%`;
     // Two index ranges instead of one OR, so that a prefix never scans the table.
@@ -109,7 +116,7 @@ export class UsersRepository {
       UNION SELECT id FROM users WHERE email_key LIKE :pattern)`;
     return this.users
       .createQueryBuilder('u')
-      .setFindOptions({ where: isBefore, ...page })
+      .setFindOptions({ where, ...page })
       .andWhere(`u.${isFound}`, { pattern })
       .getMany();
   }

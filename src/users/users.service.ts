@@ -92,9 +92,11 @@ export class UsersService {
   }
 
   async list(query: ListUsersQuery): Promise<Page<UserRow>> {
-    const list = `users?query=${query.query ?? ''}`;
+    const { role, status, plan } = query;
+    const list = `users?${JSON.stringify([query.query, role, status, plan])}`;
     const before = query.cursor === undefined ? null : this.cursors.open(list, query.cursor);
-    const rows = await this.users.list(query.query, before, query.limit + 1);
+    const filter = { query: query.query, ...(role && { role }), ...(status && { status }), ...(plan && { plan }) };
+    const rows = await this.users.list(filter, before, query.limit + 1);
     return this.cursors.page(list, rows, query.limit, (row) => row.id);
   }
 

@@ -1,7 +1,7 @@
 import { query } from './server.js';
 
-/** Tables that change with every request. */
-const NOTES = ['request_counts', 'request_nonces', 'recovery_requests', 'mail_outbox'];
+/** Tables that change with every request, or some time after it. */
+const NOTES = ['request_counts', 'request_nonces', 'recovery_requests', 'mail_outbox', 'refusals'];
 
 /** Builds the statement that reads all rows of an owner. It covers every table with `owner_id`, including new ones. */
 async function statementFor(url: string): Promise<string> {

@@ -1,9 +1,13 @@
-import { Controller, Delete, Get, HttpCode, Param, Post } from '@nestjs/common';
+import { Controller, Delete, Get, HttpCode, Param, Post, Query } from '@nestjs/common';
 import { ApiOperation, ApiTags } from '@nestjs/swagger';
 import { AdminOnly, SelfOrAdmin } from '../../http/caller/access.js';
 import { Fails } from '../../http/docs/api-docs.js';
 import { CurrentCaller, type Caller } from '../../http/caller/caller.js';
+import { IdPipe } from '../../http/caller/id.pipe.js';
 import { Created } from '../../http/conditional/location.js';
+import { Paged } from '../../http/conditional/page-link.js';
+import { PageQuery, mapPage } from '../../common/page.js';
+import { SessionPage, toSessionResponse } from '../sessions/session.dto.js';
 import { AccountSecurityService } from './account-security.service.js';
 import { AccountSecurityResponse, ResetLinkResponse } from '../recovery/recovery.dto.js';
 
@@ -23,6 +27,32 @@ export class AccountSecurityController {
       totpEnabledAt: totpEnabledAt?.toISOString() ?? null,
       ...counts,
     };
+  }
+
+  /** List the sessions of an account, newest first */
+  @Get(':user/sessions')
+  @SelfOrAdmin('user')
+  @Paged()
+  @Fails('not_found')
+  async listSessions(
+    @Param('user') user: string,
+    @Query() query: PageQuery,
+    @CurrentCaller() caller: Caller,
+  ): Promise<SessionPage> {
+    return mapPage(await this.accounts.listSessions(user, query, caller), (each) => toSessionResponse(each, caller));
+  }
+
+  /** End a session of an account */
+  @Delete(':user/sessions/:id')
+  @SelfOrAdmin('user')
+  @HttpCode(204)
+  @Fails('not_found')
+  async endSession(
+    @Param('user') user: string,
+    @Param('id', IdPipe) id: string,
+    @CurrentCaller() caller: Caller,
+  ): Promise<void> {
+    await this.accounts.endSession(user, id, caller);
   }
 
   /** Create a link that sets a new password; the previous link becomes invalid */

@@ -1,6 +1,7 @@
 import { Injectable } from '@nestjs/common';
 import { AuditLog } from '../../audit/audit-log.js';
 import { isSelf, type Caller } from '../../http/caller/caller.js';
+import type { Page, PageQuery } from '../../common/page.js';
 import { Problem } from '../../common/problem.js';
 import { Env } from '../../config/env.js';
 import { Database } from '../../database/database.js';
@@ -8,6 +9,8 @@ import { resetLink } from '../../mail/mails.js';
 import { AccountTokensRepository, type NewToken, type TokenRule } from '../../users/account-tokens.repository.js';
 import { UsersService } from '../../users/users.service.js';
 import { AccountSecurityRepository, type AccountSecurity } from './account-security.repository.js';
+import type { Session } from '../sessions/session.entity.js';
+import { SessionsService } from '../sessions/sessions.service.js';
 import { TotpRepository } from '../totp/totp.repository.js';
 
 /** The rule for the links of administrators: no limit on their number. */
@@ -23,6 +26,7 @@ export class AccountSecurityService {
     private readonly accounts: AccountSecurityRepository,
     private readonly tokens: AccountTokensRepository,
     private readonly totp: TotpRepository,
+    private readonly sessions: SessionsService,
     private readonly audit: AuditLog,
   ) {}
 
@@ -31,6 +35,17 @@ export class AccountSecurityService {
     const found = await this.accounts.find(await this.users.idOf(reference, caller));
     if (!found) throw new Problem('not_found');
     return found;
+  }
+
+  /** @throws Problem not_found, also for a session of another account */
+  async endSession(reference: string, id: string, caller: Caller): Promise<void> {
+    const ownerId = await this.users.idOf(reference, caller);
+    if (!(await this.sessions.end(caller, ownerId, id))) throw new Problem('not_found');
+  }
+
+  /** @throws Problem not_found */
+  async listSessions(reference: string, query: PageQuery, caller: Caller): Promise<Page<Session>> {
+    return this.sessions.list(await this.users.idOf(reference, caller), query);
   }
 
   /** Creates a link that sets a new password. @throws Problem not_found */

@@ -77,17 +77,17 @@ export class SessionsService {
     );
   }
 
-  async list(caller: Caller, query: PageQuery): Promise<Page<Session>> {
-    const list = `sessions/${caller.userId}`;
+  async list(ownerId: string, query: PageQuery): Promise<Page<Session>> {
+    const list = `sessions/${ownerId}`;
     const before = query.cursor === undefined ? null : this.cursors.open(list, query.cursor);
-    const rows = await this.sessions.listOwned(caller.userId, before, query.limit + 1);
+    const rows = await this.sessions.listOwned(ownerId, before, query.limit + 1);
     return this.cursors.page(list, rows, query.limit, (row) => row.id);
   }
 
-  /** Ends a session of the caller. @returns whether it existed */
-  end(caller: Caller, id: string): Promise<boolean> {
+  /** Ends a session of an account. @returns whether it existed */
+  end(caller: Caller, ownerId: string, id: string): Promise<boolean> {
     return this.database.transaction(async (tx) => {
-      const existed = await this.sessions.end(tx, caller.userId, id);
+      const existed = await this.sessions.end(tx, ownerId, id);
       if (existed) await this.audit.record(tx, caller, 'session.end', id);
       return existed;
     });

@@ -336,6 +336,23 @@ CREATE TABLE request_totals (
 
 INSERT INTO request_totals DEFAULT VALUES;
 
+-- Refused calls. No foreign key to the key: a refusal outlives it.
+CREATE TABLE refusals (
+  owner_id uuid NOT NULL,
+  id uuid NOT NULL,
+  at timestamptz(3) NOT NULL,
+  request_id text NOT NULL,
+  key_id uuid NOT NULL,
+  api text,
+  code text NOT NULL,
+  cost bigint NOT NULL,
+  limits json NOT NULL,
+  CONSTRAINT refusals_pkey PRIMARY KEY (owner_id, id),
+  CONSTRAINT refusals_owner_fkey FOREIGN KEY (owner_id) REFERENCES users (id) ON DELETE CASCADE
+);
+CREATE INDEX refusals_at_idx ON refusals (at);
+CREATE INDEX refusals_request_idx ON refusals (request_id);
+
 -- No foreign key: an entry outlives its actor and its target. `position`: its place in the chain, once it is sealed.
 CREATE TABLE audit_entries (
   id uuid NOT NULL,
