@@ -98,10 +98,7 @@ const adminRoutes = [
     getParentRoute: getShell,
     path: '/users',
     staticData: { adminOnly: true, title: 'Users' },
-    validateSearch: ({ q, create }: Record<string, unknown>): { q?: string; create?: true } => ({
-      ...(typeof q === 'string' && q !== '' ? { q } : {}),
-      ...(create === true ? { create } : {}),
-    }),
+    validateSearch: texts('query', 'role', 'status', 'plan', 'create'),
     component: lazyPage(() => import('./pages/admin/users')),
   }),
   createRoute({
@@ -121,6 +118,7 @@ const adminRoutes = [
     getParentRoute: getShell,
     path: '/plans',
     staticData: { adminOnly: true, title: 'Plans' },
+    validateSearch: texts('create'),
     component: lazyPage(() => import('./pages/admin/plans')),
   }),
   createRoute({
@@ -133,6 +131,7 @@ const adminRoutes = [
     getParentRoute: getShell,
     path: '/apis',
     staticData: { adminOnly: true, title: 'APIs' },
+    validateSearch: texts('create'),
     component: lazyPage(() => import('./pages/admin/apis')),
   }),
   createRoute({
@@ -201,7 +200,7 @@ const userRoutes = [
   createRoute({
     getParentRoute: getShell,
     path: '/refusals',
-    validateSearch: texts('requestId', 'user', 'key', 'api'),
+    validateSearch: texts('requestId', 'user', 'api'),
     component: lazyPage(() => import('./pages/user/refusals')),
   }),
 ];

@@ -100,6 +100,7 @@ interface AmountInputProps {
   onChange: (limit: number | null) => void;
   /** Default: Limit. */
   label?: string;
+  description?: string;
   /** What null means. Default: Unlimited. */
   noneLabel?: string;
   error?: string | undefined;
@@ -111,6 +112,7 @@ export function AmountInput({
   value,
   onChange,
   label = 'Limit',
+  description = '0 grants nothing.',
   noneLabel = 'Unlimited',
   error,
 }: AmountInputProps) {
@@ -119,7 +121,7 @@ export function AmountInput({
     <Stack gap="xs">
       <NumberInput
         label={label}
-        description={`${size}0 grants nothing.`}
+        description={`${size}${description}`}
         value={value ?? ''}
         onChange={(amount) => onChange(typeof amount === 'number' ? amount : Number(amount || 0))}
         min={0}

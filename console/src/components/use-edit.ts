@@ -15,10 +15,10 @@ interface Edit<T, Values> {
  * The form of an object with an ETag. A save sends `If-Match`; if somebody else has changed one of the fields meanwhile,
  * `conflicts` has them, and what was typed stays. Show them with `Conflicts`.
  */
-export function useEdit<T, Values extends Record<string, unknown>>({ query, loaded, toValues }: Edit<T, Values>) {
+export function useEdit<T, Values extends object>({ query, loaded, toValues }: Edit<T, Values>) {
   const [base, setBase] = useState(loaded);
   const form = useForm<Values>({ mode: 'controlled', initialValues: toValues(base.value) });
-  const [before, now] = [toValues(base.value), toValues(loaded.value)];
+  const [before, now] = [fieldsOf(toValues(base.value)), fieldsOf(toValues(loaded.value))];
   const conflicts = Object.keys(now)
     .filter((field) => !isSame(before[field], now[field]))
     .map((field) => ({ field, stored: now[field] }));
@@ -61,6 +61,10 @@ export function useEdit<T, Values extends Record<string, unknown>>({ query, load
     keepMine: () => setBase(loaded),
     takeTheirs: () => accept(loaded),
   };
+}
+
+function fieldsOf(values: object): Record<string, unknown> {
+  return values as Record<string, unknown>;
 }
 
 function isSame(a: unknown, b: unknown): boolean {

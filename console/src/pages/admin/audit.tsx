@@ -2,7 +2,7 @@ import { Alert, Button, Card, Code, Group, Stack, Text, TextInput } from '@manti
 import { IconCircleCheck, IconShieldCheck, IconX } from '@tabler/icons-react';
 import { useMutation } from '@tanstack/react-query';
 import { useNavigate, useSearch } from '@tanstack/react-router';
-import { useState } from 'react';
+import { useState, type ReactNode } from 'react';
 import { answer } from '../../api/answer';
 import { api } from '../../api/client';
 import { CopyField } from '../../components/copy-field';
@@ -12,7 +12,7 @@ import { ProblemAlert } from '../../components/problem-alert';
 import { AuditList } from './audit/audit-list';
 
 /** Who changed what, and whether the log is whole. */
-export default function Audit() {
+export default function Audit(): ReactNode {
   const filter = useSearch({ from: '/shell/audit' });
   const navigate = useNavigate({ from: '/audit' });
   const [texts, setTexts] = useState({ actor: '', action: '', target: '', ...filter });
@@ -112,8 +112,10 @@ function Verification() {
           {data?.ok === false && (
             <Alert color="red" title={`An entry was ${data.first?.fault ?? 'altered or removed'}`}>
               <Text size="sm">
-                {data.first?.position != null && <>Position {formatNumber(data.first.position)} in the chain. </>}
-                {data.first?.id != null && (
+                {typeof data.first?.position === 'number' && (
+                  <>Position {formatNumber(data.first.position)} in the chain. </>
+                )}
+                {typeof data.first?.id === 'string' && (
                   <>
                     Entry <Code>{data.first.id}</Code>.
                   </>

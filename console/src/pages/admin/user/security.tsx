@@ -13,6 +13,8 @@ import { Time } from '../../../components/time';
 import { useMutationWithNotice } from '../../../components/use-mutation-with-notice';
 import { randomPassword } from '../users/random-password';
 import { ResetLink } from '../users/reset-link';
+import { UserSessions } from './sessions';
+import classes from './security.module.css';
 import { nameOf } from '../users/user-name';
 
 /** Sign-in of a user: second factor, sessions, signing keys, and ways back in. */
@@ -58,9 +60,6 @@ export function UserSecurity({ user }: { user: User }) {
             </Table.Tbody>
           </Table>
         )}
-        <Text size="xs" c="dimmed" mt="sm">
-          Only the user sees which sessions and signing keys these are. A new password ends all sessions.
-        </Text>
       </Card>
       <Card>
         <Title order={2} size="h4" mb="sm">
@@ -83,7 +82,7 @@ export function UserSecurity({ user }: { user: User }) {
               Create a password reset link
             </Button>
           </div>
-          {data !== undefined && data.totpEnabledAt !== null && (
+          {typeof data?.totpEnabledAt === 'string' && (
             <div>
               <Text size="sm" mb={6}>
                 For a user who has lost the authenticator and the recovery codes.
@@ -106,6 +105,12 @@ export function UserSecurity({ user }: { user: User }) {
           <NewPassword user={user.id} />
         </Stack>
       </Card>
+      <div className={classes.wide}>
+        <Title order={2} size="h4" mb="sm">
+          Sessions
+        </Title>
+        <UserSessions user={user.id} />
+      </div>
     </SimpleGrid>
   );
 }
