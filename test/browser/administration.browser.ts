@@ -11,7 +11,7 @@ test('Overview: numbers, charts, top users and health, for a chosen period', asy
   const page = await openAsAdmin('/overview');
   await page.getByText('Server and database answer').waitFor();
   await page.getByRole('img', { name: /^Calls granted by API: / }).waitFor();
-  await page.getByText(/^Numbers as of/).waitFor();
+  await page.getByText(/Numbers as of/).waitFor();
   await page.getByText('24 hours').click();
   await page.waitForURL('**/overview?period=day');
   await page.getByRole('table', { name: 'Requests by route' }).getByText('POST /v1/keys', { exact: true }).waitFor();
@@ -28,11 +28,11 @@ test('Plans: created, given a limit, and deleted', async () => {
   await dialog.getByRole('button', { name: 'Create the plan' }).click();
   await page.getByRole('heading', { name: 'A plan', level: 1 }).waitFor();
   await page.getByRole('button', { name: 'Add a limit' }).click();
-  await page.getByRole('dialog').getByLabel('Limit').fill('250');
+  await page.getByRole('dialog').getByRole('textbox', { name: 'Limit' }).fill('250');
   await page.getByRole('button', { name: 'Done' }).click();
   await page.getByText('Changes are not saved yet.').waitFor();
   await page.getByRole('button', { name: 'Save' }).click();
-  await page.getByText('Saved').waitFor();
+  await page.getByText('Saved', { exact: true }).waitFor();
   expect((await admin.get(`/v1/plans/${slug}`)).body.limits).toEqual([{ meter: 'api:*', window: 'month', limit: 250 }]);
   await expectNoViolations(page);
 
@@ -57,7 +57,7 @@ test('APIs: added, changed and removed', async () => {
   await page.getByRole('heading', { name: 'Maps', level: 1 }).waitFor();
   await page.getByLabel('Text', { exact: true }).fill('OTHER MAPS');
   await page.getByRole('button', { name: 'Save' }).click();
-  await page.getByText('Saved').waitFor();
+  await page.getByText('Saved', { exact: true }).waitFor();
   expect((await admin.get(`/v1/apis/${slug}`)).body).toMatchObject({ name: 'Maps', answer: 'OTHER MAPS' });
   await expectNoViolations(page);
 
@@ -77,30 +77,30 @@ test('Platform: a quota of the platform is set and removed', async () => {
   await dialog.getByRole('combobox', { name: 'Meter' }).click();
   await dialog.getByRole('combobox', { name: 'Meter' }).fill(meter);
   await page.getByRole('option', { name: meter }).click();
-  await dialog.getByLabel('Limit').fill('1000000');
+  await dialog.getByRole('textbox', { name: 'Limit' }).fill('1000000');
   await dialog.getByRole('button', { name: 'Save' }).click();
-  await page.getByText(`${meter}, a month (platform)`).waitFor();
+  await page.getByText(`${meter}, a month (platform)`, { exact: true }).waitFor();
   const quotas = async () => (await admin.get('/v1/platform/quotas')).body.data;
   expect(await quotas()).toContainEqual(expect.objectContaining({ meter, window: 'month', limit: 1_000_000 }));
   await expectNoViolations(page);
 
   await page.getByRole('button', { name: `Remove the quota ${meter}, a month (platform)` }).click();
   await page.getByRole('dialog').getByRole('button', { name: 'Remove' }).click();
-  await page.getByText(`${meter}, a month (platform)`).waitFor({ state: 'detached' });
+  await page.getByText(`${meter}, a month (platform)`, { exact: true }).waitFor({ state: 'detached' });
   expect(await quotas()).not.toContainEqual(expect.objectContaining({ meter }));
 });
 
 test('Audit: filters, the changes of an entry side by side, and the chain', async () => {
   const admin = await api.admin();
-  const { id, username } = await api.createUser({ firstName: 'Ada' });
-  await admin.patch(`/v1/users/${id}`, { firstName: 'Augusta' });
+  const { id, username } = await api.createUser({ firstName: 'Grace' });
+  await admin.patch(`/v1/users/${id}`, { firstName: 'Murray' });
   const page = await openAsAdmin('/audit');
   await page.getByLabel('Target').fill(username);
   await page.getByLabel('Action').fill('user.update');
   await page.getByRole('button', { name: 'Filter' }).click();
-  await page.getByRole('button', { name: 'firstName: Ada → Augusta' }).click();
+  await page.getByRole('button', { name: 'firstName: Grace → Murray' }).click();
   const changes = page.getByRole('dialog', { name: 'user.update' }).getByRole('table', { name: 'Changes' });
-  expect(await changes.getByRole('row').last().getByRole('cell').allTextContents()).toEqual(['Ada', 'Augusta']);
+  expect(await changes.getByRole('row').last().getByRole('cell').allTextContents()).toEqual(['Grace', 'Murray']);
   await expectNoViolations(page);
   await page.keyboard.press('Escape');
 
@@ -145,8 +145,17 @@ test('Refusals: a request id leads to every limit that was checked, and a key ca
   await expectNoViolations(page);
   await page.keyboard.press('Escape');
 
-  await page.getByRole('tab', { name: 'Check a key now' }).click();
-  await page.getByLabel('API key').fill(key.key);
+  await page.getByRole('tab', { name: 'A key now' }).click();
+  await page.getByRole('combobox', { name: 'API key' }).click();
+  await page.getByRole('option').click();
+  await page.getByRole('combobox', { name: 'API', exact: true }).fill('api1');
+  await page.getByRole('option', { name: /api1/i }).click();
+  await page.getByText('A call now would be refused: a limit was used up').waitFor();
+  await page.getByText('1 of 1 used').waitFor();
+  await expectNoViolations(page);
+
+  await page.getByRole('tab', { name: 'A secret now' }).click();
+  await page.getByLabel('Secret of the API key').fill(key.key);
   await page.getByRole('combobox', { name: 'API', exact: true }).fill('api2');
   await page.getByRole('option', { name: /api2/i }).click();
   await page.getByRole('button', { name: 'Check' }).click();

@@ -23,7 +23,7 @@ test('an administrator creates a user, finds it, disables it, and deletes it', a
   await dialog.getByRole('button', { name: 'Generate' }).click();
   await expectNoViolations(page);
   await dialog.getByRole('button', { name: 'Create the user' }).click();
-  await dialog.getByText(/letters and digits/i).waitFor();
+  await dialog.getByText(/^Must have 2 to 64/).waitFor();
   await dialog.getByLabel('Username').fill(username);
   await dialog.getByLabel('First name').fill('Ada');
   await dialog.getByRole('button', { name: 'Create the user' }).click();
@@ -56,7 +56,7 @@ test('a quota changes within three clicks from the list, and is removed again', 
 
   await page.getByRole('link', { name: username }).click();
   await page.getByRole('button', { name: 'Change the quota resources (user)' }).click();
-  await page.getByRole('dialog').getByLabel('Limit').fill('1234');
+  await page.getByRole('dialog').getByRole('textbox', { name: 'Limit' }).fill('1234');
   await expectNoViolations(page);
   await page.getByRole('dialog').getByRole('button', { name: 'Save' }).click();
   await page.getByText('0 of 1,234 used').waitFor();
@@ -86,7 +86,7 @@ test('a profile that somebody else changes meanwhile: both are shown, and what w
 
   await page.getByRole('button', { name: 'Keep my input' }).click();
   await page.getByRole('button', { name: 'Save' }).click();
-  await page.getByText('Saved').waitFor();
+  await page.getByText('Saved', { exact: true }).waitFor();
   expect((await admin.get(`/v1/users/${id}`)).body).toMatchObject({ firstName: 'Ada', lastName: 'King' });
 });
 
@@ -137,9 +137,9 @@ test('every tab of a user with keys, objects and usage', async () => {
   await expectNoViolations(page);
 
   await page.getByRole('tab', { name: 'Objects' }).click();
-  await page.getByRole('cell', { name: 'a text' }).waitFor();
+  await page.getByRole('cell', { name: 'a text', exact: true }).waitFor();
   await page.getByText('Tasks', { exact: true }).last().click();
-  await page.getByRole('cell', { name: 'Count the blankets' }).waitFor();
+  await page.getByRole('cell', { name: 'Count the blankets', exact: true }).waitFor();
   await page.getByText('Store', { exact: true }).last().click();
   await page.getByRole('button', { name: 'Delete the entry "some-key"' }).click();
   await confirm(page, 'Delete');

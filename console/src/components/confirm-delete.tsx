@@ -70,7 +70,7 @@ function ConfirmForm({
           <Button variant="default" onClick={onClose}>
             Cancel
           </Button>
-          <Button type="submit" color="red" loading={isPending} disabled={typed !== undefined && text !== typed}>
+          <Button type="submit" color="red.9" loading={isPending} disabled={typed !== undefined && text !== typed}>
             {verb}
           </Button>
         </Group>

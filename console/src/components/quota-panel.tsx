@@ -70,39 +70,43 @@ export function QuotaPanel(props: QuotaPanelProps) {
           const limit = { meter: quota.meter, window: quota.window, limit: quota.limit };
           return (
             <Card key={`${name} ${quota.scope}`} padding="md">
-              <LimitBar quota={quota} />
-              <Group gap={4} justify="flex-end" mt={4} mb={-6} mr={-6} mih={28}>
-                {[scope, overrides].includes(quota.scope) && (
-                  <Tooltip label={quota.scope === scope ? 'Change' : `Override the limit of the ${quota.scope}`}>
-                    <ActionIcon
-                      variant="subtle"
-                      color="gray"
-                      aria-label={`Change the quota ${name}`}
-                      onClick={() => setEdited({ limit, isNew: false })}
-                    >
-                      <IconPencil size={16} stroke={1.6} />
-                    </ActionIcon>
-                  </Tooltip>
-                )}
-                {quota.scope === scope && (
-                  <Tooltip label="Remove">
-                    <ActionIcon
-                      variant="subtle"
-                      color="gray"
-                      aria-label={`Remove the quota ${name}`}
-                      onClick={() =>
-                        confirmDelete({
-                          what: `the quota ${name}`,
-                          verb: 'Remove',
-                          note: afterRemoval,
-                          onConfirm: () => removal.mutateAsync(quota),
-                        })
-                      }
-                    >
-                      <IconTrash size={16} stroke={1.6} />
-                    </ActionIcon>
-                  </Tooltip>
-                )}
+              <Group wrap="nowrap" gap="xs">
+                <div style={{ flex: 1, minWidth: 0 }}>
+                  <LimitBar quota={quota} />
+                </div>
+                <Group gap={0} wrap="nowrap" w={56} mr={-8}>
+                  {[scope, overrides].includes(quota.scope) && (
+                    <Tooltip label={quota.scope === scope ? 'Change' : `Override the limit of the ${quota.scope}`}>
+                      <ActionIcon
+                        variant="subtle"
+                        color="gray"
+                        aria-label={`Change the quota ${name}`}
+                        onClick={() => setEdited({ limit, isNew: false })}
+                      >
+                        <IconPencil size={16} stroke={1.6} />
+                      </ActionIcon>
+                    </Tooltip>
+                  )}
+                  {quota.scope === scope && (
+                    <Tooltip label="Remove">
+                      <ActionIcon
+                        variant="subtle"
+                        color="gray"
+                        aria-label={`Remove the quota ${name}`}
+                        onClick={() =>
+                          confirmDelete({
+                            what: `the quota ${name}`,
+                            verb: 'Remove',
+                            note: afterRemoval,
+                            onConfirm: () => removal.mutateAsync(quota),
+                          })
+                        }
+                      >
+                        <IconTrash size={16} stroke={1.6} />
+                      </ActionIcon>
+                    </Tooltip>
+                  )}
+                </Group>
               </Group>
             </Card>
           );

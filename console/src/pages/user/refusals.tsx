@@ -1,6 +1,5 @@
-import { Badge, Button, Card, Code, Group, PasswordInput, Select, Stack, Tabs, Text, TextInput } from '@mantine/core';
+import { Badge, Button, Code, Group, Tabs, Text, TextInput } from '@mantine/core';
 import { IconHandStop, IconX } from '@tabler/icons-react';
-import { useMutation } from '@tanstack/react-query';
 import { useNavigate, useSearch } from '@tanstack/react-router';
 import { useState, type ReactNode } from 'react';
 import { answer } from '../../api/answer';
@@ -11,12 +10,11 @@ import { useUser } from '../../api/use-user';
 import { DataTable, type Column } from '../../components/data-table';
 import { EmptyState } from '../../components/empty-state';
 import { limitName } from '../../components/limit-bar';
-import { useCatalogue } from '../../components/limit-fields';
 import { PageHeader } from '../../components/page-header';
-import { ProblemAlert } from '../../components/problem-alert';
 import { Time } from '../../components/time';
+import { CheckKey } from './refusals/check-key';
+import { CheckSecret } from './refusals/check-secret';
 import { RefusalDetails } from './refusals/refusal-details';
-import { Verdict } from './refusals/verdict';
 
 type Refusal = components['schemas']['RefusalResponse'];
 
@@ -31,13 +29,17 @@ export default function Refusals(): ReactNode {
       <Tabs defaultValue="found" keepMounted={false}>
         <Tabs.List mb="lg">
           <Tabs.Tab value="found">Refused calls</Tabs.Tab>
-          <Tabs.Tab value="try">Check a key now</Tabs.Tab>
+          <Tabs.Tab value="key">A key now</Tabs.Tab>
+          <Tabs.Tab value="secret">A secret now</Tabs.Tab>
         </Tabs.List>
         <Tabs.Panel value="found">
           <Found />
         </Tabs.Panel>
-        <Tabs.Panel value="try">
-          <Try />
+        <Tabs.Panel value="key">
+          <CheckKey />
+        </Tabs.Panel>
+        <Tabs.Panel value="secret">
+          <CheckSecret />
         </Tabs.Panel>
       </Tabs>
     </>
@@ -122,76 +124,26 @@ function Found(): ReactNode {
 }
 
 const COLUMNS: Column<Refusal>[] = [
-  { header: 'At', render: ({ at }) => <Time at={at} as="relative" />, width: 150 },
-  { header: 'API', render: ({ api: slug }) => slug ?? '–', width: 120 },
+  { header: 'At', render: ({ at }) => <Time at={at} as="relative" /> },
+  { header: 'API', render: ({ api: slug }) => slug ?? '–', onPhone: false },
   {
     header: 'Why',
     render: (refusal) => (
       <Group gap={6}>
-        <Badge color={refusal.code === 'quota_exceeded' ? 'orange' : 'red'}>{refusal.code}</Badge>
+        <Badge color={refusal.code === 'quota_exceeded' ? 'orange' : 'red'} style={{ flexShrink: 0 }}>
+          {refusal.code}
+        </Badge>
         <Text size="sm" span style={{ overflowWrap: 'anywhere' }}>
           {refusal.violated.map((limit) => limitName(limit)).join('; ')}
         </Text>
       </Group>
     ),
   },
-  { header: 'Request id', render: ({ requestId }) => <Code>{requestId}</Code>, width: 150, onPhone: false },
+  { header: 'Request id', render: ({ requestId }) => <Code>{requestId}</Code>, onPhone: false },
   {
     header: 'Actions',
     hidesHeader: true,
     align: 'right',
-    width: 110,
     render: (refusal) => <RefusalDetails refusal={refusal} />,
   },
 ];
-
-/** Asks what would happen to a call with a key now, without charging anything. */
-function Try(): ReactNode {
-  const [key, setKey] = useState('');
-  const [slug, setSlug] = useState<string | null>(null);
-  const catalogue = useCatalogue();
-  const check = useMutation({
-    mutationFn: (body: { key: string; api: string }) =>
-      answer(api.POST('/v1/verify', { body: { ...body, cost: 1, dryRun: true } })),
-  });
-  return (
-    <Stack maw={760}>
-      <Card>
-        <form
-          onSubmit={(event) => {
-            event.preventDefault();
-            if (slug !== null) check.mutate({ key: key.trim(), api: slug });
-          }}
-        >
-          <Stack>
-            <PasswordInput
-              label="API key"
-              description="The whole secret. It is sent to this server only, and nothing is charged."
-              autoComplete="off"
-              value={key}
-              onChange={(event) => setKey(event.currentTarget.value)}
-              required
-              withAsterisk={false}
-            />
-            <Select
-              label="API"
-              data={(catalogue.data ?? []).map((each) => ({ value: each.slug, label: each.name }))}
-              value={slug}
-              onChange={setSlug}
-              searchable
-              required
-              withAsterisk={false}
-            />
-            <Group>
-              <Button type="submit" loading={check.isPending} disabled={key.trim() === '' || slug === null}>
-                Check
-              </Button>
-            </Group>
-          </Stack>
-        </form>
-      </Card>
-      <ProblemAlert error={check.error ?? catalogue.error} />
-      <div role="status">{check.data !== undefined && <Verdict verdict={check.data} />}</div>
-    </Stack>
-  );
-}

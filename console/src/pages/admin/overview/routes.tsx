@@ -46,7 +46,7 @@ export function Routes({ period }: { period: Period }) {
   const pages = rowsOf(routes);
   const rows = [...pages.rows].sort((a, b) => b.requests - a.requests);
   return (
-    <section aria-label="Requests by route">
+    <div>
       <Group justify="space-between" mb="md">
         <Title order={2} size="h4">
           Requests by route
@@ -64,7 +64,7 @@ export function Routes({ period }: { period: Period }) {
         rowKey={({ method, route }) => `${method} ${route}`}
         empty={<EmptyState title="No requests in this period">Choose a longer period.</EmptyState>}
       />
-    </section>
+    </div>
   );
 }
 

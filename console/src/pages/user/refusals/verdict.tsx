@@ -4,8 +4,12 @@ import type { components } from '../../../api/schema';
 import { JudgedLimits } from './judged-limits';
 import { REASONS } from './reasons';
 
+interface VerdictProps {
+  verdict: Pick<components['schemas']['VerifyResponse'], 'allowed' | 'code' | 'limits'>;
+}
+
 /** What would happen to a call with a key now. */
-export function Verdict({ verdict }: { verdict: components['schemas']['VerifyResponse'] }) {
+export function Verdict({ verdict }: VerdictProps) {
   const { allowed, code, limits } = verdict;
   const reason = REASONS[code];
   return (
