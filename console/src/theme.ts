@@ -23,6 +23,7 @@ export const theme = createTheme({
     ],
   },
   primaryShade: { light: 7, dark: 8 },
+  respectReducedMotion: true,
   defaultRadius: 'md',
   cursorType: 'pointer',
   headings: { fontWeight: '600', sizes: { h1: { fontSize: '1.5rem', lineHeight: '1.3' } } },
@@ -32,6 +33,8 @@ export const theme = createTheme({
     Drawer: { defaultProps: DIALOG },
     Alert: { defaultProps: { variant: 'light' }, classNames: { root: classes.alert, message: classes.alertMessage } },
     Notification: { defaultProps: { closeButtonProps: { 'aria-label': 'Close' } } },
+    // Its colours would lag behind those of the page when the scheme changes.
+    SegmentedControl: { defaultProps: { transitionDuration: 0 } },
     Badge: { defaultProps: { variant: 'light', radius: 'sm', tt: 'none', fw: 500 } },
     Card: { defaultProps: { withBorder: true, padding: 'lg' } },
   },

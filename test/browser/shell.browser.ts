@@ -1,4 +1,4 @@
-import { statSync } from 'node:fs';
+import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { ADMIN, expectNoViolations, openPage, signIn } from './browser.js';
 
@@ -81,6 +81,19 @@ test('a server that does not answer: a banner says so until it does', async () =
   await page.context().setOffline(false);
   await banner.waitFor({ state: 'detached' });
   await page.getByRole('table', { name: 'Plans' }).waitFor();
+});
+
+test('each component has its styles: src/mantine.css lists them', () => {
+  const assets = new URL('assets/', DIST);
+  const classesIn = (extension: string): Set<string> =>
+    new Set(
+      readdirSync(assets)
+        .filter((name) => name.endsWith(extension))
+        .flatMap((name) => readFileSync(new URL(name, assets), 'utf8').match(/\bm_[0-9a-f]{7,8}\b/g) ?? []),
+    );
+  const library = readFileSync(new URL('../../node_modules/@mantine/core/styles.css', import.meta.url), 'utf8');
+  const styled = classesIn('.css');
+  expect([...classesIn('.js')].filter((name) => library.includes(`.${name}`) && !styled.has(name))).toEqual([]);
 });
 
 test('the first load with the page of an administrator: at most 250 KB gzipped', async () => {

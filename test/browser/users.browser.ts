@@ -117,7 +117,7 @@ test('credits, a reset link, and sessions of a user', async () => {
   await expectNoViolations(page);
   const token = new URLSearchParams(new URL(url).hash.slice(1)).get('token');
   const password = 'Another-Secret-8';
-  expect((await api.post('/v1/auth/recovery/confirm', { token, password })).status).toBe(204);
+  expect((await api.post('/v1/auth/recovery/confirm', { token, newPassword: password })).status).toBe(204);
   await api.signIn(user.username, password);
 });
 

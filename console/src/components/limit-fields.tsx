@@ -1,8 +1,6 @@
 import { Checkbox, NumberInput, Select, Stack } from '@mantine/core';
-import { useQuery } from '@tanstack/react-query';
-import { answer } from '../api/answer';
-import { api } from '../api/client';
 import type { components } from '../api/schema';
+import { useCatalogue } from '../api/use-catalogue';
 import { formatBytes } from './num';
 
 export type LimitDto = Required<components['schemas']['LimitDto']>;
@@ -21,25 +19,6 @@ const WINDOWS: { value: Window; label: string }[] = [
 
 export function isGauge(meter: string): boolean {
   return GAUGES.includes(meter);
-}
-
-/** Reads the whole catalogue of APIs, which is short. */
-export function useCatalogue() {
-  return useQuery({
-    queryKey: ['apis', 'catalogue'],
-    queryFn: async ({ signal }) => {
-      const apis: components['schemas']['ApiResponse'][] = [];
-      let cursor: string | undefined;
-      do {
-        const query = { limit: 100, ...(cursor === undefined ? {} : { cursor }) };
-        const page = await answer(api.GET('/v1/apis', { params: { query }, signal }));
-        apis.push(...page.data);
-        cursor = page.nextCursor ?? undefined;
-      } while (cursor !== undefined);
-      return apis.reverse();
-    },
-    staleTime: 60_000,
-  });
 }
 
 interface LimitFieldsProps {

@@ -21,6 +21,11 @@ export function formatRelative(at: string, now = Date.now()): string {
   return RELATIVE.format(Math.round(seconds / size), unit);
 }
 
+/** Whether a time is over. */
+export function isPast(at: string): boolean {
+  return Date.parse(at) <= Date.now();
+}
+
 /** Formats a time in the reader's zone. */
 export function formatTime(at: string): string {
   return FULL.format(new Date(at));

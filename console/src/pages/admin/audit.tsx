@@ -7,6 +7,7 @@ import { answer } from '../../api/answer';
 import { api } from '../../api/client';
 import { CopyField } from '../../components/copy-field';
 import { formatNumber } from '../../components/num';
+import { givenTexts } from '../../components/given-texts';
 import { PageHeader } from '../../components/page-header';
 import { ProblemAlert } from '../../components/problem-alert';
 import { AuditList } from './audit/audit-list';
@@ -20,15 +21,7 @@ export default function Audit(): ReactNode {
     value: texts[name],
     onChange: (event: React.ChangeEvent<HTMLInputElement>) => setTexts({ ...texts, [name]: event.currentTarget.value }),
   });
-  const apply = (next: typeof texts): void =>
-    void navigate({
-      search: Object.fromEntries(
-        Object.entries(next)
-          .map(([name, text]) => [name, text.trim()])
-          .filter(([, text]) => text !== ''),
-      ),
-      replace: true,
-    });
+  const apply = (next: typeof texts): void => void navigate({ search: givenTexts(next), replace: true });
   const clear = (): void => {
     const none = { actor: '', action: '', target: '' };
     setTexts(none);

@@ -48,15 +48,15 @@ export default function Export() {
       aborter.current = new AbortController();
       // The last day is part of the export; `to` is exclusive.
       const end = new Date(Date.parse(last) + DAY_MS).toISOString().slice(0, 10);
-      const { data } = await api.GET('/v1/metrics/usage', {
+      const { response } = await api.GET('/v1/metrics/usage', {
         params: { query: { from: first, to: end, format } },
         parseAs: 'stream',
         signal: aborter.current.signal,
       });
       const parts: BlobPart[] = [];
-      const reader = data!.getReader();
+      const reader = response.body?.getReader();
       let bytes = 0;
-      for (;;) {
+      while (reader !== undefined) {
         // A broken transfer throws: half a file is never saved.
         const { done, value } = await reader.read();
         if (done) break;

@@ -10,6 +10,7 @@ import { useUser } from '../../api/use-user';
 import { DataTable, type Column } from '../../components/data-table';
 import { EmptyState } from '../../components/empty-state';
 import { limitName } from '../../components/limit-bar';
+import { givenTexts } from '../../components/given-texts';
 import { PageHeader } from '../../components/page-header';
 import { Time } from '../../components/time';
 import { CheckKey } from './refusals/check-key';
@@ -29,8 +30,8 @@ export default function Refusals(): ReactNode {
       <Tabs defaultValue="found" keepMounted={false}>
         <Tabs.List mb="lg">
           <Tabs.Tab value="found">Refused calls</Tabs.Tab>
-          <Tabs.Tab value="key">A key now</Tabs.Tab>
-          <Tabs.Tab value="secret">A secret now</Tabs.Tab>
+          <Tabs.Tab value="key">Check a key</Tabs.Tab>
+          <Tabs.Tab value="secret">Check a secret</Tabs.Tab>
         </Tabs.List>
         <Tabs.Panel value="found">
           <Found />
@@ -51,15 +52,7 @@ function Found(): ReactNode {
   const navigate = useNavigate({ from: '/refusals' });
   const isAdmin = useUser().role === 'admin';
   const [texts, setTexts] = useState({ requestId: '', user: '', api: '', ...filter });
-  const apply = (next: Record<string, string>): void =>
-    void navigate({
-      search: Object.fromEntries(
-        Object.entries(next)
-          .map(([name, text]) => [name, text.trim()])
-          .filter(([, text]) => text !== ''),
-      ),
-      replace: true,
-    });
+  const apply = (next: Record<string, string>): void => void navigate({ search: givenTexts(next), replace: true });
   const pages = usePages(['refusals', filter], ({ cursor, signal }) => {
     // A request id is enough for an administrator.
     const user = filter.user ?? (isAdmin && filter.requestId !== undefined ? '*' : undefined);

@@ -26,10 +26,20 @@ interface AuditListProps {
 }
 
 const COLUMNS: Column<Entry>[] = [
-  { header: 'At', render: ({ at }) => <Time at={at} />, width: 170 },
-  { header: 'Action', render: ({ action }) => <Code>{action}</Code>, width: 160 },
-  { header: 'Actor', render: ({ actor }) => (actor === null ? 'the server' : <Person id={actor} />), width: 160 },
-  { header: 'Target', render: ({ target, action }) => <Target target={target} action={action} />, width: 200 },
+  { header: 'At', render: ({ at }) => <Time at={at} /> },
+  { header: 'Action', render: ({ action }) => <Code>{action}</Code> },
+  {
+    header: 'Actor',
+    render: ({ actor }) => (actor === null ? 'the server' : <Person id={actor} />),
+    width: 160,
+    onPhone: false,
+  },
+  {
+    header: 'Target',
+    render: ({ target, action }) => <Target target={target} action={action} />,
+    width: 200,
+    onPhone: false,
+  },
   { header: 'Changes', render: (entry) => <Details entry={entry} /> },
   { header: 'Address', render: ({ ip }) => ip ?? '–', width: 130, onPhone: false },
 ];

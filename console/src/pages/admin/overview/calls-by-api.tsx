@@ -3,7 +3,7 @@ import { keepPreviousData, useQuery } from '@tanstack/react-query';
 import { useState } from 'react';
 import { answer } from '../../../api/answer';
 import { api } from '../../../api/client';
-import { useCatalogue } from '../../../components/limit-fields';
+import { useCatalogue } from '../../../api/use-catalogue';
 import { ProblemAlert } from '../../../components/problem-alert';
 import { SeriesChart, type Point } from '../../../components/series-chart';
 import { PERIODS, rangeOf, type Period } from './period';

@@ -1,4 +1,4 @@
-import { Card, Group, Progress, Select, Skeleton, Stack, Text, Title } from '@mantine/core';
+import { Card, Group, NativeSelect, Progress, Skeleton, Stack, Text, Title } from '@mantine/core';
 import { keepPreviousData, useQuery } from '@tanstack/react-query';
 import { Link } from '@tanstack/react-router';
 import { useState } from 'react';
@@ -36,14 +36,13 @@ export function TopUsers() {
         <Title order={2} size="h4">
           Top users
         </Title>
-        <Select
+        <NativeSelect
           aria-label="Rank by"
           size="xs"
           w={150}
           data={Object.entries(KINDS).map(([value, label]) => ({ value, label }))}
           value={by}
-          onChange={(next) => setBy((next ?? 'calls') as Kind)}
-          allowDeselect={false}
+          onChange={(event) => setBy(event.currentTarget.value as Kind)}
         />
       </Group>
       <ProblemAlert error={top.error} onRetry={() => top.refetch()} />

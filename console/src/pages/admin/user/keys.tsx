@@ -1,6 +1,5 @@
 import { ActionIcon, Badge, Group, Stack, Text, Tooltip } from '@mantine/core';
 import { IconKey, IconTrash } from '@tabler/icons-react';
-import { useState } from 'react';
 import { answer } from '../../../api/answer';
 import { api } from '../../../api/client';
 import type { components } from '../../../api/schema';
@@ -9,7 +8,7 @@ import { confirmDelete } from '../../../components/confirm-delete';
 import { DataTable, type Column } from '../../../components/data-table';
 import { EmptyState } from '../../../components/empty-state';
 import { LimitBar, limitName } from '../../../components/limit-bar';
-import { Time } from '../../../components/time';
+import { isPast, Time } from '../../../components/time';
 import { useMutationWithNotice } from '../../../components/use-mutation-with-notice';
 
 type Key = components['schemas']['KeyResponse'];
@@ -102,8 +101,7 @@ export function UserKeys({ user }: { user: string }) {
 }
 
 function KeyStatus({ apiKey: { disabled, expiresAt } }: { apiKey: Key }) {
-  const [now] = useState(Date.now);
   if (disabled) return <Badge color="gray">disabled</Badge>;
-  if (expiresAt !== null && Date.parse(expiresAt) <= now) return <Badge color="gray">expired</Badge>;
+  if (expiresAt !== null && isPast(expiresAt)) return <Badge color="gray">expired</Badge>;
   return <Badge color="green">active</Badge>;
 }

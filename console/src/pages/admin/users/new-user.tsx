@@ -121,6 +121,7 @@ function NewUserForm({ onClose }: { onClose: () => void }) {
         <AmountInput
           meter="tasks"
           label="Credits"
+          description="Tasks that the user may have at once."
           value={form.values.credits}
           onChange={(credits) => form.setFieldValue('credits', credits)}
           noneLabel="As the plan says"

@@ -1,5 +1,5 @@
 import { Select } from '@mantine/core';
-import { useCatalogue } from '../../../components/limit-fields';
+import { useCatalogue } from '../../../api/use-catalogue';
 
 interface ApiSelectProps {
   value: string | null;

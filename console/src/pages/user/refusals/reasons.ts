@@ -3,7 +3,7 @@ export const REASONS: Record<string, { title: string; next: string }> = {
   ok: { title: 'The call would be granted', next: 'A call now would charge these limits.' },
   quota_exceeded: {
     title: 'A limit was used up',
-    next: 'Wait until it resets, or ask an administrator for a higher limit. The owner can raise nothing alone.',
+    next: 'Wait until it resets, or ask an administrator for a higher limit.',
   },
   scope_denied: {
     title: 'The scopes of the key do not cover this API',
