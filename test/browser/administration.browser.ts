@@ -14,7 +14,11 @@ test('Overview: numbers, charts, top users and health, for a chosen period', asy
   await page.getByText(/Numbers as of/).waitFor();
   await page.getByText('24 hours').click();
   await page.waitForURL('**/overview?period=day');
-  await page.getByRole('table', { name: 'Requests by route' }).getByText(/^POST /).first().waitFor();
+  await page
+    .getByRole('table', { name: 'Requests by route' })
+    .getByText(/^POST /)
+    .first()
+    .waitFor();
   await expectNoViolations(page);
 });
 
