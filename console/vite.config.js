@@ -8,7 +8,7 @@ import { defineConfig } from 'vite';
 const OUT = fileURLToPath(new URL('dist', import.meta.url));
 
 /** What the API serves; with `npm run dev` Vite passes these on to it. */
-const API_PATHS = ['/v1', '/call', '/docs', '/openapi.json', '/livez', '/readyz'];
+const API_PATHS = ['/v1', '/call', '/docs', '/openapi.json', '/livez', '/readyz', '/metrics'];
 
 /** Writes a `.gz` and a `.br` beside each text file, so that the server need not compress them. */
 function precompress() {

@@ -6,12 +6,15 @@ import {
   IconChecklist,
   IconDatabase,
   IconDownload,
+  IconFileImport,
   IconFileText,
   IconHandStop,
   IconKey,
   IconSettings,
   IconStack2,
+  IconShieldCheck,
   IconUserCircle,
+  IconUserPlus,
   IconUsers,
   type TablerIcon,
 } from '@tabler/icons-react';
@@ -51,6 +54,17 @@ const OWN: NavigationEntry[] = [
   { label: 'Tasks', to: '/tasks', icon: IconChecklist, description: 'Your tasks and credits' },
   { label: 'Account', to: '/account', icon: IconUserCircle, description: 'Profile, password, sessions, second factor' },
 ];
+
+/** What an administrator does often, for the command palette. `create` opens the dialog of the page. */
+export const ADMIN_ACTIONS = [
+  { label: 'New user', to: '/users', search: { create: 'yes' }, icon: IconUserPlus },
+  { label: 'Import users', to: '/users/import', search: {}, icon: IconFileImport },
+  { label: 'New plan', to: '/plans', search: { create: 'yes' }, icon: IconStack2 },
+  { label: 'New API', to: '/apis', search: { create: 'yes' }, icon: IconApi },
+  { label: 'Export usage', to: '/export', search: {}, icon: IconDownload },
+  { label: 'Verify the audit chain', to: '/audit', search: {}, icon: IconShieldCheck },
+  { label: 'Find a refused call', to: '/refusals', search: {}, icon: IconHandStop },
+] as const;
 
 /** The sections that a user sees, in order. */
 export function navigationOf({ role }: Pick<User, 'role'>): { label: string; entries: NavigationEntry[] }[] {

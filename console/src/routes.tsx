@@ -17,6 +17,16 @@ declare module '@tanstack/react-router' {
   }
 }
 
+/** Takes these parameters of the query, if they are texts. The router reads a number or a word of JSON as such. */
+function texts<Name extends string>(...names: Name[]) {
+  return (search: Record<string, unknown>): Partial<Record<Name, string>> =>
+    Object.fromEntries(
+      names
+        .filter((name) => ['string', 'number', 'boolean'].includes(typeof search[name]) && search[name] !== '')
+        .map((name) => [name, String(search[name])]),
+    ) as Partial<Record<Name, string>>;
+}
+
 const root = createRootRoute({ component: Outlet, notFoundComponent: NotFound });
 
 // Pages for people who are not signed in.
@@ -81,24 +91,34 @@ const adminRoutes = [
     getParentRoute: getShell,
     path: '/overview',
     staticData: { adminOnly: true, title: 'Overview' },
+    validateSearch: texts('period'),
     component: lazyPage(() => import('./pages/admin/overview')),
   }),
   createRoute({
     getParentRoute: getShell,
     path: '/users',
     staticData: { adminOnly: true, title: 'Users' },
+    validateSearch: texts('query', 'role', 'status', 'plan', 'create'),
     component: lazyPage(() => import('./pages/admin/users')),
+  }),
+  createRoute({
+    getParentRoute: getShell,
+    path: '/users/import',
+    staticData: { adminOnly: true, title: 'Import users' },
+    component: lazyPage(() => import('./pages/admin/import-users')),
   }),
   createRoute({
     getParentRoute: getShell,
     path: '/users/$user',
     staticData: { adminOnly: true, title: 'User' },
+    validateSearch: texts('tab'),
     component: lazyPage(() => import('./pages/admin/user')),
   }),
   createRoute({
     getParentRoute: getShell,
     path: '/plans',
     staticData: { adminOnly: true, title: 'Plans' },
+    validateSearch: texts('create'),
     component: lazyPage(() => import('./pages/admin/plans')),
   }),
   createRoute({
@@ -111,6 +131,7 @@ const adminRoutes = [
     getParentRoute: getShell,
     path: '/apis',
     staticData: { adminOnly: true, title: 'APIs' },
+    validateSearch: texts('create'),
     component: lazyPage(() => import('./pages/admin/apis')),
   }),
   createRoute({
@@ -129,6 +150,7 @@ const adminRoutes = [
     getParentRoute: getShell,
     path: '/audit',
     staticData: { adminOnly: true, title: 'Audit' },
+    validateSearch: texts('actor', 'action', 'target'),
     component: lazyPage(() => import('./pages/admin/audit')),
   }),
   createRoute({
@@ -180,6 +202,7 @@ const userRoutes = [
   createRoute({
     getParentRoute: getShell,
     path: '/refusals',
+    validateSearch: texts('requestId', 'user', 'api'),
     component: lazyPage(() => import('./pages/user/refusals')),
   }),
 ];

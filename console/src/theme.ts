@@ -37,6 +37,9 @@ export const theme = createTheme({
     },
     SegmentedControl: { defaultProps: { transitionDuration: 0 } },
     Alert: { defaultProps: { variant: 'light' }, classNames: { root: classes.alert, message: classes.alertMessage } },
+    Notification: { defaultProps: { closeButtonProps: { 'aria-label': 'Close' } } },
+    // Its colours would lag behind those of the page when the scheme changes.
+    SegmentedControl: { defaultProps: { transitionDuration: 0 } },
     Badge: { defaultProps: { variant: 'light', radius: 'sm', tt: 'none', fw: 500 } },
     Card: { defaultProps: { withBorder: true, padding: 'lg' } },
   },
@@ -56,7 +59,7 @@ export const cssVariables: CSSVariablesResolver = () => ({
     '--mantine-color-text': '#1b1f24',
     '--qm-surface': 'var(--mantine-color-gray-0)',
     '--mantine-color-dimmed': 'var(--mantine-color-gray-7)',
-    '--mantine-color-placeholder': 'var(--mantine-color-gray-6)',
+    '--mantine-color-placeholder': 'var(--mantine-color-gray-7)',
     '--mantine-color-error': 'var(--mantine-color-red-9)',
     // White on it is readable.
     '--mantine-color-red-filled': 'var(--mantine-color-red-9)',
@@ -68,6 +71,7 @@ export const cssVariables: CSSVariablesResolver = () => ({
   },
   dark: {
     '--mantine-color-dimmed': 'var(--mantine-color-dark-2)',
+    '--mantine-color-placeholder': 'var(--mantine-color-dark-2)',
     '--qm-surface': 'var(--mantine-color-dark-8)',
     '--mantine-color-anchor': 'var(--mantine-color-indigo-3)',
     '--mantine-color-error': 'var(--mantine-color-red-4)',

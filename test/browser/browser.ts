@@ -50,6 +50,14 @@ export async function signIn(page: Page, { username, password }: Login): Promise
   await page.getByRole('button', { name: `Your account: ${username}` }).waitFor();
 }
 
+/** Opens a page as the initial administrator. */
+export async function openAsAdmin(path: string): Promise<Page> {
+  const page = await openPage(path);
+  await signIn(page, ADMIN);
+  await page.getByRole('heading', { level: 1 }).waitFor();
+  return page;
+}
+
 /** Checks a page with axe, in light and dark colours, for WCAG 2.2 AA and best practices. */
 export async function expectNoViolations(page: Page): Promise<void> {
   const found: Record<string, unknown> = {};

@@ -1,4 +1,4 @@
-import { statSync } from 'node:fs';
+import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { ADMIN, expectNoViolations, openPage, signIn } from './browser.js';
 
@@ -50,9 +50,10 @@ test('navigation by keyboard: the heading has the focus, and the palette finds p
 });
 
 test('a session that ends elsewhere: the password is asked for over the page, and what was typed stays', async () => {
-  const page = await openPage('/');
+  // A page that does not refresh itself: the search must be the first request that fails.
+  const page = await openPage('/plans');
   await signIn(page, ADMIN);
-  await page.waitForURL('**/console/overview');
+  await page.waitForURL('**/console/plans');
   await page.getByRole('button', { name: 'Search' }).click();
   await page.getByRole('textbox', { name: 'Search' }).fill('typed before');
   await page.evaluate(async () => {
@@ -81,6 +82,19 @@ test('a server that does not answer: a banner says so until it does', async () =
   await page.context().setOffline(false);
   await banner.waitFor({ state: 'detached' });
   await page.getByRole('table', { name: 'Plans' }).waitFor();
+});
+
+test('each component has its styles: src/mantine.css lists them', () => {
+  const assets = new URL('assets/', DIST);
+  const classesIn = (extension: string): Set<string> =>
+    new Set(
+      readdirSync(assets)
+        .filter((name) => name.endsWith(extension))
+        .flatMap((name) => readFileSync(new URL(name, assets), 'utf8').match(/\bm_[0-9a-f]{7,8}\b/g) ?? []),
+    );
+  const library = readFileSync(new URL('../../node_modules/@mantine/core/styles.css', import.meta.url), 'utf8');
+  const styled = classesIn('.css');
+  expect([...classesIn('.js')].filter((name) => library.includes(`.${name}`) && !styled.has(name))).toEqual([]);
 });
 
 test('the first load with the page of an administrator: at most 250 KB gzipped', async () => {

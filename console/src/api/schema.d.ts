@@ -184,6 +184,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/auth/policy": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read what a sign-in page needs: whether registration is open, the rules for names and passwords
+         * @description Access: anyone, without credentials.
+         */
+        get: operations["SignInPolicy_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/users": {
         parameters: {
             query?: never;
@@ -495,6 +515,46 @@ export interface paths {
         put?: never;
         post?: never;
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/users/{user}/sessions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the sessions of an account, newest first
+         * @description Access: the user that `{user}` names, and administrators.
+         */
+        get: operations["AccountSecurity_listSessions"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/users/{user}/sessions/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * End a session of an account
+         * @description Access: the user that `{user}` names, and administrators.
+         */
+        delete: operations["AccountSecurity_endSession"];
         options?: never;
         head?: never;
         patch?: never;
@@ -886,6 +946,26 @@ export interface paths {
          * @description Access: anyone, without credentials.
          */
         post: operations["Verify_spend"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/metrics/refusals": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the last refused calls, newest first: at most a day old, and of each owner the last thousand
+         * @description Access: any signed-in user, for objects that the user owns. Administrators: for all objects.
+         */
+        get: operations["Refusals_list"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -1704,6 +1784,32 @@ export interface components {
              * @example Difference-1822
              */
             newPassword: string;
+        };
+        SignInPolicyResponse: {
+            /**
+             * @description Whether anyone may register
+             * @example open
+             * @enum {string}
+             */
+            registration: "open" | "closed";
+            /**
+             * @description `strict`: letters and digits. `extended`: also single `.`, `-` and `_` between them
+             * @example strict
+             * @enum {string}
+             */
+            usernamePolicy: "strict" | "extended";
+            /**
+             * @description `classes`: 8 to 64 characters with lower case, upper case, digit and special. `length`: 15 to 256 of any kind
+             * @example classes
+             * @enum {string}
+             */
+            passwordPolicy: "classes" | "length";
+            /**
+             * @description Who sends the link after a lost password: the server by e-mail, or an administrator
+             * @example email
+             * @enum {string}
+             */
+            recovery: "email" | "administrator";
         };
         CreateUserDto: {
             /**
@@ -2556,6 +2662,44 @@ export interface components {
             /** @description Every limit that was checked, in its state after this call */
             limits: components["schemas"]["LimitResponse"][];
         };
+        RefusalResponse: {
+            /**
+             * Format: date-time
+             * @example 2026-11-21T08:00:00.000Z
+             */
+            at: string;
+            /**
+             * Format: uuid
+             * @description The id of the key
+             * @example 019aa5d2-7c1e-7b1a-9d54-3f0f5a1f2b3c
+             */
+            keyId: string;
+            /**
+             * @description `invalid_api_key`: the key has expired, or the secret was replaced
+             * @example quota_exceeded
+             * @enum {string}
+             */
+            code: "invalid_api_key" | "account_disabled" | "not_found" | "scope_denied" | "quota_exceeded";
+            /** @example 7f3a90c1-2b */
+            requestId: string;
+            /**
+             * @description The slug in the request; null if it is not a slug
+             * @example api1
+             */
+            api: string | null;
+            /** @description The limits that the call would exceed */
+            violated: components["schemas"]["LimitResponse"][];
+            /** @description Every limit that was checked */
+            limits: components["schemas"]["LimitResponse"][];
+        };
+        RefusalPage: {
+            data: components["schemas"]["RefusalResponse"][];
+            /**
+             * @description For `?cursor=`; null on the last page
+             * @example 2Zk4pQ0x3RkBof1ugjdyjr8j3zQrEbguLA
+             */
+            nextCursor: string | null;
+        };
         CreateResourceDto: {
             /**
              * @description Administrators only: the owner of the new object (id, username or e-mail). Default: the caller
@@ -2969,6 +3113,12 @@ export interface components {
             errors: number;
         };
         MetricsResponse: {
+            /**
+             * Format: date-time
+             * @description The moment that the numbers describe: at most 5 seconds ago
+             * @example 2026-11-21T08:00:00.000Z
+             */
+            asOf: string;
             /** @example 30 */
             users: number;
             objects: components["schemas"]["ObjectsResponse"];
@@ -4153,6 +4303,62 @@ export interface operations {
             };
         };
     };
+    SignInPolicy_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SignInPolicyResponse"];
+                };
+            };
+            /** @description `validation_failed`: The request is not valid */
+            400: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `internal_error`: Internal server error */
+            500: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `database_unavailable`: The database is not available. `overloaded`: The server is overloaded */
+            503: {
+                headers: {
+                    /**
+                     * @description Seconds after which a retry can succeed
+                     * @example 1
+                     */
+                    "Retry-After": string;
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
     Users_list: {
         parameters: {
             query?: {
@@ -4165,6 +4371,10 @@ export interface operations {
                  *     work here
                  */
                 query?: string;
+                role?: "admin" | "user";
+                status?: "active" | "disabled";
+                /** @description The slug of a plan */
+                plan?: string;
             };
             header?: never;
             path?: never;
@@ -6214,6 +6424,214 @@ export interface operations {
             /** @description `not_found`: Not found */
             404: {
                 headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `internal_error`: Internal server error */
+            500: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `database_unavailable`: The database is not available. `overloaded`: The server is overloaded */
+            503: {
+                headers: {
+                    /**
+                     * @description Seconds after which a retry can succeed
+                     * @example 1
+                     */
+                    "Retry-After": string;
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    AccountSecurity_listSessions: {
+        parameters: {
+            query?: {
+                /** @description The maximum number of items */
+                limit?: number;
+                /** @description `nextCursor` of the previous page */
+                cursor?: string;
+            };
+            header?: never;
+            path: {
+                /**
+                 * @description An id, a username, an e-mail, or `me`
+                 * @example me
+                 */
+                user: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    Link: components["headers"]["Link"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SessionPage"];
+                };
+            };
+            /** @description `validation_failed`: The request is not valid */
+            400: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `invalid_signature`: The signature is not valid. `invalid_token`: The token is not valid. `unauthenticated`: Sign in first */
+            401: {
+                headers: {
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    "Accept-Signature": components["headers"]["Accept-Signature"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `account_disabled`: The account is disabled. `forbidden`: Not allowed. `totp_setup_required`: Administrators must set up two-factor sign-in */
+            403: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `not_found`: Not found */
+            404: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `internal_error`: Internal server error */
+            500: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `database_unavailable`: The database is not available. `overloaded`: The server is overloaded */
+            503: {
+                headers: {
+                    /**
+                     * @description Seconds after which a retry can succeed
+                     * @example 1
+                     */
+                    "Retry-After": string;
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    AccountSecurity_endSession: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description An id, a username, an e-mail, or `me`
+                 * @example grace
+                 */
+                user: string;
+                /**
+                 * @description An id (UUIDv7)
+                 * @example 019aa5d2-7c1e-7b1a-9d54-3f0f5a1f2b3c
+                 */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description No Content */
+            204: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description `validation_failed`: The request is not valid */
+            400: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `invalid_signature`: The signature is not valid. `invalid_token`: The token is not valid. `unauthenticated`: Sign in first */
+            401: {
+                headers: {
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    "Accept-Signature": components["headers"]["Accept-Signature"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `account_disabled`: The account is disabled. `forbidden`: Not allowed. `totp_setup_required`: Administrators must set up two-factor sign-in */
+            403: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `not_found`: Not found */
+            404: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `version_mismatch`: The version does not match */
+            412: {
+                headers: {
+                    ETag: components["headers"]["ETag"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -9764,6 +10182,106 @@ export interface operations {
             };
             /** @description `idempotency_key_reused`: The Idempotency-Key was used for another request */
             422: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `internal_error`: Internal server error */
+            500: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `database_unavailable`: The database is not available. `overloaded`: The server is overloaded */
+            503: {
+                headers: {
+                    /**
+                     * @description Seconds after which a retry can succeed
+                     * @example 1
+                     */
+                    "Retry-After": string;
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    Refusals_list: {
+        parameters: {
+            query?: {
+                /** @description The maximum number of items */
+                limit?: number;
+                /** @description `nextCursor` of the previous page */
+                cursor?: string;
+                /** @description Administrators only: the owner of the keys (id, username or e-mail), or `*` for all owners, with `requestId`. Default: the caller */
+                user?: string;
+                /** @description The `requestId` of a problem, or the `X-Request-Id` of a response */
+                requestId?: string;
+                /** @description The slug of the API */
+                api?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    Link: components["headers"]["Link"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RefusalPage"];
+                };
+            };
+            /** @description `validation_failed`: The request is not valid */
+            400: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `invalid_signature`: The signature is not valid. `invalid_token`: The token is not valid. `unauthenticated`: Sign in first */
+            401: {
+                headers: {
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    "Accept-Signature": components["headers"]["Accept-Signature"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `account_disabled`: The account is disabled. `forbidden`: Not allowed */
+            403: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `not_found`: Not found */
+            404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;

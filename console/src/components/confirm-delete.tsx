@@ -13,6 +13,8 @@ interface ConfirmDelete {
   typed?: string;
   /** Default: Delete. */
   verb?: string;
+  /** What is true afterwards. Default: "This cannot be undone." */
+  note?: string;
   onConfirm: () => Promise<unknown>;
 }
 
@@ -29,6 +31,7 @@ function ConfirmForm({
   loses = [],
   typed,
   verb = 'Delete',
+  note = 'This cannot be undone.',
   onConfirm,
   onClose,
 }: ConfirmDelete & { onClose: () => void }) {
@@ -52,7 +55,7 @@ function ConfirmForm({
             </List>
           </div>
         )}
-        <Text size="sm">This cannot be undone.</Text>
+        <Text size="sm">{note}</Text>
         {typed !== undefined && (
           <TextInput
             label={`Type ${typed} to confirm`}
@@ -67,7 +70,7 @@ function ConfirmForm({
           <Button variant="default" onClick={onClose}>
             Cancel
           </Button>
-          <Button type="submit" color="red" loading={isPending} disabled={typed !== undefined && text !== typed}>
+          <Button type="submit" color="red.9" loading={isPending} disabled={typed !== undefined && text !== typed}>
             {verb}
           </Button>
         </Group>

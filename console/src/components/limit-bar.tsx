@@ -1,7 +1,7 @@
 import { Group, Progress, Stack, Text } from '@mantine/core';
 import type { components } from '../api/schema';
 import { formatBytes, formatNumber } from './num';
-import { Time } from './time';
+import { isPast, Time } from './time';
 
 type Quota = Pick<components['schemas']['QuotaResponse'], 'limit' | 'used' | 'remaining' | 'resetsAt'> &
   Partial<Pick<components['schemas']['QuotaResponse'], 'meter' | 'window' | 'scope'>>;
@@ -9,7 +9,7 @@ type Quota = Pick<components['schemas']['QuotaResponse'], 'limit' | 'used' | 're
 const WINDOWS = { lifetime: '', minute: 'a minute', hour: 'an hour', day: 'a day', month: 'a month' };
 
 /** Says which limit it is: "api:api1, a day (plan)". */
-export function limitName({ meter, window = 'lifetime', scope }: Quota): string {
+export function limitName({ meter, window = 'lifetime', scope }: Partial<Quota>): string {
   const per = WINDOWS[window] === '' ? '' : `, ${WINDOWS[window]}`;
   return `${meter ?? 'Limit'}${per}${scope === undefined ? '' : ` (${scope})`}`;
 }
@@ -47,7 +47,7 @@ export function LimitBar({ quota, label = limitName(quota) }: LimitBarProps) {
         </Text>
         {resetsAt !== null && (
           <Text size="xs" c="dimmed">
-            resets <Time at={resetsAt} as="relative" />
+            {isPast(resetsAt) ? 'reset' : 'resets'} <Time at={resetsAt} as="relative" />
           </Text>
         )}
       </Group>

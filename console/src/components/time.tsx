@@ -2,8 +2,11 @@ import { Tooltip } from '@mantine/core';
 import classes from './time.module.css';
 
 const FULL = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'short' });
+const SECONDS = new Intl.DateTimeFormat(undefined, { timeStyle: 'medium' });
 const DAY = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium' });
 const RELATIVE = new Intl.RelativeTimeFormat(undefined, { numeric: 'auto' });
+
+const FORMATS = { time: FULL, day: DAY, seconds: SECONDS };
 
 const UNITS: [Intl.RelativeTimeFormatUnit, number][] = [
   ['day', 86_400],
@@ -18,6 +21,11 @@ export function formatRelative(at: string, now = Date.now()): string {
   return RELATIVE.format(Math.round(seconds / size), unit);
 }
 
+/** Whether a time is over. */
+export function isPast(at: string): boolean {
+  return Date.parse(at) <= Date.now();
+}
+
 /** Formats a time in the reader's zone. */
 export function formatTime(at: string): string {
   return FULL.format(new Date(at));
@@ -26,8 +34,8 @@ export function formatTime(at: string): string {
 interface TimeProps {
   /** ISO 8601; null shows `none`. */
   at: string | null;
-  /** Default: date and time. */
-  as?: 'time' | 'day' | 'relative';
+  /** Default: date and time. `seconds` is the time of day. */
+  as?: 'time' | 'day' | 'relative' | 'seconds';
   /** What null means here. Default: never. */
   none?: string;
 }
@@ -35,7 +43,7 @@ interface TimeProps {
 /** A time in the reader's zone; hover or focus shows it in UTC. */
 export function Time({ at, as = 'time', none = 'never' }: TimeProps) {
   if (at === null) return <span className={classes.none}>{none}</span>;
-  const shown = as === 'relative' ? formatRelative(at) : as === 'day' ? DAY.format(new Date(at)) : formatTime(at);
+  const shown = as === 'relative' ? formatRelative(at) : FORMATS[as].format(new Date(at));
   const utc = `${at.slice(0, 19).replace('T', ' ')} UTC`;
   return (
     <Tooltip label={as === 'relative' ? `${formatTime(at)} (${utc})` : utc}>

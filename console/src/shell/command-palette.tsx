@@ -9,7 +9,7 @@ import { useEffect, useState } from 'react';
 import { answer } from '../api/answer';
 import { api } from '../api/client';
 import { useUser } from '../api/use-user';
-import { navigationOf } from '../navigation';
+import { ADMIN_ACTIONS, navigationOf } from '../navigation';
 import { signOutWithNotice } from './user-menu';
 
 const ICON = { size: 18, stroke: 1.6 };
@@ -61,6 +61,12 @@ export default function CommandPalette({ opens }: { opens: number }) {
   const actions: SpotlightActionGroupData = {
     group: 'Actions',
     actions: [
+      ...(user.role === 'admin' ? ADMIN_ACTIONS : []).map(({ label, to, search, icon: Icon }) => ({
+        id: label,
+        label,
+        leftSection: <Icon {...ICON} />,
+        onClick: () => void navigate({ to, search }),
+      })),
       {
         id: 'light',
         label: 'Use light colours',

@@ -1,11 +1,173 @@
-import { EmptyState } from '../../components/empty-state';
+import { Button, Card, Group, SegmentedControl, Skeleton, Stack, TextInput, Title } from '@mantine/core';
+import { IconTrash } from '@tabler/icons-react';
+import { keepPreviousData, useQuery, type UseQueryResult } from '@tanstack/react-query';
+import { useNavigate, useParams } from '@tanstack/react-router';
+import { useState, type ReactNode } from 'react';
+import { answer, tagged, type Tagged } from '../../api/answer';
+import { api } from '../../api/client';
+import type { components } from '../../api/schema';
+import { confirmDelete } from '../../components/confirm-delete';
+import { Conflicts } from '../../components/conflicts';
+import { CopyField } from '../../components/copy-field';
 import { PageHeader } from '../../components/page-header';
+import { ProblemAlert } from '../../components/problem-alert';
+import { SeriesChart } from '../../components/series-chart';
+import { useEdit } from '../../components/use-edit';
+import { useMutationWithNotice } from '../../components/use-mutation-with-notice';
+import { ResponseFields, responseOf, type ApiResponseValues } from './apis/response-fields';
+import { PERIODS, rangeOf, type Period } from './overview/period';
 
-export default function Api() {
+type ApiEntry = components['schemas']['ApiResponse'];
+
+/** One API of the catalogue: its calls over time, and what they get. */
+export default function ApiPage(): ReactNode {
+  const { slug } = useParams({ from: '/shell/apis/$slug' });
+  const navigate = useNavigate();
+  const query = useQuery({
+    queryKey: ['apis', slug],
+    queryFn: ({ signal }) => tagged(api.GET('/v1/apis/{slug}', { params: { path: { slug } }, signal })),
+  });
+  const deletion = useMutationWithNotice({
+    mutationFn: () => api.DELETE('/v1/apis/{slug}', { params: { path: { slug } } }),
+    success: 'API removed',
+    invalidates: [
+      ['apis', 'list'],
+      ['apis', 'catalogue'],
+    ],
+    onSuccess: () => navigate({ to: '/apis', replace: true }),
+  });
   return (
     <>
-      <PageHeader title="API" description="One API of the catalogue." />
-      <EmptyState title="Nothing to see yet" />
+      <PageHeader
+        title={query.data?.value.name ?? 'API'}
+        description={`Calls to /call/${slug} spend units of the meter api:${slug}.`}
+        actions={
+          <Button
+            variant="default"
+            leftSection={<IconTrash size={16} />}
+            onClick={() =>
+              confirmDelete({
+                what: `the API ${slug}`,
+                loses: ['Calls to it are answered with 404', 'Limits on its meter have no effect'],
+                typed: slug,
+                onConfirm: () => deletion.mutateAsync(),
+              })
+            }
+          >
+            Delete
+          </Button>
+        }
+      />
+      <Stack>
+        <ProblemAlert error={query.error} onRetry={() => query.refetch()} />
+        {query.error === null && (
+          <>
+            <Calls slug={slug} />
+            <Card maw={760}>
+              <CopyField
+                label="Try it"
+                value={`curl -H "X-API-Key: $KEY" ${window.location.origin}/call/${slug}`}
+                description="With an API key whose scopes cover this API."
+              />
+            </Card>
+            <Card maw={760}>
+              {query.data === undefined ? <Skeleton height={300} /> : <ApiForm query={query} loaded={query.data} />}
+            </Card>
+          </>
+        )}
+      </Stack>
     </>
+  );
+}
+
+function Calls({ slug }: { slug: string }) {
+  const [period, setPeriod] = useState<Period>('week');
+  const { step } = PERIODS[period];
+  const meter = `api:${slug}`;
+  const series = useQuery({
+    queryKey: ['series', 'api', slug, period],
+    queryFn: ({ signal }) =>
+      answer(api.GET('/v1/metrics/series', { params: { query: { meter, step, ...rangeOf(period) } }, signal })),
+    refetchInterval: 30_000,
+    placeholderData: keepPreviousData,
+  });
+  return (
+    <Card>
+      <SegmentedControl
+        aria-label="Period"
+        size="xs"
+        data={Object.entries(PERIODS).map(([value, { label }]) => ({ value: value as Period, label }))}
+        value={period}
+        onChange={setPeriod}
+        mb="sm"
+        style={{ alignSelf: 'flex-start' }}
+      />
+      <ProblemAlert error={series.error} onRetry={() => series.refetch()} />
+      {series.data === undefined ? (
+        <Skeleton height={290} />
+      ) : (
+        <SeriesChart
+          label="Calls of all users"
+          data={series.data.data.map(({ at, granted, denied }) => ({ at, granted, denied }))}
+          series={[
+            { name: 'granted', label: 'Granted', color: 'indigo.6' },
+            { name: 'denied', label: 'Denied', color: 'orange.6' },
+          ]}
+          step={step}
+        />
+      )}
+    </Card>
+  );
+}
+
+interface ApiFormProps {
+  query: UseQueryResult<Tagged<ApiEntry>>;
+  loaded: Tagged<ApiEntry>;
+}
+
+const toValues = ({ name, answer: text, upstream }: ApiEntry): ApiResponseValues & { name: string } => ({
+  name,
+  kind: upstream === null || upstream === undefined ? 'answer' : 'upstream',
+  answer: text ?? '',
+  upstream: upstream ?? '',
+});
+
+function ApiForm({ query, loaded }: ApiFormProps) {
+  const edit = useEdit({ query, loaded, toValues });
+  const { form } = edit;
+  const { slug } = loaded.value;
+  const { mutate, isPending, error } = useMutationWithNotice({
+    mutationFn: () => {
+      const values = form.getValues();
+      return edit.save((etag) =>
+        tagged(
+          api.PATCH('/v1/apis/{slug}', {
+            params: { path: { slug }, header: etag === undefined ? {} : { 'If-Match': etag } },
+            body: { name: values.name, ...responseOf(values) },
+          }),
+        ),
+      );
+    },
+    success: 'Saved',
+    invalidates: [['apis']],
+    form,
+  });
+  return (
+    <form onSubmit={form.onSubmit(() => mutate())}>
+      <Stack>
+        <Title order={2} size="h4">
+          Response
+        </Title>
+        <TextInput label="Name" {...form.getInputProps('name')} />
+        <ResponseFields values={form.getValues()} onChange={(part) => form.setValues(part)} errors={form.errors} />
+        <Conflicts edit={edit} />
+        {edit.conflicts.length === 0 && <ProblemAlert error={error} showsFields={false} />}
+        <Group justify="flex-end">
+          <Button type="submit" loading={isPending} disabled={!edit.hasChanges}>
+            Save
+          </Button>
+        </Group>
+      </Stack>
+    </form>
   );
 }

@@ -1,26 +1,125 @@
+import { Alert, Button, Card, Code, Group, Stack, Text, TextInput } from '@mantine/core';
+import { IconCircleCheck, IconShieldCheck, IconX } from '@tabler/icons-react';
+import { useMutation } from '@tanstack/react-query';
+import { useNavigate, useSearch } from '@tanstack/react-router';
+import { useState, type ReactNode } from 'react';
 import { answer } from '../../api/answer';
 import { api } from '../../api/client';
-import type { components } from '../../api/schema';
-import { usePages } from '../../api/use-pages';
-import { DataTable, type Column } from '../../components/data-table';
+import { CopyField } from '../../components/copy-field';
+import { formatNumber } from '../../components/num';
+import { givenTexts } from '../../components/given-texts';
 import { PageHeader } from '../../components/page-header';
-import { Time } from '../../components/time';
+import { ProblemAlert } from '../../components/problem-alert';
+import { AuditList } from './audit/audit-list';
 
-type Row = components['schemas']['AuditEntryResponse'];
+/** Who changed what, and whether the log is whole. */
+export default function Audit(): ReactNode {
+  const filter = useSearch({ from: '/shell/audit' });
+  const navigate = useNavigate({ from: '/audit' });
+  const [texts, setTexts] = useState({ actor: '', action: '', target: '', ...filter });
+  const field = (name: keyof typeof texts) => ({
+    value: texts[name],
+    onChange: (event: React.ChangeEvent<HTMLInputElement>) => setTexts({ ...texts, [name]: event.currentTarget.value }),
+  });
+  const apply = (next: typeof texts): void => void navigate({ search: givenTexts(next), replace: true });
+  const clear = (): void => {
+    const none = { actor: '', action: '', target: '' };
+    setTexts(none);
+    apply(none);
+  };
 
-const COLUMNS: Column<Row>[] = [
-  { header: 'Action', render: ({ action }) => action },
-  { header: 'At', render: ({ at }) => <Time at={at} /> },
-];
-
-export default function Audit() {
-  const pages = usePages(['audit'], ({ cursor, signal }) =>
-    answer(api.GET('/v1/audit', { params: { query: { cursor } }, signal })),
-  );
   return (
     <>
       <PageHeader title="Audit" description="Who changed what, newest first." />
-      <DataTable label="Audit" columns={COLUMNS} pages={pages} rowKey={({ id }) => id} />
+      <Verification />
+      <form
+        onSubmit={(event) => {
+          event.preventDefault();
+          apply(texts);
+        }}
+      >
+        <Group align="flex-end" gap="sm" mb="md">
+          <TextInput label="Actor" placeholder="Username, e-mail or id" {...field('actor')} />
+          <TextInput label="Action" placeholder="user.update or quota.*" {...field('action')} />
+          <TextInput label="Target" placeholder="Username, id, slug, platform" {...field('target')} />
+          <Button type="submit" variant="default">
+            Filter
+          </Button>
+          {Object.keys(filter).length > 0 && (
+            <Button variant="subtle" color="gray" leftSection={<IconX size={14} />} onClick={clear}>
+              Clear
+            </Button>
+          )}
+        </Group>
+      </form>
+      <AuditList filter={filter} />
     </>
+  );
+}
+
+/** Checks the chain of entries, perhaps against a head that was noted before. */
+function Verification() {
+  const [head, setHead] = useState('');
+  const verification = useMutation({
+    mutationFn: () =>
+      answer(api.GET('/v1/audit/verify', { params: { query: head.trim() === '' ? {} : { head: head.trim() } } })),
+  });
+  const { data, error, isPending, mutate } = verification;
+  return (
+    <Card mb="lg">
+      <Stack gap="sm">
+        <form
+          onSubmit={(event) => {
+            event.preventDefault();
+            mutate();
+          }}
+        >
+          <Group align="flex-end" gap="sm">
+            <TextInput
+              label="Head noted earlier (optional)"
+              description="Detects entries that were removed at the end."
+              value={head}
+              onChange={(event) => setHead(event.currentTarget.value)}
+              spellCheck={false}
+              style={{ flex: '1 1 260px', maxWidth: 560 }}
+            />
+            <Button type="submit" leftSection={<IconShieldCheck size={16} />} loading={isPending}>
+              Verify the chain
+            </Button>
+          </Group>
+        </form>
+        <div role="status">
+          {data?.ok === true && (
+            <Alert color="green" icon={<IconCircleCheck />} title="No sealed entry was altered or removed">
+              <Stack gap="xs">
+                <Text size="sm">
+                  {formatNumber(data.sealed)} entries are in the chain, {formatNumber(data.unsealed)} of the last second
+                  are not yet.
+                </Text>
+                {data.head !== null && (
+                  <CopyField label="Head" description="Note it outside of the platform." value={data.head} />
+                )}
+              </Stack>
+            </Alert>
+          )}
+          {data?.ok === false && (
+            <Alert color="red" title={`An entry was ${data.first?.fault ?? 'altered or removed'}`}>
+              <Text size="sm">
+                {typeof data.first?.position === 'number' && (
+                  <>Position {formatNumber(data.first.position)} in the chain. </>
+                )}
+                {typeof data.first?.id === 'string' && (
+                  <>
+                    Entry <Code>{data.first.id}</Code>.
+                  </>
+                )}
+              </Text>
+              <Text size="sm">Compare the log with a backup of the database, and look who can write to it.</Text>
+            </Alert>
+          )}
+          <ProblemAlert error={error} />
+        </div>
+      </Stack>
+    </Card>
   );
 }

@@ -1,0 +1,196 @@
+import { Code, Drawer, Table, Text, Tooltip, UnstyledButton } from '@mantine/core';
+import { useDisclosure } from '@mantine/hooks';
+import { IconFileText } from '@tabler/icons-react';
+import { useQuery } from '@tanstack/react-query';
+import { Link } from '@tanstack/react-router';
+import type { ReactNode } from 'react';
+import { answer } from '../../../api/answer';
+import { api } from '../../../api/client';
+import type { components } from '../../../api/schema';
+import { usePages } from '../../../api/use-pages';
+import { DataTable, type Column } from '../../../components/data-table';
+import { EmptyState } from '../../../components/empty-state';
+import { Time } from '../../../components/time';
+import { nameOf } from '../users/user-name';
+import classes from './audit-list.module.css';
+
+type Entry = components['schemas']['AuditEntryResponse'];
+
+interface Change {
+  from?: unknown;
+  to?: unknown;
+}
+
+interface AuditListProps {
+  filter: { actor?: string; action?: string; target?: string };
+}
+
+const COLUMNS: Column<Entry>[] = [
+  { header: 'At', render: ({ at }) => <Time at={at} /> },
+  { header: 'Action', render: ({ action }) => <Code>{action}</Code> },
+  {
+    header: 'Actor',
+    render: ({ actor }) => (actor === null ? 'the server' : <Person id={actor} />),
+    width: 160,
+    onPhone: false,
+  },
+  {
+    header: 'Target',
+    render: ({ target, action }) => <Target target={target} action={action} />,
+    width: 200,
+    onPhone: false,
+  },
+  { header: 'Changes', render: (entry) => <Details entry={entry} /> },
+  { header: 'Address', render: ({ ip }) => ip ?? '–', width: 130, onPhone: false },
+];
+
+/** Entries of the audit log with what each changed. */
+export function AuditList({ filter }: AuditListProps) {
+  const pages = usePages(['audit', 'list', filter], ({ cursor, signal }) =>
+    answer(api.GET('/v1/audit', { params: { query: { ...filter, cursor } }, signal })),
+  );
+  return (
+    <DataTable
+      label="Audit"
+      columns={COLUMNS}
+      pages={pages}
+      rowKey={({ id }) => id}
+      empty={
+        <EmptyState title="No entries" icon={IconFileText}>
+          {Object.keys(filter).length === 0 ? 'Each change is written here.' : 'Nothing matches. Widen the filter.'}
+        </EmptyState>
+      }
+    />
+  );
+}
+
+/** A user by name; by id if the account is gone. */
+function Person({ id }: { id: string }) {
+  const user = useQuery({
+    queryKey: ['users', id, 'name'],
+    queryFn: async ({ signal }) =>
+      nameOf(await answer(api.GET('/v1/users/{user}', { params: { path: { user: id } }, signal }))),
+    staleTime: 300_000,
+    retry: false,
+  });
+  if (user.data === undefined) return <Id id={id} />;
+  return (
+    <Link to="/users/$user" params={{ user: id }} className={classes.link}>
+      {user.data}
+    </Link>
+  );
+}
+
+const UUID = /^[0-9a-f]{8}-[0-9a-f-]{27}$/;
+
+/** Actions whose target is a user. */
+const ON_USERS = /^(user|credits|password|email|totp)\./;
+
+function Target({ target, action }: Pick<Entry, 'target' | 'action'>) {
+  if (!UUID.test(target)) return <span style={{ overflowWrap: 'anywhere' }}>{target}</span>;
+  return ON_USERS.test(action) ? <Person id={target} /> : <Id id={target} />;
+}
+
+/** A shortened id; the details have it whole. */
+function Id({ id }: { id: string }) {
+  return (
+    <Tooltip label={id}>
+      <Text size="xs" ff="monospace" span>
+        …{id.slice(-12)}
+      </Text>
+    </Tooltip>
+  );
+}
+
+const MAX_SUMMARY = 60;
+
+/** Says in one line what changed. */
+function summaryOf(changes: Entry['changes']): string {
+  const fields = Object.entries(changes) as [string, Change][];
+  const whole = fields
+    .map(([field, { from, to }]) =>
+      from === undefined && to === undefined ? field : `${field}: ${textOf(from)} → ${textOf(to)}`,
+    )
+    .join(', ');
+  return fields.length > 0 && whole.length <= MAX_SUMMARY ? whole : fields.map(([field]) => field).join(', ');
+}
+
+/** Opens an entry: the old and the new value of each changed field, side by side. */
+function Details({ entry }: { entry: Entry }) {
+  const [isOpen, { open, close }] = useDisclosure();
+  const { action, actor, at, changes, id, ip, requestId, target } = entry;
+  const fields = Object.entries(changes) as [string, Change][];
+  const facts: [string, ReactNode][] = [
+    ['At', <Time key="at" at={at} />],
+    ['Actor', actor ?? 'the server'],
+    ['Target', target],
+    ['Address', ip ?? '–'],
+    ['Request id', requestId ?? '–'],
+    ['Entry', id],
+  ];
+  return (
+    <>
+      <UnstyledButton onClick={open} className={classes.summary} aria-haspopup="dialog">
+        <Text size="sm" lineClamp={1}>
+          {summaryOf(changes) || 'Details'}
+        </Text>
+      </UnstyledButton>
+      <Drawer opened={isOpen} onClose={close} title={action} position="right" size="lg">
+        {fields.length > 0 && (
+          <div className={classes.scroll}>
+            <Table mb="lg" aria-label="Changes" layout="fixed">
+              <Table.Thead>
+                <Table.Tr>
+                  <Table.Th w="26%">Field</Table.Th>
+                  <Table.Th>Before</Table.Th>
+                  <Table.Th>After</Table.Th>
+                </Table.Tr>
+              </Table.Thead>
+              <Table.Tbody>
+                {fields.map(([field, change]) => (
+                  <Table.Tr key={field}>
+                    <Table.Th scope="row" fw={500} className={classes.field}>
+                      {field}
+                    </Table.Th>
+                    {!('from' in change) && !('to' in change) ? (
+                      <Table.Td colSpan={2} c="dimmed">
+                        changed; a secret is not recorded
+                      </Table.Td>
+                    ) : (
+                      <>
+                        <Table.Td className={classes.from}>
+                          {'from' in change && <Value value={change.from} />}
+                        </Table.Td>
+                        <Table.Td className={classes.to}>{'to' in change && <Value value={change.to} />}</Table.Td>
+                      </>
+                    )}
+                  </Table.Tr>
+                ))}
+              </Table.Tbody>
+            </Table>
+          </div>
+        )}
+        <Table variant="vertical" aria-label="Entry">
+          <Table.Tbody>
+            {facts.map(([label, value]) => (
+              <Table.Tr key={label}>
+                <Table.Th scope="row" w="26%">
+                  {label}
+                </Table.Th>
+                <Table.Td style={{ overflowWrap: 'anywhere' }}>{value}</Table.Td>
+              </Table.Tr>
+            ))}
+          </Table.Tbody>
+        </Table>
+      </Drawer>
+    </>
+  );
+}
+
+function textOf(value: unknown): string {
+  return value === null || value === undefined ? 'none' : typeof value === 'string' ? value : JSON.stringify(value);
+}
+
+function Value({ value }: { value: unknown }) {
+  return <span className={value === null ? classes.none : classes.value}>{textOf(value)}</span>;
+}
