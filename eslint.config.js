@@ -91,7 +91,7 @@ const NO_SAVE = {
 };
 
 export default tseslint.config(
-  { ignores: ['dist', 'data', 'node_modules', 'coverage'] },
+  { ignores: ['dist', 'sdk/dist', 'sdk/src/schema.ts', 'data', 'node_modules', 'coverage'] },
   js.configs.recommended,
   {
     files: ['**/*.ts'],
