@@ -80,7 +80,8 @@ describe('Quartermaster', () => {
     const made = await mine.post('/v1/resources', { body: { value: 'one' } });
     const path = { id: made.id };
     expect(await mine.get('/v1/resources/{id}', { params: { path } })).toEqual(made);
-    expect(await mine.delete('/v1/resources/{id}', { params: { path } })).toBeUndefined();
+    await mine.delete('/v1/resources/{id}', { params: { path } });
+    expect(await errorOf(mine.get('/v1/resources/{id}', { params: { path } }))).toMatchObject({ code: 'not_found' });
     const named = { params: { path: { user: 'me' } }, body: { firstName: 'Ada' } };
     expect((await mine.patch('/v1/users/{user}', named)).firstName).toBe('Ada');
   });
