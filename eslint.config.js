@@ -94,7 +94,9 @@ const NO_SAVE = {
 };
 
 export default tseslint.config(
-  { ignores: ['**/dist', 'data', '**/node_modules', 'coverage', 'console/src/api/schema.d.ts'] },
+  {
+    ignores: ['**/dist', 'data', '**/node_modules', 'coverage', 'console/src/api/schema.d.ts', 'sdk/src/schema.ts'],
+  },
   js.configs.recommended,
   {
     files: ['**/*.ts', '**/*.tsx'],

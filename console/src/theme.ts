@@ -35,9 +35,7 @@ export const theme = createTheme({
       defaultProps: { closeButtonProps: { 'aria-label': 'Close the notice' } },
       styles: { description: { color: 'var(--mantine-color-dimmed)' } },
     },
-    SegmentedControl: { defaultProps: { transitionDuration: 0 } },
     Alert: { defaultProps: { variant: 'light' }, classNames: { root: classes.alert, message: classes.alertMessage } },
-    Notification: { defaultProps: { closeButtonProps: { 'aria-label': 'Close' } } },
     // Its colours would lag behind those of the page when the scheme changes.
     SegmentedControl: { defaultProps: { transitionDuration: 0 } },
     Badge: { defaultProps: { variant: 'light', radius: 'sm', tt: 'none', fw: 500 } },
