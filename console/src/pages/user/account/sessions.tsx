@@ -47,7 +47,11 @@ export function Sessions() {
               {userAgent}
             </Text>
           </div>
-          {current && <Badge color="green">This session</Badge>}
+          {current && (
+            <Badge color="green" miw="max-content">
+              This session
+            </Badge>
+          )}
         </Group>
       ),
     },
