@@ -1,14 +1,13 @@
-// `npm run types --workspace sdk`: generates src/schema.ts from docs/openapi.json. The generator brings a TypeScript of its
-// own and is needed by nobody else: npx fetches it, at the version that is named here.
+// `npm run types --workspace sdk`: generates src/schema.ts from docs/openapi.json, with the generator of the console.
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-const GENERATOR = 'openapi-typescript@7.13.0';
-
 // A member with a default may be missing from a request.
-const COMMAND = ['openapi-typescript', '--default-non-nullable=false'];
+const OPTIONS = ['--default-non-nullable=false'];
 
 /** @param {string} path below the folder sdk */
 const at = (path) => fileURLToPath(new URL(`../${path}`, import.meta.url));
@@ -34,8 +33,10 @@ for (const { responses } of Object.values(document.paths).flatMap((methods) => O
 delete document.components['headers'];
 delete document.components['examples'];
 
-const { status, stdout, stderr } = spawnSync('npx', ['--yes', `--package=${GENERATOR}`, '--', ...COMMAND], {
-  ...{ encoding: 'utf8', maxBuffer: 2 ** 26, shell: process.platform === 'win32' },
+const manifest = createRequire(at('../console/package.json')).resolve('openapi-typescript/package.json');
+const generator = join(dirname(manifest), 'bin', 'cli.js');
+const { status, stdout, stderr } = spawnSync(process.execPath, [generator, ...OPTIONS], {
+  ...{ encoding: 'utf8', maxBuffer: 2 ** 26 },
   input: JSON.stringify(document),
 });
 if (status !== 0) {

@@ -1324,6 +1324,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/metrics/near-limits": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the limits of users, plans and keys that are nearly used up; limits of the platform are not included
+         * @description Access: administrators only.
+         */
+        get: operations["NearLimits_list"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/metrics": {
         parameters: {
             query?: never;
@@ -1434,6 +1454,98 @@ export interface paths {
          *     Any other method works as well. The response of an upstream is returned with its status, headers and body.
          */
         patch: operations["Calls_patch_below"];
+        trace?: never;
+    };
+    "/v1/forward-auth": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * For gateways: may the key of this request call an API? Spends its units
+         * @description Access: an API key whose scopes cover the API. Access tokens are rejected.
+         *
+         *     Any other method works as well. The body is not read. The response headers are for the gateway to pass on.
+         */
+        get: operations["ForwardAuth_get"];
+        /**
+         * For gateways: may the key of this request call an API? Spends its units
+         * @description Access: an API key whose scopes cover the API. Access tokens are rejected.
+         *
+         *     Any other method works as well. The body is not read. The response headers are for the gateway to pass on.
+         */
+        put: operations["ForwardAuth_put"];
+        /**
+         * For gateways: may the key of this request call an API? Spends its units
+         * @description Access: an API key whose scopes cover the API. Access tokens are rejected.
+         *
+         *     Any other method works as well. The body is not read. The response headers are for the gateway to pass on.
+         */
+        post: operations["ForwardAuth_post"];
+        /**
+         * For gateways: may the key of this request call an API? Spends its units
+         * @description Access: an API key whose scopes cover the API. Access tokens are rejected.
+         *
+         *     Any other method works as well. The body is not read. The response headers are for the gateway to pass on.
+         */
+        delete: operations["ForwardAuth_delete"];
+        options?: never;
+        head?: never;
+        /**
+         * For gateways: may the key of this request call an API? Spends its units
+         * @description Access: an API key whose scopes cover the API. Access tokens are rejected.
+         *
+         *     Any other method works as well. The body is not read. The response headers are for the gateway to pass on.
+         */
+        patch: operations["ForwardAuth_patch"];
+        trace?: never;
+    };
+    "/v1/forward-auth/{path}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * For gateways: may the key of this request call an API? Spends its units
+         * @description Access: an API key whose scopes cover the API. Access tokens are rejected.
+         *
+         *     Any other method works as well. The body is not read. The response headers are for the gateway to pass on.
+         */
+        get: operations["ForwardAuth_get_below"];
+        /**
+         * For gateways: may the key of this request call an API? Spends its units
+         * @description Access: an API key whose scopes cover the API. Access tokens are rejected.
+         *
+         *     Any other method works as well. The body is not read. The response headers are for the gateway to pass on.
+         */
+        put: operations["ForwardAuth_put_below"];
+        /**
+         * For gateways: may the key of this request call an API? Spends its units
+         * @description Access: an API key whose scopes cover the API. Access tokens are rejected.
+         *
+         *     Any other method works as well. The body is not read. The response headers are for the gateway to pass on.
+         */
+        post: operations["ForwardAuth_post_below"];
+        /**
+         * For gateways: may the key of this request call an API? Spends its units
+         * @description Access: an API key whose scopes cover the API. Access tokens are rejected.
+         *
+         *     Any other method works as well. The body is not read. The response headers are for the gateway to pass on.
+         */
+        delete: operations["ForwardAuth_delete_below"];
+        options?: never;
+        head?: never;
+        /**
+         * For gateways: may the key of this request call an API? Spends its units
+         * @description Access: an API key whose scopes cover the API. Access tokens are rejected.
+         *
+         *     Any other method works as well. The body is not read. The response headers are for the gateway to pass on.
+         */
+        patch: operations["ForwardAuth_patch_below"];
         trace?: never;
     };
 }
@@ -3208,6 +3320,12 @@ export interface components {
             user: components["schemas"]["RankedUser"];
         };
         TopList: {
+            /**
+             * Format: date-time
+             * @description The moment that the list describes: at most 5 seconds ago
+             * @example 2026-11-21T08:00:00.000Z
+             */
+            asOf: string;
             data: components["schemas"]["RankResponse"][];
         };
         PointResponse: {
@@ -3295,6 +3413,51 @@ export interface components {
             /** @example api:api1 */
             meter: string;
         };
+        NearLimitResponse: {
+            /**
+             * @example day
+             * @enum {string}
+             */
+            window: "lifetime" | "minute" | "hour" | "day" | "month";
+            /** @example 1000 */
+            limit: number;
+            /** @example 958 */
+            used: number;
+            /**
+             * @description Never below 0
+             * @example 42
+             */
+            remaining: number;
+            /**
+             * Format: date-time
+             * @description When the window ends; null for `lifetime`
+             * @example 2026-12-01T00:00:00.000Z
+             */
+            resetsAt: string | null;
+            /**
+             * Format: uuid
+             * @description The id of the key; null for a limit of the user or its plan
+             * @example 019aa5d2-7c1e-7b1a-9d54-3f0f5a1f2b3c
+             */
+            keyId: string | null;
+            /**
+             * @description Used units by limit. Above 1 if the limit was lowered
+             * @example 0.92
+             */
+            share: number;
+            user: components["schemas"]["RankedUser"];
+            /**
+             * @description Where the limit is set
+             * @example user
+             * @enum {string}
+             */
+            scope: "platform" | "user" | "plan" | "key";
+            /** @example api:api1 */
+            meter: string;
+        };
+        NearLimitList: {
+            data: components["schemas"]["NearLimitResponse"][];
+        };
     };
     responses: never;
     parameters: never;
@@ -3335,6 +3498,21 @@ export interface components {
          * @example "day";r=42;t=3600
          */
         RateLimit: string;
+        /**
+         * @description The id of the user who owns the key
+         * @example 019aa5d2-0000-7b1a-9d54-3f0f5a1f2b3c
+         */
+        "X-Quartermaster-Owner": string;
+        /**
+         * @description The id of the key
+         * @example 019aa5d2-7c1e-7b1a-9d54-3f0f5a1f2b3c
+         */
+        "X-Quartermaster-Key": string;
+        /**
+         * @description The `code` of the problem
+         * @example quota_exceeded
+         */
+        "X-Quartermaster-Code": string;
         /**
          * @description Seconds after which a retry can succeed
          * @example 1
@@ -12825,6 +13003,8 @@ export interface operations {
                 step?: "hour" | "day";
                 /** @description The user: id, username, e-mail or `me`. Default: all users for administrators, otherwise the caller */
                 user?: string;
+                /** @description The id of a key of that user, which may be deleted. With `key`, `user` is the caller by default */
+                key?: string;
             };
             header?: never;
             path?: never;
@@ -13024,6 +13204,89 @@ export interface operations {
                      *     2026-11-21T08:00:00.000Z,019aa5d2-0000-7b1a-9d54-3f0f5a1f2b3c,ada,019aa5d2-7c1e-7b1a-9d54-3f0f5a1f2b3c,my server,api:api1,120,3
                      */
                     "text/csv": string;
+                };
+            };
+            /** @description `validation_failed`: The request is not valid */
+            400: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `invalid_signature`: The signature is not valid. `invalid_token`: The token is not valid. `unauthenticated`: Sign in first */
+            401: {
+                headers: {
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    "Accept-Signature": components["headers"]["Accept-Signature"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `account_disabled`: The account is disabled. `forbidden`: Not allowed. `totp_setup_required`: Administrators must set up two-factor sign-in */
+            403: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `internal_error`: Internal server error */
+            500: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `database_unavailable`: The database is not available. `overloaded`: The server is overloaded */
+            503: {
+                headers: {
+                    /**
+                     * @description Seconds after which a retry can succeed
+                     * @example 1
+                     */
+                    "Retry-After": string;
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    NearLimits_list: {
+        parameters: {
+            query?: {
+                /** @description Used units by limit: 0.8 lists what is used to 80 % or more */
+                share?: number;
+                /** @description The maximum number of items */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NearLimitList"];
                 };
             };
             /** @description `validation_failed`: The request is not valid */
@@ -14763,6 +15026,1551 @@ export interface operations {
                 };
                 content: {
                     "*/*": unknown;
+                };
+            };
+        };
+    };
+    ForwardAuth_get: {
+        parameters: {
+            query?: {
+                /** @description The slug of the API. Required, unless the gateway sends it as `X-Quartermaster-Api` */
+                api?: string;
+                /** @description The units that the request costs */
+                cost?: number;
+                /** @description Replaces the statuses 402 and 429, for gateways that do not understand them (nginx) */
+                denyStatus?: 401 | 403;
+            };
+            header?: {
+                /** @description The slug of the API, if the query has none. The gateway must replace it */
+                "X-Quartermaster-Api"?: string;
+                /** @description The method of the client. With an Idempotency-Key, another method is another request */
+                "X-Forwarded-Method"?: string;
+                /** @description The URI of the client. With an Idempotency-Key, another URI is another request */
+                "X-Forwarded-Uri"?: string;
+                /** @description Up to 255 characters. A request repeated with the same key within 24 hours gets the first response again */
+                "Idempotency-Key"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Granted: serve the request */
+            200: {
+                headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "X-Quartermaster-Owner": components["headers"]["X-Quartermaster-Owner"];
+                    "X-Quartermaster-Key": components["headers"]["X-Quartermaster-Key"];
+                    "Idempotency-Replayed": components["headers"]["Idempotency-Replayed"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description `validation_failed`: The request is not valid */
+            400: {
+                headers: {
+                    "X-Quartermaster-Code": components["headers"]["X-Quartermaster-Code"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `unauthenticated`: Sign in first. `invalid_api_key`: The API key is not valid. `quota_exceeded`: The quota is used up */
+            401: {
+                headers: {
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "X-Quartermaster-Code": components["headers"]["X-Quartermaster-Code"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `account_disabled`: The account is disabled. `scope_denied`: The key does not cover this API. `quota_exceeded`: The quota is used up */
+            403: {
+                headers: {
+                    "Retry-After": components["headers"]["Retry-After"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "X-Quartermaster-Code": components["headers"]["X-Quartermaster-Code"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `not_found`: Not found */
+            404: {
+                headers: {
+                    "X-Quartermaster-Code": components["headers"]["X-Quartermaster-Code"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `idempotency_in_progress`: A request with this Idempotency-Key is still running */
+            409: {
+                headers: {
+                    "Retry-After": components["headers"]["Retry-After"];
+                    "X-Quartermaster-Code": components["headers"]["X-Quartermaster-Code"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `idempotency_key_reused`: The Idempotency-Key was used for another request */
+            422: {
+                headers: {
+                    "X-Quartermaster-Code": components["headers"]["X-Quartermaster-Code"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `quota_exceeded`: The quota is used up */
+            429: {
+                headers: {
+                    "Retry-After": components["headers"]["Retry-After"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "X-Quartermaster-Code": components["headers"]["X-Quartermaster-Code"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `internal_error`: Internal server error */
+            500: {
+                headers: {
+                    "X-Quartermaster-Code": components["headers"]["X-Quartermaster-Code"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `overloaded`: The server is overloaded. `database_unavailable`: The database is not available */
+            503: {
+                headers: {
+                    /**
+                     * @description Seconds after which a retry can succeed
+                     * @example 1
+                     */
+                    "Retry-After": string;
+                    "X-Quartermaster-Code": components["headers"]["X-Quartermaster-Code"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    ForwardAuth_put: {
+        parameters: {
+            query?: {
+                /** @description The slug of the API. Required, unless the gateway sends it as `X-Quartermaster-Api` */
+                api?: string;
+                /** @description The units that the request costs */
+                cost?: number;
+                /** @description Replaces the statuses 402 and 429, for gateways that do not understand them (nginx) */
+                denyStatus?: 401 | 403;
+            };
+            header?: {
+                /** @description The slug of the API, if the query has none. The gateway must replace it */
+                "X-Quartermaster-Api"?: string;
+                /** @description The method of the client. With an Idempotency-Key, another method is another request */
+                "X-Forwarded-Method"?: string;
+                /** @description The URI of the client. With an Idempotency-Key, another URI is another request */
+                "X-Forwarded-Uri"?: string;
+                /** @description Up to 255 characters. A request repeated with the same key within 24 hours gets the first response again */
+                "Idempotency-Key"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Granted: serve the request */
+            200: {
+                headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "X-Quartermaster-Owner": components["headers"]["X-Quartermaster-Owner"];
+                    "X-Quartermaster-Key": components["headers"]["X-Quartermaster-Key"];
+                    "Idempotency-Replayed": components["headers"]["Idempotency-Replayed"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description `validation_failed`: The request is not valid */
+            400: {
+                headers: {
+                    "X-Quartermaster-Code": components["headers"]["X-Quartermaster-Code"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `unauthenticated`: Sign in first. `invalid_api_key`: The API key is not valid. `quota_exceeded`: The quota is used up */
+            401: {
+                headers: {
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "X-Quartermaster-Code": components["headers"]["X-Quartermaster-Code"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `account_disabled`: The account is disabled. `scope_denied`: The key does not cover this API. `quota_exceeded`: The quota is used up */
+            403: {
+                headers: {
+                    "Retry-After": components["headers"]["Retry-After"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "X-Quartermaster-Code": components["headers"]["X-Quartermaster-Code"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `not_found`: Not found */
+            404: {
+                headers: {
+                    "X-Quartermaster-Code": components["headers"]["X-Quartermaster-Code"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `idempotency_in_progress`: A request with this Idempotency-Key is still running */
+            409: {
+                headers: {
+                    "Retry-After": components["headers"]["Retry-After"];
+                    "X-Quartermaster-Code": components["headers"]["X-Quartermaster-Code"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `idempotency_key_reused`: The Idempotency-Key was used for another request */
+            422: {
+                headers: {
+                    "X-Quartermaster-Code": components["headers"]["X-Quartermaster-Code"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `quota_exceeded`: The quota is used up */
+            429: {
+                headers: {
+                    "Retry-After": components["headers"]["Retry-After"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "X-Quartermaster-Code": components["headers"]["X-Quartermaster-Code"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `internal_error`: Internal server error */
+            500: {
+                headers: {
+                    "X-Quartermaster-Code": components["headers"]["X-Quartermaster-Code"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `overloaded`: The server is overloaded. `database_unavailable`: The database is not available */
+            503: {
+                headers: {
+                    /**
+                     * @description Seconds after which a retry can succeed
+                     * @example 1
+                     */
+                    "Retry-After": string;
+                    "X-Quartermaster-Code": components["headers"]["X-Quartermaster-Code"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    ForwardAuth_post: {
+        parameters: {
+            query?: {
+                /** @description The slug of the API. Required, unless the gateway sends it as `X-Quartermaster-Api` */
+                api?: string;
+                /** @description The units that the request costs */
+                cost?: number;
+                /** @description Replaces the statuses 402 and 429, for gateways that do not understand them (nginx) */
+                denyStatus?: 401 | 403;
+            };
+            header?: {
+                /** @description The slug of the API, if the query has none. The gateway must replace it */
+                "X-Quartermaster-Api"?: string;
+                /** @description The method of the client. With an Idempotency-Key, another method is another request */
+                "X-Forwarded-Method"?: string;
+                /** @description The URI of the client. With an Idempotency-Key, another URI is another request */
+                "X-Forwarded-Uri"?: string;
+                /** @description Up to 255 characters. A request repeated with the same key within 24 hours gets the first response again */
+                "Idempotency-Key"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Granted: serve the request */
+            200: {
+                headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "X-Quartermaster-Owner": components["headers"]["X-Quartermaster-Owner"];
+                    "X-Quartermaster-Key": components["headers"]["X-Quartermaster-Key"];
+                    "Idempotency-Replayed": components["headers"]["Idempotency-Replayed"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description `validation_failed`: The request is not valid */
+            400: {
+                headers: {
+                    "X-Quartermaster-Code": components["headers"]["X-Quartermaster-Code"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `unauthenticated`: Sign in first. `invalid_api_key`: The API key is not valid. `quota_exceeded`: The quota is used up */
+            401: {
+                headers: {
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "X-Quartermaster-Code": components["headers"]["X-Quartermaster-Code"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `account_disabled`: The account is disabled. `scope_denied`: The key does not cover this API. `quota_exceeded`: The quota is used up */
+            403: {
+                headers: {
+                    "Retry-After": components["headers"]["Retry-After"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "X-Quartermaster-Code": components["headers"]["X-Quartermaster-Code"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `not_found`: Not found */
+            404: {
+                headers: {
+                    "X-Quartermaster-Code": components["headers"]["X-Quartermaster-Code"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `idempotency_in_progress`: A request with this Idempotency-Key is still running */
+            409: {
+                headers: {
+                    "Retry-After": components["headers"]["Retry-After"];
+                    "X-Quartermaster-Code": components["headers"]["X-Quartermaster-Code"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `idempotency_key_reused`: The Idempotency-Key was used for another request */
+            422: {
+                headers: {
+                    "X-Quartermaster-Code": components["headers"]["X-Quartermaster-Code"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `quota_exceeded`: The quota is used up */
+            429: {
+                headers: {
+                    "Retry-After": components["headers"]["Retry-After"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "X-Quartermaster-Code": components["headers"]["X-Quartermaster-Code"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `internal_error`: Internal server error */
+            500: {
+                headers: {
+                    "X-Quartermaster-Code": components["headers"]["X-Quartermaster-Code"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `overloaded`: The server is overloaded. `database_unavailable`: The database is not available */
+            503: {
+                headers: {
+                    /**
+                     * @description Seconds after which a retry can succeed
+                     * @example 1
+                     */
+                    "Retry-After": string;
+                    "X-Quartermaster-Code": components["headers"]["X-Quartermaster-Code"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    ForwardAuth_delete: {
+        parameters: {
+            query?: {
+                /** @description The slug of the API. Required, unless the gateway sends it as `X-Quartermaster-Api` */
+                api?: string;
+                /** @description The units that the request costs */
+                cost?: number;
+                /** @description Replaces the statuses 402 and 429, for gateways that do not understand them (nginx) */
+                denyStatus?: 401 | 403;
+            };
+            header?: {
+                /** @description The slug of the API, if the query has none. The gateway must replace it */
+                "X-Quartermaster-Api"?: string;
+                /** @description The method of the client. With an Idempotency-Key, another method is another request */
+                "X-Forwarded-Method"?: string;
+                /** @description The URI of the client. With an Idempotency-Key, another URI is another request */
+                "X-Forwarded-Uri"?: string;
+                /** @description Up to 255 characters. A request repeated with the same key within 24 hours gets the first response again */
+                "Idempotency-Key"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Granted: serve the request */
+            200: {
+                headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "X-Quartermaster-Owner": components["headers"]["X-Quartermaster-Owner"];
+                    "X-Quartermaster-Key": components["headers"]["X-Quartermaster-Key"];
+                    "Idempotency-Replayed": components["headers"]["Idempotency-Replayed"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description `validation_failed`: The request is not valid */
+            400: {
+                headers: {
+                    "X-Quartermaster-Code": components["headers"]["X-Quartermaster-Code"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `unauthenticated`: Sign in first. `invalid_api_key`: The API key is not valid. `quota_exceeded`: The quota is used up */
+            401: {
+                headers: {
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "X-Quartermaster-Code": components["headers"]["X-Quartermaster-Code"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `account_disabled`: The account is disabled. `scope_denied`: The key does not cover this API. `quota_exceeded`: The quota is used up */
+            403: {
+                headers: {
+                    "Retry-After": components["headers"]["Retry-After"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "X-Quartermaster-Code": components["headers"]["X-Quartermaster-Code"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `not_found`: Not found */
+            404: {
+                headers: {
+                    "X-Quartermaster-Code": components["headers"]["X-Quartermaster-Code"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `idempotency_in_progress`: A request with this Idempotency-Key is still running */
+            409: {
+                headers: {
+                    "Retry-After": components["headers"]["Retry-After"];
+                    "X-Quartermaster-Code": components["headers"]["X-Quartermaster-Code"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `idempotency_key_reused`: The Idempotency-Key was used for another request */
+            422: {
+                headers: {
+                    "X-Quartermaster-Code": components["headers"]["X-Quartermaster-Code"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `quota_exceeded`: The quota is used up */
+            429: {
+                headers: {
+                    "Retry-After": components["headers"]["Retry-After"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "X-Quartermaster-Code": components["headers"]["X-Quartermaster-Code"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `internal_error`: Internal server error */
+            500: {
+                headers: {
+                    "X-Quartermaster-Code": components["headers"]["X-Quartermaster-Code"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `overloaded`: The server is overloaded. `database_unavailable`: The database is not available */
+            503: {
+                headers: {
+                    /**
+                     * @description Seconds after which a retry can succeed
+                     * @example 1
+                     */
+                    "Retry-After": string;
+                    "X-Quartermaster-Code": components["headers"]["X-Quartermaster-Code"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    ForwardAuth_patch: {
+        parameters: {
+            query?: {
+                /** @description The slug of the API. Required, unless the gateway sends it as `X-Quartermaster-Api` */
+                api?: string;
+                /** @description The units that the request costs */
+                cost?: number;
+                /** @description Replaces the statuses 402 and 429, for gateways that do not understand them (nginx) */
+                denyStatus?: 401 | 403;
+            };
+            header?: {
+                /** @description The slug of the API, if the query has none. The gateway must replace it */
+                "X-Quartermaster-Api"?: string;
+                /** @description The method of the client. With an Idempotency-Key, another method is another request */
+                "X-Forwarded-Method"?: string;
+                /** @description The URI of the client. With an Idempotency-Key, another URI is another request */
+                "X-Forwarded-Uri"?: string;
+                /** @description Up to 255 characters. A request repeated with the same key within 24 hours gets the first response again */
+                "Idempotency-Key"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Granted: serve the request */
+            200: {
+                headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "X-Quartermaster-Owner": components["headers"]["X-Quartermaster-Owner"];
+                    "X-Quartermaster-Key": components["headers"]["X-Quartermaster-Key"];
+                    "Idempotency-Replayed": components["headers"]["Idempotency-Replayed"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description `validation_failed`: The request is not valid */
+            400: {
+                headers: {
+                    "X-Quartermaster-Code": components["headers"]["X-Quartermaster-Code"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `unauthenticated`: Sign in first. `invalid_api_key`: The API key is not valid. `quota_exceeded`: The quota is used up */
+            401: {
+                headers: {
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "X-Quartermaster-Code": components["headers"]["X-Quartermaster-Code"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `account_disabled`: The account is disabled. `scope_denied`: The key does not cover this API. `quota_exceeded`: The quota is used up */
+            403: {
+                headers: {
+                    "Retry-After": components["headers"]["Retry-After"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "X-Quartermaster-Code": components["headers"]["X-Quartermaster-Code"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `not_found`: Not found */
+            404: {
+                headers: {
+                    "X-Quartermaster-Code": components["headers"]["X-Quartermaster-Code"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `idempotency_in_progress`: A request with this Idempotency-Key is still running */
+            409: {
+                headers: {
+                    "Retry-After": components["headers"]["Retry-After"];
+                    "X-Quartermaster-Code": components["headers"]["X-Quartermaster-Code"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `idempotency_key_reused`: The Idempotency-Key was used for another request */
+            422: {
+                headers: {
+                    "X-Quartermaster-Code": components["headers"]["X-Quartermaster-Code"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `quota_exceeded`: The quota is used up */
+            429: {
+                headers: {
+                    "Retry-After": components["headers"]["Retry-After"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "X-Quartermaster-Code": components["headers"]["X-Quartermaster-Code"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `internal_error`: Internal server error */
+            500: {
+                headers: {
+                    "X-Quartermaster-Code": components["headers"]["X-Quartermaster-Code"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `overloaded`: The server is overloaded. `database_unavailable`: The database is not available */
+            503: {
+                headers: {
+                    /**
+                     * @description Seconds after which a retry can succeed
+                     * @example 1
+                     */
+                    "Retry-After": string;
+                    "X-Quartermaster-Code": components["headers"]["X-Quartermaster-Code"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    ForwardAuth_get_below: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The slug of the API, if the query has none. The gateway must replace it */
+                "X-Quartermaster-Api"?: string;
+                /** @description The method of the client. With an Idempotency-Key, another method is another request */
+                "X-Forwarded-Method"?: string;
+                /** @description The URI of the client. With an Idempotency-Key, another URI is another request */
+                "X-Forwarded-Uri"?: string;
+                /** @description Up to 255 characters. A request repeated with the same key within 24 hours gets the first response again */
+                "Idempotency-Key"?: string;
+            };
+            path: {
+                /**
+                 * @description The path of the client, which some gateways append. Ignored, like the query
+                 * @example search
+                 */
+                path: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Granted: serve the request */
+            200: {
+                headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "X-Quartermaster-Owner": components["headers"]["X-Quartermaster-Owner"];
+                    "X-Quartermaster-Key": components["headers"]["X-Quartermaster-Key"];
+                    "Idempotency-Replayed": components["headers"]["Idempotency-Replayed"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description `validation_failed`: The request is not valid */
+            400: {
+                headers: {
+                    "X-Quartermaster-Code": components["headers"]["X-Quartermaster-Code"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `unauthenticated`: Sign in first. `invalid_api_key`: The API key is not valid. `quota_exceeded`: The quota is used up */
+            401: {
+                headers: {
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "X-Quartermaster-Code": components["headers"]["X-Quartermaster-Code"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `account_disabled`: The account is disabled. `scope_denied`: The key does not cover this API. `quota_exceeded`: The quota is used up */
+            403: {
+                headers: {
+                    "Retry-After": components["headers"]["Retry-After"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "X-Quartermaster-Code": components["headers"]["X-Quartermaster-Code"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `not_found`: Not found */
+            404: {
+                headers: {
+                    "X-Quartermaster-Code": components["headers"]["X-Quartermaster-Code"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `idempotency_in_progress`: A request with this Idempotency-Key is still running */
+            409: {
+                headers: {
+                    "Retry-After": components["headers"]["Retry-After"];
+                    "X-Quartermaster-Code": components["headers"]["X-Quartermaster-Code"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `idempotency_key_reused`: The Idempotency-Key was used for another request */
+            422: {
+                headers: {
+                    "X-Quartermaster-Code": components["headers"]["X-Quartermaster-Code"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `quota_exceeded`: The quota is used up */
+            429: {
+                headers: {
+                    "Retry-After": components["headers"]["Retry-After"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "X-Quartermaster-Code": components["headers"]["X-Quartermaster-Code"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `internal_error`: Internal server error */
+            500: {
+                headers: {
+                    "X-Quartermaster-Code": components["headers"]["X-Quartermaster-Code"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `overloaded`: The server is overloaded. `database_unavailable`: The database is not available */
+            503: {
+                headers: {
+                    /**
+                     * @description Seconds after which a retry can succeed
+                     * @example 1
+                     */
+                    "Retry-After": string;
+                    "X-Quartermaster-Code": components["headers"]["X-Quartermaster-Code"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    ForwardAuth_put_below: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The slug of the API, if the query has none. The gateway must replace it */
+                "X-Quartermaster-Api"?: string;
+                /** @description The method of the client. With an Idempotency-Key, another method is another request */
+                "X-Forwarded-Method"?: string;
+                /** @description The URI of the client. With an Idempotency-Key, another URI is another request */
+                "X-Forwarded-Uri"?: string;
+                /** @description Up to 255 characters. A request repeated with the same key within 24 hours gets the first response again */
+                "Idempotency-Key"?: string;
+            };
+            path: {
+                /**
+                 * @description The path of the client, which some gateways append. Ignored, like the query
+                 * @example search
+                 */
+                path: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Granted: serve the request */
+            200: {
+                headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "X-Quartermaster-Owner": components["headers"]["X-Quartermaster-Owner"];
+                    "X-Quartermaster-Key": components["headers"]["X-Quartermaster-Key"];
+                    "Idempotency-Replayed": components["headers"]["Idempotency-Replayed"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description `validation_failed`: The request is not valid */
+            400: {
+                headers: {
+                    "X-Quartermaster-Code": components["headers"]["X-Quartermaster-Code"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `unauthenticated`: Sign in first. `invalid_api_key`: The API key is not valid. `quota_exceeded`: The quota is used up */
+            401: {
+                headers: {
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "X-Quartermaster-Code": components["headers"]["X-Quartermaster-Code"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `account_disabled`: The account is disabled. `scope_denied`: The key does not cover this API. `quota_exceeded`: The quota is used up */
+            403: {
+                headers: {
+                    "Retry-After": components["headers"]["Retry-After"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "X-Quartermaster-Code": components["headers"]["X-Quartermaster-Code"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `not_found`: Not found */
+            404: {
+                headers: {
+                    "X-Quartermaster-Code": components["headers"]["X-Quartermaster-Code"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `idempotency_in_progress`: A request with this Idempotency-Key is still running */
+            409: {
+                headers: {
+                    "Retry-After": components["headers"]["Retry-After"];
+                    "X-Quartermaster-Code": components["headers"]["X-Quartermaster-Code"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `idempotency_key_reused`: The Idempotency-Key was used for another request */
+            422: {
+                headers: {
+                    "X-Quartermaster-Code": components["headers"]["X-Quartermaster-Code"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `quota_exceeded`: The quota is used up */
+            429: {
+                headers: {
+                    "Retry-After": components["headers"]["Retry-After"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "X-Quartermaster-Code": components["headers"]["X-Quartermaster-Code"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `internal_error`: Internal server error */
+            500: {
+                headers: {
+                    "X-Quartermaster-Code": components["headers"]["X-Quartermaster-Code"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `overloaded`: The server is overloaded. `database_unavailable`: The database is not available */
+            503: {
+                headers: {
+                    /**
+                     * @description Seconds after which a retry can succeed
+                     * @example 1
+                     */
+                    "Retry-After": string;
+                    "X-Quartermaster-Code": components["headers"]["X-Quartermaster-Code"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    ForwardAuth_post_below: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The slug of the API, if the query has none. The gateway must replace it */
+                "X-Quartermaster-Api"?: string;
+                /** @description The method of the client. With an Idempotency-Key, another method is another request */
+                "X-Forwarded-Method"?: string;
+                /** @description The URI of the client. With an Idempotency-Key, another URI is another request */
+                "X-Forwarded-Uri"?: string;
+                /** @description Up to 255 characters. A request repeated with the same key within 24 hours gets the first response again */
+                "Idempotency-Key"?: string;
+            };
+            path: {
+                /**
+                 * @description The path of the client, which some gateways append. Ignored, like the query
+                 * @example search
+                 */
+                path: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Granted: serve the request */
+            200: {
+                headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "X-Quartermaster-Owner": components["headers"]["X-Quartermaster-Owner"];
+                    "X-Quartermaster-Key": components["headers"]["X-Quartermaster-Key"];
+                    "Idempotency-Replayed": components["headers"]["Idempotency-Replayed"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description `validation_failed`: The request is not valid */
+            400: {
+                headers: {
+                    "X-Quartermaster-Code": components["headers"]["X-Quartermaster-Code"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `unauthenticated`: Sign in first. `invalid_api_key`: The API key is not valid. `quota_exceeded`: The quota is used up */
+            401: {
+                headers: {
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "X-Quartermaster-Code": components["headers"]["X-Quartermaster-Code"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `account_disabled`: The account is disabled. `scope_denied`: The key does not cover this API. `quota_exceeded`: The quota is used up */
+            403: {
+                headers: {
+                    "Retry-After": components["headers"]["Retry-After"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "X-Quartermaster-Code": components["headers"]["X-Quartermaster-Code"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `not_found`: Not found */
+            404: {
+                headers: {
+                    "X-Quartermaster-Code": components["headers"]["X-Quartermaster-Code"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `idempotency_in_progress`: A request with this Idempotency-Key is still running */
+            409: {
+                headers: {
+                    "Retry-After": components["headers"]["Retry-After"];
+                    "X-Quartermaster-Code": components["headers"]["X-Quartermaster-Code"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `idempotency_key_reused`: The Idempotency-Key was used for another request */
+            422: {
+                headers: {
+                    "X-Quartermaster-Code": components["headers"]["X-Quartermaster-Code"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `quota_exceeded`: The quota is used up */
+            429: {
+                headers: {
+                    "Retry-After": components["headers"]["Retry-After"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "X-Quartermaster-Code": components["headers"]["X-Quartermaster-Code"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `internal_error`: Internal server error */
+            500: {
+                headers: {
+                    "X-Quartermaster-Code": components["headers"]["X-Quartermaster-Code"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `overloaded`: The server is overloaded. `database_unavailable`: The database is not available */
+            503: {
+                headers: {
+                    /**
+                     * @description Seconds after which a retry can succeed
+                     * @example 1
+                     */
+                    "Retry-After": string;
+                    "X-Quartermaster-Code": components["headers"]["X-Quartermaster-Code"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    ForwardAuth_delete_below: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The slug of the API, if the query has none. The gateway must replace it */
+                "X-Quartermaster-Api"?: string;
+                /** @description The method of the client. With an Idempotency-Key, another method is another request */
+                "X-Forwarded-Method"?: string;
+                /** @description The URI of the client. With an Idempotency-Key, another URI is another request */
+                "X-Forwarded-Uri"?: string;
+                /** @description Up to 255 characters. A request repeated with the same key within 24 hours gets the first response again */
+                "Idempotency-Key"?: string;
+            };
+            path: {
+                /**
+                 * @description The path of the client, which some gateways append. Ignored, like the query
+                 * @example search
+                 */
+                path: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Granted: serve the request */
+            200: {
+                headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "X-Quartermaster-Owner": components["headers"]["X-Quartermaster-Owner"];
+                    "X-Quartermaster-Key": components["headers"]["X-Quartermaster-Key"];
+                    "Idempotency-Replayed": components["headers"]["Idempotency-Replayed"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description `validation_failed`: The request is not valid */
+            400: {
+                headers: {
+                    "X-Quartermaster-Code": components["headers"]["X-Quartermaster-Code"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `unauthenticated`: Sign in first. `invalid_api_key`: The API key is not valid. `quota_exceeded`: The quota is used up */
+            401: {
+                headers: {
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "X-Quartermaster-Code": components["headers"]["X-Quartermaster-Code"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `account_disabled`: The account is disabled. `scope_denied`: The key does not cover this API. `quota_exceeded`: The quota is used up */
+            403: {
+                headers: {
+                    "Retry-After": components["headers"]["Retry-After"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "X-Quartermaster-Code": components["headers"]["X-Quartermaster-Code"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `not_found`: Not found */
+            404: {
+                headers: {
+                    "X-Quartermaster-Code": components["headers"]["X-Quartermaster-Code"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `idempotency_in_progress`: A request with this Idempotency-Key is still running */
+            409: {
+                headers: {
+                    "Retry-After": components["headers"]["Retry-After"];
+                    "X-Quartermaster-Code": components["headers"]["X-Quartermaster-Code"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `idempotency_key_reused`: The Idempotency-Key was used for another request */
+            422: {
+                headers: {
+                    "X-Quartermaster-Code": components["headers"]["X-Quartermaster-Code"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `quota_exceeded`: The quota is used up */
+            429: {
+                headers: {
+                    "Retry-After": components["headers"]["Retry-After"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "X-Quartermaster-Code": components["headers"]["X-Quartermaster-Code"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `internal_error`: Internal server error */
+            500: {
+                headers: {
+                    "X-Quartermaster-Code": components["headers"]["X-Quartermaster-Code"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `overloaded`: The server is overloaded. `database_unavailable`: The database is not available */
+            503: {
+                headers: {
+                    /**
+                     * @description Seconds after which a retry can succeed
+                     * @example 1
+                     */
+                    "Retry-After": string;
+                    "X-Quartermaster-Code": components["headers"]["X-Quartermaster-Code"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    ForwardAuth_patch_below: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The slug of the API, if the query has none. The gateway must replace it */
+                "X-Quartermaster-Api"?: string;
+                /** @description The method of the client. With an Idempotency-Key, another method is another request */
+                "X-Forwarded-Method"?: string;
+                /** @description The URI of the client. With an Idempotency-Key, another URI is another request */
+                "X-Forwarded-Uri"?: string;
+                /** @description Up to 255 characters. A request repeated with the same key within 24 hours gets the first response again */
+                "Idempotency-Key"?: string;
+            };
+            path: {
+                /**
+                 * @description The path of the client, which some gateways append. Ignored, like the query
+                 * @example search
+                 */
+                path: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Granted: serve the request */
+            200: {
+                headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "X-Quartermaster-Owner": components["headers"]["X-Quartermaster-Owner"];
+                    "X-Quartermaster-Key": components["headers"]["X-Quartermaster-Key"];
+                    "Idempotency-Replayed": components["headers"]["Idempotency-Replayed"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description `validation_failed`: The request is not valid */
+            400: {
+                headers: {
+                    "X-Quartermaster-Code": components["headers"]["X-Quartermaster-Code"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `unauthenticated`: Sign in first. `invalid_api_key`: The API key is not valid. `quota_exceeded`: The quota is used up */
+            401: {
+                headers: {
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "X-Quartermaster-Code": components["headers"]["X-Quartermaster-Code"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `account_disabled`: The account is disabled. `scope_denied`: The key does not cover this API. `quota_exceeded`: The quota is used up */
+            403: {
+                headers: {
+                    "Retry-After": components["headers"]["Retry-After"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "X-Quartermaster-Code": components["headers"]["X-Quartermaster-Code"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `not_found`: Not found */
+            404: {
+                headers: {
+                    "X-Quartermaster-Code": components["headers"]["X-Quartermaster-Code"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `idempotency_in_progress`: A request with this Idempotency-Key is still running */
+            409: {
+                headers: {
+                    "Retry-After": components["headers"]["Retry-After"];
+                    "X-Quartermaster-Code": components["headers"]["X-Quartermaster-Code"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `idempotency_key_reused`: The Idempotency-Key was used for another request */
+            422: {
+                headers: {
+                    "X-Quartermaster-Code": components["headers"]["X-Quartermaster-Code"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `quota_exceeded`: The quota is used up */
+            429: {
+                headers: {
+                    "Retry-After": components["headers"]["Retry-After"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "X-Quartermaster-Code": components["headers"]["X-Quartermaster-Code"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `internal_error`: Internal server error */
+            500: {
+                headers: {
+                    "X-Quartermaster-Code": components["headers"]["X-Quartermaster-Code"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description `overloaded`: The server is overloaded. `database_unavailable`: The database is not available */
+            503: {
+                headers: {
+                    /**
+                     * @description Seconds after which a retry can succeed
+                     * @example 1
+                     */
+                    "Retry-After": string;
+                    "X-Quartermaster-Code": components["headers"]["X-Quartermaster-Code"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
                 };
             };
         };

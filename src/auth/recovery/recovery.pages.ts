@@ -14,7 +14,9 @@ export function serveRecoveryPages(server: FastifyInstance): void {
   for (const [path, page] of Object.entries(PAGES)) {
     server.get(path, (request, reply) => {
       server.usage.watch(request, reply);
-      return reply.headers({ 'cache-control': 'no-store', 'referrer-policy': 'no-referrer' }).redirect(server.basePath + page);
+      return reply
+        .headers({ 'cache-control': 'no-store', 'referrer-policy': 'no-referrer' })
+        .redirect(server.basePath + page);
     });
   }
 }

@@ -21,7 +21,7 @@ type ApiEntry = components['schemas']['ApiResponse'];
 
 /** One API of the catalogue: its calls over time, and what they get. */
 export default function ApiPage(): ReactNode {
-  const { slug } = useParams({ from: '/shell/apis/$slug' });
+  const { slug = '' }: { slug?: string } = useParams({ strict: false });
   const navigate = useNavigate();
   const query = useQuery({
     queryKey: ['apis', slug],

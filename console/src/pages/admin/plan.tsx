@@ -20,7 +20,7 @@ type Plan = components['schemas']['PlanResponse'];
 
 /** One plan: its name and its limits. */
 export default function PlanPage(): ReactNode {
-  const { slug } = useParams({ from: '/shell/plans/$slug' });
+  const { slug = '' }: { slug?: string } = useParams({ strict: false });
   const navigate = useNavigate();
   const query = useQuery({
     queryKey: ['plans', slug],

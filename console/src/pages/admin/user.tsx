@@ -30,7 +30,7 @@ const TABS = {
 
 /** One account: its quotas first, because they are what is changed most. */
 export default function UserPage(): ReactNode {
-  const { user: id } = useParams({ from: '/shell/users/$user' });
+  const { user: id = '' }: { user?: string } = useParams({ strict: false });
   const { tab = 'quotas' } = useSearch({ from: '/shell/users/$user' });
   const navigate = useNavigate({ from: '/users/$user' });
   const query = useQuery({
