@@ -30,11 +30,12 @@ function precompress() {
   };
 }
 
-export default defineConfig(() => {
+export default defineConfig(({ command }) => {
   const target = process.env.API_URL ?? `http://127.0.0.1:${process.env.PORT ?? '3000'}`;
   const proxy = Object.fromEntries(API_PATHS.map((path) => [path, { target }]));
   return {
-    base: '/console/',
+    // Relative when built: the server puts its BASE_PATH before the addresses in the page, and files name each other.
+    base: command === 'build' ? './' : '/console/',
     plugins: [react(), precompress()],
     server: { proxy, host: '127.0.0.1' },
     preview: { proxy, host: '127.0.0.1' },

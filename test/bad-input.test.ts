@@ -17,6 +17,7 @@ import {
 import { enableTotp, prepareTotp } from './support/totp.js';
 import { rowsOf } from './support/rows.js';
 import { confirmationToken } from './support/confirmation-token.js';
+import { until } from './support/until.js';
 
 const api = sharedApi();
 
@@ -112,6 +113,12 @@ const TARGETS: Record<string, Target> = {
     as: 'admin',
     body: (_user, marker) => ({ username: marker, email: `${marker}@example.com`, password: PASSWORD }),
   },
+  'DELETE /v1/users/{user}': {
+    as: 'user',
+    path: ({ id }) => `/v1/users/${id}`,
+    body: ({ password }) => ({ password }),
+    mayBeEmpty: true,
+  },
   'PATCH /v1/users/{user}': {
     as: 'admin',
     path: ({ id }) => `/v1/users/${id}`,
@@ -184,6 +191,7 @@ const TARGETS: Record<string, Target> = {
 
 /** Strings that are only compared with a stored value: any invalid string gets the error of a wrong value. */
 const COMPARED: Record<string, [number, string]> = {
+  'DELETE /v1/users/{user} password': [403, 'forbidden'],
   'POST /v1/auth/login password': [401, 'invalid_credentials'],
   'POST /v1/auth/login code': [401, 'invalid_totp'],
   'POST /v1/auth/password currentPassword': [401, 'invalid_credentials'],
@@ -845,7 +853,8 @@ describe('Paths', () => {
 describe('Query parameters', () => {
   const LISTS = [
     ...['/v1/users', '/v1/users/me/credits', '/v1/resources', '/v1/tasks', '/v1/auth/sessions', '/v1/keys'],
-    ...['/v1/plans', '/v1/apis', '/v1/store', '/v1/auth/signing-keys', '/v1/audit'],
+    ...['/v1/plans', '/v1/apis', '/v1/store', '/v1/auth/signing-keys', '/v1/audit', '/v1/metrics/refusals'],
+    '/v1/users/me/sessions',
   ];
 
   test('LISTS has every operation with a cursor', async () => {
@@ -874,10 +883,13 @@ describe('Query parameters', () => {
       await api.as(boss).post('/v1/auth/signing-keys', { name: value });
       await api.as(boss).post('/v1/tasks', { title: value });
       await api.as(boss).post('/v1/users/me/credits', { amount: 1 });
-      await api.as(boss).createKey({ name: value });
+      const key = await api.as(boss).createKey({ name: value, scopes: [] });
+      expectProblem(await api.call('api1', key), 403, 'scope_denied');
       await api.as(boss).put(`/v1/store/${value}`, value);
       if (path === '/v1/plans') await api.createPlan();
     }
+    // Refusals are written once a second.
+    await until(async () => (await api.as(boss).get('/v1/metrics/refusals')).body.data.length === 2);
     const { nextCursor: good } = (await api.as(boss).get(`${path}?limit=1`)).body;
     expect((await api.as(boss).get(`${path}?limit=1&cursor=${good}`)).status).toBe(200);
     const flipped = (at: number) => `${good.slice(0, at)}${good[at] === 'A' ? 'B' : 'A'}${good.slice(at + 1)}`;

@@ -5,6 +5,7 @@ import { PublicLayout } from './pages/sign-in/public-layout';
 import { NotFound } from './shell/not-found';
 import { PageError } from './shell/page-error';
 import { Shell } from './shell/shell';
+import { CONSOLE_PATH } from './base-path';
 
 declare module '@tanstack/react-router' {
   interface StaticDataRouteOption {
@@ -39,7 +40,7 @@ const publicRoutes = [
     path: '/sign-in',
     validateSearch: ({ next }: Record<string, unknown>): { next?: string } =>
       // Only a path of the console: anything else could lead to another site.
-      typeof next === 'string' && /^\/console\/[\w/?=&%.-]*$/.test(next) ? { next } : {},
+      typeof next === 'string' && next.startsWith(`${CONSOLE_PATH}/`) && /^[\w/?=&%.-]*$/.test(next) ? { next } : {},
     component: lazyPage(() => import('./pages/sign-in/sign-in')),
   }),
   createRoute({
@@ -71,7 +72,7 @@ const shell = createRoute({
   component: Shell,
   beforeLoad: ({ location }) => {
     if (session.get().state !== 'signed-out') return;
-    const next = `/console${location.href}`;
+    const next = CONSOLE_PATH + location.href;
     throw redirect({ to: '/sign-in', search: location.pathname === '/' ? {} : { next }, replace: true });
   },
 });
@@ -212,7 +213,7 @@ export const router = createRouter({
     publicPages.addChildren(publicRoutes),
     shell.addChildren([start, ...adminRoutes, ...userRoutes]),
   ]),
-  basepath: '/console',
+  basepath: CONSOLE_PATH,
   scrollRestoration: true,
   defaultPreload: 'intent',
   defaultErrorComponent: PageError,

@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
 import fastifyStatic from '@fastify/static';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { Problem } from '../common/problem.js';
-import { htmlPage, prefersHtml } from './html-page.js';
+import { htmlPage, prefersHtml, type HtmlPage } from './html-page.js';
 import { packText, sendPacked } from './packed-text.js';
 import { sendProblem } from './problem.filter.js';
 
@@ -36,19 +36,20 @@ const PAGE_HEADERS = {
   'cross-origin-opener-policy': 'same-origin',
 };
 
-const NOT_BUILT = htmlPage(
-  'The console is not built',
-  `<p>Run <code>npm run build</code> and restart the server.</p>
+const notBuilt = (basePath: string): HtmlPage =>
+  htmlPage(
+    'The console is not built',
+    `<p>Run <code>npm run build</code> and restart the server.</p>
 <ul>
-<li><a href="/docs">Read and try the API</a></li>
+<li><a href="${basePath}/docs">Read and try the API</a></li>
 </ul>`,
-);
+  );
 
 type Handler = (request: FastifyRequest<{ Params: { '*'?: string } }>, reply: FastifyReply) => FastifyReply;
 
 /** Serves the web console at `/console`: its files, and its page for every other path outside `assets/`. */
 export async function serveConsole(server: FastifyInstance): Promise<void> {
-  const handler = existsSync(join(FOLDER, PAGE)) ? await serveBuilt(server) : answerNotBuilt;
+  const handler = existsSync(join(FOLDER, PAGE)) ? await serveBuilt(server) : answerNotBuilt(server);
   for (const path of ['/console', '/console/', '/console/*']) server.get(path, handler);
 }
 
@@ -59,7 +60,9 @@ async function serveBuilt(server: FastifyInstance): Promise<Handler> {
     // Serves `x.js.br` or `x.js.gz` in place of `x.js`.
     preCompressed: true,
   });
-  const page = packText(readFileSync(join(FOLDER, PAGE)));
+  // Vite writes the addresses of files relative to the page, which has many paths.
+  const html = readFileSync(join(FOLDER, PAGE), 'utf8').replaceAll('="./', `="${server.basePath}/console/`);
+  const page = packText(html);
   const files = new Set(filesBelow(FOLDER));
   files.delete(PAGE);
   return (request, reply) => {
@@ -80,8 +83,11 @@ function filesBelow(folder: string): string[] {
     .map(({ parentPath, name }) => relative(folder, join(parentPath, name)).replaceAll(sep, '/'));
 }
 
-const answerNotBuilt: Handler = (request, reply) => {
-  if (prefersHtml(request, reply)) reply.code(404).headers(NOT_BUILT.headers).send(NOT_BUILT.html);
-  else sendProblem(new Problem('not_found', { detail: 'The console is not built.' }), request, reply);
-  return reply;
-};
+function answerNotBuilt(server: FastifyInstance): Handler {
+  const page = notBuilt(server.basePath);
+  return (request, reply) => {
+    if (prefersHtml(request, reply)) reply.code(404).headers(page.headers).send(page.html);
+    else sendProblem(new Problem('not_found', { detail: 'The console is not built.' }), request, reply);
+    return reply;
+  };
+}

@@ -82,7 +82,7 @@ test('Account: two-factor sign-in is turned on by QR code, used to sign in, and 
   await page.getByRole('alert').waitFor();
   await page.getByRole('textbox', { name: 'Code' }).fill(codes[0]!);
   await page.getByRole('button', { name: 'Sign in' }).click();
-  await page.waitForURL('**/console/usage');
+  await page.getByRole('heading', { level: 1, name: 'Usage' }).waitFor();
 
   await page.getByRole('link', { name: 'Account' }).click();
   await page.getByRole('button', { name: 'Turn off' }).click();

@@ -71,6 +71,8 @@ const BODIES: Record<string, (of: Context) => unknown> = {
   'POST /v1/auth/recovery/confirm': ({ password, token }) => ({ token, newPassword: password }),
   'POST /v1/auth/email-confirmation/confirm': ({ token }) => ({ token }),
   'POST /v1/users': () => ({ username: uniqueName(), password: 'Unguessable-7' }),
+  // Administrators need no password.
+  'DELETE /v1/users/{user}': () => ({}),
   'PATCH /v1/users/{user}': ({ canary }) => ({ firstName: canary }),
   'PATCH /v1/platform': () => ({ creditOverprovisioning: false }),
   'POST /v1/plans': () => ({ slug: uniqueName(), name: 'A plan' }),

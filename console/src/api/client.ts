@@ -3,6 +3,7 @@ import { ApiProblem } from './problem';
 import type { paths } from './schema';
 import { refresh, session, signedInAgain } from './session';
 import { send } from './transport';
+import { SERVER_URL } from '../base-path';
 
 /** Codes of a 401 that a new access token can mend. */
 const SESSION_CODES = ['unauthenticated', 'invalid_token'];
@@ -34,4 +35,4 @@ function accessToken(): string | undefined {
 }
 
 /** The API, typed from docs/openapi.json. Use it through `answer()` or `tagged()`. */
-export const api = createClient<paths>({ baseUrl: window.location.origin, fetch: sendAsUser });
+export const api = createClient<paths>({ baseUrl: SERVER_URL, fetch: sendAsUser });

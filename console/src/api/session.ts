@@ -4,6 +4,7 @@ import { ApiProblem } from './problem';
 import type { components, paths } from './schema';
 import { Store } from './store';
 import { sendOrThrow } from './transport';
+import { CONSOLE_PATH, SERVER_URL } from '../base-path';
 
 export type User = components['schemas']['UserResponse'];
 type Tokens = components['schemas']['TokensResponse'];
@@ -18,7 +19,7 @@ export type Session =
 export const session = new Store<Session>({ state: 'starting' });
 
 /** Requests without an access token. */
-export const publicApi = createClient<paths>({ baseUrl: window.location.origin, fetch: sendOrThrow });
+export const publicApi = createClient<paths>({ baseUrl: SERVER_URL, fetch: sendOrThrow });
 
 /** Tells the other tabs, which share the cookie. */
 const tabs = new BroadcastChannel('quartermaster-session');
@@ -38,7 +39,7 @@ function accept({ accessToken, user }: Tokens): void {
   const before = session.get();
   if ('user' in before && before.user.id !== user.id) {
     // Another tab signed in as somebody else: nothing on this page may stay.
-    window.location.assign('/console/');
+    window.location.assign(`${CONSOLE_PATH}/`);
     return;
   }
   localStorage.setItem(HINT, 'yes');
@@ -69,7 +70,7 @@ export async function signOut(): Promise<void> {
     localStorage.removeItem(HINT);
     tabs.postMessage({ signedOut: now.user.id });
   }
-  window.location.assign('/console/sign-in');
+  window.location.assign(`${CONSOLE_PATH}/sign-in`);
 }
 
 let refreshing: Promise<boolean> | undefined;

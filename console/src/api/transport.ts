@@ -1,5 +1,6 @@
 import { ApiProblem, ServerUnreachable } from './problem';
 import { Store } from './store';
+import { SERVER_URL } from '../base-path';
 
 /** Whether the last request got a response. */
 export const reachable = new Store(true);
@@ -19,7 +20,7 @@ export async function send(request: Request): Promise<Response> {
 
 /** Asks whether the server answers. @throws ServerUnreachable if it does not */
 export async function probeServer(): Promise<void> {
-  await send(new Request('/livez', { cache: 'no-store' }));
+  await send(new Request(`${SERVER_URL}/livez`, { cache: 'no-store' }));
 }
 
 /** Sends a request. @throws ApiProblem if the response is not a success; ServerUnreachable if none arrives */

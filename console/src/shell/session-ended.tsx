@@ -3,6 +3,7 @@ import { useQueryClient } from '@tanstack/react-query';
 import { session } from '../api/session';
 import { useStore } from '../api/store';
 import { SignInForm } from '../pages/sign-in/sign-in-form';
+import { CONSOLE_PATH } from '../base-path';
 
 /** Above the command palette too. */
 const ABOVE_ALL = 10_000;
@@ -28,7 +29,7 @@ export function SessionEnded() {
           login={now.user.username ?? now.user.email ?? now.user.id}
           onSignedIn={() => void queries.invalidateQueries()}
         />
-        <Button variant="subtle" component="a" href="/console/sign-in">
+        <Button variant="subtle" component="a" href={`${CONSOLE_PATH}/sign-in`}>
           Sign in as somebody else
         </Button>
       </Stack>

@@ -16,6 +16,7 @@ import { useEdit } from '../../components/use-edit';
 import { useMutationWithNotice } from '../../components/use-mutation-with-notice';
 import { ResponseFields, responseOf, type ApiResponseValues } from './apis/response-fields';
 import { PERIODS, rangeOf, type Period } from './overview/period';
+import { SERVER_URL } from '../../base-path';
 
 type ApiEntry = components['schemas']['ApiResponse'];
 
@@ -66,7 +67,7 @@ export default function ApiPage(): ReactNode {
             <Card maw={760}>
               <CopyField
                 label="Try it"
-                value={`curl -H "X-API-Key: $KEY" ${window.location.origin}/call/${slug}`}
+                value={`curl -H "X-API-Key: $KEY" ${SERVER_URL}/call/${slug}`}
                 description="With an API key whose scopes cover this API."
               />
             </Card>

@@ -7,6 +7,7 @@ import { publicApi, signIn } from '../../api/session';
 import { PageHeader } from '../../components/page-header';
 import { ProblemAlert } from '../../components/problem-alert';
 import { useMutationWithNotice } from '../../components/use-mutation-with-notice';
+import { CONSOLE_PATH } from '../../base-path';
 
 /** Creates an account, where the platform allows it, and signs in to it. */
 export default function Register() {
@@ -25,7 +26,7 @@ export default function Register() {
       await signIn(values.username.trim() || values.email.trim(), password);
     },
     form,
-    onSuccess: () => router.history.replace('/console/'),
+    onSuccess: () => router.history.replace(`${CONSOLE_PATH}/`),
   });
 
   const isClosed = error instanceof ApiProblem && error.code === 'forbidden';

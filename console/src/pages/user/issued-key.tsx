@@ -3,6 +3,7 @@ import type { components } from '../../api/schema';
 import { CopyField } from '../../components/copy-field';
 import { SecretOnce } from '../../components/secret-once';
 import { useApiSlugs } from './api-choices';
+import { SERVER_URL } from '../../base-path';
 
 export type Issued = components['schemas']['IssuedKeyResponse'];
 
@@ -37,7 +38,7 @@ function Secret({ issued, onDone }: { issued: Issued; onDone: () => void }) {
         <CopyField
           label="Try it"
           description={`Calls the API ${slug} from a command line, which uses one unit.`}
-          value={`curl -H 'X-API-Key: ${issued.key}' ${window.location.origin}/call/${slug}`}
+          value={`curl -H 'X-API-Key: ${issued.key}' ${SERVER_URL}/call/${slug}`}
         />
       )}
     </SecretOnce>

@@ -6,6 +6,7 @@ import { ApiProblem } from '../../../api/problem';
 import { sendOrThrow } from '../../../api/transport';
 import { formatNumber } from '../../../components/num';
 import { Time } from '../../../components/time';
+import { SERVER_URL } from '../../../base-path';
 
 const REFRESH_MS = 15_000;
 
@@ -26,7 +27,7 @@ export function Health() {
   });
   const node = useQuery({
     queryKey: ['health', 'node'],
-    queryFn: async ({ signal }) => (await sendOrThrow(new Request('/metrics', { signal }))).text(),
+    queryFn: async ({ signal }) => (await sendOrThrow(new Request(`${SERVER_URL}/metrics`, { signal }))).text(),
     refetchInterval: REFRESH_MS,
     retry: false,
   });
