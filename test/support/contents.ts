@@ -2,9 +2,9 @@ import type pg from 'pg';
 
 /**
  * Tables that change without a request: the audit log is sealed, sign-in attempts are counted and deleted, recovery
- * requests are processed, e-mails are sent, and nonces expire.
+ * requests are processed, e-mails are sent, nonces expire, and refusals are written up to a second after the call.
  */
-const MOVING = /^(audit_|sign_in_|recovery_requests$|mail_outbox$|request_nonces$)/;
+const MOVING = /^(audit_|sign_in_|recovery_requests$|mail_outbox$|request_nonces$|refusals$)/;
 
 /** Returns a checksum of each table, except those that change without a request. */
 export async function contentsOf(connection: pg.Client): Promise<Record<string, string>> {

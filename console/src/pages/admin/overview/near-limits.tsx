@@ -7,38 +7,34 @@ import { api } from '../../../api/client';
 import type { components } from '../../../api/schema';
 import { EmptyState } from '../../../components/empty-state';
 import { LimitBar, limitName } from '../../../components/limit-bar';
-import { formatNumber } from '../../../components/num';
 import { ProblemAlert } from '../../../components/problem-alert';
 import { nameOf } from '../users/user-name';
 import classes from './overview.module.css';
 
 type Quota = components['schemas']['QuotaResponse'];
 
+interface NearLimit {
+  /** Missing: a limit of the platform. */
+  user?: components['schemas']['RankedUser'];
+  keyId?: string | null;
+  quota: Quota;
+  share: number;
+}
+
 const SHARE = 0.8;
 const MAX_SHOWN = 5;
 
-/**
- * Who has used 80 % of a limit or more. The API has no list of these, so the quotas of the users at the top of the lists
- * are read, and those of the platform.
- */
-async function readNearLimits(signal: AbortSignal) {
-  const kinds = ['calls', 'tasks', 'resources', 'storeEntries'] as const;
-  const tops = await Promise.all(
-    kinds.map((by) => answer(api.GET('/v1/metrics/top', { params: { query: { by, limit: 10 } }, signal }))),
-  );
-  const users = new Map(tops.flatMap(({ data }) => data.map(({ user }) => [user.id, user])));
-  const [platform, ...owners] = await Promise.all([
-    answer(api.GET('/v1/platform/quotas', { signal })).then(({ data }) => ({ user: undefined, quotas: data })),
-    ...[...users.values()].map(async (user) => {
-      const list = api.GET('/v1/users/{user}/quotas', { params: { path: { user: user.id } }, signal });
-      return { user, quotas: (await answer(list)).data };
-    }),
+/** Limits that are used up to 80 % or more, of all users and of the platform, highest share first. */
+async function readNearLimits(signal: AbortSignal): Promise<NearLimit[]> {
+  const [users, platform] = await Promise.all([
+    answer(api.GET('/v1/metrics/near-limits', { params: { query: { share: SHARE, limit: MAX_SHOWN } }, signal })),
+    answer(api.GET('/v1/platform/quotas', { signal })),
   ]);
-  const near = [platform, ...owners]
-    .flatMap(({ user, quotas }) => quotas.map((quota) => ({ user, quota, share: shareOf(quota) })))
-    .filter(({ share }) => share >= SHARE)
-    .sort((a, b) => b.share - a.share);
-  return { near, checked: users.size };
+  const near = [
+    ...users.data.map(({ user, keyId, share, ...quota }) => ({ user, keyId, share, quota })),
+    ...platform.data.map((quota) => ({ quota, share: shareOf(quota) })).filter(({ share }) => share >= SHARE),
+  ];
+  return near.sort((a, b) => b.share - a.share).slice(0, MAX_SHOWN);
 }
 
 function shareOf({ limit, used }: Quota): number {
@@ -59,20 +55,20 @@ export function NearLimits() {
       <Title order={2} size="h4">
         At 80 % of a limit or more
       </Title>
-      <Text size="xs" c="dimmed" mb="md" mih={19}>
-        {data && `The platform and the ${formatNumber(data.checked)} users at the top of the lists.`}
+      <Text size="xs" c="dimmed" mb="md">
+        Limits of the platform, plans, users and keys: the {MAX_SHOWN} that are used most.
       </Text>
       <ProblemAlert error={query.error} onRetry={() => query.refetch()} />
       <div className={classes.list}>
         {query.isPending && <Skeleton height={340} />}
-        {data?.near.length === 0 && (
+        {data?.length === 0 && (
           <EmptyState title="Nobody is near a limit" icon={IconGauge}>
-            Those who have used most have room left.
+            No limit is used to 80 %.
           </EmptyState>
         )}
         <Stack gap="md">
-          {data?.near.slice(0, MAX_SHOWN).map(({ user, quota }) => (
-            <div key={`${user?.id ?? 'platform'} ${limitName(quota)}`}>
+          {data?.map(({ user, keyId, quota }) => (
+            <div key={`${user?.id ?? 'platform'} ${keyId ?? ''} ${limitName(quota)}`}>
               {user === undefined ? (
                 <Link to="/platform" className={classes.link}>
                   The platform
@@ -85,11 +81,6 @@ export function NearLimits() {
               <LimitBar quota={quota} />
             </div>
           ))}
-          {data !== undefined && data.near.length > MAX_SHOWN && (
-            <Text size="sm" c="dimmed">
-              and {formatNumber(data.near.length - MAX_SHOWN)} more
-            </Text>
-          )}
         </Stack>
       </div>
     </Card>
