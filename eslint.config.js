@@ -95,7 +95,7 @@ const NO_SAVE = {
 
 export default tseslint.config(
   {
-    ignores: ['**/dist', 'data', '**/node_modules', 'coverage', 'console/src/api/schema.d.ts', 'sdk/src/schema.ts'],
+    ignores: ['**/dist', 'data', '**/node_modules', 'coverage', 'sdk/src/schema.ts'],
   },
   js.configs.recommended,
   {

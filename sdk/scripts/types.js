@@ -1,4 +1,4 @@
-// `npm run types --workspace sdk`: generates src/schema.ts from docs/openapi.json, with the generator of the console.
+// `npm run types --workspace sdk`: generates src/schema.ts from docs/openapi.json, for the client library and the console.
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
@@ -33,7 +33,7 @@ for (const { responses } of Object.values(document.paths).flatMap((methods) => O
 delete document.components['headers'];
 delete document.components['examples'];
 
-const manifest = createRequire(at('../console/package.json')).resolve('openapi-typescript/package.json');
+const manifest = createRequire(import.meta.url).resolve('openapi-typescript/package.json');
 const generator = join(dirname(manifest), 'bin', 'cli.js');
 const { status, stdout, stderr } = spawnSync(process.execPath, [generator, ...OPTIONS], {
   ...{ encoding: 'utf8', maxBuffer: 2 ** 26 },

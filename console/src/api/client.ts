@@ -1,6 +1,6 @@
 import createClient from 'openapi-fetch';
 import { ApiProblem } from './problem';
-import type { paths } from './schema';
+import type { paths } from '../../../sdk/src/schema';
 import { refresh, session, signedInAgain } from './session';
 import { send } from './transport';
 import { SERVER_URL } from '../base-path';

@@ -1,7 +1,7 @@
 import createClient from 'openapi-fetch';
 import { answer } from './answer';
 import { ApiProblem } from './problem';
-import type { components, paths } from './schema';
+import type { components, paths } from '../../../sdk/src/schema';
 import { Store } from './store';
 import { sendOrThrow } from './transport';
 import { CONSOLE_PATH, SERVER_URL } from '../base-path';

@@ -1,7 +1,7 @@
 import { useQuery } from '@tanstack/react-query';
 import { answer } from './answer';
 import { api } from './client';
-import type { components } from './schema';
+import type { components } from '../../../sdk/src/schema';
 
 /** Reads the whole catalogue of APIs, which is short. */
 export function useCatalogue() {

@@ -1,5 +1,5 @@
 import { Group, Progress, Stack, Text } from '@mantine/core';
-import type { components } from '../api/schema';
+import type { components } from '../../../sdk/src/schema';
 import { formatBytes, formatNumber } from './num';
 import { isPast, Time } from './time';
 

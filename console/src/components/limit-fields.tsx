@@ -1,5 +1,5 @@
 import { Checkbox, NumberInput, Select, Stack } from '@mantine/core';
-import type { components } from '../api/schema';
+import type { components } from '../../../sdk/src/schema';
 import { useCatalogue } from '../api/use-catalogue';
 import { formatBytes } from './num';
 

@@ -2,7 +2,7 @@ import { ActionIcon, Button, Card, Group, Modal, SimpleGrid, Skeleton, Stack, Ti
 import { IconGauge, IconPencil, IconPlus, IconTrash } from '@tabler/icons-react';
 import { useQuery, type QueryKey } from '@tanstack/react-query';
 import { useState, type ReactNode } from 'react';
-import type { components } from '../api/schema';
+import type { components } from '../../../sdk/src/schema';
 import { confirmDelete } from './confirm-delete';
 import { EmptyState } from './empty-state';
 import { formErrors } from './form-errors';
@@ -10,6 +10,7 @@ import { LimitBar, limitName } from './limit-bar';
 import { LimitFields, type LimitDto, type Window } from './limit-fields';
 import { ProblemAlert } from './problem-alert';
 import { useMutationWithNotice } from './use-mutation-with-notice';
+import { FormActions } from './form-actions';
 
 type Quota = components['schemas']['QuotaResponse'];
 
@@ -155,14 +156,9 @@ function QuotaForm({ set, queryKey, initial, onDone }: QuotaFormProps) {
       <Stack>
         <LimitFields value={limit} onChange={setLimit} isFixed={!initial.isNew} errors={errors} />
         <ProblemAlert error={error} showsFields={!isShown} />
-        <Group justify="flex-end" gap="xs">
-          <Button variant="default" onClick={onDone}>
-            Cancel
-          </Button>
-          <Button type="submit" loading={isPending}>
-            Save
-          </Button>
-        </Group>
+        <FormActions onCancel={onDone} isPending={isPending}>
+          Save
+        </FormActions>
       </Stack>
     </form>
   );

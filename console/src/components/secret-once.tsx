@@ -17,7 +17,7 @@ export function SecretOnce({ label, secret, children, onDone }: SecretOnceProps)
   return (
     <Stack>
       <Alert color="orange" icon={<IconAlertTriangle />} title="Copy it now">
-        It is shown only this once. Whoever has it can act with it, so store it like a password.
+        It is shown only this once. Anyone who has it can use it, so store it like a password.
       </Alert>
       <CopyField label={label} value={secret} />
       {children}

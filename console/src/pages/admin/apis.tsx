@@ -3,7 +3,7 @@ import { IconApi, IconPlus } from '@tabler/icons-react';
 import { useNavigate, useSearch } from '@tanstack/react-router';
 import { answer } from '../../api/answer';
 import { api } from '../../api/client';
-import type { components } from '../../api/schema';
+import type { components } from '../../../../sdk/src/schema';
 import { usePages } from '../../api/use-pages';
 import { DataTable, type Column } from '../../components/data-table';
 import { EmptyState } from '../../components/empty-state';

@@ -5,7 +5,7 @@ import { useNavigate, useParams } from '@tanstack/react-router';
 import { useState, type ReactNode } from 'react';
 import { tagged, type Tagged } from '../../api/answer';
 import { api } from '../../api/client';
-import type { components } from '../../api/schema';
+import type { components } from '../../../../sdk/src/schema';
 import { confirmDelete } from '../../components/confirm-delete';
 import { Conflicts } from '../../components/conflicts';
 import { limitName } from '../../components/limit-bar';

@@ -4,7 +4,7 @@ import { IconPlus, IconStack2 } from '@tabler/icons-react';
 import { useNavigate, useSearch } from '@tanstack/react-router';
 import { answer } from '../../api/answer';
 import { api } from '../../api/client';
-import type { components } from '../../api/schema';
+import type { components } from '../../../../sdk/src/schema';
 import { usePages } from '../../api/use-pages';
 import { DataTable, type Column } from '../../components/data-table';
 import { EmptyState } from '../../components/empty-state';
@@ -14,6 +14,7 @@ import { PageHeader } from '../../components/page-header';
 import { ProblemAlert } from '../../components/problem-alert';
 import { Time } from '../../components/time';
 import { useMutationWithNotice } from '../../components/use-mutation-with-notice';
+import { FormActions } from '../../components/form-actions';
 
 type Plan = components['schemas']['PlanResponse'];
 
@@ -105,14 +106,9 @@ function NewPlanForm({ onClose }: { onClose: () => void }) {
           {...form.getInputProps('slug')}
         />
         <ProblemAlert error={error} showsFields={false} />
-        <Group justify="flex-end" gap="xs">
-          <Button variant="default" onClick={onClose}>
-            Cancel
-          </Button>
-          <Button type="submit" loading={isPending}>
-            Create the plan
-          </Button>
-        </Group>
+        <FormActions onCancel={onClose} isPending={isPending}>
+          Create the plan
+        </FormActions>
       </Stack>
     </form>
   );

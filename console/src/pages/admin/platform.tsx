@@ -2,7 +2,7 @@ import { Button, Card, Group, Select, Skeleton, Stack, Switch, Title } from '@ma
 import { useQuery, type UseQueryResult } from '@tanstack/react-query';
 import { answer, tagged, type Tagged } from '../../api/answer';
 import { api } from '../../api/client';
-import type { components } from '../../api/schema';
+import type { components } from '../../../../sdk/src/schema';
 import { Conflicts } from '../../components/conflicts';
 import { LimitBar } from '../../components/limit-bar';
 import { AmountInput } from '../../components/limit-fields';

@@ -5,7 +5,7 @@ import { Link, useNavigate, useSearch } from '@tanstack/react-router';
 import { useState } from 'react';
 import { answer } from '../../api/answer';
 import { api } from '../../api/client';
-import type { paths } from '../../api/schema';
+import type { paths } from '../../../../sdk/src/schema';
 import type { User } from '../../api/session';
 import { usePages } from '../../api/use-pages';
 import { DataTable, type Column } from '../../components/data-table';

@@ -1,4 +1,4 @@
-import { Button, Group, Modal, Stack } from '@mantine/core';
+import { Modal, Stack } from '@mantine/core';
 import { useForm } from '@mantine/form';
 import { answer } from '../../api/answer';
 import { api } from '../../api/client';
@@ -7,6 +7,7 @@ import { useMutationWithNotice } from '../../components/use-mutation-with-notice
 import type { Issued } from './issued-key';
 import { keyBody, KeyFields, keyValues, type KeyValues } from './key-fields';
 import { LimitList, type LimitRows } from './limit-rows';
+import { FormActions } from '../../components/form-actions';
 
 interface CreateKeyProps {
   opened: boolean;
@@ -43,14 +44,9 @@ export function CreateKey({ opened, onClose, onIssued }: CreateKeyProps) {
           <KeyFields form={form} />
           <LimitList form={form} />
           <ProblemAlert error={error} showsFields={false} />
-          <Group justify="flex-end" gap="xs">
-            <Button variant="default" onClick={close}>
-              Cancel
-            </Button>
-            <Button type="submit" loading={isPending}>
-              Create
-            </Button>
-          </Group>
+          <FormActions onCancel={close} isPending={isPending}>
+            Create
+          </FormActions>
         </Stack>
       </form>
     </Modal>

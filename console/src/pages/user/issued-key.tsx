@@ -1,5 +1,5 @@
 import { Modal } from '@mantine/core';
-import type { components } from '../../api/schema';
+import type { components } from '../../../../sdk/src/schema';
 import { CopyField } from '../../components/copy-field';
 import { SecretOnce } from '../../components/secret-once';
 import { useApiSlugs } from './api-choices';

@@ -1,5 +1,5 @@
 import { Badge, Group } from '@mantine/core';
-import type { components } from '../../api/schema';
+import type { components } from '../../../../sdk/src/schema';
 
 export type Key = components['schemas']['KeyResponse'];
 

@@ -30,6 +30,7 @@ import { IssuedKey, type Issued } from './issued-key';
 import { keyBody, KeyFields, keyValues } from './key-fields';
 import { KeyStatus, Scopes, type Key } from './key-status';
 import { LimitFields, NEW_LIMIT, type LimitRows } from './limit-rows';
+import { FormActions } from '../../components/form-actions';
 
 /** For changes whose errors the page shows itself, and not field by field. */
 const SHOWN_BELOW = { setErrors: () => undefined };
@@ -216,14 +217,9 @@ function LimitForm({ keyId, onClose }: { keyId: string; onClose: () => void }) {
           <LimitFields form={form} index={0} />
         </Group>
         <ProblemAlert error={error} />
-        <Group justify="flex-end" gap="xs">
-          <Button variant="default" onClick={onClose}>
-            Cancel
-          </Button>
-          <Button type="submit" loading={isPending}>
-            Set
-          </Button>
-        </Group>
+        <FormActions onCancel={onClose} isPending={isPending}>
+          Set
+        </FormActions>
       </Stack>
     </form>
   );
@@ -260,14 +256,9 @@ function EditForm({ current, onClose }: { current: Key; onClose: () => void }) {
       <Stack>
         <KeyFields form={form} />
         <ProblemAlert error={error} showsFields={false} />
-        <Group justify="flex-end" gap="xs">
-          <Button variant="default" onClick={onClose}>
-            Cancel
-          </Button>
-          <Button type="submit" loading={isPending}>
-            Save
-          </Button>
-        </Group>
+        <FormActions onCancel={onClose} isPending={isPending}>
+          Save
+        </FormActions>
       </Stack>
     </form>
   );

@@ -4,7 +4,7 @@ import { useNavigate, useSearch } from '@tanstack/react-router';
 import { useState, type ReactNode } from 'react';
 import { answer } from '../../api/answer';
 import { api } from '../../api/client';
-import type { components } from '../../api/schema';
+import type { components } from '../../../../sdk/src/schema';
 import { usePages } from '../../api/use-pages';
 import { useUser } from '../../api/use-user';
 import { DataTable, type Column } from '../../components/data-table';

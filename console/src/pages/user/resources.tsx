@@ -1,11 +1,11 @@
-import { ActionIcon, Button, Code, Group, Modal, Stack, Textarea, Tooltip } from '@mantine/core';
+import { ActionIcon, Button, Code, Modal, Stack, Textarea, Tooltip } from '@mantine/core';
 import { useForm } from '@mantine/form';
 import { useDisclosure } from '@mantine/hooks';
 import { IconBox, IconPlus, IconTrash } from '@tabler/icons-react';
 import { useQueryClient } from '@tanstack/react-query';
 import { answer } from '../../api/answer';
 import { api } from '../../api/client';
-import type { components } from '../../api/schema';
+import type { components } from '../../../../sdk/src/schema';
 import { usePages } from '../../api/use-pages';
 import { confirmDelete } from '../../components/confirm-delete';
 import { DataTable, type Column } from '../../components/data-table';
@@ -15,6 +15,7 @@ import { ProblemAlert } from '../../components/problem-alert';
 import { Time } from '../../components/time';
 import { useMutationWithNotice } from '../../components/use-mutation-with-notice';
 import { QuotaBars } from './quota-bars';
+import { FormActions } from '../../components/form-actions';
 
 type Resource = components['schemas']['ResourceResponse'];
 
@@ -121,14 +122,9 @@ function CreateForm({ onClose }: { onClose: () => void }) {
           {...form.getInputProps('value')}
         />
         <ProblemAlert error={error} showsFields={false} />
-        <Group justify="flex-end" gap="xs">
-          <Button variant="default" onClick={onClose}>
-            Cancel
-          </Button>
-          <Button type="submit" loading={isPending}>
-            Create
-          </Button>
-        </Group>
+        <FormActions onCancel={onClose} isPending={isPending}>
+          Create
+        </FormActions>
       </Stack>
     </form>
   );

@@ -17,7 +17,7 @@ import { useState } from 'react';
 import { modals } from '@mantine/modals';
 import { answer } from '../../api/answer';
 import { api } from '../../api/client';
-import type { components } from '../../api/schema';
+import type { components } from '../../../../sdk/src/schema';
 import { usePages } from '../../api/use-pages';
 import { confirmDelete } from '../../components/confirm-delete';
 import { DataTable, type Column } from '../../components/data-table';
@@ -27,6 +27,7 @@ import { PageHeader } from '../../components/page-header';
 import { ProblemAlert } from '../../components/problem-alert';
 import { Time } from '../../components/time';
 import { useMutationWithNotice } from '../../components/use-mutation-with-notice';
+import { FormActions } from '../../components/form-actions';
 
 type Task = components['schemas']['TaskResponse'];
 
@@ -228,14 +229,9 @@ function RenameForm({ task, onClose }: { task: Task; onClose: () => void }) {
           {...form.getInputProps('title')}
         />
         <ProblemAlert error={error} showsFields={false} />
-        <Group justify="flex-end" gap="xs">
-          <Button variant="default" onClick={onClose}>
-            Cancel
-          </Button>
-          <Button type="submit" loading={isPending}>
-            Save
-          </Button>
-        </Group>
+        <FormActions onCancel={onClose} isPending={isPending}>
+          Save
+        </FormActions>
       </Stack>
     </form>
   );

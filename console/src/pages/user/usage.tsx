@@ -5,7 +5,7 @@ import { Link } from '@tanstack/react-router';
 import type { ReactNode } from 'react';
 import { answer } from '../../api/answer';
 import { api } from '../../api/client';
-import type { components } from '../../api/schema';
+import type { components } from '../../../../sdk/src/schema';
 import { DataTable, type Column } from '../../components/data-table';
 import { EmptyState } from '../../components/empty-state';
 import { LimitBar, limitName } from '../../components/limit-bar';

@@ -1,4 +1,4 @@
-import { Button, Group, Modal, Stack, TextInput } from '@mantine/core';
+import { Modal, Stack, TextInput } from '@mantine/core';
 import { useForm } from '@mantine/form';
 import { useNavigate } from '@tanstack/react-router';
 import { answer } from '../../../api/answer';
@@ -6,6 +6,7 @@ import { api } from '../../../api/client';
 import { ProblemAlert } from '../../../components/problem-alert';
 import { useMutationWithNotice } from '../../../components/use-mutation-with-notice';
 import { ResponseFields, responseOf, type ApiResponseValues } from './response-fields';
+import { FormActions } from '../../../components/form-actions';
 
 interface NewApiProps {
   opened: boolean;
@@ -52,14 +53,9 @@ function NewApiForm({ onClose }: { onClose: () => void }) {
         />
         <ResponseFields values={form.getValues()} onChange={(part) => form.setValues(part)} errors={form.errors} />
         <ProblemAlert error={error} showsFields={false} />
-        <Group justify="flex-end" gap="xs">
-          <Button variant="default" onClick={onClose}>
-            Cancel
-          </Button>
-          <Button type="submit" loading={isPending}>
-            Add the API
-          </Button>
-        </Group>
+        <FormActions onCancel={onClose} isPending={isPending}>
+          Add the API
+        </FormActions>
       </Stack>
     </form>
   );

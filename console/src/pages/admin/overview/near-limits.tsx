@@ -4,7 +4,7 @@ import { useQuery } from '@tanstack/react-query';
 import { Link } from '@tanstack/react-router';
 import { answer } from '../../../api/answer';
 import { api } from '../../../api/client';
-import type { components } from '../../../api/schema';
+import type { components } from '../../../../../sdk/src/schema';
 import { EmptyState } from '../../../components/empty-state';
 import { LimitBar, limitName } from '../../../components/limit-bar';
 import { ProblemAlert } from '../../../components/problem-alert';

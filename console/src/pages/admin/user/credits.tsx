@@ -7,7 +7,7 @@ import { IconPlus } from '@tabler/icons-react';
 import { useQuery } from '@tanstack/react-query';
 import { answer } from '../../../api/answer';
 import { api } from '../../../api/client';
-import type { components } from '../../../api/schema';
+import type { components } from '../../../../../sdk/src/schema';
 import type { User } from '../../../api/session';
 import { usePages } from '../../../api/use-pages';
 import { DataTable, type Column } from '../../../components/data-table';
@@ -16,6 +16,7 @@ import { formatNumber, Num } from '../../../components/num';
 import { ProblemAlert } from '../../../components/problem-alert';
 import { Time } from '../../../components/time';
 import { useMutationWithNotice } from '../../../components/use-mutation-with-notice';
+import { FormActions } from '../../../components/form-actions';
 
 type Grant = components['schemas']['CreditGrantResponse'];
 
@@ -128,14 +129,9 @@ function GrantForm({ user, isUnlimited, onDone }: GrantFormProps) {
           {...form.getInputProps('expiresAt')}
         />
         <ProblemAlert error={error} showsFields={false} />
-        <Group justify="flex-end" gap="xs">
-          <Button variant="default" onClick={onDone}>
-            Cancel
-          </Button>
-          <Button type="submit" loading={isPending}>
-            Grant
-          </Button>
-        </Group>
+        <FormActions onCancel={onDone} isPending={isPending}>
+          Grant
+        </FormActions>
       </Stack>
     </form>
   );

@@ -2,7 +2,7 @@ import { SegmentedControl, Stack, Text } from '@mantine/core';
 import { useState } from 'react';
 import { answer } from '../../../api/answer';
 import { api } from '../../../api/client';
-import type { components } from '../../../api/schema';
+import type { components } from '../../../../../sdk/src/schema';
 import { usePages } from '../../../api/use-pages';
 import { DataTable, type Column } from '../../../components/data-table';
 import { EmptyState } from '../../../components/empty-state';

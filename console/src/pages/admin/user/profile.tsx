@@ -2,7 +2,7 @@ import { Button, Group, Select, SimpleGrid, Stack, TextInput } from '@mantine/co
 import type { UseQueryResult } from '@tanstack/react-query';
 import { tagged, type Tagged } from '../../../api/answer';
 import { api } from '../../../api/client';
-import type { components } from '../../../api/schema';
+import type { components } from '../../../../../sdk/src/schema';
 import { updateUser, type User } from '../../../api/session';
 import { Conflicts } from '../../../components/conflicts';
 import { ProblemAlert } from '../../../components/problem-alert';

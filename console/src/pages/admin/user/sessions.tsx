@@ -2,7 +2,7 @@ import { Button, Text } from '@mantine/core';
 import { IconDevices } from '@tabler/icons-react';
 import { answer } from '../../../api/answer';
 import { api } from '../../../api/client';
-import type { components } from '../../../api/schema';
+import type { components } from '../../../../../sdk/src/schema';
 import { usePages } from '../../../api/use-pages';
 import { confirmDelete } from '../../../components/confirm-delete';
 import { DataTable, type Column } from '../../../components/data-table';

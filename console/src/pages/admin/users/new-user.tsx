@@ -11,6 +11,7 @@ import { useMutationWithNotice } from '../../../components/use-mutation-with-not
 import { PlanSelect } from './plan-select';
 import { randomPassword } from './random-password';
 import { nameOf } from './user-name';
+import { FormActions } from '../../../components/form-actions';
 
 interface NewUserProps {
   opened: boolean;
@@ -128,14 +129,9 @@ function NewUserForm({ onClose }: { onClose: () => void }) {
           error={form.errors.credits as string | undefined}
         />
         <ProblemAlert error={error} showsFields={false} />
-        <Group justify="flex-end" gap="xs">
-          <Button variant="default" onClick={onClose}>
-            Cancel
-          </Button>
-          <Button type="submit" loading={isPending}>
-            Create the user
-          </Button>
-        </Group>
+        <FormActions onCancel={onClose} isPending={isPending}>
+          Create the user
+        </FormActions>
       </Stack>
     </form>
   );

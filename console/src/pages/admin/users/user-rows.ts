@@ -1,4 +1,4 @@
-import type { components } from '../../../api/schema';
+import type { components } from '../../../../../sdk/src/schema';
 import { parseCsv } from './parse-csv';
 import { randomPassword } from './random-password';
 

@@ -1,7 +1,7 @@
 import { Badge, Button, Group, Text } from '@mantine/core';
 import { answer } from '../../../api/answer';
 import { api } from '../../../api/client';
-import type { components } from '../../../api/schema';
+import type { components } from '../../../../../sdk/src/schema';
 import { usePages } from '../../../api/use-pages';
 import { DataTable, type Column } from '../../../components/data-table';
 import { Time } from '../../../components/time';

@@ -18,7 +18,7 @@ import { useQueryClient } from '@tanstack/react-query';
 import { useState } from 'react';
 import { answer } from '../../../api/answer';
 import { api } from '../../../api/client';
-import type { components } from '../../../api/schema';
+import type { components } from '../../../../../sdk/src/schema';
 import { usePages } from '../../../api/use-pages';
 import { confirmDelete } from '../../../components/confirm-delete';
 import { CopyField } from '../../../components/copy-field';

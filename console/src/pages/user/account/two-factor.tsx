@@ -3,7 +3,7 @@ import { useForm } from '@mantine/form';
 import { lazy, Suspense, useState } from 'react';
 import { answer } from '../../../api/answer';
 import { api } from '../../../api/client';
-import type { components } from '../../../api/schema';
+import type { components } from '../../../../../sdk/src/schema';
 import { CopyField } from '../../../components/copy-field';
 import { formatNumber } from '../../../components/num';
 import { ProblemAlert } from '../../../components/problem-alert';

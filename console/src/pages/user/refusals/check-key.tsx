@@ -5,7 +5,7 @@ import { useState } from 'react';
 import { answer } from '../../../api/answer';
 import { api } from '../../../api/client';
 import type { Limit } from '../../../api/problem';
-import type { components } from '../../../api/schema';
+import type { components } from '../../../../../sdk/src/schema';
 import { useUser } from '../../../api/use-user';
 import { ProblemAlert } from '../../../components/problem-alert';
 import { ApiSelect } from './api-select';

@@ -1,7 +1,7 @@
 import { Button, Code, Drawer, Stack, Table, Text } from '@mantine/core';
 import { useDisclosure } from '@mantine/hooks';
 import { Link } from '@tanstack/react-router';
-import type { components } from '../../../api/schema';
+import type { components } from '../../../../../sdk/src/schema';
 import { Time } from '../../../components/time';
 import { JudgedLimits } from './judged-limits';
 import { REASONS } from './reasons';

@@ -1,6 +1,6 @@
 import { Alert, Card, Stack, Text, Title } from '@mantine/core';
 import { IconCircleCheck, IconHandStop } from '@tabler/icons-react';
-import type { components } from '../../../api/schema';
+import type { components } from '../../../../../sdk/src/schema';
 import { JudgedLimits } from './judged-limits';
 import { REASONS } from './reasons';
 
