@@ -334,7 +334,7 @@ function faultOf(
 ): string | undefined {
   const { status, headers, body, text } = answer;
   // An upstream can fail; every other 5xx is a fault of the server.
-  if (status >= 500 && body?.code !== 'upstream_failed') return `it is a fault of ours`;
+  if (status >= 500 && body?.code !== 'upstream_failed') return 'the server failed';
   if (hasStrayBody && STRAY_BODY.includes(status)) return undefined;
   if (!headers.has('x-request-id')) return 'it has no x-request-id';
   if (status >= 400) {

@@ -762,7 +762,7 @@ describe('content and delivery of e-mails', () => {
       expect([201, 400]).toContain(status);
       expect((await ask(email)).status).toBe(202);
       await settled(...(status === 201 ? [body] : []));
-      // The text names the account, so this finds every copy, whoever the recipient is.
+      // The text names the account, so this finds every copy, to any recipient.
       const recipients = about(domain).flatMap((received) => received.recipients);
       expect(recipients.filter((recipient) => recipient !== email)).toEqual([]);
     },

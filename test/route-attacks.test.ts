@@ -284,7 +284,7 @@ describe.each(OPERATIONS)('%s', (id) => {
     await revive('admin');
 
     function faultOf({ caller, method: sent, path: asked }: Try, { status, text }: Answer): string | undefined {
-      if (status >= 500 && status !== 501) return 'a fault of ours';
+      if (status >= 500 && status !== 501) return 'the server failed';
       for (const [who, { canary, key }] of Object.entries(subjects)) {
         const isOwn = who === caller || caller === 'admin';
         if (!isOwn && (text.includes(canary) || text.includes(key.key))) return `it tells what is ${who}'s`;

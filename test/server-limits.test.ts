@@ -79,7 +79,7 @@ describe('a request', () => {
     ['compressed after chunks', 400, `${LOGIN}Transfer-Encoding: chunked, gzip\r\n\r\n0\r\n\r\n`],
     ['in two codings', 400, `${LOGIN}Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n`],
     ['with a blank before a colon', 400, `${LOGIN}Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n`],
-    ['with a size of a chunk that is none', 400, `${LOGIN}Transfer-Encoding: chunked\r\n\r\nZZ\r\n{}\r\n0\r\n\r\n`],
+    ['with an invalid chunk size', 400, `${LOGIN}Transfer-Encoding: chunked\r\n\r\nZZ\r\n{}\r\n0\r\n\r\n`],
     [
       'with a chunk beyond 64 bits',
       400,

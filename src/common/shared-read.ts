@@ -18,8 +18,8 @@ export class SharedRead<T> {
   ) {}
 
   /** Returns a kept value, or else one whose read begins after this call. */
-  async get(): Promise<T> {
-    return this.kept && this.kept.until > performance.now() ? this.kept.value : this.runs.run();
+  get(): Promise<T> {
+    return this.runs.run();
   }
 
   private async keptOrRead(): Promise<T> {

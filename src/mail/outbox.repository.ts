@@ -1,6 +1,6 @@
 import { Injectable } from '@nestjs/common';
 import { InjectRepository } from '@nestjs/typeorm';
-import type { Repository } from 'typeorm';
+import { In, type Repository } from 'typeorm';
 import { Database, within, type Transaction } from '../database/database.js';
 import type { MailKind } from './mails.js';
 import { OutboxMail } from './outbox-mail.entity.js';
@@ -35,9 +35,9 @@ export class OutboxRepository {
       .execute();
   }
 
-  /** Deletes the pending e-mails of a kind. */
-  async deleteKind(tx: Transaction, ownerId: string, kind: MailKind): Promise<void> {
-    await within(this.mails, tx).delete({ ownerId, kind });
+  /** Deletes the pending e-mails of some kinds. */
+  async deleteKinds(tx: Transaction, ownerId: string, kinds: readonly MailKind[]): Promise<void> {
+    await within(this.mails, tx).delete({ ownerId, kind: In(kinds) });
   }
 
   claim(limit: number, seconds: number): Promise<WaitingMail[]> {

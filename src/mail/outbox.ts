@@ -62,7 +62,7 @@ export class Outbox implements OnApplicationBootstrap, BeforeApplicationShutdown
   /** Sends an e-mail if the transaction commits. */
   async add(tx: Transaction, { ownerId, kind, seconds, replaces = false, ...payload }: NewMail): Promise<void> {
     if (!this.isOn) return;
-    if (replaces) await this.mails.deleteKind(tx, ownerId, kind);
+    if (replaces) await this.mails.deleteKinds(tx, ownerId, [kind]);
     const id = uuidv7();
     const sealed = this.seal.seal(JSON.stringify(payload satisfies Payload), id);
     await this.mails.insert(tx, { ownerId, id, kind, payload: sealed, seconds });

@@ -259,10 +259,9 @@ export class UsersRepository {
 
   /** Voids the tokens that reset the password, and with a new address also those that confirm it, with their e-mails. */
   private async voidTokens(tx: Transaction, id: string, isMoved: boolean): Promise<void> {
-    await this.tokens.voidAll(tx, id, isMoved ? ['reset', 'link', 'confirm'] : ['reset', 'link']);
-    for (const kind of isMoved ? (['reset', 'confirm'] as const) : (['reset'] as const)) {
-      await this.outbox.deleteKind(tx, id, kind);
-    }
+    const kinds = isMoved ? (['reset', 'confirm'] as const) : (['reset'] as const);
+    await this.tokens.voidAll(tx, id, ['link', ...kinds]);
+    await this.outbox.deleteKinds(tx, id, kinds);
   }
 
   private async findByIds(ids: readonly string[]): Promise<(UserRow | null)[]> {

@@ -37,7 +37,7 @@ test('hostile texts in all that a user can set: shown as text on every page, and
     await admin.post('/v1/plans', { slug: `p${slug}`, name: text });
     await admin.post(`/v1/users/${user.id}/credits`, { amount: 1, reason: text });
   }
-  // Characters that names refuse are refused by the server, whoever sends them.
+  // The server rejects names that contain these characters.
   expect((await mine.patch('/v1/users/me', { firstName: HOSTILE[0] })).status).toBe(400);
 
   const ownPages = [...USER_PAGES, `keys/${key.id}`, `store?prefix=${encodeURIComponent('<script>window.ran = true')}`];

@@ -23,6 +23,6 @@ WHERE q.owner_id = of_owner AND CASE
     WHERE k.owner_id = of_owner AND k.key_id = of_key AND k.meter = of_meter AND k.at > '-infinity')
   THEN q.key_id = of_key AND q.meter = of_meter
   ELSE q.key_id <> no_key() AND (of_key = no_key() OR q.key_id = of_key)
-    AND q.meter LIKE 'api:%' AND q.meter <> 'api:*' AND (of_meter = 'api:*' OR q.meter = of_meter)
+    AND q.meter <> 'api:*' AND (of_meter = 'api:*' OR q.meter = of_meter)
   END
 $$;

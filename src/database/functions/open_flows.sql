@@ -12,7 +12,7 @@ FROM (
   SELECT c.*, greatest(now, (
     SELECT max(q.at) FROM flows q
     WHERE q.owner_id = c.owner_id AND q.key_id <> no_key() AND (c.key_id = no_key() OR q.key_id = c.key_id)
-      AND q.meter LIKE 'api:%' AND q.meter <> 'api:*' AND (c.meter = 'api:*' OR q.meter = c.meter)
+      AND q.meter <> 'api:*' AND (c.meter = 'api:*' OR q.meter = c.meter)
   )) AS at
   FROM unnest(owners, keys, meters) AS c (owner_id, key_id, meter)
   WHERE c.owner_id IS NOT NULL AND (c.key_id = no_key() OR c.meter = 'api:*')
