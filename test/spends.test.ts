@@ -462,9 +462,9 @@ describe('POST /v1/resources, two servers', () => {
 
   test('deleted owner, while the platform has no room: neither granted nor denied', async () => {
     expectDone(await fleet.admin().put('/v1/platform/quotas/resources', { limit: 0 }));
-    expect(
-      await fleet.query(`SELECT granted FROM charge_gauge('resources', ARRAY[gen_random_uuid()], ARRAY[1::bigint])`),
-    ).toEqual([{ granted: null }]);
+    expect(await fleet.query(`SELECT granted FROM charge_gauge(gen_random_uuid(), 'resources', 1)`)).toEqual([
+      { granted: null },
+    ]);
     expect((await fleet.admin().delete('/v1/platform/quotas/resources')).status).toBe(204);
   });
 

@@ -34,10 +34,10 @@ export class ChargedRepository<Row extends Owned, New extends Owned> {
    * @param tx the caller's transaction; without one, the insert is coalesced with concurrent ones
    * @throws Problem not_found if the owner was deleted concurrently
    */
-  async chargeAndInsert(object: New, tx?: Transaction): Promise<Verdict> {
-    const { granted, limits, createdAt } = await this.statements.chargeAndInsert(object, tx);
+  async create(object: New, tx?: Transaction): Promise<Verdict> {
+    const { granted, limits, createdAt } = await this.statements.create(object, tx);
     if (granted === null) throw new Problem('not_found');
-    return createdAt ? { granted: true, createdAt } : { granted: false, limits };
+    return granted ? { granted, createdAt } : { granted, limits };
   }
 
   /** Lists objects, newest first. @param ownerId null for the objects of all users */
@@ -52,8 +52,9 @@ export class ChargedRepository<Row extends Owned, New extends Owned> {
   }
 
   /** Deletes an object and gives back its unit. @returns whether the object existed */
-  deleteAndRelease(key: ObjectKey): Promise<boolean> {
-    return this.statements.deleteAndRelease(key);
+  async delete(key: ObjectKey): Promise<boolean> {
+    const ownerId = await this.ownerOf(key);
+    return ownerId !== null && this.statements.delete(ownerId, key.id);
   }
 
   /** Reads an object and locks it until the transaction ends. */
@@ -62,18 +63,24 @@ export class ChargedRepository<Row extends Owned, New extends Owned> {
   }
 
   /**
-   * Does the same as `deleteAndRelease`, after `judge` has checked the locked object in the same transaction.
+   * Does the same as `delete`, after `judge` has checked the locked object in the same transaction.
    * @param judge throws if the object must not be deleted
    */
   async deleteIf(key: ObjectKey, judge: (object: Row) => void): Promise<boolean> {
+    const ownerId = await this.ownerOf(key);
+    if (ownerId === null) return false;
     return this.database.transaction(async (tx) => {
       // Lock order: the gauge first.
-      await this.statements.lockGauge(tx, key);
-      const object = await this.lock(tx, key);
+      await this.statements.lockGauge(tx, ownerId);
+      const object = await this.lock(tx, { ownerId, id: key.id });
       if (!object) return false;
       judge(object);
-      return this.statements.deleteAndRelease(key, tx);
+      return this.statements.delete(ownerId, key.id, tx);
     });
+  }
+
+  private async ownerOf({ ownerId, id }: ObjectKey): Promise<string | null> {
+    return ownerId ?? (await this.find({ ownerId, id }))?.ownerId ?? null;
   }
 }
 

@@ -3,6 +3,7 @@ import { tally } from '../common/tally.js';
 import { Coalescer, inPlace } from '../database/coalescer.js';
 import { columnsOf, writtenColumnsOf } from '../database/columns.js';
 import type { Database, Statement, Transaction } from '../database/database.js';
+import { byOwner, inBatchOrder } from '../database/by-owner.js';
 
 /** Fields of every object that is charged to a gauge of its owner. */
 export interface Owned extends ObjectLiteral {
@@ -17,17 +18,25 @@ export interface ObjectKey {
   id: string;
 }
 
+/** The outcome of a creation. */
 export interface VerdictRow {
   /** Null if the owner no longer exists. */
   granted: boolean | null;
+  /** The limits that were judged (see charge_gauge). */
   limits: string;
-  createdAt: Date | null;
+  createdAt: Date;
+}
+
+/** What the SQL functions create_resources and create_tasks return for an owner. */
+interface CreatedRow {
+  granted: number | null;
+  limits: string;
+  createdAt: Date;
 }
 
 /**
  * Statements for a table whose objects each use one unit of a gauge with the name of the table. Single reads and inserts
- * are coalesced. The statement that inserts an object also charges it, and the statement that deletes it also gives the
- * unit back.
+ * are coalesced. SQL functions of the table create objects and charge them, and delete one and give its unit back.
  */
 export class ChargedStatements<Row extends Owned> {
   private readonly found: Coalescer<Pick<Owned, 'id' | 'ownerId'>, Row | null>;
@@ -52,7 +61,7 @@ export class ChargedStatements<Row extends Owned> {
       key: (id) => id,
       readOnly: true,
     });
-    this.inserted = new Coalescer((batch) => this.chargeAndInsertAll(batch), { name: `${this.table}_create` });
+    this.inserted = new Coalescer((batch) => this.createAll(batch), { name: `${this.table}_create` });
   }
 
   find({ ownerId, id }: ObjectKey): Promise<Row | null> {
@@ -60,51 +69,58 @@ export class ChargedStatements<Row extends Owned> {
   }
 
   /** @param tx the caller's transaction; without one, the insert is coalesced with concurrent ones */
-  async chargeAndInsert(object: Owned, tx?: Transaction): Promise<VerdictRow> {
-    const row = tx ? (await this.chargeAndInsertAll([object], tx))[0] : await this.inserted.add(object);
+  async create(object: Owned, tx?: Transaction): Promise<VerdictRow> {
+    const row = tx ? (await this.createAll([object], tx))[0] : await this.inserted.add(object);
     if (!row) throw new Error('The database returned no verdict for an insert');
     return row;
   }
 
   /** Deletes an object and gives back its unit. @returns whether the object existed */
-  async deleteAndRelease({ ownerId, id }: ObjectKey, tx?: Transaction): Promise<boolean> {
-    return (await this.database.query(this.statements.deleteAndRelease, [ownerId, id], tx)).length > 0;
+  async delete(ownerId: string, id: string, tx?: Transaction): Promise<boolean> {
+    const [row] = await this.database.query<{ isDeleted: boolean }>(this.statements.delete, [ownerId, id], tx);
+    return row?.isDeleted ?? false;
   }
 
-  /** Locks the gauge of the object's owner until the transaction ends. */
-  async lockGauge(tx: Transaction, { ownerId, id }: ObjectKey): Promise<void> {
-    await this.database.query(this.statements.lockGauge, [ownerId, id], tx);
+  /** Locks the owner's gauge until the transaction ends. */
+  async lockGauge(tx: Transaction, ownerId: string): Promise<void> {
+    await this.database.query(this.statements.lockGauge, [ownerId], tx);
   }
 
   private async findAll(statement: Statement, values: unknown[], count: number): Promise<(Row | null)[]> {
     return inPlace(await this.database.query<Row & { place: number }>(statement, values), count);
   }
 
-  private async chargeAndInsertAll(batch: readonly Owned[], tx?: Transaction): Promise<VerdictRow[]> {
-    const values = [
-      batch.map((object) => object.ownerId),
-      batch.map((object) => object.id),
-      ...writtenColumnsOf(this.objects).map(({ property }) => batch.map((object): unknown => object[property])),
+  private async createAll(batch: readonly Owned[], tx?: Transaction): Promise<VerdictRow[]> {
+    const sorting = byOwner(batch);
+    const { sorted, owners, ends } = sorting;
+    const columns = [
+      sorted.map((object) => object.id),
+      ...writtenColumnsOf(this.objects).map(({ property }) => sorted.map((object): unknown => object[property])),
     ];
-    const rows = await this.database.query<VerdictRow>(this.statements.chargeAndInsert, values, tx);
-    const granted = rows.filter((row) => row.createdAt).length;
-    tally.count(this.table, granted, rows.length - granted);
-    return rows;
+    const { createOfOne, create } = this.statements;
+    const rows =
+      owners.length === 1
+        ? await this.database.query<CreatedRow>(createOfOne, [owners[0], ...columns], tx)
+        : await this.database.query<CreatedRow>(create, [owners, ends, ...columns], tx);
+    const verdicts = rows.flatMap(({ granted, limits, createdAt }, n) => {
+      const count = (ends[n] ?? 0) - (ends[n - 1] ?? 0);
+      tally.count(this.table, granted ?? 0, count - (granted ?? 0));
+      return Array.from({ length: count }, (_, i) => ({
+        granted: granted === null ? null : i < granted,
+        limits,
+        createdAt,
+      }));
+    });
+    return inBatchOrder(sorting, verdicts);
   }
 }
 
 function statementsOf(objects: Pick<Repository<Owned>, 'metadata'>) {
   const table = objects.metadata.tableName;
-  const written = writtenColumnsOf(objects);
-  const names = written.map(({ column }) => column);
-  const parameters = written.map(({ type }, i) => `$${i + 3}::${type}[]`);
-  const lockGauge = `
-    SELECT g.owner_id FROM gauges g
-    WHERE g.meter = '${table}' AND g.owner_id = (
-      SELECT owner_id FROM ${table} WHERE id = $2 AND owner_id = coalesce($1, owner_id))
-    FOR UPDATE`;
+  const types = ['uuid', ...writtenColumnsOf(objects).map(({ type }) => type)];
+  const columns = 'c.granted, c.limits, c.created_at AS "createdAt"';
   return {
-    lockGauge: { text: lockGauge },
+    lockGauge: { text: `SELECT FROM gauges WHERE owner_id = $1 AND meter = '${table}' FOR UPDATE` },
     find: {
       name: `${table}-find`,
       text: `
@@ -118,34 +134,26 @@ function statementsOf(objects: Pick<Repository<Owned>, 'metadata'>) {
         SELECT q.place::integer AS place, ${columnsOf(objects, 't')}
         FROM unnest($1::uuid[]) WITH ORDINALITY AS q (id, place) JOIN ${table} t ON t.id = q.id`,
     },
-    // Charges and inserts a batch in one statement: only granted objects are inserted, and only they are charged.
-    chargeAndInsert: {
-      name: `${table}-charge-and-insert`,
+    createOfOne: {
+      name: `${table}-create-of-one`,
       text: `
-        WITH judged AS MATERIALIZED (
-          SELECT * FROM charge_gauge('${table}', $1, array_fill(1::bigint, ARRAY[cardinality($1::uuid[])]))
-        ), inserted AS (
-          INSERT INTO ${table} (owner_id, id, ${names.join(', ')})
-          SELECT q.owner_id, q.id, ${names.map((name) => `q.${name}`).join(', ')}
-          FROM unnest($1::uuid[], $2::uuid[], ${parameters.join(', ')}) WITH ORDINALITY
-            AS q (owner_id, id, ${names.join(', ')}, place)
-          JOIN judged j ON j.place = q.place AND j.granted
-          RETURNING id, created_at
-        )
-        SELECT j.granted, j.limits, i.created_at AS "createdAt"
-        FROM judged j LEFT JOIN inserted i ON i.id = ($2::uuid[])[j.place]
-        ORDER BY j.place`,
+        SELECT ${columns} FROM create_${table}($1::uuid, ${types.map((type, i) => `$${i + 2}::${type}[]`).join(', ')}) AS c`,
     },
-    // Gives the unit back only if a row was deleted, so that of two concurrent deletes only one does. Locks the gauge
-    // first, like inserts and the deletion of a user.
-    deleteAndRelease: {
-      name: `${table}-delete-and-release`,
+    // For each owner, the elements of the arrays up to its end.
+    create: {
+      name: `${table}-create`,
       text: `
-        WITH locked AS MATERIALIZED (${lockGauge}
-        ), gone AS (
-          DELETE FROM ${table} t USING locked WHERE t.owner_id = locked.owner_id AND t.id = $2 RETURNING t.owner_id
-        )
-        SELECT release_gauge('${table}', gone.owner_id, 1) FROM gone`,
+        SELECT ${columns}
+        FROM lock_gauges($1::uuid[], ARRAY['${table}']) AS o
+        CROSS JOIN LATERAL (SELECT coalesce(($2::integer[])[o.place - 1], 0) + 1, ($2::integer[])[o.place]) AS p (first, last)
+        CROSS JOIN LATERAL create_${table}(
+          o.owner_id, ${types.map((type, i) => `($${i + 3}::${type}[])[p.first:p.last]`).join(', ')}
+        ) AS c
+        ORDER BY o.place`,
+    },
+    delete: {
+      name: `${table}-delete`,
+      text: `SELECT delete_${table.slice(0, -1)}($1::uuid, $2::uuid) AS "isDeleted"`,
     },
   };
 }

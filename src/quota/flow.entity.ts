@@ -1,4 +1,4 @@
-import { Check, Column, Entity, JoinColumn, ManyToOne, PrimaryColumn } from 'typeorm';
+import { Column, Entity, JoinColumn, ManyToOne, PrimaryColumn } from 'typeorm';
 import { User } from '../users/user.entity.js';
 
 /** The `key_id` of flows that belong to the owner as a whole, not to a key. */
@@ -9,8 +9,6 @@ export const NO_KEY = '00000000-0000-0000-0000-000000000000';
  * order of WINDOWS.
  */
 @Entity('flows')
-@Check('flows_limits_check', `cardinality(limits) = 5 AND -1 <= ALL(limits) AND 9007199254740991 >= ALL(limits)`)
-@Check('flows_counts_check', `cardinality(counts) = 5 AND 0 <= ALL(counts)`)
 export class Flow {
   @PrimaryColumn('uuid', { name: 'owner_id', primaryKeyConstraintName: 'flows_pkey' })
   ownerId!: string;

@@ -1,4 +1,4 @@
-import { Check, Column, Entity, Index, JoinColumn, ManyToOne, PrimaryColumn } from 'typeorm';
+import { Column, Entity, Index, JoinColumn, ManyToOne, PrimaryColumn } from 'typeorm';
 import { User } from '../users/user.entity.js';
 
 /**
@@ -7,8 +7,6 @@ import { User } from '../users/user.entity.js';
  */
 @Entity('gauges')
 @Index('gauges_amount_idx', ['meter', 'amount'], { where: 'amount IS NOT NULL' })
-@Check('gauges_amount_check', 'amount BETWEEN -1 AND 9007199254740991')
-@Check('gauges_used_check', 'used >= 0')
 export class Gauge {
   @PrimaryColumn('uuid', { name: 'owner_id', primaryKeyConstraintName: 'gauges_pkey' })
   ownerId!: string;

@@ -19,7 +19,7 @@ const METERS: Record<string, string> = { '*': ALL_CALLS, o: ALL_OBJECTS };
 const WINDOWS: Record<string, Window> = { l: 'lifetime', m: 'minute', h: 'hour', d: 'day', M: 'month' };
 
 /**
- * Parses the limits that spend_calls and charge_gauge return (see judge_quota.sql).
+ * Parses the limits that spend_calls and charge_gauge return (see judge_limits.sql).
  * @param meter the charged meter, encoded as `s`
  */
 export function parseLimits(text: string, meter: string): Judged[] {

@@ -9,6 +9,7 @@ import { PlatformQuota } from './platform-quota.entity.js';
 import { QuotaController } from './quota.controller.js';
 import { QuotaRepository } from './quota.repository.js';
 import { QuotaService } from './quota.service.js';
+import { KeyOwners } from './calls/key-owners.js';
 import { Spender } from './calls/spender.js';
 import { SpendsRepository } from './calls/spends.repository.js';
 import { UsageHour } from './calls/usage-hour.entity.js';
@@ -24,7 +25,10 @@ import { UsageHour } from './calls/usage-hour.entity.js';
     {
       provide: Spender,
       inject: [SpendsRepository],
-      useFactory: (spends: SpendsRepository) => new Spender((runs, tx) => spends.spend(runs, tx), { name: 'calls' }),
+      useFactory: (spends: SpendsRepository) =>
+        new Spender(new KeyOwners((hash, tx) => spends.findOwner(hash, tx)), (runs, tx) => spends.spend(runs, tx), {
+          name: 'calls',
+        }),
     },
   ],
   exports: [QuotaService, QuotaRepository, Spender],

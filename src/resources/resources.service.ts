@@ -23,7 +23,7 @@ export class ResourcesService {
   async create({ value, owner }: CreateResourceDto, caller: Caller, tx?: Transaction): Promise<ResourceRow> {
     const ownerId = owner === undefined ? caller.userId : await this.users.idOf(owner, caller, tx);
     const resource = { id: uuidv7(), ownerId, value };
-    const verdict = await this.resources.chargeAndInsert(resource, tx);
+    const verdict = await this.resources.create(resource, tx);
     if (!verdict.granted) throw gaugeExceeded([{ gauge: 'resources', limits: verdict.limits, cost: 1 }]);
     return { ...resource, createdAt: verdict.createdAt };
   }
@@ -50,7 +50,7 @@ export class ResourcesService {
       ? await this.resources.deleteIf(key, (resource) => {
           requireVersion(preconditions, toResourceResponse(resource));
         })
-      : await this.resources.deleteAndRelease(key);
+      : await this.resources.delete(key);
     if (!isDeleted) throw new Problem('not_found');
   }
 }

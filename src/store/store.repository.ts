@@ -1,5 +1,7 @@
 import { Injectable } from '@nestjs/common';
+import type { QueryResultRow } from 'pg';
 import { tally } from '../common/tally.js';
+import { byOwner, inBatchOrder, type ByOwner } from '../database/by-owner.js';
 import { Coalescer, inPlace } from '../database/coalescer.js';
 import { Database, type Transaction } from '../database/database.js';
 import { ON_CONFLICT, type NewEntry, type OnConflict } from './store-body.js';
@@ -9,15 +11,21 @@ import {
   FIND_ALL,
   FULL_VALUES,
   EXPORT_OWNED,
+  FIND_EXPIRED,
   LIST_ALL,
   LIST_OWNED,
+  LOCK_STORES,
   MAX_ANSWER_BYTES,
   SWEEP,
   WRITE,
+  type PerOwner,
 } from './store.statements.js';
 
 /** Sorts after every key: the highest code point, repeated once more than a key can hold. */
 export const AFTER_ALL_KEYS = '\u{10ffff}'.repeat(129);
+
+/** Key of the advisory lock of the sweeper. An arbitrary number, the same in every process. */
+export const SWEEP_LOCK = 0x716d_7377;
 
 /** Keys of one owner. */
 interface Keys {
@@ -65,12 +73,14 @@ export interface WriteVerdict {
   denial: { entryLimits: string; byteLimits: string; entryCost: number; byteCost: number } | null;
 }
 
-/** The result of one wave of requests (see the SQL function write_entries). */
+/** The result of one wave of requests of an owner (see the SQL function write_entries). */
 interface WriteRow {
+  /** Place of the owner in the batch. */
+  owner: number;
   wave: number;
   verdicts: string;
   versions: (number | null)[];
-  /** The places of the requests that exceed a quota. The arrays below have one element for each. */
+  /** The places, among those of the owner, of the requests that exceed a quota. The arrays below have one element for each. */
   denials: number[];
   entryLimits: string[];
   byteLimits: string[];
@@ -197,8 +207,17 @@ export class StoreRepository {
 
   /** Deletes at most `most` expired entries. @returns the number deleted; 0 also while another node sweeps */
   async sweep(most: number): Promise<number> {
-    const rows = await this.database.query<{ count: number }>(SWEEP, [most]);
-    return rows[0]?.count ?? 0;
+    return this.database.transaction(async (tx) => {
+      if (!(await this.database.tryLock(tx, SWEEP_LOCK))) return 0;
+      const expired = await this.database.query<Keys>(FIND_EXPIRED, [most], tx);
+      if (expired.length > 1) await this.database.query(LOCK_STORES, [expired.map(({ ownerId }) => ownerId)], tx);
+      let count = 0;
+      for (const { ownerId, keys } of expired) {
+        const [row] = await this.database.query<{ count: number }>(SWEEP, [ownerId, keys], tx);
+        count += row?.count ?? 0;
+      }
+      return count;
+    });
   }
 
   private async findEach(keys: readonly EntryKey[]): Promise<(Found | null)[]> {
@@ -222,51 +241,85 @@ export class StoreRepository {
   }
 
   private async writeAll(batch: readonly WriteRequest[], tx?: Transaction): Promise<(WriteVerdict | null)[]> {
-    const waves = wavesOf(batch);
-    const entries = batch.flatMap((request) => request.entries);
-    const places = batch.flatMap((request, i) => request.entries.map(() => i + 1));
-    const asked = new Map(batch.map(({ ownerId }) => [ownerId, { entries: 0, bytes: 0 }]));
-    const askedBy = (place: number) => asked.get(batch[place]?.ownerId ?? '') ?? { entries: 0, bytes: 0 };
+    const sorting = byOwner(batch);
+    const { sorted } = sorting;
+    const waves = wavesOf(sorted);
+    const entries = sorted.flatMap((request) => request.entries);
     let end = 1;
     const starts = entries.map(({ value }) => (end += value.length) - value.length);
-    const turns = entries.map(({ key, value }, i) => {
-      const owner = askedBy((places[i] ?? 0) - 1);
-      owner.bytes += Buffer.byteLength(key) + value.length;
-      return ++owner.entries;
-    });
-    const values = [
-      batch.map((request) => request.ownerId),
-      batch.map((_request, i) => askedBy(i).entries),
-      batch.map((_request, i) => askedBy(i).bytes),
-      batch.map((request) => ON_CONFLICT.indexOf(request.onConflict)),
-      batch.map((request) => request.atomic),
-      waves,
-      places,
-      entries.map((entry) => entry.key),
-      starts,
-      entries.map((entry) => entry.value.length),
-      entries.map((entry) => entry.ttlSeconds),
-      entries.map((entry) => entry.ifVersion),
-      turns,
-      Buffer.concat(entries.map((entry) => entry.value)),
-    ];
-    const rows = await this.database.query<WriteRow>(WRITE, values, tx);
+    const rows = await this.run<WriteRow>(
+      WRITE,
+      sorting,
+      sorted.map((request) => request.entries.length),
+      [
+        sorted.map((request) => ON_CONFLICT.indexOf(request.onConflict)),
+        sorted.map((request) => request.atomic),
+        waves,
+        placesOf(sorting, (request) => request.entries.length),
+        entries.map((entry) => entry.key),
+        starts,
+        entries.map((entry) => entry.value.length),
+        entries.map((entry) => entry.ttlSeconds),
+        entries.map((entry) => entry.ifVersion),
+        Buffer.concat(entries.map((entry) => entry.value)),
+      ],
+      tx,
+    );
     for (const { verdicts } of rows) {
       const denied = verdicts.split('q').length - 1;
       tally.count('store', verdicts.split(/[nw]/).length - 1, denied);
     }
-    return toVerdicts(batch, waves, rows);
+    return inBatchOrder(sorting, toVerdicts(sorting, waves, rows));
   }
 
   private async deleteAll(batch: readonly DeleteRequest[]): Promise<Deletion[][]> {
-    const rows = await this.database.query<{ place: number; verdicts: string }>(DELETE, [
-      batch.map((request) => request.ownerId),
-      batch.flatMap((request, i) => request.keys.map(() => i + 1)),
-      batch.flatMap((request) => request.keys),
-      batch.flatMap((request) => request.keys.map(() => request.ifVersion)),
-    ]);
-    return inPlace(rows, batch.length).map((row) => [...(row?.verdicts ?? '')] as Deletion[]);
+    const sorting = byOwner(batch);
+    const { sorted } = sorting;
+    const rows = await this.run<{ owner: number; place: number; verdicts: string }>(
+      DELETE,
+      sorting,
+      sorted.map((request) => request.keys.length),
+      [
+        placesOf(sorting, (request) => request.keys.length),
+        sorted.flatMap((request) => request.keys),
+        sorted.flatMap((request) => request.keys.map(() => request.ifVersion)),
+      ],
+    );
+    const deletions = Array<Deletion[]>(batch.length).fill([]);
+    for (const { owner, place, verdicts } of rows) {
+      deletions[(sorting.ends[owner - 2] ?? 0) + place - 1] = [...verdicts] as Deletion[];
+    }
+    return inBatchOrder(sorting, deletions);
   }
+
+  /** @param sizes the number of entries of each sorted request */
+  private run<Row extends QueryResultRow>(
+    { one, several }: PerOwner,
+    { owners, ends }: ByOwner<unknown>,
+    sizes: readonly number[],
+    values: readonly unknown[],
+    tx?: Transaction,
+  ): Promise<Row[]> {
+    if (owners.length === 1) return this.database.query<Row>(one, [owners[0], ...values], tx);
+    const sums = sizes.map(
+      (
+        (sum) => (size: number) =>
+          (sum += size)
+      )(0),
+    );
+    const entryEnds = ends.map((end) => sums[end - 1] ?? 0);
+    return this.database.query<Row>(several, [owners, ends, entryEnds, ...values], tx);
+  }
+}
+
+/** Returns, for each entry, the place of its request among those of its owner. */
+function placesOf<Q>({ sorted, ends }: ByOwner<Q>, sizeOf: (request: Q) => number): number[] {
+  let first = 0;
+  return ends.flatMap((end) => {
+    const requests = sorted.slice(first, end);
+    first = end;
+    return requests.flatMap((request, i) => Array<number>(sizeOf(request)).fill(i + 1));
+  });
 }
 
 /** Escapes the line breaks of a key. */
@@ -307,34 +360,41 @@ function wavesOf(batch: readonly WriteRequest[]): number[] {
   });
 }
 
-/** Splits the verdicts by request. A wave's row holds the verdicts of its requests in order. */
+/** Splits the verdicts by sorted request. A wave's row holds the verdicts of the owner's requests in order. */
 function toVerdicts(
-  batch: readonly WriteRequest[],
+  { sorted, ends }: ByOwner<WriteRequest>,
   waves: readonly number[],
   rows: readonly WriteRow[],
 ): (WriteVerdict | null)[] {
-  const byWave = new Map(rows.map((row) => [row.wave, { ...row, next: 0 }]));
-  const denials = rows.at(-1);
-  return batch.map(({ entries }, i) => {
-    const row = byWave.get(waves[i] ?? 0);
-    if (!row) throw new Error('A write got no verdict');
-    const start = row.next;
-    row.next += entries.length;
-    const verdicts = [...row.verdicts.slice(start, row.next)];
-    if (verdicts.includes('u')) return null;
-    const place = denials?.denials.indexOf(i + 1) ?? -1;
-    return {
-      verdicts: verdicts as Verdict[],
-      versions: row.versions.slice(start, row.next),
-      denial:
-        denials === undefined || place === -1
-          ? null
-          : {
-              entryLimits: denials.entryLimits[place] ?? '',
-              byteLimits: denials.byteLimits[place] ?? '',
-              entryCost: denials.entryCosts[place] ?? 0,
-              byteCost: denials.byteCosts[place] ?? 0,
-            },
-    };
+  let first = 0;
+  return ends.flatMap((end, n) => {
+    const ofOwner = rows.filter(({ owner }) => owner === n + 1);
+    const byWave = new Map(ofOwner.map((row) => [row.wave, { ...row, next: 0 }]));
+    const denials = ofOwner.at(-1);
+    const start = first;
+    first = end;
+    return sorted.slice(start, end).map(({ entries }, i) => {
+      const row = byWave.get(waves[start + i] ?? 0);
+      // The owner does not exist.
+      if (!row) return null;
+      const from = row.next;
+      row.next += entries.length;
+      return {
+        verdicts: [...row.verdicts.slice(from, row.next)] as Verdict[],
+        versions: row.versions.slice(from, row.next),
+        denial: denials ? denialOf(denials, i + 1) : null,
+      };
+    });
   });
+}
+
+function denialOf(row: WriteRow, request: number): WriteVerdict['denial'] {
+  const place = row.denials.indexOf(request);
+  if (place === -1) return null;
+  return {
+    entryLimits: row.entryLimits[place] ?? '',
+    byteLimits: row.byteLimits[place] ?? '',
+    entryCost: row.entryCosts[place] ?? 0,
+    byteCost: row.byteCosts[place] ?? 0,
+  };
 }

@@ -7,6 +7,12 @@ export const FULL_VALUES = 128;
 /** Maximum total size of the values in one response, in bytes. */
 export const MAX_ANSWER_BYTES = FULL_VALUES * MAX_VALUE_BYTES;
 
+/** A statement for the requests of one owner, and one for those of several owners. */
+export interface PerOwner {
+  one: Statement;
+  several: Statement;
+}
+
 const LIVE = '(s.expires_at IS NULL OR s.expires_at > now())';
 
 /** Coalesced: single reads. Planned once, by the same means as `sessions-live` (see sessions.statements.ts). */
@@ -46,23 +52,75 @@ const findAll = (isBounded: boolean): Statement => ({
 
 export const FIND_ALL = { bounded: findAll(true), unbounded: findAll(false) };
 
-/** Coalesced, and charges. */
-export const WRITE = {
-  name: 'store-write',
+const WRITTEN = `
+  w.wave, w.verdicts, w.versions, w.denials, w.entry_limits AS "entryLimits", w.byte_limits AS "byteLimits",
+  w.entry_costs AS "entryCosts", w.byte_costs AS "byteCosts"`;
+
+/**
+ * Cuts the arrays of a batch for each owner: $2 has the number of requests up to the last one of the owner, $3 that of
+ * entries.
+ */
+const CUT = `
+  lock_gauges($1::uuid[], '{store.bytes,store.entries}') AS o
+  CROSS JOIN LATERAL (
+    SELECT coalesce(($2::integer[])[o.place - 1], 0) + 1, ($2::integer[])[o.place],
+      coalesce(($3::integer[])[o.place - 1], 0) + 1, ($3::integer[])[o.place]
+  ) AS p (first, last, first_entry, last_entry)`;
+
+/** Writes and charges entries of one owner, or of several. */
+export const WRITE: PerOwner = {
+  one: {
+    name: 'store-write',
+    text: `
+      SELECT 1 AS "owner", ${WRITTEN}
+      FROM write_entries(
+        $1::uuid, $2::integer[], $3::boolean[], $4::integer[], $5::integer[], $6::text[], $7::integer[], $8::integer[],
+        $9::bigint[], $10::bigint[], $11::bytea
+      ) AS w`,
+  },
+  several: {
+    name: 'store-write-batch',
+    text: `
+      SELECT o.place::integer AS "owner", ${WRITTEN}
+      FROM ${CUT}
+      CROSS JOIN LATERAL write_entries(
+        o.owner_id, ($4::integer[])[p.first:p.last], ($5::boolean[])[p.first:p.last], ($6::integer[])[p.first:p.last],
+        ($7::integer[])[p.first_entry:p.last_entry], ($8::text[])[p.first_entry:p.last_entry],
+        ($9::integer[])[p.first_entry:p.last_entry], ($10::integer[])[p.first_entry:p.last_entry],
+        ($11::bigint[])[p.first_entry:p.last_entry], ($12::bigint[])[p.first_entry:p.last_entry], $13::bytea
+      ) AS w`,
+  },
+};
+
+/** Deletes entries of one owner, or of several, and gives their units back. */
+export const DELETE: PerOwner = {
+  one: {
+    name: 'store-delete',
+    text: `SELECT 1 AS "owner", d.place, d.verdicts FROM delete_entries($1::uuid, $2::integer[], $3::text[], $4::bigint[]) AS d`,
+  },
+  several: {
+    name: 'store-delete-batch',
+    text: `
+      SELECT o.place::integer AS "owner", d.place, d.verdicts
+      FROM ${CUT}
+      CROSS JOIN LATERAL delete_entries(
+        o.owner_id, ($4::integer[])[p.first_entry:p.last_entry], ($5::text[])[p.first_entry:p.last_entry],
+        ($6::bigint[])[p.first_entry:p.last_entry]
+      ) AS d`,
+  },
+};
+
+/** Finds expired entries, by owner in the order of their locks. */
+export const FIND_EXPIRED = {
   text: `
-    SELECT wave, verdicts, versions, denials, entry_limits AS "entryLimits", byte_limits AS "byteLimits",
-      entry_costs AS "entryCosts", byte_costs AS "byteCosts"
-    FROM write_entries($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)`,
+    SELECT e.owner_id AS "ownerId", array_agg(e.key) AS keys
+    FROM (SELECT s.owner_id, s.key FROM store_entries s WHERE s.expires_at <= now() ORDER BY s.expires_at LIMIT $1) AS e
+    GROUP BY e.owner_id ORDER BY e.owner_id`,
 };
 
-/** Coalesced, and gives back units. */
-export const DELETE = {
-  name: 'store-delete',
-  text: 'SELECT place, verdicts FROM delete_entries($1, $2, $3, $4)',
-};
+export const LOCK_STORES = { text: `SELECT FROM lock_gauges($1::uuid[], '{store.bytes,store.entries}')` };
 
-/** A function that claims expired entries under an advisory lock. */
-export const SWEEP = { name: 'store-sweep', text: 'SELECT sweep_entries($1) AS count' };
+export const SWEEP = { text: 'SELECT sweep_entries($1::uuid, $2::text[]) AS count' };
 
 const LISTED = `s.owner_id AS "ownerId", s.key, s.version, s.expires_at AS "expiresAt", CASE WHEN $5 THEN s.value END AS value`;
 

@@ -27,7 +27,7 @@ export class TasksService {
   async create({ title, completed, owner }: CreateTaskDto, caller: Caller, tx?: Transaction): Promise<TaskRow> {
     const ownerId = owner === undefined ? caller.userId : await this.users.idOf(owner, caller, tx);
     const task = { id: uuidv7(), ownerId, title: title ?? null, completed: completed ?? false };
-    const verdict = await this.tasks.chargeAndInsert(task, tx);
+    const verdict = await this.tasks.create(task, tx);
     if (!verdict.granted) throw gaugeExceeded([{ gauge: 'tasks', limits: verdict.limits, cost: 1 }]);
     return { ...task, createdAt: verdict.createdAt, updatedAt: verdict.createdAt };
   }
@@ -67,7 +67,7 @@ export class TasksService {
       ? await this.tasks.deleteIf(key, (task) => {
           requireVersion(preconditions, toTaskResponse(task));
         })
-      : await this.tasks.deleteAndRelease(key);
+      : await this.tasks.delete(key);
     if (!isDeleted) throw new Problem('not_found');
   }
 }

@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 import type { Api } from './api.js';
 import type { Fleet } from './fleet.js';
+import { SWEEP_LOCK } from '../../src/store/store.repository.js';
 import { write } from './load.js';
 
 /** The contents of stores and the charges of their owners and the platform, in one snapshot. */
@@ -72,7 +73,7 @@ export async function withoutSweeper<T>(fleet: Fleet, work: () => Promise<T>): P
   const client = new pg.Client({ connectionString: fleet.url });
   await client.connect();
   try {
-    await client.query(`SELECT pg_advisory_lock(hashtext('store.sweep'), 0)`);
+    await client.query('SELECT pg_advisory_lock($1::bigint)', [SWEEP_LOCK]);
     return await work();
   } finally {
     await client.end();

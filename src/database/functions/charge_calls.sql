@@ -1,34 +1,32 @@
--- Charges the units of granted calls, and the number of denied calls, to flows. For spend_calls.
+-- Charges the units of granted calls, and the number of denied calls, to the flows of an owner that count these calls: that of the
+-- key for this API, which is the ledger, and those above it that are open (see open_flow).
 --
--- Parameters: one element for each flow, each flow once; those of the platform have no owner. The moment of the calls.
---
--- Locks: the caller holds those of the owners and of the platform. Takes the owners' other flows (of a new one: the user, FOR KEY
--- SHARE).
+-- Locks: the caller holds that of the owner. Takes rows of usage_hours when an hour is over.
 CREATE OR REPLACE FUNCTION charge_calls(
-  owners uuid[], keys uuid[], meters text[], units bigint[], denials bigint[], now timestamptz
+  of_owner uuid, of_key uuid, of_meter text, units bigint, denials bigint, now timestamptz
 )
 RETURNS void
 LANGUAGE plpgsql
-SET plan_cache_mode = force_generic_plan
-SET enable_seqscan = off
-SET enable_bitmapscan = off
 AS $$
 DECLARE
   starts timestamptz[] := window_starts(now);
+  ledger flows;
 BEGIN
-  INSERT INTO flows AS q (owner_id, key_id, meter, counts, at, denied, hour_denied)
-  SELECT c.owner_id, c.key_id, c.meter, array_fill(c.units, '{5}'), now, c.denials, c.denials
-  FROM unnest(owners, keys, meters, units, denials) AS c (owner_id, key_id, meter, units, denials)
-  WHERE c.owner_id IS NOT NULL
-  ON CONFLICT ON CONSTRAINT flows_pkey DO UPDATE SET
-    counts = counts_after(q.counts, q.at, excluded.counts[1], starts),
-    at = greatest(q.at, excluded.at),
-    denied = q.denied + excluded.denied,
-    hour_denied = CASE WHEN q.at >= starts[3] THEN q.hour_denied ELSE 0 END + excluded.denied;
-  IF array_position(owners, NULL) IS NOT NULL THEN
-    UPDATE platform_quotas p SET counts = counts_after(p.counts, p.at, c.units, starts), at = greatest(p.at, now)
-    FROM unnest(owners, meters, units) AS c (owner_id, meter, units)
-    WHERE c.owner_id IS NULL AND p.meter = c.meter;
+  SELECT * INTO ledger FROM flows f WHERE f.owner_id = of_owner AND f.key_id = of_key AND f.meter = of_meter;
+  IF NOT FOUND THEN
+    INSERT INTO flows (owner_id, key_id, meter) VALUES (of_owner, of_key, of_meter);
+  ELSIF ledger.at < starts[3] AND (ledger.counts[3] > 0 OR ledger.hour_denied > 0) THEN
+    INSERT INTO usage_hours AS h (owner_id, key_id, meter, hour, granted, denied)
+    VALUES (of_owner, of_key, of_meter, window_start('hour', ledger.at), ledger.counts[3], ledger.hour_denied)
+    ON CONFLICT ON CONSTRAINT usage_hours_pkey DO UPDATE
+      SET granted = h.granted + excluded.granted, denied = h.denied + excluded.denied;
   END IF;
+  UPDATE flows f SET
+    counts = counts_after(f.counts, f.at, units, starts),
+    at = greatest(f.at, now),
+    denied = f.denied + denials,
+    hour_denied = CASE WHEN f.at >= starts[3] THEN f.hour_denied ELSE 0 END + denials
+  WHERE f.owner_id = of_owner AND f.key_id IN (no_key(), of_key) AND f.meter IN ('api:*', of_meter)
+    AND (f.at > '-infinity' OR (f.key_id = of_key AND f.meter = of_meter));
 END
 $$;

@@ -72,7 +72,7 @@ CREATE TABLE resources (
 );
 CREATE INDEX resources_id_idx ON resources (id);
 
--- What an owner may have and has of a gauge: resources, tasks, store.entries, store.bytes.
+-- What an owner may have and has of a gauge: resources, tasks, store.entries, store.bytes. Without checks, like flows.
 -- fillfactor: with room on the page for the next version of a row, an update needs no new index entry.
 CREATE TABLE gauges (
   owner_id uuid NOT NULL,
@@ -83,15 +83,14 @@ CREATE TABLE gauges (
   -- Of store.entries: the number of writes. Versions of entries are taken from it, so they always rise.
   revision bigint NOT NULL DEFAULT 0,
   CONSTRAINT gauges_pkey PRIMARY KEY (owner_id, meter),
-  CONSTRAINT gauges_owner_fkey FOREIGN KEY (owner_id) REFERENCES users (id) ON DELETE CASCADE,
-  CONSTRAINT gauges_amount_check CHECK (amount BETWEEN -1 AND 9007199254740991),
-  CONSTRAINT gauges_used_check CHECK (used >= 0)
+  CONSTRAINT gauges_owner_fkey FOREIGN KEY (owner_id) REFERENCES users (id) ON DELETE CASCADE
 ) WITH (fillfactor = 80);
 -- For sums of limits. Charges change neither of its columns.
 CREATE INDEX gauges_amount_idx ON gauges (meter, amount) WHERE amount IS NOT NULL;
 
 -- What an owner, or one of its keys (key_id), may use and has used of a flow: api:<slug> or api:*. The key_id of zeros stands
 -- for the owner as a whole. Arrays have one element for each window: lifetime, minute, hour, day, month.
+-- Without checks of limits and counts: they would take a third of the time of a charge.
 CREATE TABLE flows (
   owner_id uuid NOT NULL,
   key_id uuid NOT NULL DEFAULT '00000000-0000-0000-0000-000000000000'::uuid,
@@ -105,9 +104,7 @@ CREATE TABLE flows (
   denied bigint NOT NULL DEFAULT 0,
   hour_denied bigint NOT NULL DEFAULT 0,
   CONSTRAINT flows_pkey PRIMARY KEY (owner_id, key_id, meter),
-  CONSTRAINT flows_owner_fkey FOREIGN KEY (owner_id) REFERENCES users (id) ON DELETE CASCADE,
-  CONSTRAINT flows_limits_check CHECK (cardinality(limits) = 5 AND -1 <= ALL(limits) AND 9007199254740991 >= ALL(limits)),
-  CONSTRAINT flows_counts_check CHECK (cardinality(counts) = 5 AND 0 <= ALL(counts))
+  CONSTRAINT flows_owner_fkey FOREIGN KEY (owner_id) REFERENCES users (id) ON DELETE CASCADE
 ) WITH (fillfactor = 50);
 
 -- Limits of a plan: as in flows. A gauge has only the first element.
@@ -120,14 +117,11 @@ CREATE TABLE plan_limits (
   CONSTRAINT plan_limits_plan_fkey FOREIGN KEY (plan) REFERENCES plans (slug) ON UPDATE CASCADE ON DELETE CASCADE
 );
 
--- A limited flow that applies to a call, while it is judged. Scope: u(ser, by itself or its plan), k(ey) or g (the platform).
-CREATE TYPE applying_quota AS (
-  scope text, key_id uuid, meter text, limits bigint[], plan_limits bigint[], counts bigint[], at timestamptz
-);
-
--- What all stores together have used, and the limits of the platform, while entries are judged. NULL: no limit is set.
-CREATE TYPE platform_store AS (
-  entries bigint, entry_limit bigint, bytes bigint, byte_limit bigint, objects bigint, object_limit bigint
+-- What a store (entries, bytes) and all stores together have used, with their limits, while entries are judged. A limit that is NULL
+-- is not set. Scope: u(ser) or p(lan). `revision`: see gauges.
+CREATE TYPE store_room AS (
+  entries bigint, entry_limit bigint, entry_scope text, bytes bigint, byte_limit bigint, byte_scope text, revision bigint,
+  all_entries bigint, all_entry_limit bigint, all_bytes bigint, all_byte_limit bigint, objects bigint, object_limit bigint
 );
 
 -- Limits on all owners together, with what they have used. A row exists only while a limit is set: charges lock it.

@@ -6,6 +6,7 @@ import { SpendModel, windowName, type Fact, type Judgement } from '../../../test
 import type { Transaction } from '../../database/database.js';
 import type { Judged } from '../judgement.js';
 import { ALL_CALLS, callsOf } from '../meters.js';
+import type { KeyOwners } from './key-owners.js';
 import { Spender, type Call, type Run, type RunVerdict, type Spend } from './spender.js';
 
 /** Waits one turn of the event loop, after which added calls are sent and replies are delivered. */
@@ -48,6 +49,11 @@ interface Chances {
   lost: number;
 }
 
+/** Returns the owners of the keys of a model at once. */
+const ownersOf = (model: SpendModel): Pick<KeyOwners, 'find'> => ({
+  find: (hash) => model.keyOf(hash)?.ownerId ?? Promise.resolve(null),
+});
+
 /**
  * Simulates the database: the model behind connections with random delays and order. A statement commits as a whole or
  * not at all. Its connection can be lost before, during or after the commit; if lost during, it may still commit later.
@@ -82,6 +88,8 @@ class FlakyDatabase {
   step(): void {
     this.pending.splice(this.random.below(this.pending.length), 1)[0]?.();
   }
+
+  readonly owners: Pick<KeyOwners, 'find'> = ownersOf(this.model);
 
   readonly spend = async (runs: readonly Run[], tx?: Transaction): Promise<RunVerdict[]> => {
     const own = runs.map((run) => ({ ...run }));
@@ -230,7 +238,7 @@ class Simulation {
     this.database = new FlakyDatabase(random, chances);
     for (const fact of this.cases.facts) this.database.state(fact);
     const { inFlight, maxBatch, maxWaiting } = this;
-    this.spender = new Spender(this.database.spend, { inFlight, maxBatch, maxWaiting });
+    this.spender = new Spender(this.database.owners, this.database.spend, { inFlight, maxBatch, maxWaiting });
   }
 
   async run(): Promise<this> {
@@ -276,12 +284,13 @@ class Simulation {
   private ask(): void {
     const { random, database } = this;
     const call = { ...this.cases.call() };
-    if (this.hasPoison && random.chance(8)) call.slug = POISON;
     const isAlone = !this.hasPoison && random.chance(5);
-    const wasFull = !isAlone && this.accepted - database.sent >= this.maxWaiting;
+    const isKnown = database.model.keyOf(call.hash) !== undefined;
+    if (this.hasPoison && isKnown && random.chance(8)) call.slug = POISON;
+    const wasFull = isKnown && !isAlone && this.accepted - database.sent >= this.maxWaiting;
     const asked: Asked = { call, number: this.asked.length, wasFull, isAlone };
     this.asked.push(asked);
-    if (!isAlone && !wasFull) this.accepted++;
+    if (isKnown && !isAlone && !wasFull) this.accepted++;
     const spent = isAlone ? this.spender.spendIn({} as Transaction, call) : this.spender.spend(call);
     void spent
       .then(
@@ -475,7 +484,7 @@ function ownerWith(limit: number): { spender: Spender; sent: Run[][]; keys: stri
   }
   model.state({ kind: 'limit', scope: 'user', holder: 'owner', meter: ALL_CALLS, window: 'lifetime', amount: limit });
   const sent: Run[][] = [];
-  const spender = new Spender((runs) => {
+  const spender = new Spender(ownersOf(model), (runs) => {
     sent.push(runs.map((run) => ({ ...run })));
     return Promise.resolve(model.spend(runs));
   });
@@ -492,7 +501,7 @@ describe('Spender', () => {
     const spends = await Promise.all(Array.from({ length: 30 }, () => spender.spend(call())));
     expect(codesOf(spends)).toBe('y'.repeat(10) + 'n'.repeat(20));
     expect(spends.map(({ limits }) => limits[0]?.used).slice(0, 12)).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 10, 10]);
-    expect(sent).toEqual([[{ ...call(), count: 30 }]]);
+    expect(sent).toEqual([[{ ...call(), ownerId: 'owner', count: 30 }]]);
   });
 
   test('denies a call that is too large and still grants smaller later calls', async () => {
@@ -511,17 +520,23 @@ describe('Spender', () => {
     expect(spends.map(({ limits }) => limits[0]?.used)).toEqual([0, 0, 6, 6, 10]);
   });
 
-  test('does not move calls past a key of unknown owner, which may have the same owner', async () => {
+  test('does not send a call with an unknown key', async () => {
     const { spender, sent } = ownerWith(3);
-    await spender.spend(call('aa'));
-    const hashes = ['aa', 'bb', 'aa', 'aa'];
+    const spends = await Promise.all(['xx', 'aa'].map((hash) => spender.spend(call(hash))));
+    expect(spends.map(({ code }) => code)).toEqual(['invalid_api_key', 'ok']);
+    expect(sent).toEqual([[{ ...call('aa'), ownerId: 'owner', count: 1 }]]);
+  });
+
+  test('does not move calls of an owner past those of its other keys', async () => {
+    const { spender, sent } = ownerWith(3);
+    const hashes = ['aa', 'aa', 'bb', 'aa'];
     const spends = await Promise.all(hashes.map((hash) => spender.spend(call(hash, hash === 'bb' ? 2 : 1))));
-    expect(sent[1]?.map(({ hash, count }) => [hash, count])).toEqual([
-      ['aa', 1],
-      ['bb', 1],
+    expect(sent[0]?.map(({ hash, count }) => [hash, count])).toEqual([
       ['aa', 2],
+      ['bb', 1],
+      ['aa', 1],
     ]);
-    expect(codesOf(spends)).toBe('ynyn');
+    expect(codesOf(spends)).toBe('yyny');
   });
 });
 

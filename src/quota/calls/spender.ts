@@ -1,10 +1,10 @@
-import { LRUCache } from 'lru-cache';
 import { tally } from '../../common/tally.js';
 import { Coalescer, type CoalescerOptions } from '../../database/coalescer.js';
 import type { Transaction } from '../../database/database.js';
 import { isViolated, parseLimits, toLimitResponse, type Judged } from '../judgement.js';
 import { callsOf, windowEnd } from '../meters.js';
 import type { LimitResponse } from '../quota.dto.js';
+import type { KeyOwners } from './key-owners.js';
 import { RateLimitFields, secondsUntil } from './rate-limit.js';
 
 /** A request with an API key for units on the meters of one API. */
@@ -20,6 +20,7 @@ export interface Call {
 
 /** A sequence of equal calls. */
 export interface Run extends Call {
+  ownerId: string;
   count: number;
 }
 
@@ -135,50 +136,59 @@ export class Spend {
   }
 }
 
-/** Maximum number of keys whose owner is remembered. */
-const REMEMBERED = 50_000;
+/** Judges and charges all runs in one transaction, owner by owner. Returns the verdicts in the order of the runs. */
+export type SpendRuns = (runs: readonly Run[], tx?: Transaction) => Promise<readonly RunVerdict[]>;
+
+/** A call with a key that exists. */
+interface OwnedCall extends Call {
+  ownerId: string;
+}
+
+/** The verdict on a call with a key that does not exist. */
+const UNKNOWN_KEY: RunVerdict = {
+  ...{ verdict: 'invalid_api_key', ownerId: null, keyId: null, granted: 0, limits: '' },
+  ...{ answer: null, upstream: null, moment: 0 },
+};
 
 /**
  * Groups waiting calls into runs, has one statement judge them, and gives each call its own outcome.
  *
  * The calls of an owner are judged in order of arrival. Different owners share only platform limits, so equal calls of
- * an owner form one run even if calls of other owners arrived in between. The owner of a key never changes and is
- * learned from the verdicts. While the owner of a key is unknown, no call is moved past a call with that key.
+ * an owner form one run even if calls of other owners arrived in between.
  */
 export class Spender {
-  private readonly calls: Coalescer<Call, Spend>;
-  private readonly owners = new LRUCache<string, string>({ max: REMEMBERED });
+  private readonly calls: Coalescer<OwnedCall, Spend>;
 
-  /**
-   * @param judge judges and charges all runs in one transaction, and returns verdicts in the same order
-   */
   constructor(
-    private readonly judge: (runs: readonly Run[], tx?: Transaction) => Promise<readonly RunVerdict[]>,
-    options: CoalescerOptions<Call> = {},
+    private readonly owners: Pick<KeyOwners, 'find'>,
+    private readonly spendRuns: SpendRuns,
+    options: CoalescerOptions<OwnedCall> = {},
   ) {
     this.calls = new Coalescer((calls) => this.spendAll(calls), options);
   }
 
   /** @throws Problem overloaded if the backlog is full; otherwise the database error, and the outcome is unknown */
-  spend(call: Call): Promise<Spend> {
-    return this.calls.add(call);
+  async spend(call: Call): Promise<Spend> {
+    const found = this.owners.find(call.hash);
+    // Without an await, a call is not overtaken by later ones.
+    const ownerId = typeof found === 'string' ? found : await found;
+    return ownerId === null ? unknownKey(call) : this.calls.add({ ...call, ownerId });
   }
 
   /** Spends in the caller's transaction, without coalescing. */
   async spendIn(tx: Transaction, call: Call): Promise<Spend> {
-    const run = { ...call, count: 1 };
-    const [said] = await this.judge([run], tx);
+    const ownerId = await this.owners.find(call.hash, tx);
+    if (ownerId === null) return unknownKey(call);
+    const run = { ...call, ownerId, count: 1 };
+    const [said] = await this.spendRuns([run], tx);
     this.count(run, required(said));
     return new Spend(new Judgement(call, required(said)), 0);
   }
 
-  private async spendAll(calls: readonly Call[]): Promise<Spend[]> {
-    const { runs, runOf } = this.makeRuns(calls);
-    const said = await this.judge(runs);
+  private async spendAll(calls: readonly OwnedCall[]): Promise<Spend[]> {
+    const { runs, runOf } = makeRuns(calls);
+    const said = await this.spendRuns(runs);
     const judgements = runs.map((run, i) => new Judgement(run, required(said[i])));
-    for (const { call, said: verdict } of judgements) {
-      if (verdict.ownerId !== null) this.owners.set(call.hash, verdict.ownerId);
-    }
     runs.forEach((run, i) => {
       this.count(run, required(said[i]));
     });
@@ -190,30 +200,31 @@ export class Spender {
     });
   }
 
-  private makeRuns(calls: readonly Call[]): { runs: Run[]; runOf: number[] } {
-    const runs: Run[] = [];
-    const lastOf = new Map<string, number>();
-    // Calls must not join a run before the barrier: an unknown key can belong to any owner.
-    let barrier = 0;
-    const runOf = calls.map((call) => {
-      const owner = this.owners.get(call.hash);
-      const last = owner === undefined ? runs.length - 1 : (lastOf.get(owner) ?? -1);
-      const run = runs[last];
-      if (run && last >= barrier && isSame(run, call)) {
-        run.count++;
-        return last;
-      }
-      const place = runs.push({ ...call, count: 1 }) - 1;
-      if (owner === undefined) barrier = place;
-      else lastOf.set(owner, place);
-      return place;
-    });
-    return { runs, runOf };
-  }
-
   private count(run: Run, { verdict, granted }: RunVerdict): void {
     if (verdict === 'ok' && !run.dryRun) tally.count('calls', granted, run.count - granted);
   }
+}
+
+/** A call equal to the last one of its owner joins its run. */
+function makeRuns(calls: readonly OwnedCall[]): { runs: Run[]; runOf: number[] } {
+  const runs: Run[] = [];
+  const lastOf = new Map<string, number>();
+  const runOf = calls.map((call) => {
+    const last = lastOf.get(call.ownerId) ?? -1;
+    const run = runs[last];
+    if (run && isSame(run, call)) {
+      run.count++;
+      return last;
+    }
+    const place = runs.push({ ...call, count: 1 }) - 1;
+    lastOf.set(call.ownerId, place);
+    return place;
+  });
+  return { runs, runOf };
+}
+
+function unknownKey(call: Call): Spend {
+  return new Spend(new Judgement(call, UNKNOWN_KEY), 0);
 }
 
 function isSame(a: Call, b: Call): boolean {

@@ -1,0 +1,31 @@
+-- Removes entries of a store, and gives their quota back. The caller has locked the store (see lock_store). Returns their number.
+--
+-- Parameters: the owner; the keys; if not NULL, only entries that have expired at this moment.
+--
+-- Locks: the entries.
+CREATE OR REPLACE FUNCTION remove_entries(of_owner uuid, keys text[], expired_at timestamptz)
+RETURNS integer
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  gone record;
+BEGIN
+  WITH gone AS (
+    DELETE FROM store_entries s
+    WHERE s.owner_id = of_owner AND s.key = ANY(keys) AND (expired_at IS NULL OR s.expires_at <= expired_at)
+    RETURNING octet_length(s.key) + octet_length(s.value) AS size
+  )
+  SELECT count(*) AS entries, coalesce(sum(size), 0) AS bytes INTO gone FROM gone;
+  IF gone.entries = 0 THEN
+    RETURN 0;
+  END IF;
+  UPDATE gauges g SET used = g.used - CASE g.meter WHEN 'store.entries' THEN gone.entries ELSE gone.bytes END
+  WHERE g.owner_id = of_owner AND g.meter IN ('store.bytes', 'store.entries');
+  IF EXISTS (SELECT FROM platform_quotas p WHERE p.meter IN ('objects', 'store.bytes', 'store.entries')) THEN
+    UPDATE platform_quotas p
+    SET counts[1] = p.counts[1] - CASE p.meter WHEN 'store.bytes' THEN gone.bytes ELSE gone.entries END
+    WHERE p.meter IN ('objects', 'store.bytes', 'store.entries');
+  END IF;
+  RETURN gone.entries;
+END
+$$;
