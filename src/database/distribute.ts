@@ -3,7 +3,7 @@ import { sqlState } from '../common/database-error.js';
 import { ConfigError, type Env } from '../config/env.js';
 import { errorLine } from '../embedded-postgres/embedded-postgres-error.js';
 import { functionsLeft, tablesLeft, type Step } from './citus.js';
-import { installFunctions, listOutdated } from './functions.js';
+import { installFunctions } from './functions.js';
 import { migrationsOf } from './inspect.js';
 import { alone } from './migrate.js';
 
@@ -30,13 +30,14 @@ const NODES = `
 export async function distribute(env: Env, url: string, { isDryRun }: { isDryRun: boolean }): Promise<Step[]> {
   return alone(env, url, async (dataSource, holder) => {
     await refuseUnfit(holder, env);
-    if ((await listOutdated(dataSource)).length > 0) throw refusal('run `quartermaster migrate up` first');
+    const done = await migrationsOf(holder, env.databaseSchema);
+    if (done.length < dataSource.migrations.length) throw refusal('run `quartermaster migrate up` first');
     const [tables, functions] = [await tablesLeft(holder), await functionsLeft(holder)];
     if (isDryRun) return [...tables, ...functions];
     try {
       for (const step of tables) await perform(dataSource, step);
-      // Nodes that were added after the functions were created do not have them yet.
-      if (functions.length > 0) await installFunctions(dataSource, { isForced: true });
+      // Nodes that were added after the functions were created do not have them yet. Views have lost their comments.
+      if (tables.length + functions.length > 0) await installFunctions(dataSource, { isForced: true });
     } catch (error) {
       throw sqlState(error) === '42501'
         ? refusal(`${errorLine(error)}; use a role that has this privilege on all nodes`)
@@ -79,7 +80,6 @@ async function refuseUnfit(runner: QueryRunner, { databaseSchema: schema }: Env)
   if (!hasWorkers) throw refusal("it has no workers; run for each one: SELECT citus_add_node('its host name', 5432)");
   // Functions on workers look for tables in the default search path.
   if (schema !== 'public') throw refusal(`its tables are in schema ${schema}, but must be in public`);
-  if ((await migrationsOf(runner, schema)).length === 0) throw refusal('run `quartermaster migrate up` first');
   if (foreignTable !== null) {
     throw refusal(`role "${role}" is not the owner of table ${foreignTable}; use the role that created the tables`);
   }
