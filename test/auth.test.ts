@@ -373,8 +373,7 @@ describe('POST /v1/auth/login', () => {
     const made = await register({ username, email: `${username}@example.com` });
     const before = (): Promise<any[]> =>
       sql(
-        `UPDATE users SET last_login_at = coalesce(last_login_at, now()) - interval '1 minute' WHERE id = $1
-         RETURNING last_login_at AS last`,
+        `UPDATE users SET last_login_at = now() - interval '1 minute' WHERE id = $1 RETURNING last_login_at AS last`,
         [made.body.id],
       );
     for (const name of [username, username.toUpperCase(), `${username}@example.com`, `${username}@EXAMPLE.com`]) {
@@ -630,7 +629,7 @@ describe('POST /v1/auth/refresh', () => {
   test('the previous token after ten seconds: 401, and the session ends', async () => {
     const user = await api.createUser();
     const next = (await refresh(user.refreshToken)).body;
-    await sql(`UPDATE sessions SET rotated_at = rotated_at - interval '11 seconds' WHERE owner_id = $1`, [user.id]);
+    await sql(`UPDATE sessions SET rotated_at = now() - interval '11 seconds' WHERE owner_id = $1`, [user.id]);
     expectProblem(await refresh(user.refreshToken), 401, 'invalid_token');
     expectProblem(await refresh(next.refreshToken), 401, 'invalid_token');
     expectProblem(await me(next), 401, 'invalid_token');
@@ -686,7 +685,7 @@ describe('POST /v1/auth/refresh', () => {
     await admin.patch(`/v1/users/${user.id}`, { status: 'disabled' });
     expectProblem(await refresh(user.refreshToken), 403, 'account_disabled');
     // The client got no successor and retries after the ten seconds.
-    await sql(`UPDATE sessions SET rotated_at = rotated_at - interval '11 seconds' WHERE owner_id = $1`, [user.id]);
+    await sql(`UPDATE sessions SET rotated_at = now() - interval '11 seconds' WHERE owner_id = $1`, [user.id]);
     await admin.patch(`/v1/users/${user.id}`, { status: 'active' });
     expect((await refresh(user.refreshToken)).status).toBe(200);
   });

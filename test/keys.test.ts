@@ -9,6 +9,7 @@ import {
   type Api,
   type Key,
 } from './support/api.js';
+import { chargedEarlier } from './support/clock.js';
 import { query } from './support/server.js';
 
 const api = sharedApi();
@@ -184,7 +185,7 @@ describe('API key', () => {
     expect(first >= before).toBe(true);
     expect(first <= new Date().toISOString()).toBe(true);
     // Sets the last use back by an hour.
-    await sql(`UPDATE flows SET at = at - interval '1 hour' WHERE key_id = $1 AND at > '-infinity'`, [key.id]);
+    await sql(chargedEarlier('key_id = $1', `interval '1 hour'`), [key.id]);
     expect(((await lastUsed()) ?? '') < first).toBe(true);
     expect((await api.call(slug, key)).status).toBe(429);
     expect(((await lastUsed()) ?? '') >= first).toBe(true);

@@ -1,5 +1,6 @@
 import pg from 'pg';
 import { Api, expectProblem, inOne, inOneMinute, uniqueName, type Account } from './support/api.js';
+import { chargedEarlier } from './support/clock.js';
 import { Fleet, call, expectDone } from './support/fleet.js';
 import { load } from './support/load.js';
 import { platformMetrics } from './support/metrics.js';
@@ -658,9 +659,7 @@ describe('GET /v1/metrics/series', () => {
     });
     const total = (await read('')).calls;
     // Moves all counts back by two hours.
-    await fleet.query(`UPDATE flows SET at = at - interval '2 hours' WHERE owner_id = $1 AND at > '-infinity'`, [
-      user.id,
-    ]);
+    await fleet.query(chargedEarlier('owner_id = $1', `interval '2 hours'`), [user.id]);
     await forgetSums();
     for (const who of ['', `&user=${user.id}`]) {
       const points = await series(`meter=api:${slug}${who}`);
@@ -720,7 +719,10 @@ describe('GET /v1/metrics/series', () => {
     await series('meter=requests', mine);
     // The server counts the request after the response, and writes the counts within a second.
     await until(async () => (await ofUser(user.id)).requests.total === 4);
-    await fleet.query(`UPDATE request_counts SET hour = hour - interval '5 hours' WHERE owner_id = $1`, [user.id]);
+    await fleet.query('UPDATE request_counts SET hour = $2 WHERE owner_id = $1', [
+      user.id,
+      new Date(before - 5 * HOUR_MS),
+    ]);
     expect((await mine.get('/v1/users')).status).toBe(403);
     const points = await series('meter=requests', mine);
     const [first, ...others] = points.filter(({ granted, denied }) => granted + denied > 0);

@@ -1,4 +1,5 @@
 import { Api, expectProblem, inOne, type Account } from './support/api.js';
+import { chargedEarlier } from './support/clock.js';
 import { Fleet } from './support/fleet.js';
 
 let fleet: Fleet;
@@ -104,9 +105,7 @@ describe('GET /v1/metrics/near-limits', () => {
       await fleet.setQuota(user.id, 'api:api1', used, 'day');
       expect(await list()).toMatchObject([{ meter: 'api:api1', window: 'day', limit: used, used, share: 1 }]);
     });
-    await fleet.query(`UPDATE flows SET at = at - interval '25 hours' WHERE owner_id = $1 AND at > '-infinity'`, [
-      user.id,
-    ]);
+    await fleet.query(chargedEarlier('owner_id = $1', `interval '25 hours'`), [user.id]);
     expect(await list()).toEqual([]);
   });
 

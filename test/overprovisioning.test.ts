@@ -365,7 +365,7 @@ describe('concurrent changes that together exceed the bound', () => {
         await until(async () => {
           // Both values come from one snapshot.
           const [{ sum, bound }] = await fleet.query(
-            `SELECT (SELECT coalesce(sum(amount), 0)::int FROM user_credits(now())) AS sum, (SELECT limits[1]::int FROM platform_quotas WHERE meter = 'objects') AS bound`,
+            `SELECT all_credits(now())::int AS sum, (SELECT limits[1]::int FROM platform_quotas WHERE meter = 'objects') AS bound`,
           );
           expect(sum).toBeLessThanOrEqual(bound ?? Infinity);
           return codes.length >= before + kinds.length;

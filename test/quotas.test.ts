@@ -1,4 +1,5 @@
 import { Api, expectProblem, inOne, inOneMinute, sharedApi, type Account, type Answer } from './support/api.js';
+import { chargedEarlier } from './support/clock.js';
 import { TestServer, createDatabase, query } from './support/server.js';
 import { until } from './support/until.js';
 
@@ -105,7 +106,7 @@ describe('quotas of a user', () => {
     await put(user, meter, { limit: 3 });
     const call = async (): Promise<number> => (await api.call(slug, key)).status;
     const pass = (time: string): Promise<any[]> =>
-      sql(`UPDATE flows SET at = at - $2::interval WHERE owner_id = $1 AND at > '-infinity'`, [user.id, time]);
+      sql(chargedEarlier('owner_id = $1', '$2::interval'), [user.id, time]);
     await inOneMinute(async () => {
       await pass('2 days');
       await sql(`UPDATE flows SET counts = '{0,0,0,0,0}', denied = 0, hour_denied = 0 WHERE owner_id = $1`, [user.id]);

@@ -61,8 +61,11 @@ async function createPerson(overrides: Record<string, unknown> = {}): Promise<Pe
 /** Moves the last token of a kind into the past, by a minute unless told otherwise. */
 async function age({ id }: { id: string }, kind: string, interval = '1 minute'): Promise<void> {
   await sql(
-    `UPDATE account_tokens SET made_at = made_at - $3::interval, hour_at = hour_at - $3::interval
-     WHERE owner_id = $1 AND kind = $2`,
+    `WITH aged AS MATERIALIZED (
+       SELECT made_at - $3::interval AS made_at, hour_at - $3::interval AS hour_at FROM account_tokens
+       WHERE owner_id = $1 AND kind = $2
+     )
+     UPDATE account_tokens t SET made_at = aged.made_at, hour_at = aged.hour_at FROM aged WHERE t.owner_id = $1 AND t.kind = $2`,
     [id, kind, interval],
   );
 }

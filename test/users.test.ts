@@ -303,7 +303,7 @@ describe('PATCH /v1/users/me', () => {
   test('changes username, e-mail and names', async () => {
     const user = await api.createUser();
     // Moved back a minute, because two changes can share a millisecond.
-    await sql(`UPDATE users SET updated_at = updated_at - interval '1 minute' WHERE id = $1`, [user.id]);
+    await sql(`UPDATE users SET updated_at = now() - interval '1 minute' WHERE id = $1`, [user.id]);
     const before = await read(user.id);
     const username = `Ada${uniqueName()}`;
     const changes = { username, email: `${username}@Example.com`, firstName: "Ada-Lou O'King", lastName: 'Ärztin' };

@@ -46,6 +46,12 @@ export function createProgram(io: Io): CliCommand {
     .example('quartermaster migrate down AddThings1765000000000')
     .performs(io, () => import('./commands/migrate-down.js'));
 
+  const db = group('db', 'Distribute the database over several machines.');
+  make(db, 'distribute', 'Distribute a migrated database over the nodes of its Citus cluster. Stop the servers first.')
+    .option('--dry-run', 'print what would be done, and change nothing')
+    .example('quartermaster db distribute --dry-run')
+    .performs(io, () => import('./commands/db-distribute.js'));
+
   const admin = group('admin', 'Create administrators and restore access to accounts.');
   make(admin, 'create', 'Create an administrator with a random password, or one from standard input.')
     .argument('<username>')

@@ -1,6 +1,6 @@
 /**
- * An error of PostgreSQL or its driver. Classified by SQLSTATE, constraint name and errno only, because message texts
- * are translated and change between versions.
+ * An error of PostgreSQL or its driver. Classified by SQLSTATE, constraint name and errno, because message texts are
+ * translated and change between versions.
  */
 interface DriverError {
   code?: unknown;
@@ -22,10 +22,16 @@ export function sqlState(error: unknown): string | undefined {
   return typeof code === 'string' ? code : undefined;
 }
 
+/** A constraint in a message of any language. Citus adds the number of a shard to the name. */
+const CONSTRAINT_IN_MESSAGE = /\b(\w+_(?:pkey|fkey|unique|check))(?:_\d+)?\b/;
+
 /** Returns the name of the constraint that a statement violated. */
 export function violatedConstraint(error: unknown): string | undefined {
-  const constraint = driverError(error)?.constraint;
-  return typeof constraint === 'string' ? constraint : undefined;
+  const { constraint, code, message } = driverError(error) ?? {};
+  if (typeof constraint === 'string') return constraint.replace(/_\d+$/, '');
+  // Citus passes errors of other nodes on without the name.
+  if (typeof code !== 'string' || !code.startsWith('23')) return undefined;
+  return CONSTRAINT_IN_MESSAGE.exec(String(message))?.[1];
 }
 
 /** Returns the DETAIL that a SQL function of this project raised. */

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { readFileSync, readdirSync } from 'node:fs';
 import type { DataSource, QueryRunner } from 'typeorm';
 import { VERSION } from '../config/version.js';
+import { functionsLeft, isDistributed } from './citus.js';
 
 /** A file in the folder `functions`: a function or a view. */
 interface Definition {
@@ -40,9 +41,11 @@ export function readDefinitions(): Definition[] {
 /**
  * Creates or replaces the functions and views whose file has changed since they were installed. Installs nothing if a
  * newer version has installed some: while servers are upgraded one by one, old and new ones use the same functions. So
- * a change of parameters, of result columns, or of what functions expect of each other needs a new name.
+ * a change of parameters, of result columns, or of what functions expect of each other needs a new name. In a database
+ * that Citus distributes, all nodes get them.
+ * @param isForced replaces those whose file is the same, too
  */
-export async function installFunctions(dataSource: DataSource): Promise<void> {
+export async function installFunctions(dataSource: DataSource, { isForced = false } = {}): Promise<void> {
   await dataSource.transaction(async ({ queryRunner }) => {
     if (!queryRunner) throw new Error('A transaction has a query runner');
     await queryRunner.query('SELECT pg_advisory_xact_lock($1)', [LOCK]);
@@ -53,9 +56,13 @@ export async function installFunctions(dataSource: DataSource): Promise<void> {
     // A function may call one that is created after it.
     await queryRunner.query('SET LOCAL check_function_bodies = off');
     for (const { kind, name, sql, checksum } of readDefinitions()) {
-      if (installed.get(name)?.[4] === checksum) continue;
+      if (!isForced && installed.get(name)?.[4] === checksum) continue;
       await queryRunner.query(sql);
       await queryRunner.query(`COMMENT ON ${kind} ${name} IS '${VERSION} ${checksum}'`);
+    }
+    if (!(await isDistributed(queryRunner))) return;
+    for (const { statements } of await functionsLeft(queryRunner)) {
+      for (const statement of statements) await queryRunner.query(statement);
     }
   });
 }

@@ -1,4 +1,5 @@
 import pg, { type ClientBase, type QueryResult, type QueryResultRow, type Submittable } from 'pg';
+import { hasCitus } from './session.js';
 
 /** A statement with its values. */
 export interface PreparedStatement {
@@ -14,18 +15,18 @@ export interface PreparedStatement {
  * A plan from when a table was small would scan the whole table until the next ANALYZE. Left to itself, PostgreSQL
  * plans statements over `unnest` again at each execution, which takes longer than their execution.
  */
-const PLANNING = {
-  plan_cache_mode: 'force_generic_plan',
-  enable_seqscan: 'off',
-  enable_bitmapscan: 'off',
-};
+const INDEX_SCANS = { enable_seqscan: 'off', enable_bitmapscan: 'off' };
 
-const PLAN: { name: string; text: string } = {
-  name: 'planning',
-  text: `SELECT ${Object.entries(PLANNING)
-    .map(([name, value]) => `set_config('${name}', '${value}', true)`)
-    .join(', ')}`,
-};
+const PLAN = planning({ plan_cache_mode: 'force_generic_plan', ...INDEX_SCANS });
+
+/** Citus chooses the node by the values. With a generic plan, it runs no function there, and rejects joins. */
+const PLAN_ON_CITUS = planning(INDEX_SCANS);
+
+/** Both have the same name: a connection needs one of them. */
+function planning(settings: Record<string, string>): { name: string; text: string } {
+  const set = Object.entries(settings).map(([name, value]) => `set_config('${name}', '${value}', true)`);
+  return { name: 'planning', text: `SELECT ${set.join(', ')}` };
+}
 
 /** The parts of pg's Query and Connection (pg 8.23) that this file uses. */
 interface Connection {
@@ -95,7 +96,7 @@ export async function queryPrepared<Row extends QueryResultRow>(
 ): Promise<QueryResult<Row>> {
   const { parsedStatements } = (client as ClientBase & { connection: Connection }).connection;
   // In a round trip of its own: pg takes the first ParseComplete of a query for that of its own statement.
-  if (parsedStatements[PLAN.name] === undefined) await client.query(PLAN);
+  if (parsedStatements[PLAN.name] === undefined) await client.query(hasCitus(client) ? PLAN_ON_CITUS : PLAN);
   // The declared type of a custom query does not include its result.
   const sent = client.query(new PreparedQuery(statement) as unknown as Submittable);
   return (await (sent as unknown as PromiseLike<QueryResult>)) as QueryResult<Row>;

@@ -25,6 +25,8 @@ export function sessionSettings(env: Env): Settings {
     // JIT compilation takes longer than any statement here. Other settings of the planner keep their defaults: a
     // statement is planned for the tables as they are. Prepared statements: see prepared-query.ts.
     ...{ jit: 'off', plan_cache_mode: 'auto', enable_seqscan: 'on', enable_bitmapscan: 'on' },
+    // Of Citus: otherwise a transaction that has read or written several shards cannot write a reference table.
+    'citus.multi_shard_modify_mode': 'sequential',
   };
 }
 
@@ -48,12 +50,14 @@ const NOT_FOR_POOLERS = ['idle_session_timeout'];
  */
 const inspectionOf = (names: readonly string[]): string => `
   BEGIN; SET LOCAL statement_timeout = 0;
-  SELECT pg_backend_pid() AS pid, json_object_agg(name, CASE name WHEN 'statement_timeout' THEN reset_val ELSE setting END) AS settings
+  SELECT pg_backend_pid() AS pid, EXISTS (SELECT FROM pg_extension WHERE extname = 'citus') AS "hasCitus",
+    json_object_agg(name, CASE name WHEN 'statement_timeout' THEN reset_val ELSE setting END) AS settings
   FROM pg_settings WHERE name IN (${names.map((name) => `'${name}'`).join(', ')});
   COMMIT`;
 
 interface Session {
   pid: number;
+  hasCitus: boolean;
   settings: Settings;
 }
 
@@ -75,8 +79,9 @@ export async function adopt(client: ClientBase, settings: Settings): Promise<voi
   const results = await inspect(inspectionOf(Object.keys(settings))).finally(() => clearTimeout(timer));
   const session = (results as unknown as QueryResult<Session>[])[2]?.rows[0];
   if (!session) throw new Error('The database returned no session settings');
+  if (session.hasCitus) onCitus.add(client);
   const differing = Object.entries(settings).filter(([name, value]) => {
-    // Ignores settings that this version of PostgreSQL does not have.
+    // Ignores settings that this PostgreSQL does not have.
     const current = session.settings[name] ?? value;
     return current !== value && current === (UNFIT[name] ?? current);
   });
@@ -101,6 +106,13 @@ const pooled = new WeakSet<ClientBase>();
 /** Whether an adopted connection goes through a pooler. */
 export function isPooled(client: ClientBase): boolean {
   return pooled.has(client);
+}
+
+const onCitus = new WeakSet<ClientBase>();
+
+/** Whether the database of an adopted connection has the Citus extension. */
+export function hasCitus(client: ClientBase): boolean {
+  return onCitus.has(client);
 }
 
 function setInEachTransaction(client: ClientBase, prelude: string): void {

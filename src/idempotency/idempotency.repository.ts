@@ -7,6 +7,9 @@ import { DELETE_EXPIRED, HOURS } from './idempotency.statements.js';
 
 export type StoredAnswer = Pick<IdempotencyKey, 'fingerprint' | 'answer'>;
 
+/** Key of the advisory lock on deleting expired answers. An arbitrary number, the same in every process. */
+const SWEEP_LOCK = 0x716d_6964;
+
 @Injectable()
 export class IdempotencyRepository {
   constructor(
@@ -36,8 +39,11 @@ export class IdempotencyRepository {
       .execute();
   }
 
-  /** Deletes up to 1,000 expired rows; skips rows that another node has locked. @returns the number deleted */
+  /** Deletes up to 1,000 expired rows. @returns the number deleted; 0 also while another process deletes them */
   async deleteExpired(): Promise<number> {
-    return (await this.database.query(DELETE_EXPIRED, [])).length;
+    return this.database.transaction(async (tx) => {
+      if (!(await this.database.tryLock(tx, SWEEP_LOCK))) return 0;
+      return (await this.database.query(DELETE_EXPIRED, [], tx)).length;
+    });
   }
 }

@@ -37,8 +37,8 @@ export class KeysRepository {
     await this.insertSecret(tx, key.id, hash);
   }
 
-  find(reference: KeyReference): Promise<KeyRow | null> {
-    return this.keys.findOneBy(isReferred(reference));
+  find(reference: KeyReference, tx?: Transaction): Promise<KeyRow | null> {
+    return within(this.keys, tx).findOneBy(isReferred(reference));
   }
 
   /** Finds the key of a secret. @param hash from `hashApiKey` */

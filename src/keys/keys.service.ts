@@ -75,7 +75,7 @@ export class KeysService {
       if (limits.length > 0) await this.quotas.lockCalls(tx, ownerId);
       await this.keys.insert(tx, key, hashOf(secret));
       await this.quota.setAll(tx, { ownerId, keyId: key.id }, limits);
-      const row = required(await this.keys.lock(tx, key));
+      const row = required(await this.keys.find(key, tx));
       const told = { ...row, limits: limits.length > 0 ? limits : null };
       await this.audit.record(tx, actor, 'key.create', key.id, changesOf(null, told, [...FIELDS, 'limits']));
       return this.stateOf(row, tx);

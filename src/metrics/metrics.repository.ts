@@ -88,6 +88,9 @@ export interface Range {
   to: Date;
 }
 
+/** Key of the advisory lock on deleting old rows. An arbitrary number, the same in every process. */
+const RETENTION_LOCK = 0x716d_6d72;
+
 @Injectable()
 export class MetricsRepository {
   constructor(private readonly database: Database) {}
@@ -141,9 +144,12 @@ export class MetricsRepository {
     await this.database.query(SUM_HOURS, []);
   }
 
-  /** Deletes a batch of rows older than `days`. @returns whether more may remain */
+  /** Deletes a batch of rows older than `days`. @returns whether more may remain; false also while another process does it */
   async deleteOlder(table: Kept, days: number): Promise<boolean> {
-    const rows = await this.database.query<{ count: number }>(deleteOlder(table), [days]);
-    return (rows[0]?.count ?? 0) >= BATCH;
+    return this.database.transaction(async (tx) => {
+      if (!(await this.database.tryLock(tx, RETENTION_LOCK))) return false;
+      const rows = await this.database.query<{ count: number }>(deleteOlder(table), [days], tx);
+      return (rows[0]?.count ?? 0) >= BATCH;
+    });
   }
 }

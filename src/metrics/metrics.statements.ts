@@ -8,12 +8,22 @@ import type { RankedBy } from './metrics.dto.js';
 /** SQL: condition for the flows that are the ledger: each of a key and an API. */
 const LEDGER = `key_id <> '${NO_KEY}' AND meter <> '${ALL_CALLS}'`;
 
-/** Sums the rows of all owners (see docs/decisions/0014). */
+/**
+ * Sums the rows of all owners (see docs/decisions/0014). A statement that reads the rows of owners may call no function
+ * that does, except in a materialized part: Citus runs it on all nodes.
+ */
 export const PLATFORM = {
   text: `
+    WITH credits AS MATERIALIZED (
+      SELECT all_credits(now()) AS granted
+    ), departed AS MATERIALIZED (
+      SELECT coalesce(sum(granted), 0)::bigint AS granted, coalesce(sum(denied), 0)::bigint AS denied FROM departed_calls
+    ), requests AS MATERIALIZED (
+      SELECT total, errors FROM request_totals
+    )
     SELECT now() AS "asOf", (SELECT count(*) FROM users) AS users,
-      g.tasks, g.resources, g.entries - (expired_entries(now()))[1] AS "storeEntries",
-      all_credits(now())::text AS "creditsGranted",
+      g.tasks, g.resources, g.entries - (SELECT count(*) FROM store_entries WHERE expires_at <= now()) AS "storeEntries",
+      c.granted::text AS "creditsGranted",
       f.granted + d.granted AS "callsGranted", f.denied + d.denied AS "callsDenied", r.total AS requests, r.errors
     FROM (
       SELECT coalesce(sum(used) FILTER (WHERE meter = 'tasks'), 0)::bigint AS tasks,
@@ -23,43 +33,50 @@ export const PLATFORM = {
     ) g, (
       SELECT coalesce(sum(counts[1]), 0)::bigint AS granted, coalesce(sum(denied), 0)::bigint AS denied
       FROM flows WHERE ${LEDGER}
-    ) f, (
-      SELECT coalesce(sum(granted), 0)::bigint AS granted, coalesce(sum(denied), 0)::bigint AS denied FROM departed_calls
-    ) d, request_totals r`,
+    ) f, credits c, departed d, requests r`,
 };
 
-/** SQL: units of a gauge that the user `u` has. */
+/** SQL: units of a gauge that the user has. */
 const used = (meter: string): string =>
-  `coalesce((SELECT used FROM gauges WHERE owner_id = u.id AND meter = '${meter}'), 0)`;
+  `coalesce((SELECT used FROM gauges WHERE owner_id = $1 AND meter = '${meter}'), 0)`;
 
-/** Frequent: a user reads its own numbers. */
+/** Frequent: a user reads its own numbers. Each part names the user, so that Citus asks one node. */
 export const USER: Statement = {
   name: 'metrics-user',
   text: `
+    WITH requests AS MATERIALIZED (
+      SELECT total, errors FROM request_counts WHERE owner_id = $1
+    )
     SELECT
-      CASE WHEN l.amount >= 0 THEN l.amount + bonus_credits(u.id, now()) END::float8 AS credits,
+      CASE WHEN l.amount >= 0 THEN l.amount + (
+        SELECT coalesce(sum(amount), 0) FROM credit_grants
+        WHERE owner_id = $1 AND (expires_at IS NULL OR expires_at > now())
+      ) END::float8 AS credits,
       ${used('tasks')} AS tasks,
-      (SELECT count(*) FROM tasks t WHERE t.owner_id = u.id AND t.completed) AS completed,
+      (SELECT count(*) FROM tasks WHERE owner_id = $1 AND completed) AS completed,
       ${used('resources')} AS resources,
-      ${used('store.entries')} - x.expired[1] AS entries,
-      ${used('store.bytes')} - x.expired[2] AS bytes,
+      ${used('store.entries')} - x.entries AS entries,
+      ${used('store.bytes')} - x.bytes AS bytes,
       (
         SELECT json_agg(c) FROM (
           SELECT meter, sum(counts[1])::bigint AS granted, sum(denied)::bigint AS denied FROM flows
-          WHERE owner_id = u.id AND ${LEDGER}
+          WHERE owner_id = $1 AND ${LEDGER}
           GROUP BY meter HAVING sum(counts[1]) > 0 OR sum(denied) > 0 ORDER BY meter
         ) c
       ) AS calls,
       coalesce(r.total, 0) AS requests, coalesce(r.errors, 0) AS errors
     FROM users u
-    CROSS JOIN LATERAL expired_entries_of(u.id, now()) AS x (expired)
+    CROSS JOIN LATERAL (
+      SELECT count(*) AS entries, coalesce(sum(octet_length(key) + octet_length(value)), 0)::bigint AS bytes
+      FROM store_entries WHERE owner_id = $1 AND expires_at <= now()
+    ) x
     CROSS JOIN LATERAL (
       SELECT coalesce(
-        (SELECT amount FROM gauges WHERE owner_id = u.id AND meter = 'tasks'),
+        (SELECT amount FROM gauges WHERE owner_id = $1 AND meter = 'tasks'),
         (SELECT limits[1] FROM plan_limits WHERE plan = u.plan AND meter = 'tasks')
       ) AS amount
     ) l
-    LEFT JOIN request_counts r ON r.owner_id = u.id
+    LEFT JOIN requests r ON true
     WHERE u.id = $1`,
 };
 
@@ -165,14 +182,13 @@ const KEPT = {
 
 export type Kept = keyof typeof KEPT;
 
-/** Claims a batch of old rows: skips rows that another node has locked. */
+/** Deletes a batch of old rows. Run it under RETENTION_LOCK: Citus cannot skip the rows that another process deletes. */
 export const deleteOlder = (table: Kept): Statement => {
   const columns = KEPT[table];
   return {
     text: `
       WITH old AS MATERIALIZED (
-        SELECT ${columns} FROM ${table} WHERE hour < now() - make_interval(days => $1)
-        ORDER BY hour LIMIT ${BATCH} FOR UPDATE SKIP LOCKED
+        SELECT ${columns} FROM ${table} WHERE hour < now() - make_interval(days => $1) ORDER BY hour LIMIT ${BATCH}
       ), gone AS (
         DELETE FROM ${table} t USING old WHERE (${columnsOf('t', columns)}) = (${columnsOf('old', columns)}) RETURNING 1
       )

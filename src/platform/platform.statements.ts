@@ -1,6 +1,6 @@
 import type { Statement } from '../database/database.js';
 
-// user_credits and all_credits read tables of the modules users, quota and tasks.
+// These read tables of the modules users, quota and tasks.
 
 /** Starts to maintain the sum of all credits, unless it is maintained already. */
 export const START_CREDITS: Statement = {
@@ -11,13 +11,23 @@ export const START_CREDITS: Statement = {
 /** Subtracts the grants that have expired. */
 export const ADVANCE_CREDITS: Statement = { text: 'SELECT advance_credits()::text AS moment' };
 
-export const CREDITS_OF_USERS: Statement = {
-  text: 'SELECT coalesce(sum(amount), 0)::text AS credits FROM user_credits($2) WHERE owner_id = ANY($1::uuid[])',
-};
+/** Sums the credits of some users, those with finite credits, at the moment $2: see all_credits. */
+const creditsOf = (isOne: string): Statement => ({
+  text: `
+    SELECT coalesce(sum(coalesce(t.amount, p.limits[1]) + coalesce(g.amount, 0)), 0)::text AS credits
+    FROM users u
+    LEFT JOIN gauges t ON t.owner_id = u.id AND t.meter = 'tasks'
+    LEFT JOIN plan_limits p ON p.plan = u.plan AND p.meter = 'tasks'
+    LEFT JOIN (
+      SELECT owner_id, sum(amount) AS amount FROM credit_grants
+      WHERE expires_at IS NULL OR expires_at > $2
+      GROUP BY owner_id
+    ) g ON g.owner_id = u.id
+    WHERE coalesce(t.amount, p.limits[1]) >= 0 AND ${isOne}`,
+});
 
-export const CREDITS_OF_PLAN: Statement = {
-  text: 'SELECT coalesce(sum(amount), 0)::text AS credits FROM user_credits($2) WHERE plan = $1',
-};
+export const CREDITS_OF_USERS = creditsOf('u.id = ANY($1::uuid[])');
+export const CREDITS_OF_PLAN = creditsOf('u.plan = $1');
 
 export const ADD_CREDITS: Statement = {
   text: 'UPDATE platform_settings SET credits = credits + $1 RETURNING credits::text AS credits',

@@ -65,9 +65,16 @@ export class QuotaRepository {
   }
 
   /** Lists the limits and usage of keys. */
-  listOfKeys(keys: readonly { ownerId: string; id: string }[], tx?: Transaction): Promise<KeyQuotaRow[]> {
+  async listOfKeys(keys: readonly { ownerId: string; id: string }[], tx?: Transaction): Promise<KeyQuotaRow[]> {
     const values = [keys.map((key) => key.ownerId), keys.map((key) => key.id)];
-    return this.database.query<KeyQuotaRow>(LIST_OF_KEYS, values, tx);
+    const rows = await this.database.query<KeyQuotaRow & { isUncounted: boolean }>(LIST_OF_KEYS, values, tx);
+    return rows.map(({ isUncounted, ...row }) => {
+      if (!isUncounted) return row;
+      // As in calls_used: until a limit first applies to it, the flow for all APIs does not count itself.
+      const others = rows.filter(({ keyId, meter }) => keyId === row.keyId && meter !== ALL_CALLS);
+      const counts = row.counts.map((_count, i) => others.reduce((sum, other) => sum + (other.counts[i] ?? 0), 0));
+      return { ...row, counts };
+    });
   }
 
   listOfPlatform(): Promise<QuotaRow[]> {

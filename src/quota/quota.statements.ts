@@ -3,56 +3,40 @@ import { ALL_OBJECTS } from '../platform/objects.js';
 import { ALL_CALLS, WINDOWS } from './meters.js';
 import { NO_KEY } from './flow.entity.js';
 
-/** SQL: the usage of a row in the current windows. */
-const COUNTS_NOW = `ARRAY[counts[1], ${WINDOWS.slice(1)
-  .map((window, i) => `CASE WHEN at >= window_start('${window}', now()) THEN counts[${i + 2}] ELSE 0 END`)
+/** SQL: the usage of a row `q` in the current windows. */
+const COUNTS_NOW = `ARRAY[q.counts[1], ${WINDOWS.slice(1)
+  .map((window, i) => `CASE WHEN q.at >= window_start('${window}', now()) THEN q.counts[${i + 2}] ELSE 0 END`)
   .join(', ')}]`;
-
-/** SQL: counts without expired store entries, which stay in the stored counts until they are swept. */
-function withoutExpired(meter: string, counts: string, expired: string): string {
-  return `CASE WHEN ${meter} LIKE 'store.%'
-    THEN ARRAY[(${counts})[1] - (${expired})[CASE ${meter} WHEN 'store.entries' THEN 1 ELSE 2 END], 0, 0, 0, 0]
-    ELSE ${counts} END`;
-}
 
 /** Lists all current meters, and those of deleted APIs for which the owner has a flow. */
 export const LIST: Statement = {
   name: 'quotas-list',
   text: `
-    SELECT m.meter, CASE WHEN g.amount IS NULL THEN f.limits ELSE with_limit(NULL, 1, g.amount) END AS limits,
-      p.limits AS "planLimits", now() AS moment,
-      CASE m.meter WHEN 'tasks' THEN bonus_credits($1::uuid, now()) ELSE 0 END::float8 AS bonus,
-      CASE WHEN m.meter LIKE 'api:%' THEN calls_used($1, '${NO_KEY}', m.meter, now())
-        ELSE ${withoutExpired('m.meter', 'ARRAY[coalesce(g.used, 0), 0, 0, 0, 0]', 'expired_entries_of($1, now())')} END AS counts
-    FROM (
-      SELECT unnest($2::text[]) AS meter UNION SELECT 'api:' || slug FROM apis
-      UNION SELECT meter FROM flows WHERE owner_id = $1 AND key_id = '${NO_KEY}'
-    ) m
-    JOIN users u ON u.id = $1
-    LEFT JOIN gauges g ON g.owner_id = u.id AND g.meter = m.meter
-    LEFT JOIN flows f ON f.owner_id = u.id AND f.key_id = '${NO_KEY}' AND f.meter = m.meter
-    LEFT JOIN plan_limits p ON p.plan = u.plan AND p.meter = m.meter
-    ORDER BY array_position($2::text[], m.meter), m.meter COLLATE "C"`,
+    SELECT meter, limits, plan_limits AS "planLimits", bonus, counts, now() AS moment
+    FROM owner_quotas($1::uuid, $2::text[])`,
 };
 
-/** Functions compute the usage in the windows that contain one moment of the database's clock. */
+/** Returns the usage in the windows that contain one moment of the database's clock. */
 export const LIST_OF_KEYS: Statement = {
   name: 'quotas-list-of-keys',
   text: `
-    SELECT q.key_id AS "keyId", q.meter, q.limits, NULL AS "planLimits", 
-      CASE WHEN q.meter = '${ALL_CALLS}' AND q.at = '-infinity' THEN calls_used(q.owner_id, q.key_id, q.meter, now())
-        ELSE ${COUNTS_NOW} END AS counts,
-      now() AS moment, CASE WHEN q.meter <> '${ALL_CALLS}' THEN nullif(q.at, '-infinity') END AS "usedAt"
+    SELECT q.key_id AS "keyId", q.meter, q.limits, NULL AS "planLimits", ${COUNTS_NOW} AS counts, now() AS moment,
+      CASE WHEN q.meter <> '${ALL_CALLS}' THEN nullif(q.at, '-infinity') END AS "usedAt",
+      q.meter = '${ALL_CALLS}' AND q.at = '-infinity' AS "isUncounted"
     FROM unnest($1::uuid[], $2::uuid[]) AS k (owner_id, key_id)
-    JOIN flows q ON q.owner_id = k.owner_id AND q.key_id = k.key_id
+    JOIN flows q ON q.owner_id = k.owner_id AND q.key_id = k.key_id AND q.owner_id = ANY($1::uuid[])
     ORDER BY q.meter`,
 };
 
+/** Expired store entries stay in the stored counts until they are swept. */
 export const LIST_OF_PLATFORM: Statement = {
   text: `
-    SELECT meter, limits, NULL AS "planLimits", now() AS moment,
-      ${withoutExpired('meter', COUNTS_NOW, 'expired_entries(now())')} AS counts
-    FROM platform_quotas WHERE meter <> '${ALL_OBJECTS}' ORDER BY meter`,
+    WITH expired AS MATERIALIZED (SELECT expired_entries(now()) AS counts)
+    SELECT q.meter, q.limits, NULL AS "planLimits", now() AS moment, CASE q.meter
+      WHEN 'store.entries' THEN ARRAY[q.counts[1] - (SELECT e.counts[1] FROM expired e), 0, 0, 0, 0]
+      WHEN 'store.bytes' THEN ARRAY[q.counts[1] - (SELECT e.counts[2] FROM expired e), 0, 0, 0, 0]
+      ELSE ${COUNTS_NOW} END AS counts
+    FROM platform_quotas q WHERE q.meter <> '${ALL_OBJECTS}' ORDER BY q.meter`,
 };
 
 /** The table belongs to a module that depends on this one. */

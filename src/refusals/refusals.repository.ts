@@ -3,7 +3,7 @@ import { InjectRepository } from '@nestjs/typeorm';
 import { LessThan, type Repository } from 'typeorm';
 import { Database } from '../database/database.js';
 import { Refusal } from './refusal.entity.js';
-import { BATCH, DELETE_OLD, INSERT } from './refusals.statements.js';
+import { BATCH, DELETE_OLD, INSERT, LOCK_OWNERS } from './refusals.statements.js';
 
 export type RefusalRow = Omit<Refusal, 'owner'>;
 
@@ -24,7 +24,13 @@ export class RefusalsRepository {
 
   /** Inserts the refusals of owners that still exist. @param trimmed owners whose oldest refusals are deleted */
   async insert(rows: readonly RefusalRow[], trimmed: readonly string[]): Promise<void> {
-    await this.database.query(INSERT, [JSON.stringify(rows), trimmed]);
+    const owners = [...new Set(rows.map(({ ownerId }) => ownerId))];
+    await this.database.transaction(async (tx) => {
+      const locked = await this.database.query<{ id: string }>(LOCK_OWNERS, [owners], tx);
+      const existing = new Set(locked.map(({ id }) => id));
+      const kept = rows.filter(({ ownerId }) => existing.has(ownerId));
+      await this.database.query(INSERT, [JSON.stringify(kept), trimmed], tx);
+    });
   }
 
   /** Lists refusals, newest first. @param before id of the last refusal of the previous page */

@@ -2,7 +2,8 @@ import type { Statement } from '../database/database.js';
 
 /**
  * Replaces the last token, which becomes void. If the rule allows no new token, writes nothing, and the last one stays
- * valid. One statement, so that concurrent requests count each other.
+ * valid. One statement, so that concurrent requests count each other. Citus allows no now() in DO UPDATE; that of the
+ * excluded row is the same.
  */
 export const RENEW: Statement = {
   text: `
@@ -11,10 +12,11 @@ export const RENEW: Statement = {
   ON CONFLICT ON CONSTRAINT account_tokens_pkey DO UPDATE SET
     token_hash = excluded.token_hash,
     expires_at = excluded.expires_at,
-    made_at = now(),
-    made = CASE WHEN t.hour_at <= now() - interval '1 hour' THEN 1 ELSE t.made + 1 END,
-    hour_at = CASE WHEN t.hour_at <= now() - interval '1 hour' THEN now() ELSE t.hour_at END
-  WHERE t.made_at <= now() - make_interval(secs => $5) AND (t.made < $6 OR t.hour_at <= now() - interval '1 hour')
+    made_at = excluded.made_at,
+    made = CASE WHEN excluded.hour_at - t.hour_at >= interval '1 hour' THEN 1 ELSE t.made + 1 END,
+    hour_at = CASE WHEN excluded.hour_at - t.hour_at >= interval '1 hour' THEN excluded.hour_at ELSE t.hour_at END
+  WHERE excluded.made_at - t.made_at >= make_interval(secs => $5)
+    AND (t.made < $6 OR excluded.hour_at - t.hour_at >= interval '1 hour')
   RETURNING expires_at AS "expiresAt"`,
 };
 

@@ -57,9 +57,7 @@ export class User {
   passwordHash!: string;
 
   /** The user's own limit on the gauge `tasks` (see quota/); null if it has none or is unlimited. */
-  @VirtualColumn('bigint', {
-    query: (user) => `SELECT nullif(g.amount, -1) FROM gauges g WHERE g.owner_id = ${user}.id AND g.meter = 'tasks'`,
-  })
+  @VirtualColumn('bigint', { query: (user) => `SELECT credit_limit(${user}.id)` })
   credits!: number | null;
 
   @Column({ type: 'timestamptz', name: 'created_at', precision: 3, default: () => 'now()' })

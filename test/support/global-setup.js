@@ -6,7 +6,9 @@ import { fileURLToPath } from 'node:url';
 // Uses the built code, which is what users run.
 import { Env } from '../../dist/src/config/env.js';
 import { EmbeddedPostgres } from '../../dist/src/embedded-postgres/embedded-postgres.js';
+import { distribute } from '../../dist/src/database/distribute.js';
 import { migrate } from '../../dist/src/database/migrate.js';
+import { nodesOf } from './citus.js';
 import { TestServer, createDatabase, inherited } from './server.js';
 
 /** Host processes: as many as the largest fleet, so that its servers run in different processes. */
@@ -14,7 +16,7 @@ const HOSTS = 3;
 
 /**
  * Prepares a run: PostgreSQL (TEST_DATABASE_URL, or an embedded one in the run folder), a template database, host
- * processes for servers, and the server that most tests share.
+ * processes for servers, and the server that most tests share. On a coordinator of Citus, databases are distributed.
  */
 export default async function setup() {
   const folder = process.env.TEST_RUN_FOLDER;
@@ -29,9 +31,13 @@ export default async function setup() {
       startHost(join(folder, 'logs', `host-${place}.log`), undo),
     );
     process.env.TEST_POSTGRES_URL = process.env.TEST_DATABASE_URL ?? (await startPostgres(join(folder, 'data'), undo));
+    const nodes = await nodesOf(process.env.TEST_POSTGRES_URL);
+    process.env.TEST_POSTGRES_NODES = nodes.join(' ');
     const template = await createDatabase({ isEmpty: true });
     undo.push(template.drop);
-    await migrate(new Env({ DATABASE_URL: template.url }), template.url);
+    const env = new Env({ DATABASE_URL: template.url });
+    await migrate(env, template.url);
+    if (nodes.length > 1) await distribute(env, template.url, { isDryRun: false });
     process.env.TEST_POSTGRES_TEMPLATE = template.name;
     const database = await createDatabase();
     undo.push(database.drop);

@@ -24,8 +24,14 @@ export function total({ users, tasks, resources, entries }: Objects): number {
 
 /** Deletes all users but the administrator, as the API does, but at once. */
 export async function deleteUsers(fleet: Fleet): Promise<void> {
-  await fleet.query(`WITH released AS MATERIALIZED (SELECT id, release_user(id) FROM users WHERE username <> 'admin')
-    DELETE FROM users u USING released r WHERE u.id = r.id`);
+  await fleet.query(`DO $$
+    DECLARE one uuid;
+    BEGIN
+      FOR one IN SELECT id FROM users WHERE username <> 'admin' ORDER BY id LOOP
+        PERFORM release_user(one);
+      END LOOP;
+      DELETE FROM users WHERE username <> 'admin';
+    END $$`);
 }
 
 /** Compares the maintained sums with sums computed here from the rows, independently of the database functions. */
@@ -36,15 +42,18 @@ const FAULTS = `
     UNION ALL SELECT owner_id, 'store.entries', count(*) FROM store_entries GROUP BY owner_id
   ), charged AS MATERIALIZED (
     SELECT owner_id, meter, used AS units FROM gauges WHERE meter IN ('tasks', 'resources', 'store.entries')
+  ), settings AS MATERIALIZED (
+    SELECT credits, credits_at FROM platform_settings
+  ), grants AS MATERIALIZED (
+    SELECT g.owner_id, sum(g.amount) AS amount FROM credit_grants g, settings s
+    WHERE g.expires_at IS NULL OR g.expires_at > s.credits_at
+    GROUP BY g.owner_id
   ), credits AS MATERIALIZED (
-    SELECT coalesce(sum(amount), 0) AS sum FROM (
-      SELECT CASE WHEN coalesce(t.amount, p.limits[1]) >= 0 THEN coalesce(t.amount, p.limits[1])
-        + (SELECT coalesce(sum(amount), 0) FROM credit_grants g
-          WHERE g.owner_id = u.id AND (expires_at IS NULL OR expires_at > s.credits_at)) END AS amount
-      FROM platform_settings s, users u
-      LEFT JOIN gauges t ON t.owner_id = u.id AND t.meter = 'tasks'
-      LEFT JOIN plan_limits p ON p.plan = u.plan AND p.meter = 'tasks'
-    ) c
+    SELECT coalesce(sum(coalesce(t.amount, p.limits[1]) + coalesce(g.amount, 0)), 0) AS sum FROM users u
+    LEFT JOIN gauges t ON t.owner_id = u.id AND t.meter = 'tasks'
+    LEFT JOIN plan_limits p ON p.plan = u.plan AND p.meter = 'tasks'
+    LEFT JOIN grants g ON g.owner_id = u.id
+    WHERE coalesce(t.amount, p.limits[1]) >= 0
   )
   SELECT 'objects' AS of, to_json(p.counts[1]) AS kept, row_to_json(t) AS there FROM platform_quotas p, there t
   WHERE p.meter = 'objects' AND p.counts[1] <> t.users + t.tasks + t.resources + t.entries
@@ -52,7 +61,7 @@ const FAULTS = `
   FROM charged c FULL JOIN owned o ON o.owner_id = c.owner_id AND o.meter = c.meter
   WHERE coalesce(c.units, 0) <> coalesce(o.units, 0)
   UNION ALL SELECT 'credits', to_json(s.credits), to_json(c.sum)
-  FROM platform_settings s, credits c WHERE s.credits <> c.sum`;
+  FROM settings s, credits c WHERE s.credits <> c.sum`;
 
 /** Returns each maintained sum that differs from its rows. */
 export function faultsIn(fleet: Pick<Fleet, 'query'>): Promise<object[]> {

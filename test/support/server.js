@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import pg from 'pg';
+import { createOnNodes, joinNodes } from './citus.js';
 
 const MAIN = fileURLToPath(new URL('../../dist/src/main.js', import.meta.url));
 
@@ -236,7 +237,9 @@ export function postgresUrl() {
 export async function createDatabase({ isEmpty = false } = {}) {
   const name = `t${randomBytes(6).toString('hex')}`;
   const template = isEmpty ? undefined : process.env.TEST_POSTGRES_TEMPLATE;
-  await query(postgresUrl(), `CREATE DATABASE ${name}${template === undefined ? '' : ` TEMPLATE ${template}`}`);
+  const nodes = (process.env.TEST_POSTGRES_NODES ?? postgresUrl()).split(' ');
+  await createOnNodes(nodes, name, template);
+  if (isEmpty && nodes.length > 1) await joinNodes(nodes, name);
   const url = new URL(postgresUrl());
   url.pathname = `/${name}`;
   return {
@@ -245,7 +248,7 @@ export async function createDatabase({ isEmpty = false } = {}) {
     drop: async () => {
       void pools.get(url.href)?.end();
       pools.delete(url.href);
-      await query(postgresUrl(), `DROP DATABASE ${name} WITH (FORCE)`);
+      for (const node of nodes) await query(node, `DROP DATABASE ${name} WITH (FORCE)`);
     },
   };
 }

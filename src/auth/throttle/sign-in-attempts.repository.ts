@@ -1,6 +1,6 @@
 import { Injectable } from '@nestjs/common';
 import { Database, type Transaction } from '../../database/database.js';
-import { FORGET_PLACES, JUDGE, KNOW_PLACE, SETTLE, SWEEP } from './sign-in-attempts.statements.js';
+import { FORGET_PLACES, JUDGE, KNOW_PLACE, SETTLE, SWEEP, SWEEP_PLACES } from './sign-in-attempts.statements.js';
 
 /** The account that an attempt is for, and the place that it comes from. */
 export interface Suspect {
@@ -49,6 +49,7 @@ export class SignInAttemptsRepository {
 
   /** @returns whether there may be more */
   async sweep(): Promise<boolean> {
-    return ((await this.database.query<{ count: number }>(SWEEP, []))[0]?.count ?? 0) >= 1_000;
+    const swept = [SWEEP, SWEEP_PLACES].map((statement) => this.database.query<{ count: number }>(statement, []));
+    return (await Promise.all(swept)).some(([row]) => (row?.count ?? 0) >= 1_000);
   }
 }

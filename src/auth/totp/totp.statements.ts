@@ -5,6 +5,6 @@ export const PREPARE: Statement = {
   text: `
     INSERT INTO totp_secrets AS t (owner_id, secret_sealed) VALUES ($1, $2)
     ON CONFLICT ON CONSTRAINT totp_secrets_pkey
-    DO UPDATE SET secret_sealed = excluded.secret_sealed, last_step = 0, created_at = now() WHERE t.enabled_at IS NULL
+    DO UPDATE SET secret_sealed = excluded.secret_sealed, last_step = 0, created_at = excluded.created_at WHERE t.enabled_at IS NULL
     RETURNING owner_id`,
 };

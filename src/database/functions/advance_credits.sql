@@ -3,22 +3,24 @@
 CREATE OR REPLACE FUNCTION advance_credits()
 RETURNS timestamptz
 LANGUAGE plpgsql
-SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off
 SET enable_bitmapscan = off
 AS $$
 DECLARE
-  moment timestamptz;
+  moment timestamptz := clock_timestamp();
   last_moment timestamptz;
+  change numeric;
 BEGIN
-  moment := clock_timestamp();
   SELECT s.credits_at INTO last_moment FROM platform_settings s;
-  UPDATE platform_settings SET credits_at = moment, credits = credits + (
-    SELECT coalesce(sum(CASE WHEN moment > last_moment THEN -g.amount ELSE g.amount END), 0)
-    FROM credit_grants g
-    JOIN user_credits(moment) u ON u.owner_id = g.owner_id
-    WHERE g.expires_at > least(last_moment, moment) AND g.expires_at <= greatest(last_moment, moment)
-  );
+  SELECT coalesce(sum(CASE WHEN moment > last_moment THEN -g.amount ELSE g.amount END), 0) INTO change
+  FROM credit_grants g
+  JOIN users u ON u.id = g.owner_id
+  LEFT JOIN gauges t ON t.owner_id = g.owner_id AND t.meter = 'tasks'
+  LEFT JOIN plan_limits p ON p.plan = u.plan AND p.meter = 'tasks'
+  -- Grants do not count for users whose credits are unlimited.
+  WHERE g.expires_at > least(last_moment, moment) AND g.expires_at <= greatest(last_moment, moment)
+    AND coalesce(t.amount, p.limits[1]) >= 0;
+  UPDATE platform_settings SET credits_at = moment, credits = credits + change;
   RETURN moment;
 END
 $$;

@@ -5,24 +5,30 @@
 -- windows that have ended do not count. After the clock is set back, counts of the later window still do.
 CREATE OR REPLACE FUNCTION calls_used(of_owner uuid, of_key uuid, of_meter text, moment timestamptz)
 RETURNS bigint[]
-LANGUAGE sql STABLE PARALLEL SAFE
-SET plan_cache_mode = force_generic_plan
+LANGUAGE plpgsql STABLE PARALLEL SAFE
 SET enable_seqscan = off
 SET enable_bitmapscan = off
 AS $$
-SELECT ARRAY[
-  coalesce(sum(q.counts[1]), 0)::bigint,
-  coalesce(sum(q.counts[2]) FILTER (WHERE q.at >= window_start('minute', moment)), 0)::bigint,
-  coalesce(sum(q.counts[3]) FILTER (WHERE q.at >= window_start('hour', moment)), 0)::bigint,
-  coalesce(sum(q.counts[4]) FILTER (WHERE q.at >= window_start('day', moment)), 0)::bigint,
-  coalesce(sum(q.counts[5]) FILTER (WHERE q.at >= window_start('month', moment)), 0)::bigint
-]
-FROM flows q
-WHERE q.owner_id = of_owner AND CASE
-  WHEN EXISTS (SELECT FROM flows k
-    WHERE k.owner_id = of_owner AND k.key_id = of_key AND k.meter = of_meter AND k.at > '-infinity')
-  THEN q.key_id = of_key AND q.meter = of_meter
-  ELSE q.key_id <> no_key() AND (of_key = no_key() OR q.key_id = of_key)
-    AND q.meter <> 'api:*' AND (of_meter = 'api:*' OR q.meter = of_meter)
-  END
+DECLARE
+  counts_itself boolean := EXISTS (
+    SELECT FROM flows q
+    WHERE q.owner_id = of_owner AND q.key_id = of_key AND q.meter = of_meter AND q.at > '-infinity'
+  );
+BEGIN
+  RETURN (
+    SELECT ARRAY[
+      coalesce(sum(q.counts[1]), 0)::bigint,
+      coalesce(sum(q.counts[2]) FILTER (WHERE q.at >= window_start('minute', moment)), 0)::bigint,
+      coalesce(sum(q.counts[3]) FILTER (WHERE q.at >= window_start('hour', moment)), 0)::bigint,
+      coalesce(sum(q.counts[4]) FILTER (WHERE q.at >= window_start('day', moment)), 0)::bigint,
+      coalesce(sum(q.counts[5]) FILTER (WHERE q.at >= window_start('month', moment)), 0)::bigint
+    ]
+    FROM flows q
+    WHERE q.owner_id = of_owner AND CASE
+      WHEN counts_itself THEN q.key_id = of_key AND q.meter = of_meter
+      ELSE q.key_id <> no_key() AND (of_key = no_key() OR q.key_id = of_key)
+        AND q.meter <> 'api:*' AND (of_meter = 'api:*' OR q.meter = of_meter)
+      END
+  );
+END
 $$;

@@ -25,7 +25,8 @@ BEGIN
       OR (a.account = the_account AND a.place = the_place AND a.failed);
     DELETE FROM sign_in_streaks WHERE account = the_account;
     INSERT INTO sign_in_places AS p (owner_id, place, at) VALUES (the_owner, the_place, now())
-    ON CONFLICT ON CONSTRAINT sign_in_places_pkey DO UPDATE SET at = now() WHERE p.at < now() - interval '1 hour';
+    ON CONFLICT ON CONSTRAINT sign_in_places_pkey DO UPDATE SET at = excluded.at
+      WHERE excluded.at - p.at > interval '1 hour';
   END CASE;
 END
 $$;
