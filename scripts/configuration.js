@@ -80,6 +80,7 @@ function cell(text) {
         ? part
         : part
             .replaceAll(/[<*|]/g, '\\$&')
+            .replaceAll(/https?:\/\/[\w.-]+/g, '`$&`')
             .replaceAll(/\b[A-Z]+_[A-Z_]+\b|\b(?:HOST|PORT)\b/g, '`$&`')
             .replaceAll(/docs\/([\w-]+\.md)/g, '[$1]($1)'),
     )
