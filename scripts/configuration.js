@@ -69,22 +69,28 @@ function shown(value) {
 }
 
 /**
- * Markdown for a cell: variables as code, pages of docs/ as links.
+ * Changes the parts of a Markdown text that are not code.
+ * @param {string} text
+ * @param {(part: string) => string} change
+ */
+function outsideCode(text, change) {
+  return text
+    .split(/(`[^`]*`)/)
+    .map((part) => (part.startsWith('`') ? part : change(part)))
+    .join('');
+}
+
+/**
+ * Markdown for a cell: variables and addresses as code, pages of docs/ as links.
  * @param {string} text
  */
 function cell(text) {
-  return text
-    .split(/(`[^`]*`)/)
-    .map((part) =>
-      part.startsWith('`')
-        ? part
-        : part
-            .replaceAll(/[<*|]/g, '\\$&')
-            .replaceAll(/https?:\/\/[\w.-]+/g, '`$&`')
-            .replaceAll(/\b[A-Z]+_[A-Z_]+\b|\b(?:HOST|PORT)\b/g, '`$&`')
-            .replaceAll(/docs\/([\w-]+\.md)/g, '[$1]($1)'),
-    )
-    .join('');
+  const marked = outsideCode(text, (part) =>
+    part.replaceAll(/\b[A-Z]+_[A-Z_]+\b|\b(?:HOST|PORT)\b|https?:\/\/[\w.-]+/g, '`$&`'),
+  );
+  return outsideCode(marked, (part) =>
+    part.replaceAll(/[<*|_~]/g, '\\$&').replaceAll(/docs\/([\w-]+\.md)/g, '[$1]($1)'),
+  );
 }
 
 async function render() {
