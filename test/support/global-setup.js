@@ -26,7 +26,8 @@ export default async function setup() {
   };
   try {
     const hosts = Array.from({ length: HOSTS }, (_, place) =>
-      startHost(join(folder, 'logs', `host-${place}.log`), undo),
+      // The first one starts the shared server.
+      startHost(join(folder, 'logs', `host-${place}.log`), place === 0 ? ['load'] : [], undo),
     );
     process.env.TEST_POSTGRES_URL = process.env.TEST_DATABASE_URL ?? (await startPostgres(join(folder, 'data'), undo));
     const template = await createDatabase({ isEmpty: true });
@@ -59,12 +60,13 @@ async function startPostgres(dataDir, undo) {
 
 /**
  * @param {string} log
+ * @param {string[]} args
  * @param {(() => Promise<unknown>)[]} undo
  * @returns {Promise<string>} its address
  */
-async function startHost(log, undo) {
+async function startHost(log, args, undo) {
   const file = openSync(log, 'a');
-  const host = fork(fileURLToPath(new URL('./host.js', import.meta.url)), {
+  const host = fork(fileURLToPath(new URL('./host.js', import.meta.url)), args, {
     env: inherited(),
     execArgv: ['--max-semi-space-size=32'],
     stdio: ['ignore', file, file, 'ipc'],
