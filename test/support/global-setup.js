@@ -26,8 +26,7 @@ export default async function setup() {
   };
   try {
     const hosts = Array.from({ length: HOSTS }, (_, place) =>
-      // The first one starts the shared server.
-      startHost(join(folder, 'logs', `host-${place}.log`), place === 0 ? ['load'] : [], undo),
+      startHost(join(folder, 'logs', `host-${place}.log`), undo),
     );
     process.env.TEST_POSTGRES_URL = process.env.TEST_DATABASE_URL ?? (await startPostgres(join(folder, 'data'), undo));
     const template = await createDatabase({ isEmpty: true });
@@ -60,13 +59,12 @@ async function startPostgres(dataDir, undo) {
 
 /**
  * @param {string} log
- * @param {string[]} args
  * @param {(() => Promise<unknown>)[]} undo
  * @returns {Promise<string>} its address
  */
-async function startHost(log, args, undo) {
+async function startHost(log, undo) {
   const file = openSync(log, 'a');
-  const host = fork(fileURLToPath(new URL('./host.js', import.meta.url)), args, {
+  const host = fork(fileURLToPath(new URL('./host.js', import.meta.url)), {
     env: inherited(),
     execArgv: ['--max-semi-space-size=32'],
     stdio: ['ignore', file, file, 'ipc'],
