@@ -109,7 +109,7 @@ describe('two processes on one database', () => {
     expect(await useOf(user)).toEqual({ used: 50, rows: 50 });
   });
 
-  test('POST, DELETE /v1/resources: counters always match the rows', async () => {
+  test(`POST, DELETE /v1/resources: counters always match the rows (SEED=${SEED})`, async () => {
     const limits = [5, 40, undefined, undefined];
     const users = await Promise.all(limits.map((limit) => createUser(limit)));
     const known = users.map((): string[] => []);
@@ -162,7 +162,7 @@ describe('two processes on one database', () => {
     for (const [who, user] of users.entries()) expect((await useOf(user))?.rows).toBe(known[who]?.length);
   });
 
-  test('POST /v1/resources: never exceeds the highest limit while an administrator changes it', async () => {
+  test(`POST /v1/resources: never exceeds the highest limit while an administrator changes it (SEED=${SEED})`, async () => {
     const user = await createUser(20);
     const known: string[] = [];
     const random = new Random(SEED);
