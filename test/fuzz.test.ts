@@ -383,7 +383,7 @@ beforeAll(
       await eachAtOnce(some, WIDTH, (operation) => fuzz(operation, world, schemas));
     }
   },
-  120_000 + CASES * 10_000,
+  600_000 + CASES * 10_000,
 );
 
 afterAll(async () => {
