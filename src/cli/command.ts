@@ -29,8 +29,8 @@ export interface Outcome {
 }
 
 /**
- * The module of a command. `run` receives the arguments, then the options. Its result is printed; null: the command
- * keeps running.
+ * The module of a command. `run` receives the arguments, then the options and the command. Its result is printed; null:
+ * the command keeps running.
  */
 interface Implementation {
   run: (io: Io, ...args: never[]) => Promise<Outcome | null>;
