@@ -3,13 +3,13 @@ import { Problem, type FieldError } from '../common/problem.js';
 import { explainStart } from '../process/start-error.js';
 
 /** Describes in one line why a command failed. */
-export function explainFailure(error: unknown, logLevel: string | undefined): string {
+export function explainFailure(error: unknown, variables: NodeJS.ProcessEnv): string {
   if (error instanceof Problem) return explainProblem(error);
   if (error instanceof QuartermasterError) {
     return `The server answered ${error.status}: ${explainRefusal(error as QuartermasterError)}`;
   }
   if (error instanceof ConnectionError) return `${error.message}${causeOf(error)}.`;
-  return explainStart(error, logLevel);
+  return explainStart(error, variables);
 }
 
 /** Describes a Problem in one sentence, with the fields that are wrong. */
