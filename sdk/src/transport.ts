@@ -54,7 +54,9 @@ export class Transport {
 
   /** @throws QuartermasterError, ConnectionError, or the reason of the caller's abort signal */
   async send(request: Request): Promise<Response> {
-    const body = request.body === null ? undefined : await request.arrayBuffer();
+    // Firefox has no `body` of a request.
+    const bytes = request.body === null ? undefined : await request.arrayBuffer();
+    const body = bytes && bytes.byteLength > 0 ? bytes : undefined;
     const isSafe = request.method === 'GET' || request.method === 'HEAD' || this.repeatable.has(request);
     for (let attempt = 0; ; attempt++) {
       const outcome = await this.attempt(request, body);
@@ -81,7 +83,9 @@ export class Transport {
     }, this.options.timeout);
     try {
       const init = { method, headers, redirect, body: body ?? null, signal: attempt.signal };
-      const response = await this.options.fetch(url, init);
+      // Not as a method: browsers call `fetch` only on the global object.
+      const { fetch } = this.options;
+      const response = await fetch(url, init);
       if (response.status >= 400) return await errorOf(response);
       return await received(response);
     } catch (cause) {
