@@ -2,13 +2,11 @@ import { UnusableDatabase, isDatabaseUnavailable } from '../common/database-erro
 import { ConfigError } from '../config/env.js';
 import { EmbeddedPostgresError, errorLine } from '../embedded-postgres/embedded-postgres-error.js';
 
-/** The variables of the operator, before the program adds the address of the embedded database. */
-type Variables = Pick<NodeJS.ProcessEnv, 'DATABASE_URL' | 'DATABASE_URL_FILE' | 'LOG_LEVEL'>;
-
 /**
  * Describes in one line why the program did not start. With LOG_LEVEL=debug or trace: the stack of unexpected errors.
+ * @param variables of the operator, before the program adds the address of the embedded database
  */
-export function explainStart(error: unknown, variables: Variables = process.env): string {
+export function explainStart(error: unknown, variables = process.env): string {
   const database = hasDatabaseUrl(variables) ? 'The database of DATABASE_URL' : 'The embedded database';
   if (error instanceof UnusableDatabase) return `${database} cannot be used: ${error.reason}.`;
   if (error instanceof ConfigError || error instanceof EmbeddedPostgresError) return error.message;
@@ -32,7 +30,7 @@ export function explainStart(error: unknown, variables: Variables = process.env)
 }
 
 /** Whether the operator has set DATABASE_URL. */
-export function hasDatabaseUrl({ DATABASE_URL, DATABASE_URL_FILE }: Variables): boolean {
+export function hasDatabaseUrl({ DATABASE_URL, DATABASE_URL_FILE }: NodeJS.ProcessEnv): boolean {
   return Boolean(DATABASE_URL) || Boolean(DATABASE_URL_FILE);
 }
 

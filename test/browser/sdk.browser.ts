@@ -22,8 +22,8 @@ test('quartermaster-client: requests, pages, digits, signatures and refusals in 
     await route.fulfill({ contentType: 'text/javascript', body });
   });
   const seen = await page.evaluate(async (token) => {
-    const { Quartermaster, isRefusal } = await import(`${location.origin}/sdk/index.js`);
-    const url = location.origin;
+    const url = (globalThis as any).location.origin as string;
+    const { Quartermaster, isRefusal } = await import(`${url}/sdk/index.js`);
     const mine = new Quartermaster({ url, token });
     for (const value of ['one', 'two', 'three']) await mine.post('/v1/resources', { body: { value } });
     const values: string[] = [];
