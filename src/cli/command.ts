@@ -55,6 +55,11 @@ export class CliCommand extends Command {
     return this.addHelpText('after', `\nExample:\n  ${line}`);
   }
 
+  /** Adds the option of a command that can also work over the API. */
+  worksOverApi(): this {
+    return this.option('--url <address>', 'work over the API of this server, with QUARTERMASTER_TOKEN');
+  }
+
   /** @param load imports the module, so that other commands do not load it */
   performs(io: Io, load: () => Promise<Implementation>): this {
     return this.action(async (...args: unknown[]) => {
