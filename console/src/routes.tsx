@@ -206,6 +206,7 @@ const userRoutes = [
     validateSearch: texts('requestId', 'user', 'api'),
     component: lazyPage(() => import('./pages/user/refusals')),
   }),
+  createRoute({ getParentRoute: getShell, path: '$', component: NotFound }),
 ];
 
 export const router = createRouter({

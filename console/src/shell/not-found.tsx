@@ -1,4 +1,4 @@
-import { Anchor, Container } from '@mantine/core';
+import { Anchor } from '@mantine/core';
 import { IconMapOff } from '@tabler/icons-react';
 import { Link } from '@tanstack/react-router';
 import { EmptyState } from '../components/empty-state';
@@ -7,7 +7,7 @@ import { PageHeader } from '../components/page-header';
 /** For addresses that are no page. */
 export function NotFound() {
   return (
-    <Container size="sm" py="xl">
+    <>
       <PageHeader title="Page not found" />
       <EmptyState icon={IconMapOff} title="There is no page at this address">
         Check the address, or{' '}
@@ -16,6 +16,6 @@ export function NotFound() {
         </Anchor>
         .
       </EmptyState>
-    </Container>
+    </>
   );
 }
