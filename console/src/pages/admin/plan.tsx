@@ -39,6 +39,7 @@ export default function PlanPage(): ReactNode {
   return (
     <>
       <PageHeader
+        parent={{ label: 'Plans', link: { to: '/plans' } }}
         title={plan?.name ?? 'Plan'}
         description={`Limits of each user with the plan ${slug}. A change applies from the next request.`}
         actions={

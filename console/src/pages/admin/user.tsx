@@ -44,6 +44,7 @@ export default function UserPage(): ReactNode {
     <>
       <PageHeader
         title={user === undefined ? 'User' : nameOf(user)}
+        parent={{ label: 'Users', link: { to: '/users' } }}
         description={
           user === undefined ? (
             <Skeleton height={20} width={200} />
