@@ -41,6 +41,7 @@ export function DataTable<T>({ label, columns, pages, rowKey, rowLink, empty, fo
   if (query.error !== null && rows.length === 0) {
     return <ProblemAlert error={query.error} onRetry={() => query.refetch()} />;
   }
+  const hasFooter = footer !== undefined || query.hasNextPage || rows.length > 10;
   const isEmpty = !query.isPending && rows.length === 0;
   const cell = ({ align = 'left', onPhone = true, width }: Column<T>) => ({
     ta: align,
@@ -102,7 +103,7 @@ export function DataTable<T>({ label, columns, pages, rowKey, rowLink, empty, fo
         </div>
         {isEmpty && (empty ?? <EmptyState title="Nothing here yet" />)}
       </Paper>
-      <Center mt="md" mih={36}>
+      <Center mt={hasFooter ? 'md' : 0}>
         {footer}
         {footer === undefined && query.hasNextPage && (
           <Button variant="default" loading={query.isFetchingNextPage} onClick={() => void query.fetchNextPage()}>

@@ -73,6 +73,7 @@ export function StoreEntries({ prefix, onOpen }: StoreEntriesProps) {
     },
     {
       header: 'Key',
+      width: '34%',
       render: (entry) => (
         <Anchor
           component="button"
@@ -90,13 +91,13 @@ export function StoreEntries({ prefix, onOpen }: StoreEntriesProps) {
       header: 'Value',
       onPhone: false,
       render: ({ value = '' }) => (
-        <Text size="sm" ff="monospace" lineClamp={1} maw={360} style={{ overflowWrap: 'anywhere' }}>
+        <Text size="xs" ff="monospace" lineClamp={1} style={{ overflowWrap: 'anywhere' }}>
           {value.slice(0, PREVIEW)}
         </Text>
       ),
     },
-    { header: 'Version', align: 'right', onPhone: false, render: ({ version }) => <Num value={version} /> },
-    { header: 'Expires', render: ({ expiresAt }) => <Time at={expiresAt} as="relative" /> },
+    { header: 'Version', align: 'right', onPhone: false, width: 90, render: ({ version }) => <Num value={version} /> },
+    { header: 'Expires', width: 140, render: ({ expiresAt }) => <Time at={expiresAt} as="relative" /> },
   ];
 
   return (
