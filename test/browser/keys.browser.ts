@@ -106,8 +106,7 @@ test('Usage: what is used and left, and calls over time', async () => {
   await page.getByRole('table', { name: 'Calls by API' }).getByRole('cell', { name: slug }).waitFor();
   await expectNoViolations(page);
 
-  await page.getByRole('combobox', { name: 'Period' }).click();
-  await page.getByRole('option', { name: 'Last 24 hours' }).click();
+  await page.getByText('24 hours', { exact: true }).click();
   await page.getByRole('combobox', { name: 'API' }).click();
   await page.getByRole('option', { name: slug }).click();
   await page.getByLabel('Calls as a table').check({ force: true });

@@ -11,7 +11,7 @@ export function NotFound() {
       <PageHeader title="Page not found" />
       <EmptyState icon={IconMapOff} title="There is no page at this address">
         Check the address, or{' '}
-        <Anchor component={Link} to="/">
+        <Anchor component={Link} to="/" underline="always">
           go to the start page
         </Anchor>
         .

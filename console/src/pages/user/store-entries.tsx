@@ -73,7 +73,6 @@ export function StoreEntries({ prefix, onOpen }: StoreEntriesProps) {
     },
     {
       header: 'Key',
-      width: '34%',
       render: (entry) => (
         <Anchor
           component="button"
@@ -89,6 +88,7 @@ export function StoreEntries({ prefix, onOpen }: StoreEntriesProps) {
     },
     {
       header: 'Value',
+      width: '45%',
       onPhone: false,
       render: ({ value = '' }) => (
         <Text size="xs" ff="monospace" lineClamp={1} style={{ overflowWrap: 'anywhere' }}>
