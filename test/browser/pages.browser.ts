@@ -67,26 +67,38 @@ test('pages for people who are not signed in, at both widths: no axe violations,
   expect(await inspect(page, PUBLIC)).toEqual([]);
 });
 
-test('pages of a user, at both widths: no axe violations, nothing cut off', async () => {
-  const { user, key } = await createOwner();
-  const page = await openPage('/usage');
-  await signIn(page, user);
-  const paths = OWN.map((path) => path.replace('$id', key.id));
-  expect(await inspect(page, [...paths, '/no-such-page', '/overview'])).toEqual([]);
-}, TIMEOUT_MS);
+test(
+  'pages of a user, at both widths: no axe violations, nothing cut off',
+  async () => {
+    const { user, key } = await createOwner();
+    const page = await openPage('/usage');
+    await signIn(page, user);
+    const paths = OWN.map((path) => path.replace('$id', key.id));
+    expect(await inspect(page, [...paths, '/no-such-page', '/overview'])).toEqual([]);
+  },
+  TIMEOUT_MS,
+);
 
-test('pages of an administrator, at both widths: no axe violations, nothing cut off', async () => {
-  const page = await openPage('/overview');
-  await signIn(page, ADMIN);
-  const paths = PATHS.filter((path) => !PUBLIC.includes(path) && !OWN.includes(path) && !path.includes('$'));
-  expect(await inspect(page, paths)).toEqual([]);
-}, TIMEOUT_MS);
+test(
+  'pages of an administrator, at both widths: no axe violations, nothing cut off',
+  async () => {
+    const page = await openPage('/overview');
+    await signIn(page, ADMIN);
+    const paths = PATHS.filter((path) => !PUBLIC.includes(path) && !OWN.includes(path) && !path.includes('$'));
+    expect(await inspect(page, paths)).toEqual([]);
+  },
+  TIMEOUT_MS,
+);
 
-test('pages of one object for an administrator, at both widths: no axe violations, nothing cut off', async () => {
-  const { user } = await createOwner();
-  const plan = await api.createPlan([{ meter: 'api:*', window: 'month', limit: 1_000_000 }]);
-  const page = await openPage('/overview');
-  await signIn(page, ADMIN);
-  const tabs = TABS.map((tab) => `/users/${user.id}?tab=${tab}`);
-  expect(await inspect(page, [...tabs, `/plans/${plan}`, '/apis/api1', '/users/nobody'])).toEqual([]);
-}, TIMEOUT_MS);
+test(
+  'pages of one object for an administrator, at both widths: no axe violations, nothing cut off',
+  async () => {
+    const { user } = await createOwner();
+    const plan = await api.createPlan([{ meter: 'api:*', window: 'month', limit: 1_000_000 }]);
+    const page = await openPage('/overview');
+    await signIn(page, ADMIN);
+    const tabs = TABS.map((tab) => `/users/${user.id}?tab=${tab}`);
+    expect(await inspect(page, [...tabs, `/plans/${plan}`, '/apis/api1', '/users/nobody'])).toEqual([]);
+  },
+  TIMEOUT_MS,
+);

@@ -5,7 +5,7 @@ import { EmptyState } from '../components/empty-state';
 import { PageHeader } from '../components/page-header';
 
 /** For addresses that are no page. */
-export function NotFound() {
+export default function NotFound() {
   return (
     <>
       <PageHeader title="Page not found" />
