@@ -136,7 +136,7 @@ test('dialogs by keyboard alone: opened, closed with Escape, and the focus retur
   const returned: string[] = [];
   for (const [path, name, role] of openers) {
     await page.goto(`/console${path}`);
-    const opener = page.getByRole('button', { name, exact: true });
+    const opener = page.getByRole('button', { name: new RegExp(`^${name}`) });
     await opener.focus();
     await page.keyboard.press('Enter');
     await page.getByRole(role).waitFor();
