@@ -11,6 +11,9 @@ import { rowsOf } from '../../components/rows-of';
 import { Time } from '../../components/time';
 import { deleteEntries, listEntries } from './store-requests';
 
+/** Entries of a page. */
+const PAGE = 50;
+
 /** Characters of a value in the table. */
 const PREVIEW = 120;
 
@@ -28,7 +31,7 @@ export function StoreEntries({ prefix, onOpen }: StoreEntriesProps) {
   const cursor = cursors.at(-1);
   const list = useQuery({
     queryKey: ['store', 'me', 'list', prefix, cursor],
-    queryFn: ({ signal }) => listEntries({ prefix, cursor, signal }),
+    queryFn: ({ signal }) => listEntries({ prefix, cursor, limit: PAGE, signal }),
     placeholderData: keepPreviousData,
   });
   const rows = list.data?.data ?? [];
