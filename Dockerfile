@@ -5,6 +5,7 @@ FROM node:22-bookworm-slim AS base
 WORKDIR /app
 COPY package.json package-lock.json .npmrc ./
 COPY console/package.json console/
+COPY sdk/package.json sdk/
 
 FROM base AS build
 # No dependency needs its install script (see allowScripts in package.json), so none is run as root.
@@ -12,6 +13,7 @@ RUN npm ci --ignore-scripts
 COPY nest-cli.json tsconfig.json tsconfig.build.json ormconfig.ts ./
 COPY scripts scripts
 COPY src src
+COPY sdk/src sdk/src
 COPY console console
 RUN npm run build
 

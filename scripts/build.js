@@ -22,6 +22,7 @@ const targets = [
     name: 'server',
     inputs: [
       'src',
+      join('sdk', 'src'),
       'ormconfig.ts',
       compiler,
       'package-lock.json',

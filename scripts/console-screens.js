@@ -1,7 +1,8 @@
 // Takes pictures of pages of the console, at the widths of a desktop and a phone, light and dark:
 //
-//   node scripts/console-screens.js --url http://127.0.0.1:3000 --out /tmp/screens --login admin overview users
+//   node scripts/console-screens.js --url http://127.0.0.1:3000 --out /tmp/screens --login admin overview users 'plans>New plan'
 //
+// A page with names behind `>` is taken after these buttons, tabs or menu entries are clicked, one after the other.
 // The password is read from PASSWORD; without --login the pages are those for people who are not signed in.
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
@@ -35,12 +36,20 @@ for (const [size, viewport] of Object.entries(SIZES)) {
       await page.getByRole('button', { name: 'Sign in' }).click();
       await page.getByRole('navigation').waitFor({ state: 'attached' });
     }
-    for (const path of positionals) {
+    for (const positional of positionals) {
+      const [path, ...clicks] = positional.split('>');
       await page.goto(`${url}/console/${path}`, { waitUntil: 'networkidle' });
-      await page.screenshot({
-        path: join(out, `${path.replaceAll('/', '-') || 'start'}-${size}-${colorScheme}.png`),
-        fullPage: true,
-      });
+      for (const name of clicks) {
+        const roles = /** @type {const} */ (['button', 'tab', 'menuitem', 'switch', 'radio']);
+        const found = roles.map((role) => page.getByRole(role, { name }));
+        await found
+          .reduce((all, each) => all.or(each))
+          .first()
+          .click();
+        await page.waitForLoadState('networkidle');
+      }
+      const name = positional.replaceAll(/[^\w.-]+/g, '-') || 'start';
+      await page.screenshot({ path: join(out, `${name}-${size}-${colorScheme}.png`), fullPage: clicks.length === 0 });
     }
     await context.close();
   }

@@ -21,7 +21,7 @@ import { StoreModule } from './store/store.module.js';
 import { TasksModule } from './tasks/tasks.module.js';
 import { UsersModule } from './users/users.module.js';
 
-/** All modules. AuthModule provides the guards. The README describes how a request is processed. */
+/** All modules. AuthModule provides the guards. CONTRIBUTING.md describes how a request is processed. */
 @Module({
   imports: [
     HttpModule,

@@ -6,7 +6,7 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
-const SOURCES = ['bin', 'src', 'scripts', 'ormconfig.ts', 'package.json', 'package-lock.json'];
+const SOURCES = ['bin', 'src', 'sdk/src', 'scripts', 'ormconfig.ts', 'package.json', 'package-lock.json'];
 const CONFIGS = ['tsconfig.json', 'tsconfig.build.json', 'nest-cli.json'];
 
 let folder: string;
@@ -84,9 +84,9 @@ test('the packed package: the built program without sources, tests and types', a
       ...['dist/src/cli/main.js', 'dist/src/database/functions/usage.sql'],
     ]),
   );
-  expect(paths.filter((path) => !/^(dist\/src\/.+\.(js|sql)|bin\/.+\.js|console\/dist\/.+|[^/]+)$/.test(path))).toEqual(
-    [],
-  );
+  expect(
+    paths.filter((path) => !/^(dist\/(src|sdk)\/.+\.(js|sql)|bin\/.+\.js|console\/dist\/.+|[^/]+)$/.test(path)),
+  ).toEqual([]);
   expect(files.find(({ path }) => path === 'bin/quartermaster.js')?.mode).toBe(0o755);
 });
 

@@ -195,7 +195,7 @@ const total = (points: { granted: number; denied: number }[]): { granted: number
 /** Outcomes that must occur. */
 const HEARD = ['ok', 'lost', 'quota_exceeded', 'credits_exhausted'];
 
-test('GET /v1/metrics after a seeded load with a killed process: equal to the rows and the ledger', async () => {
+test(`GET /v1/metrics after a seeded load with a killed process: equal to the rows and the ledger (SEED=${SEED})`, async () => {
   const mix = new Mix(new Random(SEED), String(admin.token));
   for (let i = 0; i < USERS; i++) await mix.addOwner();
   const { books } = mix;
@@ -298,7 +298,7 @@ test('GET /v1/metrics after a seeded load with a killed process: equal to the ro
   expect(standIn.output).not.toMatch(/"level":(50|60)/);
 });
 
-test('calls while the hour changes every second: each is counted exactly once', async () => {
+test(`calls while the hour changes every second: each is counted exactly once (SEED=${SEED})`, async () => {
   const servers = [fleet.servers[0]!, standIn!];
   const owners = await Promise.all(Array.from({ length: 6 }, () => fleet.makeUser()));
   const keys = await Promise.all(owners.map((owner) => fleet.makeKey(owner)));

@@ -83,7 +83,7 @@ afterAll(async () => {
 });
 
 describe('SIGKILL of a server under load', () => {
-  test(`confirmed units are all recorded, with at most those in flight besides; with an Idempotency-Key exactly once`, async () => {
+  test(`confirmed units are all recorded, with at most those in flight besides; with an Idempotency-Key exactly once (SEED=${SEED})`, async () => {
     const books = await openBooks(fleet);
     /** For requests with an Idempotency-Key, which are retried until they succeed. */
     const repeated = await openBooks(fleet);
@@ -174,7 +174,7 @@ describe('Two servers under load', () => {
     };
   }
 
-  test(`SIGKILL of PostgreSQL or one of its processes: every confirmed unit is recorded`, async () => {
+  test(`SIGKILL of PostgreSQL or one of its processes: every confirmed unit is recorded (SEED=${SEED})`, async () => {
     const books = await openBooks(fleet);
     const outcomes: string[] = [];
     const load = loading(books, new Random(SEED), outcomes);

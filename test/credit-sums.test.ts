@@ -247,7 +247,7 @@ async function expectSums(granted: number): Promise<void> {
 }
 
 test.each(seeds(SEEDS))(
-  'the sum of all credits after each seeded change: equal to the model (seed %i)',
+  'the sum of all credits after each seeded change: equal to the model (SEED=%i)',
   async (seed) => {
     const random = new Random(seed);
     const model = new CreditModel();
@@ -290,7 +290,7 @@ test.each(seeds(SEEDS))(
   600_000,
 );
 
-test(`concurrent changes of every kind on two processes: correct sums, and no unexpected errors`, async () => {
+test(`concurrent changes of every kind on two processes: correct sums, and no unexpected errors (SEED=${SEED})`, async () => {
   const random = new Random(SEED);
   const plans: string[] = [];
   for (const limit of [2, 4, null]) plans.push(await fleet.makePlan([{ meter: 'tasks', limit }]));

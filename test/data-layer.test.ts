@@ -92,7 +92,7 @@ describe('prepared statements', () => {
           scans: [],
         });
     }
-  }, 60_000);
+  });
 
   test('planned once for all values', async () => {
     const statement = { name: 'planned', text: 'SELECT id FROM users WHERE id = ANY($1::uuid[])' };

@@ -62,7 +62,7 @@ async function everything(of: Account, keyId: string, key: string): Promise<(() 
 }
 
 test.each(['user', 'admin'])(
-  'DELETE of an account with role %s, concurrent with its requests: no 5xx, and the account is gone',
+  `DELETE of an account with role %s, concurrent with its requests: no 5xx, and the account is gone (SEED=${SEED})`,
   async (role) => {
     for (let round = 0; round < ROUNDS; round++) {
       const account = await api.createUser({ role });
@@ -77,7 +77,7 @@ test.each(['user', 'admin'])(
   },
 );
 
-test('concurrent self-deletions, sign-ins and changes of administrators: no 5xx', async () => {
+test(`concurrent self-deletions, sign-ins and changes of administrators: no 5xx (SEED=${SEED})`, async () => {
   for (let round = 0; round < ROUNDS; round++) {
     const admins = await Promise.all(Array.from({ length: 4 }, () => api.createUser({ role: 'admin' })));
     const works = admins.flatMap((account) => {
@@ -100,7 +100,7 @@ test('concurrent self-deletions, sign-ins and changes of administrators: no 5xx'
 });
 
 // A deadlock costs a second, and a request is tried three times: several deadlocks in one deletion make it fail.
-test('deadlocks during these tests: at most two, plus one for each 20 rounds', async () => {
+test(`deadlocks during these tests: at most two, plus one for each 20 rounds (SEED=${SEED})`, async () => {
   const [row] = await query(
     database.url,
     `SELECT deadlocks::int FROM pg_stat_database WHERE datname = current_database()`,

@@ -299,7 +299,7 @@ describe('setting `totalObjects`', () => {
     expect(body.written).toBe(3);
   });
 
-  test('concurrent creations of every kind on three processes reach it exactly; one deletion frees one', async () => {
+  test(`concurrent creations of every kind on three processes reach it exactly; one deletion frees one (SEED=${SEED})`, async () => {
     const owners = [await fleet.makeUser(), await fleet.makeUser(), await fleet.makeUser()];
     // Owns nothing, and exists before the race: new users hash a password first and may all come too late.
     const lonely = await fleet.makeUser();

@@ -1,13 +1,8 @@
-import { readFile, mkdtemp, rm, chmod } from 'node:fs/promises';
-import { Agent, request } from 'node:http';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
-import { EmbeddedPostgres } from '../dist/src/embedded-postgres/embedded-postgres.js';
-import { Api, expectProblem, sendExactly, uniqueName, type Account, type Answer } from './support/api.js';
-import { answeringProcesses, childrenOf, isAlive } from './support/processes.js';
-import { TestServer, createDatabase, query, type ServerProcess } from './support/server.js';
+import { Api, expectProblem, uniqueName, type Account, type Answer } from './support/api.js';
+import { inLanes } from './support/lanes.js';
+import { TestServer, createDatabase, query } from './support/server.js';
 import { Random } from './support/random.js';
 import { SEED, sizesOf } from './support/sizes.js';
 import { until } from './support/until.js';
@@ -15,22 +10,6 @@ import { until } from './support/until.js';
 const { CHANGES, ROUNDS, CONTESTS, DELETIONS } = sizesOf('processes');
 
 type Database = Awaited<ReturnType<typeof createDatabase>>;
-
-/** Runs `task` `count` times, or while `count(i)` is true, `lanes` at a time. Returns the results. */
-async function inLanes<T>(
-  count: number | ((i: number) => boolean),
-  lanes: number,
-  task: (i: number) => Promise<T>,
-): Promise<T[]> {
-  const results: T[] = [];
-  const isOne = (i: number): boolean => (typeof count === 'number' ? i < count : count(i));
-  let next = 0;
-  const lane = async (): Promise<void> => {
-    for (let i = next++; isOne(i); i = next++) results[i] = await task(i);
-  };
-  await Promise.all(Array.from({ length: lanes }, lane));
-  return results;
-}
 
 /** Counts the responses by status and problem code. */
 function tally(answers: Answer[]): Record<string, number> {
@@ -130,7 +109,7 @@ describe('two processes on one database', () => {
     expect(await useOf(user)).toEqual({ used: 50, rows: 50 });
   });
 
-  test('POST, DELETE /v1/resources: counters always match the rows', async () => {
+  test(`POST, DELETE /v1/resources: counters always match the rows (SEED=${SEED})`, async () => {
     const limits = [5, 40, undefined, undefined];
     const users = await Promise.all(limits.map((limit) => createUser(limit)));
     const known = users.map((): string[] => []);
@@ -183,7 +162,7 @@ describe('two processes on one database', () => {
     for (const [who, user] of users.entries()) expect((await useOf(user))?.rows).toBe(known[who]?.length);
   });
 
-  test('POST /v1/resources: never exceeds the highest limit while an administrator changes it', async () => {
+  test(`POST /v1/resources: never exceeds the highest limit while an administrator changes it (SEED=${SEED})`, async () => {
     const user = await createUser(20);
     const known: string[] = [];
     const random = new Random(SEED);
@@ -419,284 +398,5 @@ describe('two processes on one database', () => {
 
   test('server logs contain no error after these tests', () => {
     for (const server of servers) expect(server.output).not.toMatch(/"level":(50|60)/);
-  });
-});
-
-/** The outcome of one request: the complete response, or the error and the status received before it. */
-interface Outcome {
-  status: number;
-  /** Whether all announced bytes arrived. */
-  whole: boolean;
-  error?: string;
-}
-
-function attempt(agent: Agent, api: Api, method: string, path: string, body?: unknown): Promise<Outcome> {
-  return new Promise((resolve) => {
-    const text = body === undefined ? undefined : JSON.stringify(body);
-    const sent = request(api.url + path, {
-      agent,
-      method,
-      headers: {
-        ...(api.token === undefined ? {} : { authorization: `Bearer ${api.token}` }),
-        ...(text === undefined
-          ? {}
-          : { 'content-type': 'application/json', 'content-length': String(Buffer.byteLength(text)) }),
-      },
-    });
-    let status = 0;
-    const fail = (error: NodeJS.ErrnoException): void => {
-      resolve({ status, whole: false, error: error.code ?? error.message });
-    };
-    sent.on('error', fail);
-    sent.on('response', (response) => {
-      status = response.statusCode ?? 0;
-      let bytes = 0;
-      response.on('data', (chunk: Buffer) => (bytes += chunk.length));
-      response.on('error', fail);
-      response.on('end', () => {
-        const announced = response.headers['content-length'];
-        resolve({ status, whole: response.complete && (announced === undefined || bytes === Number(announced)) });
-      });
-    });
-    sent.end(text);
-  });
-}
-
-describe.each([1, 2])('a server with WORKERS=%d', (workers) => {
-  let database: Database;
-  let server: ServerProcess;
-  let primary: number;
-  let api: Api;
-
-  beforeAll(async () => {
-    database = await createDatabase();
-    server = await TestServer.spawn({ DATABASE_URL: database.url, WORKERS: String(workers), LOG_LEVEL: 'debug' });
-    primary = server.child.pid ?? 0;
-    api = await new Api(server.url).admin();
-  });
-
-  afterAll(async () => {
-    await server.stop();
-    await database.drop();
-  });
-
-  if (workers > 1) {
-    test('a killed worker is replaced while requests go on', async () => {
-      const whoAnswers = (): Promise<number[]> => answeringProcesses(server);
-      const before = (await childrenOf(primary)).sort((a, b) => a - b);
-      expect(before).toHaveLength(2);
-      expect(await whoAnswers()).toEqual(before);
-
-      const [victim, survivor] = before as [number, number];
-      process.kill(victim, 'SIGKILL');
-      await until(async () => !(await childrenOf(primary)).includes(victim));
-      expect(await whoAnswers()).toContain(survivor);
-      await until(async () => (await childrenOf(primary)).length === 2 && (await whoAnswers()).length === 2);
-      const now = (await childrenOf(primary)).sort((a, b) => a - b);
-      expect(now).toContain(survivor);
-      expect(await whoAnswers()).toEqual(now);
-      expect(server.output).toMatch(new RegExp(`^Worker ${String(victim)} died .*SIGKILL`, 'm'));
-    });
-  }
-
-  describe('after SIGTERM', () => {
-    /** Outcomes of the load, and of the sign-ins in progress. */
-    const outcomes: Outcome[] = [];
-    const signIns: Outcome[] = [];
-    let created = 0;
-    let exitCode: number | null;
-    let pids: number[];
-
-    // Sends one signal to one server that is under load and has sign-ins in progress.
-    beforeAll(async () => {
-      pids = [primary, ...(await childrenOf(primary))];
-      const agent = new Agent({ keepAlive: true, maxSockets: 40 });
-      const signingIn = new Agent({ keepAlive: true, maxSockets: 20 });
-      // Large enough that a response is sent in several pieces.
-      const value = 'x'.repeat(4_096);
-      await inLanes(60, 20, () => attempt(agent, api, 'POST', '/v1/resources', { value }));
-      const client = async (i: number): Promise<void> => {
-        for (let refused = 0; refused < 3;) {
-          const outcome = await (i % 3 === 0
-            ? attempt(agent, api, 'GET', '/v1/resources?limit=100')
-            : attempt(agent, api, 'POST', '/v1/resources', { value }));
-          outcomes.push(outcome);
-          if (outcome.status === 201) created++;
-          if (outcome.error !== undefined) refused++;
-        }
-      };
-      const clients = Array.from({ length: 40 }, (_, i) => client(i));
-      await until(() => outcomes.length > 100);
-      const body = { login: 'admin', password: 'Quarter-Master-1' };
-      const answers = Array.from({ length: 20 }, async () => {
-        signIns.push(await attempt(signingIn, new Api(server.url), 'POST', '/v1/auth/login', body));
-      });
-      // The server closes connections that are not accepted or have sent nothing yet. So this waits until all sign-ins
-      // are sent; connections are accepted in order, so the response to a later request proves that they were read.
-      const areSent = (): boolean => {
-        const sockets = Object.values(signingIn.sockets).flatMap((some) => some ?? []);
-        return signIns.length + sockets.filter(({ bytesWritten }) => bytesWritten > 0).length >= 20;
-      };
-      await until(areSent);
-      await sendExactly(new Api(server.url), 'GET', '/livez');
-      server.child.kill('SIGTERM');
-      await Promise.all([...clients, ...answers]);
-      // The agent keeps the connections of the sign-ins open.
-      exitCode = await server.exited;
-      for (const each of [agent, signingIn]) each.destroy();
-    });
-
-    test('answers every accepted request completely, under load, and leaves no process', async () => {
-      expect(pids.length).toBe(workers === 1 ? 1 : 1 + workers);
-      expect(exitCode).toBe(0);
-      await until(() => !pids.some(isAlive));
-      const answered = outcomes.filter((outcome) => outcome.error === undefined);
-      expect(answered.filter(({ status, whole }) => !whole || ![200, 201].includes(status))).toEqual([]);
-      // A request without a response was never started: no byte of a response, and no row without its 201.
-      expect(outcomes.filter((outcome) => outcome.error !== undefined && outcome.status !== 0)).toEqual([]);
-      const [{ rows }] = await query(database.url, 'SELECT count(*)::int AS rows FROM resources');
-      expect(rows).toBe(created + 60);
-    });
-
-    test('finishes sign-ins in progress, then exits despite open keep-alive connections', () => {
-      expect(signIns).toEqual(Array(20).fill({ status: 200, whole: true }));
-      expect(exitCode).toBe(0);
-    });
-  });
-});
-
-describe('PostgreSQL unavailable', () => {
-  let folder: string;
-  /** Started servers, the last one first. */
-  let running: { stop(): Promise<unknown> }[] = [];
-
-  beforeEach(async () => {
-    folder = await mkdtemp(join(tmpdir(), 'quartermaster-away-'));
-    await chmod(folder, 0o755);
-  });
-
-  afterEach(async () => {
-    for (const each of running) await each.stop();
-    running = [];
-    await rm(folder, { recursive: true, force: true, maxRetries: 5 });
-  });
-
-  async function start<T extends { stop(): Promise<unknown> }>(starting: Promise<T>): Promise<T> {
-    const started = await starting;
-    running.unshift(started);
-    return started;
-  }
-
-  const postmaster = async (dataDir: string): Promise<number> =>
-    Number.parseInt(await readFile(join(dataDir, 'postgres', 'postmaster.pid'), 'utf8'), 10);
-
-  function expectAway(answer: Answer): void {
-    expectProblem(answer, 503, 'database_unavailable');
-    expect(Number(answer.headers.get('retry-after'))).toBeGreaterThanOrEqual(1);
-  }
-
-  test('running and new requests get 503, the process stays up, and recovers when PostgreSQL returns', async () => {
-    const dataDir = join(folder, 'data');
-    const postgres = await start(EmbeddedPostgres.start({ dataDir }));
-    const server = await start(TestServer.start({ DATABASE_URL: postgres.url }));
-    const api = new Api(server.url);
-    const user = await api.createUser();
-    const kept = (await api.as(user).post('/v1/resources', { value: 'kept' })).body;
-
-    // A transaction of this test locks the counter, so that the request is running when its connection is terminated.
-    // It is terminated by application name: stopping PostgreSQL could end this transaction first, and the request would
-    // succeed.
-    const holder = new pg.Client({ connectionString: postgres.url });
-    holder.on('error', () => undefined);
-    await holder.connect();
-    await holder.query('BEGIN');
-    await holder.query('SELECT FROM gauges FOR UPDATE');
-    const underWay = api.as(user).post('/v1/resources', { value: 'lost' });
-    const cut = `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-      WHERE wait_event_type = 'Lock' AND application_name = 'quartermaster'`;
-    const url = postgres.url;
-    await until(async () => (await query(url, cut)).length > 0);
-    expectAway(await underWay);
-    await postgres.stop();
-    await holder.end().catch(() => undefined);
-
-    for (const path of ['/readyz', '/v1/users/me', `/v1/resources/${kept.id}`, '/v1/resources']) {
-      expectAway(await api.as(user).get(path));
-    }
-    expectAway(await api.as(user).post('/v1/resources', { value: 'x' }));
-    expectAway(await api.as(user).delete(`/v1/resources/${kept.id}`));
-    expectAway(await api.post('/v1/auth/login', { login: user.username, password: user.password }));
-    expectAway(await api.post('/v1/auth/refresh', { refreshToken: user.refreshToken }));
-    expectAway(await api.post('/v1/auth/register', { username: uniqueName(), password: user.password }));
-    expect((await api.get('/livez')).status).toBe(200);
-    expect((await api.get('/.well-known/jwks.json')).status).toBe(200);
-
-    const again = await EmbeddedPostgres.start({ dataDir });
-    // Stopped after the server.
-    running.push(again);
-    expect(again.url).toBe(url);
-    expect((await api.get('/readyz')).status).toBe(200);
-    expect((await api.as(user).get('/v1/resources')).body.data).toEqual([kept]);
-    expect((await api.as(user).post('/v1/resources', { value: 'new' })).status).toBe(201);
-    await api.signIn(user.username, user.password);
-    expect(await server.stop()).toBe(0);
-  });
-
-  test('embedded PostgreSQL killed: the server restarts it and loses no acknowledged write', async () => {
-    const dataDir = join(folder, 'data');
-    const server = await start(TestServer.spawn({ DATA_DIR: dataDir }));
-    const api = new Api(server.url);
-    const user = await api.createUser();
-    const created: string[] = [];
-    const answers: Answer[] = [];
-    const lives: number[] = [];
-    const state = { loading: true };
-    const failures: unknown[] = [];
-    const client = async (): Promise<void> => {
-      while (state.loading) {
-        const answer = await api.as(user).post('/v1/resources', { value: 'x' });
-        answers.push(answer);
-        if (answer.status === 201) created.push(answer.body.id);
-        else await sleep(50);
-        lives.push((await api.get('/livez')).status);
-      }
-    };
-    const load = Array.from({ length: 16 }, () =>
-      client().catch((error: unknown) => {
-        failures.push(error);
-        state.loading = false;
-      }),
-    );
-    await until(() => created.length > 100);
-    const killed = await postmaster(dataDir);
-    process.kill(killed, 'SIGKILL');
-    await until(() => !state.loading || answers.some((answer) => answer.status === 503));
-    const before = created.length;
-    await until(() => !state.loading || created.length > before + 100);
-    state.loading = false;
-    await Promise.all(load);
-
-    expect({ failures, exitCode: server.child.exitCode }).toEqual({ failures: [], exitCode: null });
-    expect(Object.keys(tally(answers)).sort()).toEqual(['201', '503 database_unavailable']);
-    expect(answers.filter(({ status, headers }) => status === 503 && !headers.has('retry-after'))).toEqual([]);
-    expect(new Set(lives)).toEqual(new Set([200]));
-    expect((await api.get('/readyz')).status).toBe(200);
-    expect(server.output).toMatch(/PostgreSQL stopped unexpectedly: restarting it\n[^]*PostgreSQL is back/);
-
-    const ids = new Set<string>();
-    for (let cursor: string | null = ''; cursor !== null;) {
-      const { body } = await api.as(user).get(`/v1/resources?limit=100${cursor && `&cursor=${cursor}`}`);
-      for (const { id } of body.data) ids.add(id);
-      cursor = body.nextCursor;
-    }
-    expect(created.filter((id) => !ids.has(id))).toEqual([]);
-    const { body } = await api.as(user).get('/v1/users/me/quotas');
-    expect(body.data[0]).toMatchObject({ meter: 'resources', used: ids.size });
-
-    const adopted = await postmaster(dataDir);
-    expect(adopted).not.toBe(killed);
-    expect(await server.stop()).toBe(0);
-    // The process exists until the system has collected its exit status.
-    await until(() => !isAlive(adopted));
   });
 });

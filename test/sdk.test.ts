@@ -335,6 +335,14 @@ describe('The package', () => {
     },
   );
 
+  test('scripts/smoke.js, which other runtimes can run, passes on Node', async () => {
+    const env = { ...inherited(), QM_URL: api.url, QM_TOKEN: (await api.createUser()).accessToken };
+    expect(await run(process.execPath, ['scripts/smoke.js'], { cwd: SDK, env })).toEqual({
+      stdout: 'ok\n',
+      stderr: '',
+    });
+  });
+
   test('the examples of sdk/README.md run', async () => {
     const text = await readFile(`${SDK}README.md`, 'utf8');
     const examples = [...text.matchAll(/^```js\n([\s\S]*?)^```$/gm)].map(([, code = '']) => code);

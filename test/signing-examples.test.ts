@@ -1,5 +1,5 @@
 import { spawn, spawnSync } from 'node:child_process';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -91,17 +91,6 @@ describe('signing examples', () => {
       delete env.IDEMPOTENCY_KEY;
       expect(twice[0]!.out).toMatch(/\n201\n$/);
       expect(twice[1]).toEqual(twice[0]);
-    });
-
-    test('README commands: run as written', async () => {
-      const text = await readFile(join(ROOT, 'README.md'), 'utf8');
-      const commands = /\n## Signed requests\n[^]*?```sh\n([^]*?)```/.exec(text)?.[1] ?? '';
-      expect(commands).toContain('sign.mjs');
-      const key = join(folder, 'own.pem');
-      const { out, error } = await run('sh', ['-euc', commands], { QM: api.url, PRIVATE_KEY: key });
-      expect(out.match(/^20[01]$/gm)).toHaveLength(2);
-      expect(error).toBe('200\n201\n');
-      expect(await values(await api.signIn('grace', 'Compiler-1952'))).toEqual(['signed by Node', 'signed by a shell']);
     });
   });
 });

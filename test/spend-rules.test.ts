@@ -17,7 +17,7 @@ import { Random } from './support/random.js';
 import { createDatabase } from './support/server.js';
 import { SpendCases } from './support/spend-cases.js';
 import { ALL, SpendModel, windowName, type Fact } from './support/spend-model.js';
-import { seeds, sizesOf } from './support/sizes.js';
+import { SEED, seeds, sizesOf } from './support/sizes.js';
 
 /** A clock that tests set; the search path finds it before that of PostgreSQL. */
 const CLOCK = [
@@ -194,7 +194,7 @@ function batchOf({ cases, model }: Twins, random: Random): Run[] {
 
 const SEEDS = seeds(sizesOf('spendRules').SEEDS);
 
-describe('spends in PostgreSQL, compared with the model', () => {
+describe(`spends in PostgreSQL, compared with the model (SEED=${SEED})`, () => {
   let database: Awaited<ReturnType<typeof createDatabase>>;
   let dataSource: DataSource;
   let runner: QueryRunner;

@@ -81,7 +81,7 @@ describe('limit of 1,000 units, three servers', () => {
   const runs = seeds(SEEDS).map((seed): [string, number] => [scopes[seed % scopes.length]!, seed]);
 
   test.each(runs)(
-    '%s, costs of 1 to 7 (seed %d): never exceeded',
+    '%s, costs of 1 to 7 (SEED=%d): never exceeded',
     async (scope, seed) => {
       const random = new Random(seed);
       const { keys, slugs, counter } = await LIMITED[scope]!(1_000);
@@ -115,7 +115,7 @@ describe('limit of 1,000 units, three servers', () => {
   );
 
   test.each(scopes)(
-    '%s, cost of 1: exactly 1,000 granted',
+    `%s, cost of 1: exactly 1,000 granted (SEED=${SEED})`,
     async (scope) => {
       const random = new Random(SEED);
       const { keys, slugs, counter } = await LIMITED[scope]!(1_000);

@@ -4,6 +4,7 @@ import { chmod, mkdtemp, mkdir, readFile, rm, stat, writeFile } from 'node:fs/pr
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { UnusableDatabase } from '../src/common/database-error.js';
 import { explainStart } from '../src/process/start-error.js';
 import { Api, expectProblem, sharedApi, uniqueName, type Answer } from './support/api.js';
 import { ADMIN_PASSWORD, TestServer, createDatabase, inherited, postgresUrl, query } from './support/server.js';
@@ -243,6 +244,20 @@ describe('failed start: exit code 1 and one line on stderr:', () => {
     ['DEPTH_ZERO_SELF_SIGNED_CERT', 'self-signed certificate', /certificate: set sslmode to require/],
   ])('the database refuses a connection with %s', (code, message, hint) => {
     expect(explainStart(Object.assign(new Error(message), { code }))).toMatch(hint);
+  });
+
+  test.each([
+    [{ DATABASE_URL: 'postgresql://me@x/y' }, 'The database of DATABASE_URL'],
+    [{ DATABASE_URL_FILE: '/run/secrets/url' }, 'The database of DATABASE_URL'],
+    [{ DATABASE_URL: '' }, 'The embedded database'],
+  ])('with %j, errors of the database name it', (variables, name) => {
+    const refused = Object.assign(new Error('connect ECONNREFUSED'), { code: 'ECONNREFUSED', syscall: 'connect' });
+    expect(explainStart(refused, variables)).toBe(`${name} cannot be reached: connect ECONNREFUSED.`);
+    expect(explainStart(new UnusableDatabase('it is read-only'), variables)).toBe(
+      `${name} cannot be used: it is read-only.`,
+    );
+    const missing = Object.assign(new Error('ENOENT: no such file'), { code: 'ENOENT', syscall: 'open', path: 'a' });
+    expect(explainStart(missing, variables)).toMatch(/^ENOENT: no such file \(/);
   });
 
   test.concurrent('unknown database', async () => {

@@ -211,7 +211,7 @@ describe('limits with room for 100 entries', () => {
   });
 });
 
-test('concurrent writes, deletions, expiries and changes of limits: no owner exceeds a limit, and counters match the rows', async () => {
+test(`concurrent writes, deletions, expiries and changes of limits: no owner exceeds a limit, and counters match the rows (SEED=${SEED})`, async () => {
   const plan = await fleet.makePlan([
     { meter: 'store.entries', limit: 30 },
     { meter: 'store.bytes', limit: 500 },

@@ -335,7 +335,7 @@ describe('DELETE /v1/users/{user} under concurrent writes', () => {
 });
 
 describe('server killed during writes', () => {
-  test('acknowledged batches are stored completely, and counters match the rows', async () => {
+  test(`acknowledged batches are stored completely, and counters match the rows (SEED=${SEED})`, async () => {
     const random = new Random(SEED);
     /** For each key, the highest version that was acknowledged, with its value. */
     const told = new Map<string, { version: number; value: unknown }>();

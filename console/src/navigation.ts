@@ -68,7 +68,7 @@ export const ADMIN_ACTIONS = [
 
 /** The sections that a user sees, in order. */
 export function navigationOf({ role }: Pick<User, 'role'>): { label: string; entries: NavigationEntry[] }[] {
-  if (role !== 'admin') return [{ label: 'Your account', entries: [...OWN, REFUSALS] }];
+  if (role !== 'admin') return [{ label: 'Your account', entries: OWN.toSpliced(-1, 0, REFUSALS) }];
   return [
     { label: 'Platform', entries: [...ADMIN, REFUSALS] },
     { label: 'Your account', entries: OWN },

@@ -2,7 +2,6 @@ import { createRootRoute, createRoute, createRouter, Outlet, redirect } from '@t
 import { session } from './api/session';
 import { lazyPage } from './lazy-page';
 import { PublicLayout } from './pages/sign-in/public-layout';
-import { NotFound } from './shell/not-found';
 import { PageError } from './shell/page-error';
 import { Shell } from './shell/shell';
 import { CONSOLE_PATH } from './base-path';
@@ -28,7 +27,7 @@ function texts<Name extends string>(...names: Name[]) {
     ) as Partial<Record<Name, string>>;
 }
 
-const root = createRootRoute({ component: Outlet, notFoundComponent: NotFound });
+const root = createRootRoute({ component: Outlet });
 
 // Pages for people who are not signed in.
 const publicPages = createRoute({ getParentRoute: () => root, id: 'public', component: PublicLayout });
@@ -206,6 +205,8 @@ const userRoutes = [
     validateSearch: texts('requestId', 'user', 'api'),
     component: lazyPage(() => import('./pages/user/refusals')),
   }),
+  // Any other address.
+  createRoute({ getParentRoute: getShell, path: '$', component: lazyPage(() => import('./shell/not-found')) }),
 ];
 
 export const router = createRouter({
@@ -217,5 +218,4 @@ export const router = createRouter({
   scrollRestoration: true,
   defaultPreload: 'intent',
   defaultErrorComponent: PageError,
-  defaultNotFoundComponent: NotFound,
 });

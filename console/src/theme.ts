@@ -2,7 +2,11 @@ import { createTheme, type CSSVariablesResolver } from '@mantine/core';
 import classes from './theme.module.css';
 
 /** The header of a dialog is a <header>, which would be a second banner of the page. */
-const DIALOG = { closeButtonProps: { 'aria-label': 'Close' }, attributes: { header: { role: 'presentation' } } };
+const DIALOG = {
+  closeButtonProps: { 'aria-label': 'Close' },
+  attributes: { header: { role: 'presentation' } },
+  styles: { title: { fontWeight: 600, overflowWrap: 'anywhere' as const } },
+};
 
 /** One accent colour, the system's fonts, and colours of text that pass WCAG AA on both backgrounds. */
 export const theme = createTheme({
@@ -38,7 +42,8 @@ export const theme = createTheme({
     Alert: { defaultProps: { variant: 'light' }, classNames: { root: classes.alert, message: classes.alertMessage } },
     // Its colours would lag behind those of the page when the scheme changes.
     SegmentedControl: { defaultProps: { transitionDuration: 0 } },
-    Badge: { defaultProps: { variant: 'light', radius: 'sm', tt: 'none', fw: 500 } },
+    // Never narrower than its text.
+    Badge: { defaultProps: { variant: 'light', radius: 'sm', tt: 'none', fw: 500, miw: 'max-content' } },
     Card: { defaultProps: { withBorder: true, padding: 'lg' } },
   },
 });
@@ -71,6 +76,8 @@ export const cssVariables: CSSVariablesResolver = () => ({
     '--mantine-color-dimmed': 'var(--mantine-color-dark-2)',
     '--mantine-color-placeholder': 'var(--mantine-color-dark-2)',
     '--qm-surface': 'var(--mantine-color-dark-8)',
+    // Lighter than cards and tables: the library's is nearly black.
+    '--mantine-color-gray-light': 'var(--mantine-color-dark-4)',
     '--mantine-color-anchor': 'var(--mantine-color-indigo-3)',
     '--mantine-color-error': 'var(--mantine-color-red-4)',
     ...variables((color) => [`--mantine-color-${color}-light-color`, `var(--mantine-color-${color}-2)`]),

@@ -4,6 +4,7 @@ import createClient, {
   type FetchResponse,
   type MaybeOptionalInit,
 } from 'openapi-fetch';
+import { ConnectionError } from './errors.js';
 import { REPEATABLE } from './repeatable.js';
 import type { components, paths } from './schema.js';
 import { Transport, type Credential, type TransportOptions } from './transport.js';
@@ -140,11 +141,13 @@ export class Quartermaster {
 
   private method(name: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE') {
     return async (path: string, init?: object): Promise<unknown> => {
-      const { data } = await (this.api[name] as unknown as (path: string, init?: object) => Promise<{ data: unknown }>)(
-        path,
-        init,
-      );
-      return data;
+      const send = this.api[name] as unknown as (path: string, init?: object) => Promise<{ data: unknown }>;
+      try {
+        return (await send(path, init)).data;
+      } catch (cause) {
+        if (!(cause instanceof SyntaxError)) throw cause;
+        throw new ConnectionError(`The answer to ${name} ${path} is not JSON`, { cause });
+      }
     };
   }
 }

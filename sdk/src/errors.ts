@@ -31,6 +31,17 @@ export class QuartermasterError<C extends ProblemCode = ProblemCode> extends Err
  */
 export class ConnectionError extends Error {
   override readonly name = 'ConnectionError';
+
+  constructor(
+    message: string,
+    options: ErrorOptions = {},
+    /** The status of a response that is not one of Quartermaster. */
+    readonly status?: number,
+    /** Seconds after which such a response allows a retry. */
+    readonly retryAfter?: number,
+  ) {
+    super(message, options);
+  }
 }
 
 /** Whether an error is a refusal with one of these codes. */
@@ -42,7 +53,10 @@ export function isRefusal<C extends ProblemCode>(error: unknown, ...codes: C[]):
 export async function errorOf(response: Response): Promise<QuartermasterError | ConnectionError> {
   const isProblem = response.headers.get('content-type')?.startsWith('application/problem+json');
   const problem = isProblem ? ((await response.json()) as Problem) : undefined;
-  if (!problem) return new ConnectionError(`Status ${response.status} without a problem of Quartermaster`);
-  const retryAfter = Number(response.headers.get('retry-after') ?? Number.NaN);
-  return new QuartermasterError(problem, Number.isNaN(retryAfter) ? undefined : retryAfter);
+  // A proxy may send a date instead, which is NaN here.
+  const seconds = Number(response.headers.get('retry-after') ?? Number.NaN);
+  const retryAfter = Number.isNaN(seconds) ? undefined : seconds;
+  if (problem) return new QuartermasterError(problem, retryAfter);
+  const { status } = response;
+  return new ConnectionError(`Status ${status} without a problem of Quartermaster`, {}, status, retryAfter);
 }

@@ -24,6 +24,9 @@ const LONGEST_WAIT_MS = 30_000;
 
 const FIRST_WAIT_MS = 200;
 
+/** Statuses with which a proxy says that a later attempt can succeed. */
+const FROM_PROXIES = [408, 429, 502, 503, 504];
+
 /** Sends requests: adds the credential, repeats what is safe to repeat, and throws refusals. */
 export class Transport {
   /** Requests with an Idempotency-Key that the server honours. */
@@ -51,7 +54,9 @@ export class Transport {
 
   /** @throws QuartermasterError, ConnectionError, or the reason of the caller's abort signal */
   async send(request: Request): Promise<Response> {
-    const body = request.body === null ? undefined : await request.arrayBuffer();
+    // Firefox has no `body` of a request.
+    const bytes = request.body === null ? undefined : await request.arrayBuffer();
+    const body = bytes && bytes.byteLength > 0 ? bytes : undefined;
     const isSafe = request.method === 'GET' || request.method === 'HEAD' || this.repeatable.has(request);
     for (let attempt = 0; ; attempt++) {
       const outcome = await this.attempt(request, body);
@@ -78,7 +83,9 @@ export class Transport {
     }, this.options.timeout);
     try {
       const init = { method, headers, redirect, body: body ?? null, signal: attempt.signal };
-      const response = await this.options.fetch(url, init);
+      // Not as a method: browsers call `fetch` only on the global object.
+      const { fetch } = this.options;
+      const response = await fetch(url, init);
       if (response.status >= 400) return await errorOf(response);
       return await received(response);
     } catch (cause) {
@@ -109,12 +116,16 @@ async function received(response: Response): Promise<Response> {
 
 /** Returns the milliseconds before the next attempt; undefined if a further attempt is of no use. */
 function waitAfter(error: Error, attempt: number): number | undefined {
+  if (!(error instanceof ConnectionError || error instanceof QuartermasterError) || !isTemporary(error))
+    return undefined;
   const jittered = (FIRST_WAIT_MS * 2 ** attempt * (1 + Math.random())) / 2;
-  if (error instanceof ConnectionError) return jittered;
-  if (!(error instanceof QuartermasterError)) return undefined;
-  if (error.status !== 503 && error.code !== 'idempotency_in_progress') return undefined;
   const wait = (error.retryAfter ?? 0) * 1_000 + jittered;
   return wait > LONGEST_WAIT_MS ? undefined : wait;
+}
+
+function isTemporary(error: ConnectionError | QuartermasterError): boolean {
+  if (error instanceof QuartermasterError) return error.status === 503 || error.code === 'idempotency_in_progress';
+  return error.status === undefined || FROM_PROXIES.includes(error.status);
 }
 
 async function pause(milliseconds: number, signal: AbortSignal): Promise<void> {

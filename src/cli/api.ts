@@ -1,77 +1,43 @@
+import { Quartermaster } from '../../sdk/src/index.js';
 import { UsageError, type Io } from './command.js';
 
 export interface ApiOptions {
   url?: string;
-  token?: string;
 }
 
-/** A request to the server that failed. The message is one line. */
-export class ApiError extends Error {
-  override readonly name = 'ApiError';
-}
+/** A restart of the server takes seconds; with 5 retries a request waits for about five. */
+const RETRIES = 5;
 
-interface ProblemBody {
-  detail?: string;
-  errors?: { pointer: string; detail: string }[];
-}
+/** Milliseconds. To verify a long audit log takes minutes. */
+const TIMEOUT = 300_000;
 
 /**
- * Returns the server that `--url` names; undefined if the command works on the database.
- * @throws UsageError if the address is invalid or the token is missing
+ * Returns a client of the server that `--url` names; undefined if the command works on the database.
+ * @throws UsageError if the address is invalid, or no credential is set
  */
-export function apiFrom({ variables }: Io, { url, token }: ApiOptions): Api | undefined {
-  if (url === undefined) {
-    if (token !== undefined) throw new UsageError('--token requires --url.');
-    return undefined;
-  }
+export function clientFrom({ variables }: Io, { url }: ApiOptions): Quartermaster | undefined {
+  if (url === undefined) return undefined;
   if (!URL.canParse(url) || !/^https?:$/.test(new URL(url).protocol)) {
     throw new UsageError('--url must be the address of a server, like https://example.com.');
   }
-  const used = token ?? variables.QUARTERMASTER_TOKEN;
-  if (used === undefined || used === '') {
-    throw new UsageError('--url requires an access token: set QUARTERMASTER_TOKEN or --token.');
-  }
-  return new Api(url.replace(/\/+$/, ''), used);
+  return new Quartermaster({
+    url: url.replace(/\/+$/, ''),
+    ...credentialFrom(variables),
+    retries: RETRIES,
+    timeout: TIMEOUT,
+  });
 }
 
-/** Calls the API with an access token. */
-export class Api {
-  constructor(
-    private readonly url: string,
-    private readonly token: string,
-  ) {}
-
-  /** @returns the parsed body. @throws ApiError */
-  async send<T>(method: string, path: string, body?: object): Promise<T> {
-    const text = await (await this.request(method, path, body && JSON.stringify(body))).text();
-    return (text === '' ? null : JSON.parse(text)) as T;
-  }
-
-  /** @param body JSON text. @throws ApiError unless the status is 2xx */
-  async request(method: string, path: string, body?: string): Promise<Response> {
-    const headers = {
-      authorization: `Bearer ${this.token}`,
-      ...(body === undefined ? {} : { 'content-type': 'application/json' }),
-    };
-    let response: Response;
-    try {
-      response = await fetch(`${this.url}${path}`, { method, headers, ...(body === undefined ? {} : { body }) });
-    } catch (error) {
-      const { cause } = error as { cause?: unknown };
-      const reason = cause instanceof Error && cause.message !== '' ? cause.message : (error as Error).message;
-      throw new ApiError(`The server at ${this.url} cannot be reached: ${reason}.`);
-    }
-    if (response.ok) return response;
-    throw new ApiError(explain(response.status, await response.text()));
-  }
-}
-
-function explain(status: number, text: string): string {
-  try {
-    const { detail = '', errors = [] } = JSON.parse(text) as ProblemBody;
-    const fields = errors.map((error) => `${error.pointer.slice(1)} ${error.detail}`).join('; ');
-    return `The server answered ${status}: ${fields === '' ? detail : `${fields}.`}`;
-  } catch {
-    return `The server answered ${status}, and not as Quartermaster does: check --url.`;
-  }
+/** Secrets are no arguments: other users of the machine can see these. */
+function credentialFrom(variables: NodeJS.ProcessEnv) {
+  const {
+    QUARTERMASTER_TOKEN: token = '',
+    QUARTERMASTER_SIGNING_KEY_ID: id = '',
+    QUARTERMASTER_PRIVATE_KEY: privateKey = '',
+  } = variables;
+  if (token !== '') return { token: token.trim() };
+  if (id !== '' && privateKey !== '') return { signingKey: { id, privateKey } };
+  throw new UsageError(
+    '--url requires a credential of an administrator: set QUARTERMASTER_TOKEN, or QUARTERMASTER_SIGNING_KEY_ID and QUARTERMASTER_PRIVATE_KEY.',
+  );
 }

@@ -29,8 +29,8 @@ export interface Outcome {
 }
 
 /**
- * The module of a command. `run` receives the arguments, then the options. Its result is printed; null: the command
- * keeps running.
+ * The module of a command. `run` receives the arguments, then the options and the command. Its result is printed; null:
+ * the command keeps running.
  */
 interface Implementation {
   run: (io: Io, ...args: never[]) => Promise<Outcome | null>;
@@ -53,6 +53,11 @@ export class CliCommand extends Command {
   /** Adds an example to the help text. */
   example(line: string): this {
     return this.addHelpText('after', `\nExample:\n  ${line}`);
+  }
+
+  /** Adds the option of a command that can also work over the API. */
+  worksOverApi(): this {
+    return this.option('--url <address>', 'work over the API of this server, with QUARTERMASTER_TOKEN');
   }
 
   /** @param load imports the module, so that other commands do not load it */

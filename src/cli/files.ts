@@ -1,6 +1,8 @@
-import { createWriteStream, statSync } from 'node:fs';
-import { Transform, type Readable, type Writable } from 'node:stream';
+import { existsSync, statSync } from 'node:fs';
+import { open, rename, rm } from 'node:fs/promises';
+import { Transform, type Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
+import { ConfigError } from '../config/env.js';
 import { UsageError, type Io, type Outcome } from './command.js';
 
 /**
@@ -10,7 +12,7 @@ import { UsageError, type Io, type Outcome } from './command.js';
 export async function exportTo(io: Io, file: string | undefined, lines: Readable): Promise<Outcome> {
   const counter = new LineCounter();
   if (file === undefined) await pipeline(lines, counter, io.stdout, { end: false });
-  else await pipeline(lines, counter, newFile(file)).catch((error: unknown) => explainFile(error, file));
+  else await writeNewFile(file, lines, counter);
   return {
     data: { lines: counter.lines, file: file ?? null },
     text: `${counter.lines} lines are exported${file === undefined ? '' : ` to ${file}`}.`,
@@ -18,29 +20,53 @@ export async function exportTo(io: Io, file: string | undefined, lines: Readable
   };
 }
 
-/** Never replaces a file. Only its owner can read it. */
-export function newFile(path: string): Writable {
-  return createWriteStream(path, { flags: 'wx', mode: 0o600 });
+/**
+ * Writes a new file, which only its owner can read. Writes beside it first: a file with the given name is complete.
+ * @throws UsageError if the file exists or cannot be written; ConfigError if the disk is full
+ */
+export async function writeNewFile(path: string, source: Readable, transform: Transform): Promise<void> {
+  requireNoFile(path);
+  const draft = `${path}.partial`;
+  const file = await open(draft, 'wx', 0o600).catch((error: unknown) => explainFile(error, draft));
+  try {
+    await pipeline(source, transform, file.createWriteStream({ flush: true }));
+    await rename(draft, path);
+  } catch (error) {
+    await rm(draft, { force: true });
+    explainFile(error, draft);
+  }
+}
+
+/** @throws UsageError if the file exists */
+export function requireNoFile(path: string): void {
+  if (existsSync(path)) throw new UsageError(`${path} exists already.`);
 }
 
 /** @throws UsageError if there is no such file */
 export function sizeOf(path: string): number {
   try {
-    return statSync(path).size;
+    const stat = statSync(path);
+    if (stat.isFile()) return stat.size;
   } catch (error) {
     explainFile(error, path);
   }
+  throw new UsageError(`${path} is not a file.`);
 }
 
-/** Codes of files that cannot be read or written. Errors of the database have others. */
-const UNUSABLE = ['EACCES', 'EDQUOT', 'EISDIR', 'ENOSPC', 'ENOTDIR', 'EPERM', 'EROFS'];
+/** Codes of files that cannot be opened. */
+const UNUSABLE = ['EACCES', 'EISDIR', 'ENAMETOOLONG', 'ENOTDIR', 'EPERM', 'EROFS'];
 
-/** Explains an error of a file that a command reads or writes. */
+/** Codes of disks, which can come in the middle of the work. */
+const DISK = ['EDQUOT', 'EFBIG', 'EIO', 'ENOSPC'];
+
+/** Explains an error of a file that a command reads or writes. Rethrows others, such as those of the database. */
 export function explainFile(error: unknown, path: string): never {
-  const { code } = error as NodeJS.ErrnoException;
+  const { code = '', syscall } = error as NodeJS.ErrnoException;
+  if (syscall === 'connect') throw error;
   if (code === 'EEXIST') throw new UsageError(`${path} exists already.`);
   if (code === 'ENOENT') throw new UsageError(`There is no ${path}.`);
-  if (code !== undefined && UNUSABLE.includes(code)) throw new UsageError(`${path} cannot be used (${code}).`);
+  if (UNUSABLE.includes(code)) throw new UsageError(`${path} cannot be used (${code}).`);
+  if (DISK.includes(code)) throw new ConfigError(`${path} cannot be written (${code}).`);
   throw error;
 }
 

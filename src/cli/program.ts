@@ -77,29 +77,34 @@ export function createProgram(io: Io): CliCommand {
     'import',
     'Create accounts from a CSV or NDJSON file. An interrupted import continues. Exit code 3 if lines are rejected.',
   )
+    .worksOverApi()
     .argument('<file>', 'a file whose name ends with .csv, .ndjson or .jsonl')
     .option('--dry-run', 'check the file, and create nothing')
     .example('quartermaster users import users.csv --dry-run')
     .performs(io, () => import('./commands/users-import.js'));
   make(users, 'export', 'Export all accounts, without passwords.')
+    .worksOverApi()
     .argument('[file]', 'a new file (default: standard output)')
     .addOption(formatOption())
     .example('quartermaster users export users.csv --format csv')
     .performs(io, () => import('./commands/users-export.js'));
 
   const keys = group('keys', 'Create, revoke and find API keys.');
-  overApi(make(keys, 'create', 'Create an API key and print it.'))
+  make(keys, 'create', 'Create an API key and print it.')
+    .worksOverApi()
     .argument('<owner>', 'username, e-mail or id')
     .requiredOption('--name <text>', 'display name of the key')
     .requiredOption('--scope <slug...>', 'APIs that the key may call; `*` for all')
     .option('--expires <time>', 'when the key expires, like 2030-01-01T00:00:00Z (default: never)')
     .example('quartermaster keys create ada --name "my server" --scope api1 api2')
     .performs(io, () => import('./commands/keys-create.js'));
-  overApi(make(keys, 'revoke', 'Revoke an API key.'))
+  make(keys, 'revoke', 'Revoke an API key.')
+    .worksOverApi()
     .argument('<id>', 'the id of the key')
     .example('quartermaster keys revoke 019aa5d2-7c1e-7b1a-9d54-3f0f5a1f2b3c')
     .performs(io, () => import('./commands/keys-revoke.js'));
   make(keys, 'find', 'Tell whose API key this is, for a key that leaked. Exit code 3 if no account has it.')
+    .worksOverApi()
     .argument('[key]', 'the key (default: standard input, which keeps it out of the shell history)')
     .example('quartermaster keys find < leaked.txt')
     .performs(io, () => import('./commands/keys-find.js'));
@@ -110,25 +115,29 @@ export function createProgram(io: Io): CliCommand {
     'import',
     'Write entries from an NDJSON file. Keys that exist are skipped. Exit code 3 if lines are rejected.',
   )
+    .worksOverApi()
     .argument('<owner>', 'username, e-mail or id')
     .argument('<file>', 'an entry a line: {"key": …, "value": …, "ttlSeconds": …}')
     .option('--replace', 'replace the values of keys that exist')
     .example('quartermaster store import ada store.ndjson')
     .performs(io, () => import('./commands/store-import.js'));
   make(store, 'export', 'Export all entries as NDJSON. Values keep every digit and the order of names.')
+    .worksOverApi()
     .argument('<owner>', 'username, e-mail or id')
     .argument('[file]', 'a new file (default: standard output)')
     .example('quartermaster store export ada store.ndjson')
     .performs(io, () => import('./commands/store-export.js'));
 
   const audit = group('audit', 'Check the audit log.');
-  overApi(make(audit, 'verify', 'Check that no entry was altered or removed. Exit code 3 if one was.'))
+  make(audit, 'verify', 'Check that no entry was altered or removed. Exit code 3 if one was.')
+    .worksOverApi()
     .option('--head <hash>', 'a head that was printed earlier, which must still be in the chain')
     .example('quartermaster audit verify')
     .performs(io, () => import('./commands/audit-verify.js'));
 
   const usage = group('usage', 'Export the usage ledger.');
-  overApi(make(usage, 'export', 'Export units by hour, owner, key and meter, for bills.'))
+  make(usage, 'export', 'Export units by hour, owner, key and meter, for bills.')
+    .worksOverApi()
     .argument('[file]', 'a new file (default: standard output)')
     .addOption(formatOption())
     .option('--from <time>', 'a whole hour (default: the start of the month)')
@@ -158,13 +167,6 @@ export function createProgram(io: Io): CliCommand {
     .example('eval "$(quartermaster completion bash)"')
     .performs(io, () => import('./commands/completion.js'));
   return program;
-}
-
-/** Adds the options of a command that can also work over the API. */
-function overApi(command: CliCommand): CliCommand {
-  return command
-    .option('--url <address>', 'work over the API of this server instead of on the database')
-    .option('--token <token>', 'access token for --url (default: QUARTERMASTER_TOKEN)');
 }
 
 function formatOption(): Option {

@@ -35,7 +35,7 @@ async function explain(error: unknown, io: Io): Promise<[message: string, exitCo
   }
   if (error instanceof UsageError) return [error.message, EXIT.usage];
   const { explainFailure } = await import('./failure.js');
-  return [explainFailure(error, io.variables.LOG_LEVEL), EXIT.failed];
+  return [explainFailure(error, io.variables), EXIT.failed];
 }
 
 /** Turns `error: unknown option '--x'` into a sentence. */

@@ -1,3 +1,5 @@
+import { ConfigError } from '../config/env.js';
+
 /**
  * An error of PostgreSQL or its driver. Classified by SQLSTATE, constraint name and errno, because message texts are
  * translated and change between versions.
@@ -97,4 +99,11 @@ export function isOverload(error: unknown): boolean {
 export function isRetryable(error: unknown): boolean {
   const code = sqlState(error);
   return code === '40P01' || code === '40001';
+}
+
+/** A database that cannot be used until the operator changes it. */
+export class UnusableDatabase extends ConfigError {
+  constructor(readonly reason: string) {
+    super(`The database cannot be used: ${reason}.`);
+  }
 }

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { Secrets } from '../config/secrets.js';
 import { Cursors, mapPage } from './page.js';
 import { Problem } from './problem.js';
-import { PROPERTY } from '../../test/support/sizes.js';
+import { PROPERTY, SEED } from '../../test/support/sizes.js';
 
 const cursors = new Cursors(new Secrets('a secret of thirty-two characters'));
 const LIST = 'resources?owner=*';
@@ -18,7 +18,7 @@ const refusal = (list: string, cursor: string): unknown => {
 const REFUSED = [{ pointer: '/cursor', detail: 'is not a cursor of this list' }];
 
 describe('Cursors.open', () => {
-  test('any sealed position: returned unchanged', () => {
+  test(`any sealed position: returned unchanged (SEED=${SEED})`, () => {
     fc.assert(
       fc.property(fc.string({ unit: 'grapheme' }), fc.string(), (position, list) => {
         expect(cursors.open(list, cursors.seal(list, position))).toBe(position);

@@ -26,97 +26,143 @@ type Source = Readonly<Record<string, string | undefined>>;
 
 /**
  * The configuration. It is read from the environment once, validated as a whole, and frozen. Each field is one
- * variable; the README has the same table.
+ * variable, and a line comment starts a group. `npm run docs:configuration` makes docs/configuration.md of them.
  */
 export class Env {
+  // Server
   /** PORT: TCP port to listen on. 0 picks a free port. */
   readonly port: number;
-  /** HOST: address to listen on. With 127.0.0.1, only this machine can connect. */
+  /**
+   * HOST: address of this machine to listen on. With 127.0.0.1, only this machine can connect; 0.0.0.0 listens on all
+   * addresses.
+   */
   readonly host: string;
-  /** BASE_PATH: path below which everything is served, such as `/quartermaster`. If unset, the root. */
+  /**
+   * BASE_PATH: path below which everything is served, for a proxy that passes the whole path on. Links start with it,
+   * and signatures cover it.
+   */
   readonly basePath: string;
-  /** DATABASE_URL: PostgreSQL 15 to 18. If unset, the embedded PostgreSQL in DATA_DIR. */
+  /**
+   * PUBLIC_URL: origin at which users reach the server. Links in e-mails start with it, followed by BASE_PATH. The
+   * default is made of HOST and PORT.
+   */
+  readonly publicUrl: string;
+  /** WORKERS: number of processes that share the port. `auto` starts one per core. */
+  readonly workers: number;
+  /**
+   * DATA_DIR: folder of the embedded PostgreSQL and of the secret key. With DATABASE_URL and SECRET_KEY, nothing is
+   * stored in it.
+   */
+  readonly dataDir: string;
+  /**
+   * SECRET_KEY: encrypts the private key of the access tokens, waiting e-mails and two-factor secrets, authenticates
+   * refresh tokens and cursors, and protects the audit log. Every node needs the same. If unset, it is created in
+   * DATA_DIR, in the file `secret-key` with mode 0600. It cannot be changed later.
+   */
+  readonly secretKey: string | undefined;
+  /**
+   * LOG_LEVEL: `info` logs denied requests and faults, `debug` every request. From severe to talkative: `fatal`,
+   * `error`, `warn`, `info`, `debug`, `trace`. `silent` logs nothing.
+   */
+  readonly logLevel: string;
+
+  // Database
+  /** DATABASE_URL: PostgreSQL 15 to 18; docs/databases.md shows how to prepare one. If unset, the embedded PostgreSQL. */
   readonly databaseUrl: string | undefined;
   /** DATABASE_SCHEMA: schema of the tables. Created if missing. */
   readonly databaseSchema: string;
-  /** DATABASE_POOL: maximum database connections of a process. */
+  /**
+   * DATABASE_POOL: maximum number of database connections of a process. `max_connections` of PostgreSQL must allow this
+   * number for each process on each node, and about 10 more.
+   */
   readonly databasePool: number;
-  /** DATABASE_STATEMENT_TIMEOUT: maximum duration of a statement, in milliseconds. */
+  /** DATABASE_STATEMENT_TIMEOUT: milliseconds after which the database cancels a statement. The request gets 503. */
   readonly statementTimeout: number;
   /**
    * PREPARED_STATEMENTS: `off` for a pooler without support for them, such as PgBouncer before 1.21 in transaction
    * mode.
    */
   readonly preparedStatements: boolean;
-  /** DATA_DIR: folder of the embedded PostgreSQL and of the secret key. */
-  readonly dataDir: string;
-  /** ADMIN_EMAIL: e-mail of the administrator that the first start creates. */
+
+  // First administrator
+  /** ADMIN_EMAIL: e-mail of the administrator `admin`, whom the first start creates. It must be a valid address. */
   readonly adminEmail: string | undefined;
-  /** ADMIN_PASSWORD: password of that administrator. If unset, a random password, printed once. */
-  readonly adminPassword: string | undefined;
   /**
-   * SECRET_KEY: text of 32 characters or more that encrypts the signing key, refresh tokens and cursors. If unset,
-   * created in DATA_DIR.
+   * ADMIN_PASSWORD: password of that administrator, by the rules of PASSWORD_POLICY. If unset, a random password,
+   * printed once. Ignored once there is an administrator.
    */
-  readonly secretKey: string | undefined;
-  /** WORKERS: number of processes that share the port. `auto` starts one per core. */
-  readonly workers: number;
-  /** REGISTRATION: `open` lets anyone register; with `closed`, only administrators create accounts. */
+  readonly adminPassword: string | undefined;
+
+  // Accounts and sign-in
+  /**
+   * REGISTRATION: with `closed`, only administrators create accounts. Applies until an administrator sets `registration`
+   * of the platform.
+   */
   readonly registration: 'open' | 'closed';
-  /** USERNAME_POLICY: `strict` (letters and digits) or `extended` (also single `.`, `-` and `_` between them). */
+  /**
+   * USERNAME_POLICY: `strict` allows letters and digits; `extended` also a single `.`, `-` or `_` between them. Existing
+   * names stay valid.
+   */
   readonly usernamePolicy: 'strict' | 'extended';
   /**
-   * PASSWORD_POLICY: `classes` (8 to 64 with lower and upper case, digit and special) or `length` (15 to 256, any
-   * characters).
+   * PASSWORD_POLICY: `classes` requires 8 to 64 characters with lower case, upper case, digit and special; `length`
+   * requires 15 to 256 characters of any kind. Both reject 49,000 common passwords.
    */
   readonly passwordPolicy: 'classes' | 'length';
-  /** ARGON2_MEMORY: KiB of memory per password hash. Hashes with another value are renewed at the next sign-in. */
+  /** ARGON2_MEMORY: KiB of memory for each password hash. Hashes with another value are renewed at the next sign-in. */
   readonly argon2Memory: number;
-  /** ARGON2_PASSES: passes over that memory. */
+  /** ARGON2_PASSES: passes over that memory. Hashes with another value are renewed at the next sign-in. */
   readonly argon2Passes: number;
-  /** REQUIRE_ADMIN_TOTP: with `on`, administrators have only the rights of users until they enable TOTP. */
+  /** REQUIRE_ADMIN_TOTP: with `on`, administrators have only the rights of users until they enable two-factor sign-in. */
   readonly requireAdminTotp: boolean;
   /** SESSION_DAYS: days for which a session lasts without a refresh. */
   readonly sessionDays: number;
   /** ISSUER: `iss` of the access tokens. */
   readonly issuer: string;
-  /** PUBLIC_URL and BASE_PATH: where users reach the server. Links in e-mails start with it. */
-  readonly publicUrl: string;
-  /** SMTP_URL: mail server, smtp:// or smtps://, with user:password if required. If unset, no e-mail is sent. */
+
+  // E-mail
+  /**
+   * SMTP_URL: mail server. A password is sent only over TLS, except to 127.0.0.1. Percent-encode special characters of
+   * user and password. If unset, no e-mail is sent.
+   */
   readonly smtpUrl: string | undefined;
-  /** MAIL_FROM: sender of e-mails, an address or `Name <address>`. */
+  /** MAIL_FROM: sender of e-mails. The default has the host of PUBLIC_URL. */
   readonly mailFrom: string;
-  /** CORS_ORIGINS: allowed origins for browsers, separated by commas, or `*` for any. If unset, none. */
+
+  // Browsers and proxies
+  /** CORS_ORIGINS: origins whose pages may call the API. If unset, none. */
   readonly corsOrigins: readonly string[];
   /**
-   * TRUST_PROXY: proxies whose X-Forwarded-For is trusted: addresses or networks separated by commas, or a number of
-   * hops. If unset, none.
+   * TRUST_PROXY: proxies whose X-Forwarded-For, X-Forwarded-Host and X-Forwarded-Proto are trusted. If unset, none:
+   * behind a proxy, all clients then share its address.
    */
   readonly trustProxy: string | TrustHops | false;
-  /** USAGE_RETENTION_DAYS: days for which the ledger keeps hourly usage. */
-  readonly usageRetentionDays: number;
-  /** REQUEST_STATISTICS: `on` counts requests, `off` does not. */
-  readonly requestStatistics: 'on' | 'off';
-  /** METRICS_TOKEN: bearer token that Prometheus must send. If unset, `/metrics` is public. */
-  readonly metricsToken: string | undefined;
-  /** BODY_LIMIT: maximum size of a request body, in bytes. */
+
+  // Limits and shutdown
+  /** BODY_LIMIT: maximum size of a request body, in bytes. Batches of the store may have 16 MiB. */
   readonly bodyLimit: number;
   /** MAX_CONNECTIONS: maximum client connections of a process. Lower if the system allows fewer open files. */
   readonly maxConnections: number;
-  /** HEADERS_TIMEOUT: milliseconds within which the headers of a request must arrive. */
+  /** HEADERS_TIMEOUT: milliseconds within which the headers of a request must arrive. At most REQUEST_TIMEOUT. */
   readonly headersTimeout: number;
   /**
    * REQUEST_TIMEOUT: milliseconds within which a whole request must arrive, and within which the client must receive a
    * response. A response gets one more second for each 64 KiB.
    */
   readonly requestTimeout: number;
-  /** SHUTDOWN_DELAY: milliseconds for which a stopping server still accepts connections while `/readyz` answers 503. */
-  readonly shutdownDelay: number;
   /**
-   * LOG_LEVEL: `fatal`, `error`, `warn`, `info` (denied requests and faults), `debug` (every request), `trace` or
-   * `silent`.
+   * SHUTDOWN_DELAY: milliseconds for which a stopping server still accepts connections while `/readyz` returns 503.
+   * Behind a load balancer, 5000 to 10000.
    */
-  readonly logLevel: string;
+  readonly shutdownDelay: number;
+
+  // Metrics
+  /** METRICS_TOKEN: bearer token that Prometheus must send. If unset, anyone who reaches `/metrics` can read it. */
+  readonly metricsToken: string | undefined;
+  /** USAGE_RETENTION_DAYS: days for which the ledger keeps hourly usage. Lifetime totals stay. */
+  readonly usageRetentionDays: number;
+  /** REQUEST_STATISTICS: `off` counts no requests. Calls and quotas are counted all the same. */
+  readonly requestStatistics: 'on' | 'off';
 
   /** @throws ConfigError with the name of the variable and its allowed values */
   constructor(source: Source = process.env) {

@@ -1,6 +1,6 @@
 /**
  * Removes libpq variables (PGOPTIONS, PGCLIENT_ENCODING, PGSSLMODE, …) from the environment and sets the time zone to
- * UTC: they change how the database driver and dates behave. Only the variables in the README configure the server.
+ * UTC: they change how the database driver and dates behave. Only the variables in docs/configuration.md configure the server.
  */
 export function isolateFromShell(): void {
   for (const name of Object.keys(process.env)) {

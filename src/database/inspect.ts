@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import type { Pool, PoolClient } from 'pg';
 import type { QueryRunner } from 'typeorm';
-import { sqlState } from '../common/database-error.js';
-import { ConfigError, type Env } from '../config/env.js';
+import { UnusableDatabase, sqlState } from '../common/database-error.js';
+import type { ConfigError, Env } from '../config/env.js';
 import { migrations } from './migrations/index.js';
 import { isPooled } from './session.js';
 
@@ -142,5 +142,5 @@ async function prepare(client: PoolClient, name: string, text: string): Promise<
 }
 
 export function refusal(reason: string): ConfigError {
-  return new ConfigError(`The database of DATABASE_URL cannot be used: ${reason}.`);
+  return new UnusableDatabase(reason);
 }

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { nestsDeeperThan } from './json-body.js';
 import { anyCharacter } from '../../test/support/characters.js';
-import { PROPERTY } from '../../test/support/sizes.js';
+import { PROPERTY, SEED } from '../../test/support/sizes.js';
 
 /** Computes the nesting depth of a parsed value. */
 function depthOf(value: unknown): number {
@@ -22,7 +22,7 @@ const json = fc.letrec((tie) => ({
 })).value;
 
 describe('nestsDeeperThan', () => {
-  test('any JSON, bound and whitespace: agrees with the depth of the parsed value', () => {
+  test(`any JSON, bound and whitespace: agrees with the depth of the parsed value (SEED=${SEED})`, () => {
     fc.assert(
       fc.property(json, fc.constantFrom(undefined, 1, '\t'), (value, space) => {
         const text = JSON.stringify(value, null, space);
@@ -33,7 +33,7 @@ describe('nestsDeeperThan', () => {
     );
   });
 
-  test('any text, JSON or not: does not throw', () => {
+  test(`any text, JSON or not: does not throw (SEED=${SEED})`, () => {
     fc.assert(
       fc.property(fc.oneof(fc.string({ unit: anyCharacter }), tricky), fc.nat(5), (text, max) => {
         expect(typeof nestsDeeperThan(text, max)).toBe('boolean');

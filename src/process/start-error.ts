@@ -1,30 +1,37 @@
-import { isDatabaseUnavailable } from '../common/database-error.js';
+import { UnusableDatabase, isDatabaseUnavailable } from '../common/database-error.js';
 import { ConfigError } from '../config/env.js';
 import { EmbeddedPostgresError, errorLine } from '../embedded-postgres/embedded-postgres-error.js';
 
 /**
  * Describes in one line why the program did not start. With LOG_LEVEL=debug or trace: the stack of unexpected errors.
+ * @param variables of the operator, before the program adds the address of the embedded database
  */
-export function explainStart(error: unknown, logLevel = process.env.LOG_LEVEL): string {
+export function explainStart(error: unknown, variables = process.env): string {
+  const database = hasDatabaseUrl(variables) ? 'The database of DATABASE_URL' : 'The embedded database';
+  if (error instanceof UnusableDatabase) return `${database} cannot be used: ${error.reason}.`;
   if (error instanceof ConfigError || error instanceof EmbeddedPostgresError) return error.message;
-  const { code, stack } = error as NodeJS.ErrnoException;
+  const { code, path, stack } = error as NodeJS.ErrnoException;
   const line = errorLine(error);
   if (line.includes('does not support SSL')) {
-    return `The database of DATABASE_URL cannot be reached: ${line}: set sslmode to disable, or enable TLS on the database server.`;
+    return `${database} cannot be reached: ${line}: set sslmode to disable, or enable TLS on the database server.`;
   }
   // The driver's own error. With MD5 and plain passwords, it is the server that asks for a password.
   if (/^SASL: .*client password must be/.test(line) || line === 'empty password returned by client') {
     return 'DATABASE_URL has no password, and the database asks for one.';
   }
   const remedy = remedyOf(code, line);
-  if (remedy !== undefined) {
-    return `The database of DATABASE_URL cannot be reached: ${line.replace(/[:.\s]+$/, '')}: ${remedy}.`;
+  if (remedy !== undefined) return `${database} cannot be reached: ${line.replace(/[:.\s]+$/, '')}: ${remedy}.`;
+  // An error of a file can have the code of a missing socket.
+  if (isDatabaseUnavailable(error) && path === undefined) {
+    return `${database} cannot be reached: ${line || (code ?? 'no answer')}.`;
   }
-  if (isDatabaseUnavailable(error)) {
-    return `The database of DATABASE_URL cannot be reached: ${line || (code ?? 'no answer')}.`;
-  }
-  const isTalkative = ['debug', 'trace'].includes(logLevel?.trim() ?? '');
+  const isTalkative = ['debug', 'trace'].includes(variables.LOG_LEVEL?.trim() ?? '');
   return isTalkative && stack !== undefined ? stack : `${line} (Set LOG_LEVEL=debug to see the stack.)`;
+}
+
+/** Whether the operator has set DATABASE_URL. */
+export function hasDatabaseUrl({ DATABASE_URL, DATABASE_URL_FILE }: NodeJS.ProcessEnv): boolean {
+  return Boolean(DATABASE_URL) || Boolean(DATABASE_URL_FILE);
 }
 
 /** Returns what to set where TLS to the database failed or is missing. */

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { Problem } from '../common/problem.js';
 import { Random } from '../../test/support/random.js';
-import { PROPERTY, seeds, sizesOf } from '../../test/support/sizes.js';
+import { PROPERTY, SEED, seeds, sizesOf } from '../../test/support/sizes.js';
 import { JsonText } from './json-text.js';
 
 /** Returns the text that JsonText keeps of a source. */
@@ -175,13 +175,13 @@ function differenceOf(bytes: Buffer): string | undefined {
 const SEEDS = seeds(sizesOf('jsonText').SEEDS);
 
 describe('JsonText.readValue', () => {
-  test(`random JSON: removes only the whitespace outside strings`, () => {
+  test(`random JSON: removes only the whitespace outside strings (SEED=${SEED})`, () => {
     const fault = (text: string): string | undefined =>
       keptIfAny(text) === undefined ? `refused: ${text}` : differenceOf(Buffer.from(text));
     expect(faultsOf(SEEDS, (random) => fault(new Writer(random).text()))).toEqual([]);
   });
 
-  test(`damaged JSON: accepts exactly what JSON.parse accepts`, () => {
+  test(`damaged JSON: accepts exactly what JSON.parse accepts (SEED=${SEED})`, () => {
     const make = (random: Random): Buffer => damaged(new Writer(random).text(4), random);
     expect(faultsOf(SEEDS, (random) => differenceOf(make(random)))).toEqual([]);
     // Some damaged texts are still JSON, but most must not be.
@@ -189,7 +189,7 @@ describe('JsonText.readValue', () => {
     expect(taken.length).toBeLessThan(150);
   });
 
-  test('output of JSON.stringify with any indent: keeps the compact form', () => {
+  test(`output of JSON.stringify with any indent: keeps the compact form (SEED=${SEED})`, () => {
     fc.assert(
       fc.property(fc.json({ stringUnit: 'binary' }), fc.constantFrom(undefined, 1, '\t', '\n\r'), (text, space) => {
         const value: unknown = JSON.parse(text);
@@ -326,7 +326,7 @@ describe('JsonText.readValue', () => {
 });
 
 describe('JsonText', () => {
-  test(`readString: decodes strings like JSON.parse`, () => {
+  test(`readString: decodes strings like JSON.parse (SEED=${SEED})`, () => {
     const fault = (text: string): string | undefined => {
       const json = new JsonText(Buffer.from(` ${text} ,`));
       const said = json.readString();

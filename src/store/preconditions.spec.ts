@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { Problem } from '../common/problem.js';
 import { readPreconditions } from '../http/conditional/etag.js';
 import { holds, tagOf, toVersions, versionFor } from './preconditions.js';
-import { PROPERTY } from '../../test/support/sizes.js';
+import { PROPERTY, SEED } from '../../test/support/sizes.js';
 
 function read(match?: string, noneMatch?: string) {
   return toVersions(
@@ -132,7 +132,7 @@ test('very long valid and invalid tag lists: parsed without excessive backtracki
   }
 });
 
-test('tagOf: the tag of a version matches only that version', () => {
+test(`tagOf: the tag of a version matches only that version (SEED=${SEED})`, () => {
   fc.assert(
     fc.property(fc.integer({ min: 1, max: Number.MAX_SAFE_INTEGER }), fc.integer({ min: 1 }), (one, other) => {
       expect(holds(read(tagOf(one)), one)).toBe(true);
@@ -143,7 +143,7 @@ test('tagOf: the tag of a version matches only that version', () => {
   );
 });
 
-test('versionFor: the required version is equivalent to the conditions', () => {
+test(`versionFor: the required version is equivalent to the conditions (SEED=${SEED})`, () => {
   const some = fc.oneof(fc.constant('*'), fc.array(fc.integer({ min: 1, max: 4 }), { maxLength: 3 }));
   const tags = fc.option(some, { nil: undefined });
   fc.assert(

@@ -11,7 +11,7 @@ import {
   readValue,
   readWriteBody,
 } from './store-body.js';
-import { PROPERTY } from '../../test/support/sizes.js';
+import { PROPERTY, SEED } from '../../test/support/sizes.js';
 
 type Refusal = [code: string, pointers?: string[]];
 
@@ -79,7 +79,7 @@ describe('readWriteBody', () => {
     expect(write(`{${GOOD.write}}`)).toMatchObject({ onConflict: 'skip', atomic: false, owner: undefined });
   });
 
-  test('members in any order: same result', () => {
+  test(`members in any order: same result (SEED=${SEED})`, () => {
     const members = [GOOD.write, '"onConflict":"fail"', '"atomic":true', '"owner":"ada"'];
     const entry = ['"key":"a"', '"value":[1]', '"ttlSeconds":5', '"ifVersion":7'];
     fc.assert(

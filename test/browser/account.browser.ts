@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { Api, sharedApi, uniqueName } from '../support/api.js';
 import { TestServer, createDatabase } from '../support/server.js';
 import { codeOf } from '../support/totp.js';
-import { expectNoViolations, openPage, signIn } from './browser.js';
+import { ADMIN, expectNoViolations, openPage, signIn } from './browser.js';
 
 const api = sharedApi();
 
@@ -129,7 +129,12 @@ test('Account: deleted by its user where the platform allows it', async () => {
     const page = await openPage('/account', { url: server.url });
     await signIn(page, user);
     await page.getByText('On this platform only administrators delete accounts').waitFor();
-    await admin.patch('/v1/platform', { selfDeletion: true });
+    const settings = await openPage('/platform', { url: server.url });
+    await signIn(settings, ADMIN);
+    await settings.getByLabel('Users may delete their own account').check();
+    await settings.getByRole('button', { name: 'Save' }).click();
+    await settings.getByText('Saved', { exact: true }).waitFor();
+    expect((await admin.get('/v1/platform')).body.selfDeletion).toBe(true);
     await page.reload();
     await page.getByRole('button', { name: 'Delete my account' }).click();
     const dialog = page.getByRole('dialog', { name: 'Delete your account?' });

@@ -12,6 +12,8 @@ test('Overview: numbers, charts, top users and health, for a chosen period', asy
   await page.getByText('Server and database answer').waitFor();
   await page.getByRole('img', { name: /^Calls granted by API: / }).waitFor();
   await page.getByText(/Numbers as of/).waitFor();
+  await page.locator('time').first().focus();
+  await page.getByRole('tooltip').filter({ hasText: 'UTC' }).waitFor();
   await page.getByText('24 hours').click();
   await page.waitForURL('**/overview?period=day');
   await page

@@ -61,10 +61,10 @@ export async function openAsAdmin(path: string): Promise<Page> {
 /** Checks a page with axe, in light and dark colours, for WCAG 2.2 AA and best practices. */
 export async function expectNoViolations(page: Page): Promise<void> {
   const found: Record<string, unknown> = {};
+  await page.evaluate(AXE);
   for (const colorScheme of SCHEMES) {
     await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' });
     await page.locator(`html[data-mantine-color-scheme=${colorScheme}]`).waitFor();
-    await page.evaluate(AXE);
     found[colorScheme] = await page.evaluate(async () => {
       const { violations } = await (globalThis as any).axe.run();
       return violations.map(({ id, nodes }: { id: string; nodes: { html: string; failureSummary: string }[] }) => ({

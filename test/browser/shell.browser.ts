@@ -1,5 +1,7 @@
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { Api } from '../support/api.js';
+import { createDatabase, TestServer } from '../support/server.js';
 import { ADMIN, expectNoViolations, openPage, signIn } from './browser.js';
 
 const DIST = new URL('../../console/dist/', import.meta.url);
@@ -84,6 +86,70 @@ test('a server that does not answer: a banner says so until it does', async () =
   await page.getByRole('table', { name: 'Plans' }).waitFor();
 });
 
+test('a killed server: what was typed stays, and is saved once the server runs again', async () => {
+  const database = await createDatabase();
+  const env = { DATABASE_URL: database.url, TRUST_PROXY: '127.0.0.1' };
+  const killed = await TestServer.spawn(env);
+  let restarted: TestServer | undefined;
+  try {
+    const page = await openPage('/plans?create=yes', { url: killed.url });
+    await signIn(page, ADMIN);
+    const dialog = page.getByRole('dialog', { name: 'New plan' });
+    await dialog.getByLabel('Name').fill('Gold');
+    await dialog.getByLabel('Slug').fill('gold');
+    await killed.kill();
+    await dialog.getByRole('button', { name: 'Create the plan' }).click();
+    await dialog.getByText('The server cannot be reached').waitFor();
+    const banner = page.getByText('The console tries again every few seconds.');
+    await banner.waitFor();
+
+    restarted = await TestServer.spawn({ ...env, PORT: new URL(killed.url).port });
+    await banner.waitFor({ state: 'detached' });
+    expect(await dialog.getByLabel('Name').inputValue()).toBe('Gold');
+    await dialog.getByRole('button', { name: 'Create the plan' }).click();
+    await page.getByRole('heading', { name: 'Gold', level: 1 }).waitFor();
+    const admin = await new Api(restarted.url).admin();
+    expect((await admin.get('/v1/plans/gold')).body).toMatchObject({ slug: 'gold', name: 'Gold' });
+  } finally {
+    await killed.stop();
+    await restarted?.stop();
+    await database.drop();
+  }
+});
+
+test('dialogs by keyboard alone: opened, closed with Escape, and the focus returns', async () => {
+  const page = await openPage('/plans');
+  await signIn(page, ADMIN);
+  // What opens a dialog or a menu on each page.
+  const openers = [
+    ['/plans', 'New plan', 'dialog'],
+    ['/apis', 'New API', 'dialog'],
+    ['/users', 'New user', 'dialog'],
+    ['/platform', 'Set a quota', 'dialog'],
+    ['/keys', 'Create a key', 'dialog'],
+    ['/store', 'New entry', 'dialog'],
+    ['/store', 'Import', 'dialog'],
+    ['/resources', 'Create a resource', 'dialog'],
+    ['/usage', 'Your account: admin', 'menu'],
+    ['/usage', 'Search', 'dialog'],
+  ] as const;
+  const returned: string[] = [];
+  for (const [path, name, role] of openers) {
+    await page.goto(`/console${path}`);
+    const opener = page.getByRole('button', { name: new RegExp(`^${name}`) });
+    await opener.focus();
+    await page.keyboard.press('Enter');
+    await page.getByRole(role).waitFor();
+    // The focus is within, so that Tab reaches its fields.
+    await page.locator(`[role=${role}] :focus, [role=${role}]:focus`).waitFor({ state: 'attached' });
+    await page.keyboard.press('Escape');
+    await page.getByRole(role).waitFor({ state: 'hidden' });
+    await opener.and(page.locator(':focus')).waitFor();
+    returned.push(name);
+  }
+  expect(returned).toEqual(openers.map(([, name]) => name));
+});
+
 test('each component has its styles: src/mantine.css lists them', () => {
   const assets = new URL('assets/', DIST);
   const classesIn = (extension: string): Set<string> =>
@@ -101,6 +167,8 @@ test('the first load with the page of an administrator: at most 250 KB gzipped',
   const page = await openPage('/');
   const files = new Set<string>();
   page.on('request', (request) => files.add(new URL(request.url()).pathname));
+  // The chart loads once there is something to draw, after the first load.
+  await page.route('**/v1/metrics/series*', () => undefined);
   await signIn(page, ADMIN);
   await page.reload();
   await page.getByRole('heading', { level: 1 }).waitFor();

@@ -153,12 +153,12 @@ test('Store: import and export of a batch, and deletion of many', async () => {
     await page.waitForURL('**/console/store?prefix=n%2F');
     await page.getByLabel('Select all shown').check();
     await page.getByRole('button', { name: 'Next' }).click();
-    await page.getByRole('button', { name: 'n/0100', exact: true }).waitFor();
+    await page.getByRole('button', { name: 'n/0050', exact: true }).waitFor();
     await page.getByLabel('Select all shown').check();
-    await page.getByRole('button', { name: 'Delete 200' }).click();
-    await page.getByRole('dialog', { name: 'Delete 200 entries?' }).getByRole('button', { name: 'Delete' }).click();
-    await page.getByRole('button', { name: 'n/0200', exact: true }).waitFor();
-    expect((await mine.get('/v1/store?prefix=n/&limit=1')).body.data).toMatchObject([{ key: 'n/0200' }]);
+    await page.getByRole('button', { name: 'Delete 100' }).click();
+    await page.getByRole('dialog', { name: 'Delete 100 entries?' }).getByRole('button', { name: 'Delete' }).click();
+    await page.getByRole('button', { name: 'n/0100', exact: true }).waitFor();
+    expect((await mine.get('/v1/store?prefix=n/&limit=1')).body.data).toMatchObject([{ key: 'n/0100' }]);
   } finally {
     await rm(folder, { recursive: true });
   }

@@ -30,7 +30,7 @@ test('an administrator creates a user, finds it, disables it, and deletes it', a
   await page.getByRole('heading', { name: username, level: 1 }).waitFor();
   expect((await admin.get(`/v1/users/${username}`)).body).toMatchObject({ firstName: 'Ada', role: 'user' });
 
-  await page.getByRole('link', { name: 'Users' }).click();
+  await page.getByRole('navigation', { name: 'Sections' }).getByRole('link', { name: 'Users' }).click();
   await page.getByRole('textbox', { name: 'Search users' }).fill(username);
   await page.getByRole('row').filter({ hasText: username }).waitFor();
   await page.getByRole('button', { name: `Actions for ${username}` }).click();

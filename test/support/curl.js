@@ -1,4 +1,4 @@
-// Replaces curl where it is not installed. Supports the options that the README tour uses.
+// Replaces curl where it is not installed. Supports the options that the documentation uses.
 const init = {
   method: '',
   headers: /** @type {Record<string, string>} */ ({}),

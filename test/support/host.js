@@ -78,7 +78,7 @@ async function answer(request) {
     return await start(body);
   } catch (error) {
     const { stack } = /** @type {Error} */ (error);
-    return { failed: stack, line: explainStart(error, body.env.LOG_LEVEL) };
+    return { failed: stack, line: explainStart(error, body.env) };
   }
 }
 

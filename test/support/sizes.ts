@@ -73,7 +73,10 @@ export function sizesOf<T extends keyof Sizes>(test: T): { [name in keyof Sizes[
   return Object.fromEntries(sizes) as { [name in keyof Sizes[T]]: number };
 }
 
-/** The first seed: fixed in `npm test`, random and printed in `npm run test:full`. `SEED=…` sets it. */
+/**
+ * The first seed: fixed in `npm test`, random and printed in `npm run test:full`. `SEED=…` sets it. Tests that
+ * draw from it have `(SEED=…)` in their names: CI runs them in large.
+ */
 export const SEED = Number(process.env.SEED ?? process.env.TEST_SEED ?? 1);
 
 /** Returns `count` consecutive seeds, or only the one of `SEED=…`. */

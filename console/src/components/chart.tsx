@@ -17,6 +17,8 @@ export default function Chart({ data, series, step, kind = 'bar', height = 240 }
     dataKey: 'at',
     series,
     withLegend: series.length > 1,
+    // In the order of the series, not of the alphabet.
+    legendProps: { itemSorter: null },
     tickLine: 'none' as const,
     gridAxis: 'x' as const,
     valueFormatter: (value: number) => formatNumber(value),

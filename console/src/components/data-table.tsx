@@ -1,6 +1,6 @@
 import { Button, Center, Paper, Skeleton, Table, Text, VisuallyHidden } from '@mantine/core';
 import { Link, type LinkProps } from '@tanstack/react-router';
-import type { ReactNode } from 'react';
+import { memo, type ReactNode } from 'react';
 import type { Pages } from '../api/use-pages';
 import classes from './data-table.module.css';
 import { EmptyState } from './empty-state';
@@ -35,18 +35,47 @@ interface DataTableProps<T> {
 
 const SKELETON_ROWS = 6;
 
+function cell<T>({ align = 'left', onPhone = true, width }: Column<T>) {
+  return { ta: align, w: width, ...(onPhone ? {} : { visibleFrom: 'sm' as const }) };
+}
+
+interface RowProps<T> extends Pick<DataTableProps<T>, 'columns'> {
+  row: T;
+  rowLink: DataTableProps<T>['rowLink'] | undefined;
+}
+
+function PlainRow<T>({ row, columns, rowLink }: RowProps<T>) {
+  return (
+    <Table.Tr className={classes.row}>
+      {columns.map((column, index) => (
+        <Table.Td key={column.header} {...cell(column)}>
+          {index === 0 && rowLink !== undefined ? (
+            <Link {...rowLink(row)} className={classes.link}>
+              {column.render(row)}
+            </Link>
+          ) : (
+            column.render(row)
+          )}
+        </Table.Td>
+      ))}
+    </Table.Tr>
+  );
+}
+
+/** Rows stay as they are while more are loaded. The link of a row depends on the row alone. */
+const Row = memo(
+  PlainRow,
+  (before, after) => before.row === after.row && before.columns === after.columns,
+) as typeof PlainRow;
+
 /** A list as a table: loading, error and empty states in its place, and more rows on demand. */
 export function DataTable<T>({ label, columns, pages, rowKey, rowLink, empty, footer }: DataTableProps<T>) {
   const { rows, query } = pages;
   if (query.error !== null && rows.length === 0) {
     return <ProblemAlert error={query.error} onRetry={() => query.refetch()} />;
   }
+  const hasFooter = footer !== undefined || query.hasNextPage || rows.length > 10;
   const isEmpty = !query.isPending && rows.length === 0;
-  const cell = ({ align = 'left', onPhone = true, width }: Column<T>) => ({
-    ta: align,
-    w: width,
-    ...(onPhone ? {} : { visibleFrom: 'sm' as const }),
-  });
   return (
     <>
       <Paper withBorder className={classes.frame}>
@@ -83,26 +112,14 @@ export function DataTable<T>({ label, columns, pages, rowKey, rowLink, empty, fo
                   </Table.Tr>
                 ))}
               {rows.map((row) => (
-                <Table.Tr key={rowKey(row)} className={classes.row}>
-                  {columns.map((column, index) => (
-                    <Table.Td key={column.header} {...cell(column)}>
-                      {index === 0 && rowLink !== undefined ? (
-                        <Link {...rowLink(row)} className={classes.link}>
-                          {column.render(row)}
-                        </Link>
-                      ) : (
-                        column.render(row)
-                      )}
-                    </Table.Td>
-                  ))}
-                </Table.Tr>
+                <Row key={rowKey(row)} row={row} columns={columns} rowLink={rowLink} />
               ))}
             </Table.Tbody>
           </Table>
         </div>
         {isEmpty && (empty ?? <EmptyState title="Nothing here yet" />)}
       </Paper>
-      <Center mt="md" mih={36}>
+      <Center mt={hasFooter ? 'md' : 0}>
         {footer}
         {footer === undefined && query.hasNextPage && (
           <Button variant="default" loading={query.isFetchingNextPage} onClick={() => void query.fetchNextPage()}>

@@ -1,4 +1,5 @@
 import { Group, Progress, Stack, Text } from '@mantine/core';
+import type { ReactNode } from 'react';
 import type { components } from '../../../sdk/src/schema';
 import { formatBytes, formatNumber } from './num';
 import { isPast, Time } from './time';
@@ -18,26 +19,32 @@ interface LimitBarProps {
   quota: Quota;
   /** Default: the meter, window and scope. */
   label?: string;
+  /** Buttons beside the label. */
+  actions?: ReactNode;
 }
 
 /** A limit: what is used, what is left, and when it resets. The text says what the colour does. */
-export function LimitBar({ quota, label = limitName(quota) }: LimitBarProps) {
+export function LimitBar({ quota, label = limitName(quota), actions }: LimitBarProps) {
   const { limit, used, remaining, resetsAt } = quota;
   const format = quota.meter === 'store.bytes' ? formatBytes : formatNumber;
   const share = limit === null ? 0 : limit === 0 ? 100 : Math.min((used / limit) * 100, 100);
   const isFull = limit !== null && remaining === 0;
   const [color, state] = isFull ? ['red', 'used up'] : share >= 80 ? ['orange', 'nearly used up'] : ['indigo', ''];
   const amounts = limit === null ? `${format(used)} used, unlimited` : `${format(used)} of ${format(limit)} used`;
+  const amountsText = (
+    <Text size="sm" c="dimmed" style={{ fontVariantNumeric: 'tabular-nums' }}>
+      {amounts}
+    </Text>
+  );
   return (
     <Stack gap={6}>
-      <Group justify="space-between" gap="xs" wrap="wrap">
+      <Group justify="space-between" gap="xs" wrap={actions === undefined ? 'wrap' : 'nowrap'}>
         <Text size="sm" fw={500} style={{ overflowWrap: 'anywhere' }}>
           {label}
         </Text>
-        <Text size="sm" c="dimmed" style={{ fontVariantNumeric: 'tabular-nums' }}>
-          {amounts}
-        </Text>
+        {actions ?? amountsText}
       </Group>
+      {actions !== undefined && amountsText}
       <Progress.Root size="sm" aria-hidden>
         <Progress.Section value={share} color={color} />
       </Progress.Root>

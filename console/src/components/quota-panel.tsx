@@ -1,16 +1,28 @@
-import { ActionIcon, Button, Card, Group, Modal, SimpleGrid, Skeleton, Stack, Title, Tooltip } from '@mantine/core';
+import {
+  ActionIcon,
+  Button,
+  Card,
+  Group,
+  Modal,
+  SimpleGrid,
+  Skeleton,
+  Table,
+  Title,
+  Tooltip,
+  VisuallyHidden,
+} from '@mantine/core';
 import { IconGauge, IconPencil, IconPlus, IconTrash } from '@tabler/icons-react';
 import { useQuery, type QueryKey } from '@tanstack/react-query';
 import { useState, type ReactNode } from 'react';
 import type { components } from '../../../sdk/src/schema';
 import { confirmDelete } from './confirm-delete';
 import { EmptyState } from './empty-state';
-import { formErrors } from './form-errors';
 import { LimitBar, limitName } from './limit-bar';
-import { LimitFields, type LimitDto, type Window } from './limit-fields';
+import type { LimitDto, Window } from './limit-fields';
+import { formatBytes, formatNumber } from './num';
 import { ProblemAlert } from './problem-alert';
+import { QuotaForm } from './quota-form';
 import { useMutationWithNotice } from './use-mutation-with-notice';
-import { FormActions } from './form-actions';
 
 type Quota = components['schemas']['QuotaResponse'];
 
@@ -41,6 +53,50 @@ export function QuotaPanel(props: QuotaPanelProps) {
     invalidates: [queryKey],
   });
 
+  const rows = quotas.data?.data ?? [];
+  const limited = rows.filter(({ limit }) => limit !== null);
+  const unlimited = rows.filter(({ limit }) => limit === null);
+
+  const actionsOf = (quota: Quota) => {
+    const name = limitName(quota);
+    const { meter, window, limit } = quota;
+    return (
+      <Group gap={0} wrap="nowrap" justify="flex-end" my={-4} mr={-6}>
+        {[scope, overrides].includes(quota.scope) && (
+          <Tooltip label={quota.scope === scope ? 'Change' : `Override the limit of the ${quota.scope}`}>
+            <ActionIcon
+              variant="subtle"
+              color="gray"
+              aria-label={`Change the quota ${name}`}
+              onClick={() => setEdited({ limit: { meter, window, limit }, isNew: false })}
+            >
+              <IconPencil size={16} stroke={1.6} />
+            </ActionIcon>
+          </Tooltip>
+        )}
+        {quota.scope === scope && (
+          <Tooltip label="Remove">
+            <ActionIcon
+              variant="subtle"
+              color="gray"
+              aria-label={`Remove the quota ${name}`}
+              onClick={() =>
+                confirmDelete({
+                  what: `the quota ${name}`,
+                  verb: 'Remove',
+                  note: afterRemoval,
+                  onConfirm: () => removal.mutateAsync(quota),
+                })
+              }
+            >
+              <IconTrash size={16} stroke={1.6} />
+            </ActionIcon>
+          </Tooltip>
+        )}
+      </Group>
+    );
+  };
+
   return (
     <section aria-label={title}>
       <Group justify="space-between" mb="sm">
@@ -65,54 +121,41 @@ export function QuotaPanel(props: QuotaPanelProps) {
         </Card>
       )}
       <SimpleGrid cols={{ base: 1, sm: 2, xl: 3 }} spacing="sm">
-        {quotas.isPending && [1, 2, 3].map((each) => <Skeleton key={each} height={110} radius="md" />)}
-        {limitedFirst(quotas.data?.data ?? []).map((quota) => {
-          const name = limitName(quota);
-          const limit = { meter: quota.meter, window: quota.window, limit: quota.limit };
-          return (
-            <Card key={`${name} ${quota.scope}`} padding="md">
-              <Group wrap="nowrap" gap="xs">
-                <div style={{ flex: 1, minWidth: 0 }}>
-                  <LimitBar quota={quota} />
-                </div>
-                <Group gap={0} wrap="nowrap" w={56} mr={-8}>
-                  {[scope, overrides].includes(quota.scope) && (
-                    <Tooltip label={quota.scope === scope ? 'Change' : `Override the limit of the ${quota.scope}`}>
-                      <ActionIcon
-                        variant="subtle"
-                        color="gray"
-                        aria-label={`Change the quota ${name}`}
-                        onClick={() => setEdited({ limit, isNew: false })}
-                      >
-                        <IconPencil size={16} stroke={1.6} />
-                      </ActionIcon>
-                    </Tooltip>
-                  )}
-                  {quota.scope === scope && (
-                    <Tooltip label="Remove">
-                      <ActionIcon
-                        variant="subtle"
-                        color="gray"
-                        aria-label={`Remove the quota ${name}`}
-                        onClick={() =>
-                          confirmDelete({
-                            what: `the quota ${name}`,
-                            verb: 'Remove',
-                            note: afterRemoval,
-                            onConfirm: () => removal.mutateAsync(quota),
-                          })
-                        }
-                      >
-                        <IconTrash size={16} stroke={1.6} />
-                      </ActionIcon>
-                    </Tooltip>
-                  )}
-                </Group>
-              </Group>
-            </Card>
-          );
-        })}
+        {quotas.isPending && [1, 2, 3].map((each) => <Skeleton key={each} height={124} radius="md" />)}
+        {limited.map((quota) => (
+          <Card key={`${limitName(quota)} ${quota.scope}`} padding="md">
+            <LimitBar quota={quota} actions={actionsOf(quota)} />
+          </Card>
+        ))}
       </SimpleGrid>
+      {unlimited.length > 0 && (
+        <Card padding={0} mt="sm">
+          <Table aria-label="Without a limit" horizontalSpacing="md">
+            <Table.Thead>
+              <Table.Tr>
+                <Table.Th scope="col">Without a limit</Table.Th>
+                <Table.Th scope="col" ta="right">
+                  Used
+                </Table.Th>
+                <Table.Th scope="col" w={72}>
+                  <VisuallyHidden>Actions</VisuallyHidden>
+                </Table.Th>
+              </Table.Tr>
+            </Table.Thead>
+            <Table.Tbody>
+              {unlimited.map((quota) => (
+                <Table.Tr key={`${limitName(quota)} ${quota.scope}`}>
+                  <Table.Td>{limitName({ ...quota, scope: undefined })}</Table.Td>
+                  <Table.Td ta="right" style={{ fontVariantNumeric: 'tabular-nums' }}>
+                    {quota.meter === 'store.bytes' ? formatBytes(quota.used) : formatNumber(quota.used)}
+                  </Table.Td>
+                  <Table.Td>{actionsOf(quota)}</Table.Td>
+                </Table.Tr>
+              ))}
+            </Table.Tbody>
+          </Table>
+        </Card>
+      )}
       <Modal
         opened={edited !== undefined}
         onClose={() => setEdited(undefined)}
@@ -121,45 +164,5 @@ export function QuotaPanel(props: QuotaPanelProps) {
         {edited !== undefined && <QuotaForm {...props} initial={edited} onDone={() => setEdited(undefined)} />}
       </Modal>
     </section>
-  );
-}
-
-/** Meters without a limit come last. */
-function limitedFirst(quotas: Quota[]): Quota[] {
-  return [...quotas.filter(({ limit }) => limit !== null), ...quotas.filter(({ limit }) => limit === null)];
-}
-
-interface QuotaFormProps extends Pick<QuotaPanelProps, 'set' | 'queryKey'> {
-  initial: { limit: LimitDto; isNew: boolean };
-  onDone: () => void;
-}
-
-function QuotaForm({ set, queryKey, initial, onDone }: QuotaFormProps) {
-  const [limit, setLimit] = useState(initial.limit);
-  const [errors, setErrors] = useState<Record<string, string>>({});
-  const { mutate, isPending, error } = useMutationWithNotice({
-    mutationFn: (value: LimitDto) => set(value),
-    success: (_data, value) => `Quota ${limitName(value)} set`,
-    invalidates: [queryKey],
-    form: { setErrors },
-    onSuccess: onDone,
-  });
-  const isShown = Object.keys(formErrors(error)).every((field) => ['meter', 'window', 'limit'].includes(field));
-  return (
-    <form
-      onSubmit={(event) => {
-        event.preventDefault();
-        setErrors({});
-        mutate(limit);
-      }}
-    >
-      <Stack>
-        <LimitFields value={limit} onChange={setLimit} isFixed={!initial.isNew} errors={errors} />
-        <ProblemAlert error={error} showsFields={!isShown} />
-        <FormActions onCancel={onDone} isPending={isPending}>
-          Save
-        </FormActions>
-      </Stack>
-    </form>
   );
 }

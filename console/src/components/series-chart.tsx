@@ -1,5 +1,5 @@
 import { Box, Group, Skeleton, Switch, Table, Text } from '@mantine/core';
-import { lazy, Suspense, useState } from 'react';
+import { lazy, Suspense, useState, type ReactNode } from 'react';
 import { formatNumber } from './num';
 import { Time } from './time';
 
@@ -27,11 +27,13 @@ export interface SeriesChartProps {
   kind?: 'bar' | 'area';
   /** Default: 240. */
   height?: number;
+  /** What chooses the data, beside the switch. */
+  controls?: ReactNode;
 }
 
 /** Numbers over time as a chart; a switch shows them as a table, which screen readers and people read digit by digit. */
 export function SeriesChart(props: SeriesChartProps) {
-  const { label, data, series, step, height = 240 } = props;
+  const { label, data, series, step, height = 240, controls } = props;
   const [asTable, setAsTable] = useState(false);
   const totals = series.map(({ name, label: each }) => {
     const sum = data.reduce((total, point) => total + Number(point[name] ?? 0), 0);
@@ -39,20 +41,23 @@ export function SeriesChart(props: SeriesChartProps) {
   });
   return (
     <figure style={{ margin: 0 }}>
-      <Group component="figcaption" justify="space-between" mb="sm" gap="xs">
+      <Group component="figcaption" justify="space-between" align="flex-start" mb="sm" gap="xs">
         <div>
           <Text fw={600}>{label}</Text>
           <Text size="xs" c="dimmed">
             {totals.join(', ')}
           </Text>
         </div>
-        <Switch
-          size="xs"
-          label="Table"
-          aria-label={`${label} as a table`}
-          checked={asTable}
-          onChange={(event) => setAsTable(event.currentTarget.checked)}
-        />
+        <Group gap="sm">
+          {controls}
+          <Switch
+            size="xs"
+            label="Table"
+            aria-label={`${label} as a table`}
+            checked={asTable}
+            onChange={(event) => setAsTable(event.currentTarget.checked)}
+          />
+        </Group>
       </Group>
       {asTable ? (
         // Keyboard users scroll it, so it can have the focus.

@@ -1,4 +1,5 @@
-import { Tooltip } from '@mantine/core';
+import { Tooltip, VisuallyHidden } from '@mantine/core';
+import { useId, useRef, useState } from 'react';
 import classes from './time.module.css';
 
 const FULL = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'short' });
@@ -42,16 +43,37 @@ interface TimeProps {
 
 /** A time in the reader's zone; hover or focus shows it in UTC. */
 export function Time({ at, as = 'time', none = 'never' }: TimeProps) {
+  const element = useRef<HTMLTimeElement>(null);
+  const [isWanted, setWanted] = useState(false);
+  const description = useId();
   if (at === null) return <span className={classes.none}>{none}</span>;
   const shown = as === 'relative' ? formatRelative(at) : FORMATS[as].format(new Date(at));
   const utc = `${at.slice(0, 19).replace('T', ' ')} UTC`;
+  const label = as === 'relative' ? `${formatTime(at)} (${utc})` : utc;
   return (
-    <Tooltip label={as === 'relative' ? `${formatTime(at)} (${utc})` : utc}>
+    <>
       {/* The focus is what shows the tooltip without a mouse. */}
-      {/* eslint-disable-next-line jsx-a11y/no-noninteractive-tabindex */}
-      <time dateTime={at} tabIndex={0} className={classes.time}>
+      <time
+        ref={element}
+        dateTime={at}
+        aria-describedby={isWanted ? description : undefined}
+        // eslint-disable-next-line jsx-a11y/no-noninteractive-tabindex
+        tabIndex={0}
+        className={classes.time}
+        onPointerEnter={() => setWanted(true)}
+        onPointerLeave={() => setWanted(false)}
+        onFocus={() => setWanted(true)}
+        onBlur={() => setWanted(false)}
+      >
         {shown}
       </time>
-    </Tooltip>
+      {/* A list has hundreds of times, so their tooltips exist only while they are seen. */}
+      {isWanted && (
+        <>
+          <VisuallyHidden id={description}>{label}</VisuallyHidden>
+          <Tooltip target={element} opened label={label} />
+        </>
+      )}
+    </>
   );
 }

@@ -1,21 +1,21 @@
-import { Anchor, Container } from '@mantine/core';
+import { Anchor } from '@mantine/core';
 import { IconMapOff } from '@tabler/icons-react';
 import { Link } from '@tanstack/react-router';
 import { EmptyState } from '../components/empty-state';
 import { PageHeader } from '../components/page-header';
 
 /** For addresses that are no page. */
-export function NotFound() {
+export default function NotFound() {
   return (
-    <Container size="sm" py="xl">
+    <>
       <PageHeader title="Page not found" />
       <EmptyState icon={IconMapOff} title="There is no page at this address">
         Check the address, or{' '}
-        <Anchor component={Link} to="/">
+        <Anchor component={Link} to="/" underline="always">
           go to the start page
         </Anchor>
         .
       </EmptyState>
-    </Container>
+    </>
   );
 }

@@ -2,7 +2,7 @@ import { randomBytes, randomUUID } from 'node:crypto';
 import fc from 'fast-check';
 import { Secrets } from '../../config/secrets.js';
 import { RefreshTokens } from './refresh-tokens.js';
-import { PROPERTY } from '../../../test/support/sizes.js';
+import { PROPERTY, SEED } from '../../../test/support/sizes.js';
 
 const tokens = new RefreshTokens(new Secrets('a secret of thirty-two characters'));
 const nonce = randomBytes(32);
@@ -15,7 +15,7 @@ const passes = (text: string): boolean => tokens.read(text) !== undefined && tok
 const encode = (bytes: Buffer): string => `qmr_${bytes.toString('base64url')}`;
 
 describe('a refresh token', () => {
-  test('returns its claims and is authentic', () => {
+  test(`returns its claims and is authentic (SEED=${SEED})`, () => {
     fc.assert(
       fc.property(fc.uuid(), fc.uuid(), fc.nat(0xffff_ffff), (ownerId, sessionId, generation) => {
         const made = tokens.make({ ownerId, sessionId, generation }, nonce);

@@ -1,5 +1,5 @@
 import type { AuditVerdictResponse } from '../../audit/audit.dto.js';
-import { apiFrom, type ApiOptions } from '../api.js';
+import { clientFrom, type ApiOptions } from '../api.js';
 import { UsageError, type Io, type Outcome } from '../command.js';
 import { EXIT } from '../exit-codes.js';
 
@@ -10,9 +10,9 @@ interface Options extends ApiOptions {
 /** `quartermaster audit verify`. */
 export async function run(io: Io, { head, ...target }: Options): Promise<Outcome> {
   if (head !== undefined && !/^[0-9a-f]{64}$/.test(head)) throw new UsageError('--head must be 64 hex digits.');
-  const api = apiFrom(io, target);
-  const verdict = api
-    ? await api.send<AuditVerdictResponse>('GET', `/v1/audit/verify${head === undefined ? '' : `?head=${head}`}`)
+  const client = clientFrom(io, target);
+  const verdict = client
+    ? await client.get('/v1/audit/verify', { params: { query: head === undefined ? {} : { head } } })
     : await (await import('../direct/audit.js')).verifyAudit(io, head);
   return { data: verdict, text: describe(verdict), exitCode: verdict.ok ? EXIT.done : EXIT.problems };
 }

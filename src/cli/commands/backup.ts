@@ -1,20 +1,18 @@
-import { createWriteStream, existsSync } from 'node:fs';
-import { rename, rm, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { Readable } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
 import { createGzip } from 'node:zlib';
 import { join } from 'node:path';
 import { Env } from '../../config/env.js';
 import type { BackupResult } from '../../database/backup/format.js';
 import { writeBackup } from '../../database/backup/write-backup.js';
-import { UsageError, type Io, type Outcome } from '../command.js';
+import type { Io, Outcome } from '../command.js';
 import { withDatabase } from '../database.js';
-import { explainFile } from '../files.js';
+import { requireNoFile, writeNewFile } from '../files.js';
 import { keyCheckOf } from '../secret-key.js';
 
 /** `quartermaster backup`. */
 export async function run(io: Io, file: string): Promise<Outcome> {
-  if (existsSync(file)) throw new UsageError(`${file} exists already.`);
+  requireNoFile(file);
   const keyCheck = keyCheckOf(new Env(io.variables));
   return withDatabase(io, async (env) => {
     const { tables, rows, counts } = await writeFile(file, env, keyCheck);
@@ -27,19 +25,10 @@ export async function run(io: Io, file: string): Promise<Outcome> {
   });
 }
 
-/** Writes beside the file first: a file with the given name is complete. */
 async function writeFile(file: string, env: Env, keyCheck: string): Promise<BackupResult> {
-  const draft = `${file}.partial`;
   let result: BackupResult | undefined;
   const chunks = writeBackup(env, keyCheck, (done) => (result = done));
-  try {
-    const output = createWriteStream(draft, { flags: 'wx', mode: 0o600, flush: true });
-    await pipeline(Readable.from(chunks, { objectMode: false }), createGzip(), output);
-    await rename(draft, file);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') await rm(draft, { force: true });
-    explainFile(error, draft);
-  }
+  await writeNewFile(file, Readable.from(chunks, { objectMode: false }), createGzip());
   if (!result) throw new Error('A backup has no end');
   return result;
 }

@@ -1,11 +1,10 @@
 import type { CliCommand, Io, Outcome } from '../command.js';
-import { createProgram } from '../program.js';
 
 const LOAD_BASH_COMPLETION = 'autoload -U +X compinit && compinit\nautoload -U +X bashcompinit && bashcompinit';
 
 /** `quartermaster completion`. */
-export function run(io: Io, shell: 'bash' | 'zsh'): Promise<Outcome> {
-  const script = completionOf(createProgram(io));
+export function run(_io: Io, shell: 'bash' | 'zsh', _options: object, command: CliCommand): Promise<Outcome> {
+  const script = completionOf(command.parent as CliCommand);
   const text = shell === 'zsh' ? `${LOAD_BASH_COMPLETION}\n${script}` : script;
   return Promise.resolve({ data: { script: text }, text });
 }

@@ -18,6 +18,7 @@ import {
 } from '../diagnosis.js';
 import { EXIT } from '../exit-codes.js';
 import { explainFailure } from '../failure.js';
+import { hasDatabaseUrl } from '../../process/start-error.js';
 import { withPlatform } from '../platform.js';
 
 /** `quartermaster doctor`. */
@@ -53,7 +54,10 @@ async function examineDatabase(io: Io): Promise<Finding[]> {
       return tables.isOk ? [...findings, await examineServices(io)] : findings;
     });
   } catch (error) {
-    return [problem('database', explain(error, io), 'start PostgreSQL, or correct DATABASE_URL')];
+    const remedy = hasDatabaseUrl(io.variables)
+      ? 'start PostgreSQL, or correct DATABASE_URL'
+      : 'run this command on the machine and as the user of the server';
+    return [problem('database', explain(error, io), remedy)];
   }
 }
 
@@ -67,7 +71,7 @@ async function examineServices(io: Io): Promise<Finding> {
 }
 
 function explain(error: unknown, { variables }: Io): string {
-  return explainFailure(error, variables.LOG_LEVEL).replace(/\.$/, '');
+  return explainFailure(error, variables).replace(/\.$/, '');
 }
 
 function describe(findings: readonly Finding[]): string {

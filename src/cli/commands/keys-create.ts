@@ -1,6 +1,5 @@
-import { apiFrom, type ApiOptions } from '../api.js';
+import { clientFrom, type ApiOptions } from '../api.js';
 import type { Io, Outcome } from '../command.js';
-import type { MadeKey } from '../direct/keys.js';
 
 interface Options extends ApiOptions {
   name: string;
@@ -11,9 +10,9 @@ interface Options extends ApiOptions {
 /** `quartermaster keys create`. */
 export async function run(io: Io, owner: string, { name, scope, expires, ...target }: Options): Promise<Outcome> {
   const body = { owner, name, scopes: scope, ...(expires === undefined ? {} : { expiresAt: expires }) };
-  const api = apiFrom(io, target);
-  const { id, key } = api
-    ? await api.send<MadeKey>('POST', '/v1/keys', body)
+  const client = clientFrom(io, target);
+  const { id, key } = client
+    ? await client.post('/v1/keys', { body })
     : await (await import('../direct/keys.js')).createKey(io, body);
   return {
     data: { id, key },

@@ -1,39 +1,37 @@
+import { hashApiKey } from '../../keys/api-key-format.js';
+import { clientFrom, type ApiOptions } from '../api.js';
 import { UsageError, type Io, type Outcome } from '../command.js';
-import { findKey, type FoundKey } from '../direct/keys.js';
 import { EXIT } from '../exit-codes.js';
 
+const UNKNOWN = 'No account has this key: it was revoked, or it belongs to another platform.';
+
+const NOT_VALID =
+  'No account has this key, or it is disabled or has expired: keys find on the database tells such keys, too.';
+
 /** `quartermaster keys find`. */
-export async function run(io: Io, given: string | undefined): Promise<Outcome> {
-  const text = given ?? (await io.piped('the key'));
+export async function run(io: Io, given: string | undefined, target: ApiOptions): Promise<Outcome> {
+  const client = clientFrom(io, target);
+  const text = (given ?? (await io.piped('the key')))?.trim();
   if (text === undefined) throw new UsageError('A key is missing: name it, or pipe it in.');
-  const found = await findKey(io, text.trim());
-  if (!found) {
-    const told = 'No account has this key: it was revoked, or it belongs to another platform.';
-    return { data: { key: null }, text: told, exitCode: EXIT.problems };
-  }
-  const { key, owner } = found;
-  const { id, name, scopes, createdAt, expiresAt } = key;
-  const { username, email } = owner;
-  const state = stateOf(found);
+  const hash = hashApiKey(text);
+  if (hash === undefined) throw new UsageError('This is not an API key, or a character of it is missing or wrong.');
+  const found = client
+    ? await (await import('../over-api/keys.js')).findKey(client, text)
+    : await (await import('../direct/keys.js')).findKey(io, hash);
+  if (!found) return { data: { key: null }, text: client ? NOT_VALID : UNKNOWN, exitCode: EXIT.problems };
+  const { id, name, scopes, state, createdAt, expiresAt } = found.key;
+  const { username, email, status, id: ownerId } = found.owner;
   return {
     data: {
       key: { id, name, scopes, state, createdAt, expiresAt },
-      owner: { id: owner.id, username, email, status: owner.status },
+      owner: { id: ownerId, username, email, status },
     },
     text: [
       `key      ${id}, "${name}"`,
       `state    ${state}`,
       `scopes   ${scopes.join(', ') || 'none'}`,
-      `owner    ${[username, email, owner.id].filter((each) => each !== null).join(', ')}`,
+      `owner    ${[username, email, ownerId].filter((each) => each !== null).join(', ')}`,
       `To revoke it: quartermaster keys revoke ${id}`,
     ].join('\n'),
   };
-}
-
-function stateOf({ key: { disabled, expiresAt }, retiresAt, owner }: FoundKey): string {
-  const now = new Date();
-  if ((expiresAt && expiresAt <= now) || (retiresAt && retiresAt <= now)) return 'expired';
-  if (disabled) return 'disabled';
-  if (owner.status === 'disabled') return 'disabled with its owner';
-  return retiresAt ? `rotated, valid until ${retiresAt.toISOString()}` : 'valid';
 }

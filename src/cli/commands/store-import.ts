@@ -1,27 +1,25 @@
+import { clientFrom, type ApiOptions } from '../api.js';
 import type { Io, Outcome } from '../command.js';
 import { EXIT } from '../exit-codes.js';
 import { sizeOf } from '../files.js';
 import { Report, reportOf } from '../import/report.js';
-import { importEntries } from '../import/store-import-run.js';
-import { idOfOwner } from '../owner.js';
-import { withPlatform } from '../platform.js';
+import { importEntries, type StoreTarget } from '../import/store-import-run.js';
 import { ProgressBar } from '../progress-bar.js';
-import { StoreService } from '../../store/store.service.js';
 
-interface Options {
+interface Options extends ApiOptions {
   replace?: true;
 }
 
 /** `quartermaster store import`. */
-export async function run(io: Io, owner: string, file: string, { replace }: Options): Promise<Outcome> {
+export async function run(io: Io, owner: string, file: string, { replace, ...target }: Options): Promise<Outcome> {
   const size = sizeOf(file);
-  return withPlatform(io, async (app) => {
-    const ownerId = await idOfOwner(app, owner);
+  const client = clientFrom(io, target);
+  const work = async (store: StoreTarget): Promise<Outcome> => {
     const report = new Report(reportOf(file), 0);
     const bar = new ProgressBar(io, size, 'entries');
     try {
       const counts = await importEntries({
-        ...{ file, ownerId, report, store: app.get(StoreService) },
+        ...{ file, report, target: store },
         onConflict: replace ? 'replace' : 'skip',
         onProgress: (bytes, entries) => bar.update(bytes, entries),
       });
@@ -34,5 +32,7 @@ export async function run(io: Io, owner: string, file: string, { replace }: Opti
     } finally {
       bar.stop();
     }
-  });
+  };
+  if (!client) return (await import('../direct/store.js')).withStore(io, owner, work);
+  return work(await (await import('../over-api/store.js')).storeOf(client, owner));
 }

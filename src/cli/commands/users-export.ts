@@ -1,36 +1,33 @@
 import { Readable } from 'node:stream';
 import { stringify } from 'csv-stringify/sync';
-import { toUserResponse, type UserResponse } from '../../users/user.dto.js';
-import { UsersRepository } from '../../users/users.repository.js';
+import type { UserResponse } from '../../users/user.dto.js';
+import { clientFrom, type ApiOptions } from '../api.js';
 import type { Io, Outcome } from '../command.js';
 import { exportTo } from '../files.js';
-import { withPlatform } from '../platform.js';
 
 const COLUMNS: (keyof UserResponse)[] = [
   ...(['id', 'username', 'email', 'firstName', 'lastName', 'role', 'status', 'plan', 'credits'] as const),
   ...(['createdAt', 'updatedAt', 'lastLoginAt'] as const),
 ];
 
-const ACCOUNTS_AT_ONCE = 1_000;
-
-/** `quartermaster users export`. */
-export async function run(
-  io: Io,
-  file: string | undefined,
-  { format }: { format: 'csv' | 'ndjson' },
-): Promise<Outcome> {
-  return withPlatform(io, (app) => {
-    const lines = linesOf(app.get(UsersRepository), format);
-    return exportTo(io, file, Readable.from(lines, { objectMode: false }));
-  });
+interface Options extends ApiOptions {
+  format: 'csv' | 'ndjson';
 }
 
-async function* linesOf(users: UsersRepository, format: 'csv' | 'ndjson'): AsyncGenerator<string> {
+/** `quartermaster users export`. */
+export async function run(io: Io, file: string | undefined, { format, ...target }: Options): Promise<Outcome> {
+  const write = (users: AsyncIterable<UserResponse[]>) =>
+    exportTo(io, file, Readable.from(linesOf(users, format), { objectMode: false }));
+  const client = clientFrom(io, target);
+  if (!client) return (await import('../direct/users.js')).exportUsers(io, write);
+  return write((await import('../over-api/users.js')).listUsers(client));
+}
+
+async function* linesOf(batches: AsyncIterable<UserResponse[]>, format: Options['format']): AsyncGenerator<string> {
   if (format === 'csv') yield stringify([COLUMNS]);
-  for await (const rows of users.stream(ACCOUNTS_AT_ONCE)) {
-    const some = rows.map(toUserResponse);
+  for await (const users of batches) {
     yield format === 'csv'
-      ? stringify(some, { columns: COLUMNS, escape_formulas: true })
-      : some.map((user) => `${JSON.stringify(user)}\n`).join('');
+      ? stringify(users, { columns: COLUMNS, escape_formulas: true })
+      : users.map((user) => `${JSON.stringify(user)}\n`).join('');
   }
 }

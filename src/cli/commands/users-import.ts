@@ -1,39 +1,37 @@
-import { UserImport, type ImportedUser } from '../../users/user-import.js';
+import { clientFrom, type ApiOptions } from '../api.js';
 import type { Io, Outcome } from '../command.js';
 import { EXIT } from '../exit-codes.js';
 import { sizeOf } from '../files.js';
 import { Journal, type Progress } from '../import/journal.js';
 import { formatOf } from '../import/records.js';
 import { reportOf } from '../import/report.js';
-import { importUsers } from '../import/user-import-run.js';
-import { OPERATOR } from '../operator.js';
-import { withPlatform } from '../platform.js';
+import { importUsers, type UserTarget } from '../import/user-import-run.js';
 import { ProgressBar } from '../progress-bar.js';
 
-interface Options {
+interface Options extends ApiOptions {
   dryRun?: true;
 }
 
 /** `quartermaster users import`. */
-export async function run(io: Io, file: string, { dryRun }: Options): Promise<Outcome> {
+export async function run(io: Io, file: string, { dryRun, ...target }: Options): Promise<Outcome> {
   formatOf(file);
   const size = sizeOf(file);
-  return withPlatform(io, async (app, env) => {
-    const users = app.get(UserImport);
-    const journal = dryRun ? undefined : new Journal(file);
+  const client = clientFrom(io, target);
+  const journal = dryRun ? undefined : new Journal(file, target.url ?? 'database');
+  const work = async (users: UserTarget): Promise<Outcome> => {
     const before = journal?.read()?.records ?? 0;
     if (before > 0) io.stderr.write(`Continuing an interrupted import after ${before} records.\n`);
-    const names = new Set<string>();
-    const write = (some: ImportedUser[]) => (dryRun ? users.checkAll(some, names) : users.createAll(some, OPERATOR));
     const bar = new ProgressBar(io, size, 'records');
     try {
       const onProgress = (bytes: number, records: number): void => bar.update(bytes, records);
-      const progress = await importUsers({ file, env, write, journal, onProgress });
+      const progress = await importUsers({ file, target: users, journal, onProgress });
       return outcomeOf(file, progress, bar.rate(progress.records - before), dryRun ?? false);
     } finally {
       bar.stop();
     }
-  });
+  };
+  if (!client) return (await import('../direct/users.js')).withUsers(io, work);
+  return work(await (await import('../over-api/users.js')).usersOf(client));
 }
 
 function outcomeOf(file: string, { created, rejected }: Progress, rate: number, isDry: boolean): Outcome {

@@ -1,12 +1,12 @@
 import { required } from '../../common/problem.js';
 import { ConfigError } from '../../config/env.js';
-import { hashApiKey } from '../../keys/api-key-format.js';
 import { CreateKeyDto } from '../../keys/key.dto.js';
 import { KeysRepository, type KeyRow } from '../../keys/keys.repository.js';
 import { KeysService } from '../../keys/keys.service.js';
 import { UsersRepository, type UserRow } from '../../users/users.repository.js';
 import { checked } from '../checked.js';
-import { UsageError, type Io } from '../command.js';
+import type { Io } from '../command.js';
+import type { FoundKey } from '../found-key.js';
 import { OPERATOR } from '../operator.js';
 import { idOfOwner } from '../owner.js';
 import { withPlatform } from '../platform.js';
@@ -14,13 +14,6 @@ import { withPlatform } from '../platform.js';
 export interface MadeKey {
   id: string;
   key: string;
-}
-
-export interface FoundKey {
-  key: KeyRow;
-  /** The end of the grace period of a secret that was replaced; null: the secret is current. */
-  retiresAt: Date | null;
-  owner: UserRow;
 }
 
 export function createKey(io: Io, body: { owner: string; name: string; scopes: string[] }): Promise<MadeKey> {
@@ -39,13 +32,29 @@ export function revokeKey(io: Io, id: string): Promise<void> {
   });
 }
 
-/** @returns the key of a secret; null if no account has it. @throws UsageError if the text is not a key */
-export async function findKey(io: Io, text: string): Promise<FoundKey | null> {
-  const hash = hashApiKey(text);
-  if (hash === undefined) throw new UsageError('This is not an API key, or a character of it is missing or wrong.');
+/** @returns the key of a secret; null if no account has it */
+export async function findKey(io: Io, hash: string): Promise<FoundKey | null> {
   return withPlatform(io, async (app) => {
     const found = await app.get(KeysRepository).findBySecret(hash);
     if (!found) return null;
-    return { ...found, owner: required(await app.get(UsersRepository).findById(found.key.ownerId)) };
+    const owner = required(await app.get(UsersRepository).findById(found.key.ownerId));
+    const state = stateOf(found, owner);
+    const { id, name, scopes, createdAt, expiresAt } = found.key;
+    return {
+      key: { id, name, scopes, state, createdAt: createdAt.toISOString(), expiresAt: expiresAt?.toISOString() ?? null },
+      owner,
+    };
   });
+}
+
+/** @param found with `retiresAt`, the end of the grace period of a secret that was replaced */
+function stateOf(
+  { key: { disabled, expiresAt }, retiresAt }: { key: KeyRow; retiresAt: Date | null },
+  owner: UserRow,
+): string {
+  const now = new Date();
+  if ((expiresAt && expiresAt <= now) || (retiresAt && retiresAt <= now)) return 'expired';
+  if (disabled) return 'disabled';
+  if (owner.status === 'disabled') return 'disabled with its owner';
+  return retiresAt ? `rotated, valid until ${retiresAt.toISOString()}` : 'valid';
 }

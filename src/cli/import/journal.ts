@@ -1,5 +1,6 @@
-import { readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { ConfigError } from '../../config/env.js';
+import { explainFile } from '../files.js';
 
 /** How far an import has come. */
 export interface Progress {
@@ -18,6 +19,7 @@ export interface Progress {
 
 interface Stored extends Progress {
   file: FileStamp;
+  target: string;
 }
 
 interface FileStamp {
@@ -33,22 +35,32 @@ export class Journal {
   readonly path: string;
   private readonly file: FileStamp;
 
-  constructor(imported: string) {
+  /** @param target where the accounts go to: an address, or `database` */
+  constructor(
+    imported: string,
+    private readonly target: string,
+  ) {
     this.path = `${imported}.progress`;
     const { size, mtimeMs } = statSync(imported);
     this.file = { size, modified: Math.trunc(mtimeMs) };
   }
 
-  /** @returns undefined if no import of the file was interrupted. @throws ConfigError if the file has changed since */
+  /** @returns undefined if no import of the file was interrupted. @throws ConfigError if it cannot be continued */
   read(): Progress | undefined {
+    if (!existsSync(this.path)) return undefined;
     let stored: Stored;
     try {
       stored = JSON.parse(readFileSync(this.path, 'utf8')) as Stored;
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-      throw error;
+      if (error instanceof SyntaxError) throw new ConfigError(`${this.path} is damaged. Delete it to begin anew.`);
+      explainFile(error, this.path);
     }
-    const { file, ...progress } = stored;
+    const { file, target, ...progress } = stored;
+    if (target !== this.target) {
+      throw new ConfigError(
+        `The interrupted import of this file went to another place (${target}). To continue it, name that place. To begin anew, delete ${this.path}.`,
+      );
+    }
     if (file.size === this.file.size && file.modified === this.file.modified) return progress;
     throw new ConfigError(
       `The file has changed since its import was interrupted. To continue, restore it. To import it from its beginning, delete ${this.path}.`,
@@ -57,8 +69,14 @@ export class Journal {
 
   write(progress: Progress): void {
     const draft = `${this.path}.new`;
-    writeFileSync(draft, JSON.stringify({ file: this.file, ...progress }), { mode: 0o600 });
-    renameSync(draft, this.path);
+    const { file, target } = this;
+    try {
+      writeFileSync(draft, JSON.stringify({ file, target, ...progress }), { mode: 0o600 });
+      renameSync(draft, this.path);
+    } catch (error) {
+      rmSync(draft, { force: true });
+      explainFile(error, this.path);
+    }
   }
 
   delete(): void {

@@ -1,7 +1,9 @@
+import { isUtf8 } from 'node:buffer';
 import { createReadStream } from 'node:fs';
-import { createInterface } from 'node:readline';
 import { parse, type CsvError, type Info } from 'csv-parse';
+import { ConfigError } from '../../config/env.js';
 import { UsageError } from '../command.js';
+import { linesOf } from './lines.js';
 
 export type FileFormat = 'csv' | 'ndjson';
 
@@ -23,6 +25,8 @@ interface CsvRecord {
 /** A longer record indicates a missing closing quote. */
 const MAX_RECORD_BYTES = 65_536;
 
+const NOT_UTF8 = 'is not valid UTF-8';
+
 /** @throws UsageError unless the name of the file ends with `.csv`, `.ndjson` or `.jsonl` */
 export function formatOf(path: string): FileFormat {
   if (/\.csv$/i.test(path)) return 'csv';
@@ -35,7 +39,7 @@ export function readRecords(path: string, columns: readonly string[]): AsyncGene
   return formatOf(path) === 'csv' ? readCsv(path, columns) : readNdjson(path);
 }
 
-/** @throws UsageError if the header is wrong, or the rest of the file cannot be divided into records */
+/** @throws UsageError if the header is wrong; ConfigError if the rest of the file cannot be divided into records */
 async function* readCsv(path: string, columns: readonly string[]): AsyncGenerator<FileRecord> {
   const options = { bom: true, info: true, skip_empty_lines: true, max_record_size: MAX_RECORD_BYTES };
   const parser = parse({ ...options, relax_column_count: true, relax_quotes: true });
@@ -47,13 +51,15 @@ async function* readCsv(path: string, columns: readonly string[]): AsyncGenerato
     for await (const { record: cells, info } of parser as AsyncIterable<CsvRecord>) {
       const at = { line: info.lines, bytes: info.bytes };
       if (!header) header = headerOf(cells, columns);
+      // The parser has replaced invalid bytes.
+      else if (cells.some((cell) => cell.includes('\ufffd'))) yield { ...at, value: {}, fault: NOT_UTF8 };
       else if (cells.length === header.length) yield { ...at, value: toObject(header, cells) };
       else yield { ...at, value: {}, fault: `has ${cells.length} fields, and the header has ${header.length}` };
     }
   } catch (error) {
     const { code, lines } = error as Partial<CsvError> & { lines?: number };
     if (code?.startsWith('CSV_') !== true) throw error;
-    throw new UsageError(`${path} cannot be read from line ${lines ?? 1} on: a quote is missing (${code}).`);
+    throw new ConfigError(`${path} cannot be read from line ${lines ?? 1} on: a quote is missing (${code}).`);
   }
 }
 
@@ -76,27 +82,23 @@ function toObject(header: readonly string[], cells: readonly string[]): Record<s
 }
 
 async function* readNdjson(path: string): AsyncGenerator<FileRecord> {
-  const file = createReadStream(path);
-  const lines = createInterface({ input: file, crlfDelay: Infinity });
-  // Without this, the interface never ends after an error of the file.
-  file.once('error', () => lines.close());
-  let [line, bytes] = [0, 0];
-  for await (const text of lines) {
-    line++;
-    bytes += Buffer.byteLength(text) + 1;
-    if (text.trim() !== '') yield { line, bytes, ...parsed(text) };
-  }
-  if (file.errored) throw file.errored;
+  for await (const { line, bytes, text } of linesOf(path)) yield { line, bytes, ...parsed(text) };
 }
 
-function parsed(text: string): Pick<FileRecord, 'value' | 'fault'> {
+function parsed(text: Buffer | undefined): Pick<FileRecord, 'value' | 'fault'> {
+  const fault = faultOfLine(text);
+  return fault === undefined ? { value: JSON.parse(String(text)) as Record<string, unknown> } : { value: {}, fault };
+}
+
+/** Returns why a line is not a JSON object; undefined if it is one. */
+export function faultOfLine(text: Buffer | undefined): string | undefined {
+  if (text === undefined) return 'is too long';
+  if (!isUtf8(text)) return NOT_UTF8;
   try {
-    const value = JSON.parse(text) as unknown;
-    if (typeof value === 'object' && value !== null && !Array.isArray(value)) {
-      return { value: value as Record<string, unknown> };
-    }
+    const value = JSON.parse(text.toString()) as unknown;
+    if (typeof value === 'object' && value !== null && !Array.isArray(value)) return undefined;
   } catch {
     // Reported below.
   }
-  return { value: {}, fault: 'is not a JSON object' };
+  return 'is not a JSON object';
 }

@@ -1,5 +1,6 @@
-import { appendFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { appendFileSync, rmSync, truncateSync } from 'node:fs';
 import { stringify } from 'csv-stringify/sync';
+import { explainFile } from '../files.js';
 
 /** A rejected line of an imported file. */
 export interface Rejected {
@@ -32,12 +33,13 @@ export class Report {
 
   add(rejected: readonly Rejected[]): void {
     if (rejected.length === 0) return;
-    if (this.bytes === 0) {
-      writeFileSync(this.path, HEADER, { mode: 0o600 });
-      this.bytes = HEADER.length;
+    const header = this.bytes === 0 ? HEADER : '';
+    const text = header + stringify(rejected.map(({ line, reason }) => [line, reason]));
+    try {
+      appendFileSync(this.path, text, { mode: 0o600 });
+    } catch (error) {
+      explainFile(error, this.path);
     }
-    const text = stringify(rejected.map(({ line, reason }) => [line, reason]));
-    appendFileSync(this.path, text);
     this.bytes += Buffer.byteLength(text);
   }
 }

@@ -1,6 +1,6 @@
 import { isRetryable } from '../../common/database-error.js';
 import { Random } from '../../../test/support/random.js';
-import { seeds, sizesOf } from '../../../test/support/sizes.js';
+import { SEED, seeds, sizesOf } from '../../../test/support/sizes.js';
 import { SpendCases } from '../../../test/support/spend-cases.js';
 import { SpendModel, windowName, type Fact, type Judgement } from '../../../test/support/spend-model.js';
 import type { Transaction } from '../../database/database.js';
@@ -542,7 +542,7 @@ describe('Spender', () => {
 
 const SEEDS = seeds(sizesOf('spender').SEEDS);
 
-test(`random faults and schedules: the spender keeps the rules of spending`, async () => {
+test(`random faults and schedules: the spender keeps the rules of spending (SEED=${SEED})`, async () => {
   const failures: string[] = [];
   for (let i = 0; i < SEEDS.length; i += 100) {
     const simulate = (seed: number): Promise<unknown> =>
@@ -552,7 +552,7 @@ test(`random faults and schedules: the spender keeps the rules of spending`, asy
   expect(failures.slice(0, 5)).toEqual([]);
 });
 
-test('a simulation with the same seed has the same history', async () => {
+test(`a simulation with the same seed has the same history (SEED=${SEED})`, async () => {
   for (const seed of SEEDS.slice(0, 50)) {
     const [first, beside] = await Promise.all([new Simulation(seed).run(), new Simulation(seed).run()]);
     expect(beside.history).toBe(first.history);

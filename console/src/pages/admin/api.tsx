@@ -1,21 +1,20 @@
-import { Button, Card, Group, SegmentedControl, Skeleton, Stack, TextInput, Title } from '@mantine/core';
+import { Button, Card, Group, Skeleton, Stack, TextInput, Title } from '@mantine/core';
 import { IconTrash } from '@tabler/icons-react';
-import { keepPreviousData, useQuery, type UseQueryResult } from '@tanstack/react-query';
+import { useQuery, type UseQueryResult } from '@tanstack/react-query';
 import { useNavigate, useParams } from '@tanstack/react-router';
-import { useState, type ReactNode } from 'react';
-import { answer, tagged, type Tagged } from '../../api/answer';
+import { type ReactNode } from 'react';
+import { tagged, type Tagged } from '../../api/answer';
 import { api } from '../../api/client';
 import type { components } from '../../../../sdk/src/schema';
+import { CallsChart } from '../../components/calls-chart';
 import { confirmDelete } from '../../components/confirm-delete';
 import { Conflicts } from '../../components/conflicts';
 import { CopyField } from '../../components/copy-field';
 import { PageHeader } from '../../components/page-header';
 import { ProblemAlert } from '../../components/problem-alert';
-import { SeriesChart } from '../../components/series-chart';
 import { useEdit } from '../../components/use-edit';
 import { useMutationWithNotice } from '../../components/use-mutation-with-notice';
 import { ResponseFields, responseOf, type ApiResponseValues } from './apis/response-fields';
-import { PERIODS, rangeOf, type Period } from './overview/period';
 import { SERVER_URL } from '../../base-path';
 
 type ApiEntry = components['schemas']['ApiResponse'];
@@ -40,6 +39,7 @@ export default function ApiPage(): ReactNode {
   return (
     <>
       <PageHeader
+        parent={{ label: 'APIs', link: { to: '/apis' } }}
         title={query.data?.value.name ?? 'API'}
         description={`Calls to /call/${slug} spend units of the meter api:${slug}.`}
         actions={
@@ -63,7 +63,7 @@ export default function ApiPage(): ReactNode {
         <ProblemAlert error={query.error} onRetry={() => query.refetch()} />
         {query.error === null && (
           <>
-            <Calls slug={slug} />
+            <CallsChart label="Calls of all users" of={{ meter: `api:${slug}` }} />
             <Card maw={760}>
               <CopyField
                 label="Try it"
@@ -78,46 +78,6 @@ export default function ApiPage(): ReactNode {
         )}
       </Stack>
     </>
-  );
-}
-
-function Calls({ slug }: { slug: string }) {
-  const [period, setPeriod] = useState<Period>('week');
-  const { step } = PERIODS[period];
-  const meter = `api:${slug}`;
-  const series = useQuery({
-    queryKey: ['series', 'api', slug, period],
-    queryFn: ({ signal }) =>
-      answer(api.GET('/v1/metrics/series', { params: { query: { meter, step, ...rangeOf(period) } }, signal })),
-    refetchInterval: 30_000,
-    placeholderData: keepPreviousData,
-  });
-  return (
-    <Card>
-      <SegmentedControl
-        aria-label="Period"
-        size="xs"
-        data={Object.entries(PERIODS).map(([value, { label }]) => ({ value: value as Period, label }))}
-        value={period}
-        onChange={setPeriod}
-        mb="sm"
-        style={{ alignSelf: 'flex-start' }}
-      />
-      <ProblemAlert error={series.error} onRetry={() => series.refetch()} />
-      {series.data === undefined ? (
-        <Skeleton height={290} />
-      ) : (
-        <SeriesChart
-          label="Calls of all users"
-          data={series.data.data.map(({ at, granted, denied }) => ({ at, granted, denied }))}
-          series={[
-            { name: 'granted', label: 'Granted', color: 'indigo.6' },
-            { name: 'denied', label: 'Denied', color: 'orange.6' },
-          ]}
-          step={step}
-        />
-      )}
-    </Card>
   );
 }
 

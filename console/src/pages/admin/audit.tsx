@@ -19,6 +19,7 @@ export default function Audit(): ReactNode {
   const [texts, setTexts] = useState({ actor: '', action: '', target: '', ...filter });
   const field = (name: keyof typeof texts) => ({
     value: texts[name],
+    style: { flex: '1 1 200px', maxWidth: 280 },
     onChange: (event: React.ChangeEvent<HTMLInputElement>) => setTexts({ ...texts, [name]: event.currentTarget.value }),
   });
   const apply = (next: typeof texts): void => void navigate({ search: givenTexts(next), replace: true });
@@ -67,7 +68,7 @@ function Verification() {
   const { data, error, isPending, mutate } = verification;
   return (
     <Card mb="lg">
-      <Stack gap="sm">
+      <>
         <form
           onSubmit={(event) => {
             event.preventDefault();
@@ -83,14 +84,14 @@ function Verification() {
               spellCheck={false}
               style={{ flex: '1 1 260px', maxWidth: 560 }}
             />
-            <Button type="submit" leftSection={<IconShieldCheck size={16} />} loading={isPending}>
+            <Button type="submit" variant="default" leftSection={<IconShieldCheck size={16} />} loading={isPending}>
               Verify the chain
             </Button>
           </Group>
         </form>
         <div role="status">
           {data?.ok === true && (
-            <Alert color="green" icon={<IconCircleCheck />} title="No sealed entry was altered or removed">
+            <Alert mt="md" color="green" icon={<IconCircleCheck />} title="No sealed entry was altered or removed">
               <Stack gap="xs">
                 <Text size="sm">
                   {formatNumber(data.sealed)} entries are in the chain, {formatNumber(data.unsealed)} of the last second
@@ -103,7 +104,7 @@ function Verification() {
             </Alert>
           )}
           {data?.ok === false && (
-            <Alert color="red" title={`An entry was ${data.first?.fault ?? 'altered or removed'}`}>
+            <Alert mt="md" color="red" title={`An entry was ${data.first?.fault ?? 'altered or removed'}`}>
               <Text size="sm">
                 {typeof data.first?.position === 'number' && (
                   <>Position {formatNumber(data.first.position)} in the chain. </>
@@ -119,7 +120,7 @@ function Verification() {
           )}
           <ProblemAlert error={error} />
         </div>
-      </Stack>
+      </>
     </Card>
   );
 }

@@ -48,7 +48,11 @@ export default function ImportUsers() {
   if (started !== undefined) {
     return (
       <>
-        <PageHeader title="Import users" description={`${formatNumber(started.length)} users from a CSV file.`} />
+        <PageHeader
+          parent={{ label: 'Users', link: { to: '/users' } }}
+          title="Import users"
+          description={`${formatNumber(started.length)} users from a CSV file.`}
+        />
         <ImportProgress rows={started} />
       </>
     );
@@ -59,7 +63,11 @@ export default function ImportUsers() {
 
   return (
     <>
-      <PageHeader title="Import users" description="Creates an account for each line of a CSV file." />
+      <PageHeader
+        parent={{ label: 'Users', link: { to: '/users' } }}
+        title="Import users"
+        description="Creates an account for each line of a CSV file."
+      />
       <Stack>
         <Card>
           <Stack>

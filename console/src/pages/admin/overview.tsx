@@ -1,16 +1,17 @@
-import { SegmentedControl, SimpleGrid, Stack, Text } from '@mantine/core';
+import { SimpleGrid, Stack, Text } from '@mantine/core';
 import { useQuery } from '@tanstack/react-query';
 import { useNavigate, useSearch } from '@tanstack/react-router';
 import { answer } from '../../api/answer';
 import { api } from '../../api/client';
 import { formatNumber } from '../../components/num';
 import { PageHeader } from '../../components/page-header';
+import { PERIODS, type Period } from '../../components/period';
+import { PeriodControl } from '../../components/period-control';
 import { ProblemAlert } from '../../components/problem-alert';
 import { Time } from '../../components/time';
 import { CallsByApi } from './overview/calls-by-api';
 import { Health } from './overview/health';
 import { NearLimits } from './overview/near-limits';
-import { PERIODS, type Period } from './overview/period';
 import { Routes } from './overview/routes';
 import { Tile } from './overview/tile';
 import { TopUsers } from './overview/top-users';
@@ -50,9 +51,7 @@ export default function Overview() {
           </Text>
         }
         actions={
-          <SegmentedControl
-            aria-label="Period"
-            data={Object.entries(PERIODS).map(([value, { label }]) => ({ value, label }))}
+          <PeriodControl
             value={period}
             onChange={(next) => void navigate({ search: { period: next }, replace: true })}
           />

@@ -1,7 +1,7 @@
 import { ActionIcon, Button, Card, Group, Modal, Skeleton, Stack, Table, Text, TextInput, Title } from '@mantine/core';
 import { IconPencil, IconPlus, IconTrash } from '@tabler/icons-react';
 import { useQuery, type UseQueryResult } from '@tanstack/react-query';
-import { useNavigate, useParams } from '@tanstack/react-router';
+import { Link, useNavigate, useParams } from '@tanstack/react-router';
 import { useState, type ReactNode } from 'react';
 import { tagged, type Tagged } from '../../api/answer';
 import { api } from '../../api/client';
@@ -39,22 +39,28 @@ export default function PlanPage(): ReactNode {
   return (
     <>
       <PageHeader
+        parent={{ label: 'Plans', link: { to: '/plans' } }}
         title={plan?.name ?? 'Plan'}
         description={`Limits of each user with the plan ${slug}. A change applies from the next request.`}
         actions={
-          <Button
-            variant="default"
-            leftSection={<IconTrash size={16} />}
-            onClick={() =>
-              confirmDelete({
-                what: `the plan ${slug}`,
-                note: 'A plan that users have cannot be deleted. This cannot be undone.',
-                onConfirm: () => deletion.mutateAsync(),
-              })
-            }
-          >
-            Delete
-          </Button>
+          <>
+            <Button variant="default" renderRoot={(props) => <Link {...props} to="/users" search={{ plan: slug }} />}>
+              Its users
+            </Button>
+            <Button
+              variant="default"
+              leftSection={<IconTrash size={16} />}
+              onClick={() =>
+                confirmDelete({
+                  what: `the plan ${slug}`,
+                  note: 'A plan that users have cannot be deleted. This cannot be undone.',
+                  onConfirm: () => deletion.mutateAsync(),
+                })
+              }
+            >
+              Delete
+            </Button>
+          </>
         }
       />
       <ProblemAlert error={query.error} onRetry={() => query.refetch()} />

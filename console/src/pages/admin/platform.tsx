@@ -27,7 +27,7 @@ export default function Platform() {
       <ProblemAlert error={query.error} onRetry={() => query.refetch()} />
       <Stack gap="xl">
         <Card maw={760}>
-          {query.data === undefined ? <Skeleton height={420} /> : <SettingsForm query={query} loaded={query.data} />}
+          {query.data === undefined ? <Skeleton height={560} /> : <SettingsForm query={query} loaded={query.data} />}
         </Card>
         <QuotaPanel
           title="Quotas of the platform"
@@ -61,8 +61,8 @@ function SettingsForm({ query, loaded }: SettingsFormProps) {
   const edit = useEdit({
     query,
     loaded,
-    toValues: ({ registration, totalObjects, creditOverprovisioning, defaultPlan }: Settings) => ({
-      ...{ registration, totalObjects, creditOverprovisioning, defaultPlan },
+    toValues: ({ registration, totalObjects, creditOverprovisioning, defaultPlan, selfDeletion }: Settings) => ({
+      ...{ registration, totalObjects, creditOverprovisioning, defaultPlan, selfDeletion },
     }),
   });
   const { form } = edit;
@@ -122,6 +122,11 @@ function SettingsForm({ query, loaded }: SettingsFormProps) {
           label="Credit overprovisioning"
           description="Lets the sum of all users’ credits exceed the total of objects. The bound then applies when something is created."
           {...form.getInputProps('creditOverprovisioning', { type: 'checkbox' })}
+        />
+        <Switch
+          label="Users may delete their own account"
+          description="With their password, on the page Account. All they own is deleted with it; recorded usage stays."
+          {...form.getInputProps('selfDeletion', { type: 'checkbox' })}
         />
         <Conflicts edit={edit} />
         {edit.conflicts.length === 0 && <ProblemAlert error={error} showsFields={false} />}

@@ -44,9 +44,10 @@ export default function UserPage(): ReactNode {
     <>
       <PageHeader
         title={user === undefined ? 'User' : nameOf(user)}
+        parent={{ label: 'Users', link: { to: '/users' } }}
         description={
           user === undefined ? (
-            <Skeleton height={20} width={200} />
+            query.isPending && <Skeleton height={20} width={200} />
           ) : (
             <Group gap={6}>
               {[user.firstName, user.lastName].filter(Boolean).join(' ')}

@@ -1,4 +1,4 @@
-import { Badge, Button, Group, Select, TextInput } from '@mantine/core';
+import { Badge, Button, Group, Select, Text, TextInput } from '@mantine/core';
 import { useDebouncedCallback } from '@mantine/hooks';
 import { IconFileImport, IconPlus, IconSearch, IconUsers } from '@tabler/icons-react';
 import { Link, useNavigate, useSearch } from '@tanstack/react-router';
@@ -18,27 +18,37 @@ import { UserActions } from './users/user-actions';
 import { nameOf } from './users/user-name';
 
 const COLUMNS: Column<User>[] = [
-  { header: 'User', render: (user) => nameOf(user) },
+  {
+    header: 'User',
+    render: (user) => (
+      <>
+        {nameOf(user)}
+        {user.username !== null && user.email !== null && (
+          <Text size="xs" c="dimmed" span display="block">
+            {user.email}
+          </Text>
+        )}
+      </>
+    ),
+  },
   {
     header: 'Name',
     render: ({ firstName, lastName }) => [firstName, lastName].filter(Boolean).join(' ') || '–',
     onPhone: false,
   },
-  { header: 'E-mail', render: ({ email }) => email ?? '–', onPhone: false },
+  { header: 'Role', render: ({ role }) => (role === 'admin' ? <Badge>admin</Badge> : role), onPhone: false },
   { header: 'Plan', render: ({ plan }) => plan ?? '–', onPhone: false },
   {
     header: 'Status',
-    render: ({ status, role }) => (
-      <>
-        <Badge color={status === 'active' ? 'green' : 'gray'}>{status}</Badge>
-        {role === 'admin' && <Badge ml={6}>admin</Badge>}
-      </>
-    ),
+    render: ({ status }) => <Badge color={status === 'active' ? 'green' : 'gray'}>{status}</Badge>,
   },
   { header: 'Created', render: ({ createdAt }) => <Time at={createdAt} as="day" />, onPhone: false },
   { header: 'Last sign-in', render: ({ lastLoginAt }) => <Time at={lastLoginAt} as="relative" />, onPhone: false },
   { header: 'Actions', render: (user) => <UserActions user={user} />, hidesHeader: true, align: 'right', width: 56 },
 ];
+
+/** Three in a row on a phone. */
+const FILTER = { flex: '1 1 100px', maxWidth: 160 };
 
 type Filter = NonNullable<paths['/v1/users']['get']['parameters']['query']>;
 
@@ -87,7 +97,7 @@ export default function Users() {
             setText(event.currentTarget.value);
             search(event.currentTarget.value.trim());
           }}
-          style={{ flex: '1 1 260px', maxWidth: 380 }}
+          style={{ flex: '1 1 300px', maxWidth: 420 }}
         />
         <Select
           aria-label="Status"
@@ -97,7 +107,7 @@ export default function Users() {
           onChange={(status) => narrow('status', status)}
           clearable
           clearButtonProps={{ 'aria-label': 'Any status' }}
-          w={140}
+          style={FILTER}
         />
         <Select
           aria-label="Role"
@@ -107,7 +117,7 @@ export default function Users() {
           onChange={(role) => narrow('role', role)}
           clearable
           clearButtonProps={{ 'aria-label': 'Any role' }}
-          w={140}
+          style={FILTER}
         />
         <PlanSelect
           aria-label="Plan"
@@ -116,7 +126,7 @@ export default function Users() {
           value={filter.plan ?? null}
           onChange={(plan) => narrow('plan', plan)}
           clearButtonProps={{ 'aria-label': 'Any plan' }}
-          w={150}
+          style={FILTER}
         />
       </Group>
       <DataTable

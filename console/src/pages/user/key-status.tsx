@@ -1,17 +1,14 @@
 import { Badge, Group } from '@mantine/core';
 import type { components } from '../../../../sdk/src/schema';
+import { isPast } from '../../components/time';
 
 export type Key = components['schemas']['KeyResponse'];
 
-function hasPassed(at: string): boolean {
-  return Date.parse(at) <= Date.now();
-}
-
 /** Whether a key can be used, in a word. */
 export function KeyStatus({ disabled, expiresAt }: Pick<Key, 'disabled' | 'expiresAt'>) {
-  if (disabled) return <Badge color="gray">Disabled</Badge>;
-  if (expiresAt !== null && hasPassed(expiresAt)) return <Badge color="red">Expired</Badge>;
-  return <Badge color="green">Active</Badge>;
+  if (disabled) return <Badge color="gray">disabled</Badge>;
+  if (expiresAt !== null && isPast(expiresAt)) return <Badge color="red">expired</Badge>;
+  return <Badge color="green">active</Badge>;
 }
 
 const SHOWN = 3;

@@ -14,12 +14,13 @@ import {
 } from '@mantine/core';
 import { useForm } from '@mantine/form';
 import { useDisclosure } from '@mantine/hooks';
-import { IconArrowLeft } from '@tabler/icons-react';
 import { useQuery } from '@tanstack/react-query';
-import { Link, useNavigate, useParams } from '@tanstack/react-router';
+import { useNavigate, useParams } from '@tanstack/react-router';
 import { useState, type ReactNode } from 'react';
 import { answer } from '../../api/answer';
 import { api } from '../../api/client';
+import { useUser } from '../../api/use-user';
+import { CallsChart } from '../../components/calls-chart';
 import { confirmDelete } from '../../components/confirm-delete';
 import { LimitBar, limitName } from '../../components/limit-bar';
 import { PageHeader } from '../../components/page-header';
@@ -52,6 +53,8 @@ export default function KeyPage() {
     invalidates: [['keys']],
   });
   const key = query.data;
+  const user = useUser();
+  const isOwn = key === undefined || key.owner === user.id;
   const close = (): void => setDialog(undefined);
   const revoke = (): void =>
     confirmDelete({
@@ -60,25 +63,24 @@ export default function KeyPage() {
       loses: ['Programs that use the key are refused from their next call on.', 'Its limits'],
       onConfirm: async () => {
         await answer(api.DELETE('/v1/keys/{id}', { params: { path: { id } } }));
-        await navigate({ to: '/keys' });
+        await navigate(
+          isOwn ? { to: '/keys' } : { to: '/users/$user', params: { user: key.owner }, search: { tab: 'keys' } },
+        );
       },
     });
 
   return (
     <>
-      <Button
-        component={Link}
-        to="/keys"
-        variant="subtle"
-        color="gray"
-        size="compact-sm"
-        mb="xs"
-        leftSection={<IconArrowLeft size={14} />}
-      >
-        API keys
-      </Button>
       <PageHeader
         title={key?.name ?? 'API key'}
+        parent={
+          isOwn
+            ? { label: 'API keys', link: { to: '/keys' } }
+            : {
+                label: 'API keys of the user',
+                link: { to: '/users/$user', params: { user: key.owner }, search: { tab: 'keys' } },
+              }
+        }
         description={key && <Code>{key.hint}…</Code>}
         actions={
           key && (
@@ -108,7 +110,7 @@ export default function KeyPage() {
               <Fact label="Status">
                 <KeyStatus {...key} />
               </Fact>
-              <Fact label="May call">
+              <Fact label="Scopes">
                 <Scopes {...key} />
               </Fact>
               <Fact label="Last used">
@@ -125,7 +127,16 @@ export default function KeyPage() {
               </Fact>
             </SimpleGrid>
           </Card>
-          <Limits keyId={id} limits={key.limits} />
+          <Limits
+            keyId={id}
+            limits={key.limits}
+            rule={
+              user.role === 'admin'
+                ? 'They apply besides the limits of the user.'
+                : 'They apply besides your own limits. You can lower them; only administrators can raise or remove them.'
+            }
+          />
+          <CallsChart label="Calls with this key" of={{ key: id }} />
         </Stack>
       )}
       {key && (
@@ -160,17 +171,17 @@ function Fact({ label, children }: { label: string; children: ReactNode }) {
   );
 }
 
-function Limits({ keyId, limits }: { keyId: string; limits: Key['limits'] }) {
+function Limits({ keyId, limits, rule }: { keyId: string; limits: Key['limits']; rule: string }) {
   const [isOpen, { open, close }] = useDisclosure();
   return (
     <section aria-labelledby="limits">
       <Group justify="space-between" mb="sm">
         <div>
           <Title order={2} size="h4" id="limits">
-            Limits and usage
+            Limits
           </Title>
           <Text size="sm" c="dimmed">
-            They apply besides your own limits. You can lower them; only administrators can raise or remove them.
+            {rule}
           </Text>
         </div>
         <Button variant="default" onClick={open}>
@@ -178,7 +189,7 @@ function Limits({ keyId, limits }: { keyId: string; limits: Key['limits'] }) {
         </Button>
       </Group>
       {limits.length === 0 ? (
-        <Text size="sm">This key has no limits of its own; only yours apply.</Text>
+        <Text size="sm">This key has no limits of its own; only those of the user apply.</Text>
       ) : (
         <SimpleGrid cols={{ base: 1, sm: 2, lg: 3 }}>
           {limits.map((quota) => (

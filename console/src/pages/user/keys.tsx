@@ -15,8 +15,8 @@ import { KeyStatus, Scopes, type Key } from './key-status';
 
 const COLUMNS: Column<Key>[] = [
   { header: 'Name', render: ({ name }) => name },
-  { header: 'Secret', render: ({ hint }) => <Code>{hint}…</Code>, onPhone: false },
-  { header: 'May call', render: (key) => <Scopes {...key} />, onPhone: false },
+  { header: 'Key', render: ({ hint }) => <Code>{hint}…</Code>, onPhone: false },
+  { header: 'Scopes', render: (key) => <Scopes {...key} />, onPhone: false },
   { header: 'Status', render: (key) => <KeyStatus {...key} /> },
   { header: 'Expires', render: ({ expiresAt }) => <Time at={expiresAt} as="day" />, onPhone: false },
   { header: 'Last used', render: ({ lastUsedAt }) => <Time at={lastUsedAt} as="relative" /> },

@@ -11,6 +11,9 @@ import { rowsOf } from '../../components/rows-of';
 import { Time } from '../../components/time';
 import { deleteEntries, listEntries } from './store-requests';
 
+/** Entries of a page. */
+const PAGE = 50;
+
 /** Characters of a value in the table. */
 const PREVIEW = 120;
 
@@ -28,7 +31,7 @@ export function StoreEntries({ prefix, onOpen }: StoreEntriesProps) {
   const cursor = cursors.at(-1);
   const list = useQuery({
     queryKey: ['store', 'me', 'list', prefix, cursor],
-    queryFn: ({ signal }) => listEntries({ prefix, cursor, signal }),
+    queryFn: ({ signal }) => listEntries({ prefix, cursor, limit: PAGE, signal }),
     placeholderData: keepPreviousData,
   });
   const rows = list.data?.data ?? [];
@@ -88,15 +91,16 @@ export function StoreEntries({ prefix, onOpen }: StoreEntriesProps) {
     },
     {
       header: 'Value',
+      width: '45%',
       onPhone: false,
       render: ({ value = '' }) => (
-        <Text size="sm" ff="monospace" lineClamp={1} maw={360} style={{ overflowWrap: 'anywhere' }}>
+        <Text size="xs" ff="monospace" lineClamp={1} style={{ overflowWrap: 'anywhere' }}>
           {value.slice(0, PREVIEW)}
         </Text>
       ),
     },
-    { header: 'Version', align: 'right', onPhone: false, render: ({ version }) => <Num value={version} /> },
-    { header: 'Expires', render: ({ expiresAt }) => <Time at={expiresAt} as="relative" /> },
+    { header: 'Version', align: 'right', onPhone: false, width: 90, render: ({ version }) => <Num value={version} /> },
+    { header: 'Expires', width: 140, render: ({ expiresAt }) => <Time at={expiresAt} as="relative" /> },
   ];
 
   return (

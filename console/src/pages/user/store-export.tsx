@@ -30,7 +30,7 @@ export function StoreExport({ prefix, opened, onClose }: StoreExportProps) {
     setError(null);
     try {
       for (let cursor: string | null | undefined; cursor !== null;) {
-        const page = await listEntries({ prefix, cursor, signal });
+        const page = await listEntries({ prefix, cursor, limit: 100, signal });
         lines.push(...page.data.map(lineOf));
         setCount(lines.length);
         cursor = page.nextCursor;

@@ -15,12 +15,14 @@ export const MAX_BATCH = 1_000;
 interface ListRequest {
   prefix: string;
   cursor?: string | undefined;
+  /** At most 100. */
+  limit: number;
   signal: AbortSignal;
 }
 
 /** Reads a page of entries with their values, as text. */
-export async function listEntries({ prefix, cursor, signal }: ListRequest) {
-  const query = { prefix, cursor, values: true, limit: 100 };
+export async function listEntries({ prefix, cursor, limit, signal }: ListRequest) {
+  const query = { prefix, cursor, values: true, limit };
   const text = await answer(api.GET('/v1/store', { params: { query }, parseAs: 'text', signal }));
   const { nextCursor } = JSON.parse(text) as { nextCursor: string | null };
   return { data: storeEntries(text, 'data'), nextCursor };

@@ -83,12 +83,18 @@ function Person({ id }: { id: string }) {
 
 const UUID = /^[0-9a-f]{8}-[0-9a-f-]{27}$/;
 
-/** Actions whose target is a user. */
-const ON_USERS = /^(user|credits|password|email|totp)\./;
+/** Actions whose target is a user; the quota of a key is one of a key. */
+const ON_USERS = /^(user|credits|password|email|totp|quota)\./;
 
 function Target({ target, action }: Pick<Entry, 'target' | 'action'>) {
   if (!UUID.test(target)) return <span style={{ overflowWrap: 'anywhere' }}>{target}</span>;
-  return ON_USERS.test(action) ? <Person id={target} /> : <Id id={target} />;
+  if (ON_USERS.test(action)) return <Person id={target} />;
+  if (!action.startsWith('key.')) return <Id id={target} />;
+  return (
+    <Link to="/keys/$id" params={{ id: target }} className={classes.link}>
+      <Id id={target} />
+    </Link>
+  );
 }
 
 /** A shortened id; the details have it whole. */

@@ -6,7 +6,7 @@ import { api } from '../../../api/client';
 import { useCatalogue } from '../../../api/use-catalogue';
 import { ProblemAlert } from '../../../components/problem-alert';
 import { SeriesChart, type Point } from '../../../components/series-chart';
-import { PERIODS, rangeOf, type Period } from './period';
+import { PERIODS, rangeOf, type Period } from '../../../components/period';
 
 const REFRESH_MS = 30_000;
 
@@ -54,18 +54,6 @@ export function CallsByApi({ period }: { period: Period }) {
   return (
     <Card>
       <ProblemAlert error={catalogue.error ?? series.error} onRetry={() => series.refetch()} />
-      <SegmentedControl
-        aria-label="Calls"
-        size="xs"
-        data={[
-          { value: 'granted', label: 'Granted' },
-          { value: 'denied', label: 'Denied' },
-        ]}
-        value={kind}
-        onChange={(next) => setKind(next)}
-        mb="sm"
-        style={{ alignSelf: 'flex-start' }}
-      />
       {series.data === undefined ? (
         <Skeleton height={330} />
       ) : (
@@ -78,6 +66,18 @@ export function CallsByApi({ period }: { period: Period }) {
           ]}
           step={step}
           height={260}
+          controls={
+            <SegmentedControl
+              aria-label="Calls"
+              size="xs"
+              data={[
+                { value: 'granted', label: 'Granted' },
+                { value: 'denied', label: 'Denied' },
+              ]}
+              value={kind}
+              onChange={(next) => setKind(next)}
+            />
+          }
         />
       )}
     </Card>

@@ -1,4 +1,4 @@
-import { Button, Code, Group, Text, Title } from '@mantine/core';
+import { Button, Group, Text, Title } from '@mantine/core';
 import { keepPreviousData, useQuery } from '@tanstack/react-query';
 import { useState } from 'react';
 import { answer } from '../../../api/answer';
@@ -6,30 +6,49 @@ import { api } from '../../../api/client';
 import type { components } from '../../../../../sdk/src/schema';
 import { DataTable, type Column } from '../../../components/data-table';
 import { EmptyState } from '../../../components/empty-state';
-import { formatNumber, Num } from '../../../components/num';
+import { Num } from '../../../components/num';
 import { rowsOf } from '../../../components/rows-of';
-import { rangeOf, type Period } from './period';
+import { rangeOf, type Period } from '../../../components/period';
 
 type Row = components['schemas']['RouteResponse'];
 
 const FIRST = 8;
 
+const MILLISECONDS = new Intl.NumberFormat(undefined, { minimumFractionDigits: 1, maximumFractionDigits: 1 });
+
+const NUMBER = { fontVariantNumeric: 'tabular-nums', whiteSpace: 'nowrap' } as const;
+
+/** Lets a path break before its slashes. */
+const breakable = (route: string) => route.split(/(?=\/)/).flatMap((part, index) => [<wbr key={index} />, part]);
+
 const COLUMNS: Column<Row>[] = [
   {
     header: 'Route',
     render: ({ method, route }) => (
-      <Code style={{ overflowWrap: 'anywhere' }}>
-        {method} {route}
-      </Code>
+      <Text size="xs" ff="monospace" span>
+        <Text c="dimmed" inherit span>
+          {method}
+        </Text>{' '}
+        {breakable(route)}
+      </Text>
     ),
   },
   { header: 'Requests', render: ({ requests }) => <Num value={requests} />, align: 'right' },
   { header: 'Error rate', render: (row) => <ErrorRate row={row} />, align: 'right' },
   { header: '4xx', render: ({ clientErrors }) => <Num value={clientErrors} />, align: 'right', onPhone: false },
-  { header: '5xx', render: ({ serverErrors }) => <Num value={serverErrors} />, align: 'right', onPhone: false },
+  {
+    header: '5xx',
+    render: ({ serverErrors }) => (
+      <Text size="sm" span {...(serverErrors > 0 ? { c: 'var(--mantine-color-red-light-color)' } : {})}>
+        <Num value={serverErrors} />
+      </Text>
+    ),
+    align: 'right',
+    onPhone: false,
+  },
   {
     header: 'Average',
-    render: ({ averageMilliseconds }) => `${formatNumber(Math.round(averageMilliseconds * 10) / 10)} ms`,
+    render: ({ averageMilliseconds }) => <span style={NUMBER}>{MILLISECONDS.format(averageMilliseconds)} ms</span>,
     align: 'right',
   },
 ];
@@ -71,7 +90,7 @@ export function Routes({ period }: { period: Period }) {
 function ErrorRate({ row: { requests, clientErrors, serverErrors } }: { row: Row }) {
   const share = requests === 0 ? 0 : ((clientErrors + serverErrors) / requests) * 100;
   return (
-    <Text size="sm" span {...(serverErrors > 0 ? { c: 'var(--mantine-color-red-light-color)' } : {})}>
+    <Text size="sm" span style={NUMBER}>
       {share.toFixed(1)} %
     </Text>
   );

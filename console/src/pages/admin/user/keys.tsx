@@ -1,17 +1,15 @@
-import { ActionIcon, Badge, Group, Stack, Text, Tooltip } from '@mantine/core';
+import { ActionIcon, Code, Stack, Text, Tooltip } from '@mantine/core';
 import { IconKey, IconTrash } from '@tabler/icons-react';
 import { answer } from '../../../api/answer';
 import { api } from '../../../api/client';
-import type { components } from '../../../../../sdk/src/schema';
 import { usePages } from '../../../api/use-pages';
 import { confirmDelete } from '../../../components/confirm-delete';
 import { DataTable, type Column } from '../../../components/data-table';
 import { EmptyState } from '../../../components/empty-state';
 import { LimitBar, limitName } from '../../../components/limit-bar';
-import { isPast, Time } from '../../../components/time';
+import { Time } from '../../../components/time';
 import { useMutationWithNotice } from '../../../components/use-mutation-with-notice';
-
-type Key = components['schemas']['KeyResponse'];
+import { KeyStatus, Scopes, type Key } from '../../user/key-status';
 
 /** The API keys of a user, with their limits. A key's own page changes them. */
 export function UserKeys({ user }: { user: string }) {
@@ -25,22 +23,8 @@ export function UserKeys({ user }: { user: string }) {
   });
   const columns: Column<Key>[] = [
     { header: 'Name', render: ({ name }) => name },
-    { header: 'Key', render: ({ hint }) => `${hint}…`, onPhone: false },
-    {
-      header: 'Scopes',
-      render: ({ scopes }) => (
-        <Group gap={4}>
-          {scopes.length === 0
-            ? 'none'
-            : scopes.map((scope) => (
-                <Badge key={scope} color="gray">
-                  {scope}
-                </Badge>
-              ))}
-        </Group>
-      ),
-      onPhone: false,
-    },
+    { header: 'Key', render: ({ hint }) => <Code>{hint}…</Code>, onPhone: false },
+    { header: 'Scopes', render: (key) => <Scopes {...key} />, onPhone: false },
     {
       header: 'Limits',
       render: ({ limits }) =>
@@ -57,7 +41,7 @@ export function UserKeys({ user }: { user: string }) {
         ),
       onPhone: false,
     },
-    { header: 'Status', render: (key) => <KeyStatus apiKey={key} /> },
+    { header: 'Status', render: (key) => <KeyStatus {...key} /> },
     { header: 'Last used', render: ({ lastUsedAt }) => <Time at={lastUsedAt} as="relative" /> },
     {
       header: 'Actions',
@@ -98,10 +82,4 @@ export function UserKeys({ user }: { user: string }) {
       }
     />
   );
-}
-
-function KeyStatus({ apiKey: { disabled, expiresAt } }: { apiKey: Key }) {
-  if (disabled) return <Badge color="gray">disabled</Badge>;
-  if (expiresAt !== null && isPast(expiresAt)) return <Badge color="gray">expired</Badge>;
-  return <Badge color="green">active</Badge>;
 }

@@ -4,6 +4,7 @@ import { tagged, type Tagged } from '../../../api/answer';
 import { api } from '../../../api/client';
 import type { components } from '../../../../../sdk/src/schema';
 import { updateUser, type User } from '../../../api/session';
+import { CopyField } from '../../../components/copy-field';
 import { Conflicts } from '../../../components/conflicts';
 import { ProblemAlert } from '../../../components/problem-alert';
 import { useEdit } from '../../../components/use-edit';
@@ -79,6 +80,7 @@ export function UserProfile({ query, loaded }: UserProfileProps) {
             {...form.getInputProps('plan')}
           />
         </SimpleGrid>
+        <CopyField label="Id" value={id} />
         <Conflicts edit={edit} />
         {edit.conflicts.length === 0 && <ProblemAlert error={error} showsFields={false} />}
         <Group justify="flex-end">

@@ -5,6 +5,7 @@ import { api } from '../../../api/client';
 import type { components } from '../../../../../sdk/src/schema';
 import { usePages } from '../../../api/use-pages';
 import { confirmDelete } from '../../../components/confirm-delete';
+import { deviceOf } from '../../../components/device';
 import { DataTable, type Column } from '../../../components/data-table';
 import { EmptyState } from '../../../components/empty-state';
 import { Time } from '../../../components/time';
@@ -24,12 +25,17 @@ export function UserSessions({ user }: { user: string }) {
   });
   const columns: Column<Session>[] = [
     {
-      header: 'Program',
+      header: 'Device',
       render: ({ userAgent, current }) => (
-        <Text size="sm" lineClamp={1} title={userAgent ?? ''}>
-          {current ? 'This session: ' : ''}
-          {userAgent ?? 'unknown'}
-        </Text>
+        <>
+          <Text size="sm">
+            {current ? 'This session: ' : ''}
+            {deviceOf(userAgent)}
+          </Text>
+          <Text size="xs" c="dimmed" lineClamp={1} visibleFrom="sm" style={{ overflowWrap: 'anywhere' }}>
+            {userAgent}
+          </Text>
+        </>
       ),
     },
     { header: 'Address', render: ({ ip }) => ip ?? '–', width: 150, onPhone: false },

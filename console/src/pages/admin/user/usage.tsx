@@ -1,18 +1,17 @@
-import { Card, Group, SegmentedControl, Select, SimpleGrid, Skeleton, Stack } from '@mantine/core';
-import { keepPreviousData, useQuery } from '@tanstack/react-query';
+import { Select, SimpleGrid, Stack } from '@mantine/core';
+import { useQuery } from '@tanstack/react-query';
 import { useState } from 'react';
 import { answer } from '../../../api/answer';
 import { api } from '../../../api/client';
 import type { components } from '../../../../../sdk/src/schema';
 import { usePages } from '../../../api/use-pages';
+import { CallsChart } from '../../../components/calls-chart';
 import { DataTable, type Column } from '../../../components/data-table';
 import { EmptyState } from '../../../components/empty-state';
 import { Num } from '../../../components/num';
 import { ProblemAlert } from '../../../components/problem-alert';
-import { SeriesChart } from '../../../components/series-chart';
 import { Time } from '../../../components/time';
 import { Tile } from '../overview/tile';
-import { PERIODS, rangeOf, type Period } from '../overview/period';
 
 type ByApi = components['schemas']['CallsResponse'] & { api: string };
 
@@ -31,18 +30,10 @@ const KEY_COLUMNS: Column<Key>[] = [
 
 /** What a user has called, over time, by API and by key. */
 export function UserUsage({ user }: { user: string }) {
-  const [period, setPeriod] = useState<Period>('week');
   const [meter, setMeter] = useState('api:*');
   const metrics = useQuery({
     queryKey: ['metrics', 'user', user],
     queryFn: ({ signal }) => answer(api.GET('/v1/metrics/users/{user}', { params: { path: { user } }, signal })),
-  });
-  const { step } = PERIODS[period];
-  const series = useQuery({
-    queryKey: ['series', user, meter, period],
-    queryFn: ({ signal }) =>
-      answer(api.GET('/v1/metrics/series', { params: { query: { user, meter, step, ...rangeOf(period) } }, signal })),
-    placeholderData: keepPreviousData,
   });
   const keys = usePages(['keys', user], ({ cursor, signal }) =>
     answer(api.GET('/v1/keys', { params: { query: { owner: user, cursor } }, signal })),
@@ -53,47 +44,30 @@ export function UserUsage({ user }: { user: string }) {
     <Stack>
       <ProblemAlert error={metrics.error} onRetry={() => metrics.refetch()} />
       <SimpleGrid cols={{ base: 2, md: 4 }} spacing="sm">
-        <Tile label="Calls granted" value={data?.calls.granted} />
-        <Tile label="Calls denied" value={data?.calls.denied} />
-        <Tile label="Requests" value={data?.requests.total} />
-        <Tile label="Requests with errors" value={data?.requests.errors} />
+        <Tile label="Calls granted" value={data?.calls.granted} note="since the beginning" />
+        <Tile label="Calls denied" value={data?.calls.denied} note="since the beginning" />
+        <Tile label="Requests" value={data?.requests.total} note="to this server" />
+        <Tile label="Requests with errors" value={data?.requests.errors} note="4xx and 5xx" />
       </SimpleGrid>
-      <Group justify="space-between">
-        <Select
-          aria-label="API"
-          data={[
-            { value: 'api:*', label: 'Calls to all APIs' },
-            ...apis.map((each) => ({ value: `api:${each.api}`, label: `Calls to ${each.api}` })),
-            { value: 'requests', label: 'Requests to this server' },
-          ]}
-          value={meter}
-          onChange={(next) => setMeter(next ?? 'api:*')}
-          allowDeselect={false}
-          w={230}
-        />
-        <SegmentedControl
-          aria-label="Period"
-          data={Object.entries(PERIODS).map(([value, { label }]) => ({ value, label }))}
-          value={period}
-          onChange={(next) => setPeriod(next as Period)}
-        />
-      </Group>
-      <Card>
-        <ProblemAlert error={series.error} onRetry={() => series.refetch()} />
-        {series.data === undefined ? (
-          <Skeleton height={300} />
-        ) : (
-          <SeriesChart
-            label={meter === 'requests' ? 'Requests' : meter === 'api:*' ? 'Calls' : `Calls to ${meter.slice(4)}`}
-            data={series.data.data.map(({ at, granted, denied }) => ({ at, granted, denied }))}
-            series={[
-              { name: 'granted', label: meter === 'requests' ? 'Succeeded' : 'Granted', color: 'indigo.6' },
-              { name: 'denied', label: meter === 'requests' ? 'Failed' : 'Denied', color: 'orange.6' },
+      <CallsChart
+        label={meter === 'requests' ? 'Requests' : 'Calls'}
+        of={{ user, meter }}
+        controls={
+          <Select
+            aria-label="API"
+            size="xs"
+            data={[
+              { value: 'api:*', label: 'Calls to all APIs' },
+              ...apis.map((each) => ({ value: `api:${each.api}`, label: `Calls to ${each.api}` })),
+              { value: 'requests', label: 'Requests to this server' },
             ]}
-            step={step}
+            value={meter}
+            onChange={(next) => setMeter(next ?? 'api:*')}
+            allowDeselect={false}
+            w={190}
           />
-        )}
-      </Card>
+        }
+      />
       <SimpleGrid cols={{ base: 1, md: 2 }} spacing="lg">
         <div>
           <DataTable

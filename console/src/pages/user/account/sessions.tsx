@@ -3,6 +3,7 @@ import { answer } from '../../../api/answer';
 import { api } from '../../../api/client';
 import type { components } from '../../../../../sdk/src/schema';
 import { usePages } from '../../../api/use-pages';
+import { deviceOf } from '../../../components/device';
 import { DataTable, type Column } from '../../../components/data-table';
 import { Time } from '../../../components/time';
 import { useMutationWithNotice } from '../../../components/use-mutation-with-notice';
@@ -10,21 +11,6 @@ import { Section } from './section';
 import { SECURITY } from './use-security';
 
 type Session = components['schemas']['SessionResponse'];
-
-/** In this order, because browsers also name those that they imitate. */
-const BROWSERS = ['Edg', 'OPR', 'Firefox', 'Chrome', 'Safari'];
-const SYSTEMS = ['Android', 'iPhone', 'iPad', 'Windows', 'Mac OS', 'Linux'];
-
-const NAMES: Record<string, string> = { Edg: 'Edge', OPR: 'Opera', 'Mac OS': 'macOS' };
-
-/** Says in a few words what a User-Agent stands for; a program that is no browser is named as it names itself. */
-function deviceOf(userAgent: string | null): string {
-  if (userAgent === null) return 'unknown device';
-  const find = (names: string[]): string | undefined => names.find((name) => userAgent.includes(name));
-  const [browser, system] = [find(BROWSERS), find(SYSTEMS)];
-  if (browser === undefined || system === undefined) return userAgent.slice(0, 40);
-  return `${NAMES[browser] ?? browser} on ${NAMES[system] ?? system}`;
-}
 
 /** Where the user is signed in. */
 export function Sessions() {

@@ -5,6 +5,7 @@ export const PERIODS = {
   day: { label: '24 hours', hours: 24, step: 'hour' },
   week: { label: '7 days', hours: 7 * 24, step: 'day' },
   month: { label: '30 days', hours: 30 * 24, step: 'day' },
+  quarter: { label: '90 days', hours: 90 * 24, step: 'day' },
 } as const;
 
 export type Period = keyof typeof PERIODS;
