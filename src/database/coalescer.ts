@@ -17,6 +17,11 @@ export interface CoalescerOptions<Q> {
   sizeOf?: (request: Q) => number;
   /** For look-ups: requests of a batch with the same key are sent once and share the answer. */
   key?: (request: Q) => string;
+  /**
+   * Requests with different partitions are sent in different statements, of which several run at once. Undefined: requests
+   * are sent together.
+   */
+  partition?: (request: Q) => string | undefined;
   /** Whether the statement is safe to repeat. If so, it is retried once after a lost connection. */
   readOnly?: boolean;
 }
@@ -29,6 +34,9 @@ export interface CoalescerOptions<Q> {
 function blamesData(error: unknown): boolean {
   return /^2[23][0-9A-Z]{3}$/.test(sqlState(error) ?? '');
 }
+
+/** Statements in flight at once if requests have partitions: each is work for one node of the database. */
+const PARTITIONS_IN_FLIGHT = 8;
 
 interface Waiting<Q, R> {
   request: Q;
@@ -78,11 +86,12 @@ export function coalescerLoads(): readonly CoalescerLoad[] {
  * fail the others.
  */
 export class Coalescer<Q, R> {
-  private readonly waiting: Waiting<Q, R>[] = [];
+  private waiting: Waiting<Q, R>[] = [];
   private readonly inFlight: number;
   private readonly maxBatch: number;
   private readonly maxWaiting: number;
   private readonly key: ((request: Q) => string) | undefined;
+  private readonly partition: (request: Q) => string | undefined;
   private readonly readOnly: boolean;
   private readonly sizeOf: (request: Q) => number;
   private readonly load: CoalescerLoad;
@@ -98,6 +107,7 @@ export class Coalescer<Q, R> {
     this.maxBatch = options.maxBatch ?? 256;
     this.maxWaiting = options.maxWaiting ?? 10_000;
     this.key = options.key;
+    this.partition = options.partition ?? (() => undefined);
     this.readOnly = options.readOnly ?? false;
     this.sizeOf = options.sizeOf ?? (() => 1);
     this.load = new CoalescerLoad(options.name ?? '', this.maxWaiting, () => this.waitingSize);
@@ -117,7 +127,7 @@ export class Coalescer<Q, R> {
     this.waitingSize += size;
     return new Promise<R>((resolve, reject) => {
       this.waiting.push({ request, since: performance.now(), size, resolve, reject });
-      if (!this.scheduled && this.running < this.inFlight) {
+      if (!this.scheduled && this.hasRoom) {
         this.scheduled = true;
         // After the poll phase: requests from other sockets in the same turn of the event loop join the batch.
         setImmediate(() => {
@@ -129,7 +139,7 @@ export class Coalescer<Q, R> {
   }
 
   private dispatch(): void {
-    while (this.running < this.inFlight && this.waiting.length > 0) {
+    while (this.hasRoom) {
       const batch = this.takeBatch();
       this.running++;
       void this.settle(batch).then(() => {
@@ -139,20 +149,36 @@ export class Coalescer<Q, R> {
     }
   }
 
-  /** Takes the oldest requests, as many as fit. */
-  private takeBatch(): Waiting<Q, R>[] {
-    let count = 0;
-    let size = 0;
-    for (const next of this.waiting) {
-      if (count > 0 && size + next.size > this.maxBatch) break;
-      size += next.size;
-      count++;
-    }
-    this.waitingSize -= size;
+  /** Whether a request waits that can be sent. */
+  private get hasRoom(): boolean {
     const [oldest] = this.waiting;
-    this.load.batches.add(count);
+    if (!oldest) return false;
+    return this.running < (this.partition(oldest.request) === undefined ? this.inFlight : PARTITIONS_IN_FLIGHT);
+  }
+
+  /** Takes the oldest request, and others of its partition, oldest first, as many as fit. */
+  private takeBatch(): Waiting<Q, R>[] {
+    const [oldest] = this.waiting;
+    const partition = oldest && this.partition(oldest.request);
+    const batch: Waiting<Q, R>[] = [];
+    const left: Waiting<Q, R>[] = [];
+    let size = 0;
+    let isFull = false;
+    for (const next of this.waiting) {
+      const isApart = partition !== undefined && this.partition(next.request) !== partition;
+      isFull ||= !isApart && batch.length > 0 && size + next.size > this.maxBatch;
+      if (isApart || isFull) {
+        left.push(next);
+      } else {
+        size += next.size;
+        batch.push(next);
+      }
+    }
+    this.waiting = left;
+    this.waitingSize -= size;
+    this.load.batches.add(batch.length);
     if (oldest) this.load.waits.add((performance.now() - oldest.since) / 1_000);
-    return this.waiting.splice(0, count);
+    return batch;
   }
 
   /** Answers every request of a batch. Never rejects. */

@@ -7,7 +7,7 @@ import { Env } from '../config/env.js';
 import { retrying } from './data-source.js';
 import type { PostgresOptions } from './options.js';
 import { queryPrepared } from './prepared-query.js';
-import { destroy, destroyAfter } from './session.js';
+import { destroy, destroyAfter, hasCitus } from './session.js';
 
 /**
  * SQL with numbered parameters. With a name, each connection prepares it once and keeps one plan for all values, with
@@ -46,6 +46,8 @@ const MIGRATIONS_DONE = { text: 'SELECT name FROM migrations' };
 /** Runs SQL and transactions. */
 @Injectable()
 export class Database {
+  /** Whether the database is distributed over nodes by owner. Known after the first statement. */
+  isDistributed = false;
   private readonly deadline: number;
   private readonly prepares: boolean;
 
@@ -84,6 +86,11 @@ export class Database {
    */
   async transaction<T>(work: (tx: Transaction) => Promise<T>): Promise<T> {
     return retrying(() => this.attempt(work));
+  }
+
+  /** For coalescers: on a distributed database, a statement has requests of one owner only, so that one node runs it. */
+  partitionOf(ownerId: string): string | undefined {
+    return this.isDistributed ? ownerId : undefined;
   }
 
   /** Runs `work` in the open transaction `tx`, or in a new one. */
@@ -180,6 +187,7 @@ export class Database {
     const client = await this.pool.connect();
     const stop = destroyAfter(client, this.deadline);
     let unusable = false;
+    this.isDistributed = hasCitus(client);
     try {
       return await work(client);
     } catch (error) {

@@ -51,17 +51,30 @@ export class ChargedStatements<Row extends Owned> {
   ) {
     this.table = objects.metadata.tableName as 'resources' | 'tasks';
     this.statements = statementsOf(objects);
-    const { find, findAny } = this.statements;
+    const { find, findOfOne, findAny } = this.statements;
     this.found = new Coalescer(
-      (keys) => this.findAll(find, [keys.map((key) => key.ownerId), keys.map((key) => key.id)], keys.length),
-      { name: `${this.table}_read`, key: ({ ownerId, id }) => ownerId + id, readOnly: true },
+      (keys) => {
+        const [owners, ids] = [keys.map((key) => key.ownerId), keys.map((key) => key.id)];
+        return new Set(owners).size === 1
+          ? this.findAll(findOfOne, [owners[0], ids], keys.length)
+          : this.findAll(find, [owners, ids], keys.length);
+      },
+      {
+        name: `${this.table}_read`,
+        key: ({ ownerId, id }) => ownerId + id,
+        partition: ({ ownerId }) => database.partitionOf(ownerId),
+        readOnly: true,
+      },
     );
     this.foundAnywhere = new Coalescer((ids) => this.findAll(findAny, [ids], ids.length), {
       name: `${this.table}_read_any`,
       key: (id) => id,
       readOnly: true,
     });
-    this.inserted = new Coalescer((batch) => this.createAll(batch), { name: `${this.table}_create` });
+    this.inserted = new Coalescer((batch) => this.createAll(batch), {
+      name: `${this.table}_create`,
+      partition: ({ ownerId }) => database.partitionOf(ownerId),
+    });
   }
 
   find({ ownerId, id }: ObjectKey): Promise<Row | null> {
@@ -121,6 +134,12 @@ function statementsOf(objects: Pick<Repository<Owned>, 'metadata'>) {
   const columns = 'c.granted, c.limits, c.created_at AS "createdAt"';
   return {
     lockGauge: { text: `SELECT FROM gauges WHERE owner_id = $1 AND meter = '${table}' FOR UPDATE` },
+    findOfOne: {
+      name: `${table}-find-of-one`,
+      text: `
+        SELECT q.place::integer AS place, ${columnsOf(objects, 't')}
+        FROM unnest($2::uuid[]) WITH ORDINALITY AS q (id, place) JOIN ${table} t ON t.owner_id = $1::uuid AND t.id = q.id`,
+    },
     find: {
       name: `${table}-find`,
       text: `

@@ -9,6 +9,7 @@ import { PlatformQuota } from './platform-quota.entity.js';
 import { QuotaController } from './quota.controller.js';
 import { QuotaRepository } from './quota.repository.js';
 import { QuotaService } from './quota.service.js';
+import { Database } from '../database/database.js';
 import { KeyOwners } from './calls/key-owners.js';
 import { Spender } from './calls/spender.js';
 import { SpendsRepository } from './calls/spends.repository.js';
@@ -24,10 +25,11 @@ import { UsageHour } from './calls/usage-hour.entity.js';
     SpendsRepository,
     {
       provide: Spender,
-      inject: [SpendsRepository],
-      useFactory: (spends: SpendsRepository) =>
+      inject: [SpendsRepository, Database],
+      useFactory: (spends: SpendsRepository, database: Database) =>
         new Spender(new KeyOwners((hash, tx) => spends.findOwner(hash, tx)), (runs, tx) => spends.spend(runs, tx), {
           name: 'calls',
+          partition: ({ ownerId }) => database.partitionOf(ownerId),
         }),
     },
   ],

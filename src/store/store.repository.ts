@@ -141,11 +141,13 @@ export class StoreRepository {
   constructor(private readonly database: Database) {
     this.found = new Coalescer((keys) => this.findEach(keys), {
       name: 'store_read',
+      partition: ({ ownerId }) => database.partitionOf(ownerId),
       key: ({ ownerId, key }) => ownerId + key,
       readOnly: true,
     });
     this.foundAll = new Coalescer((batch) => this.findBatches(batch), {
       name: 'store_read_all',
+      partition: ({ ownerId }) => database.partitionOf(ownerId),
       sizeOf: ({ keys }) => keys.length,
       maxBatch: MAX_READ,
       maxWaiting: MAX_WAITING,
@@ -153,6 +155,7 @@ export class StoreRepository {
     });
     this.written = new Coalescer((batch) => this.writeAll(batch), {
       name: 'store_write',
+      partition: ({ ownerId }) => database.partitionOf(ownerId),
       sizeOf: ({ entries }) =>
         entries.reduce((size, { value }) => size + 1 + Math.floor(value.length / BYTES_A_UNIT), 0),
       maxBatch: MAX_WRITTEN,
@@ -160,6 +163,7 @@ export class StoreRepository {
     });
     this.deleted = new Coalescer((batch) => this.deleteAll(batch), {
       name: 'store_delete',
+      partition: ({ ownerId }) => database.partitionOf(ownerId),
       sizeOf: ({ keys }) => keys.length,
       maxBatch: MAX_WRITTEN,
       maxWaiting: MAX_WAITING,
@@ -221,23 +225,33 @@ export class StoreRepository {
   }
 
   private async findEach(keys: readonly EntryKey[]): Promise<(Found | null)[]> {
-    const values = [keys.map((each) => each.ownerId), keys.map((each) => each.key)];
-    return inPlace(await this.database.query<Found & { place: number }>(FIND, values), keys.length);
+    const rows = await this.read<Found & { place: number }>(FIND, keys, [keys.map((each) => each.key)]);
+    return inPlace(rows, keys.length);
   }
 
   private async findBatches(batch: readonly Keys[]): Promise<FoundAll[]> {
     let end = 0;
     const ends = batch.map(({ keys }) => (end += keys.length));
     const statement = batch.some(({ keys }) => keys.length > FULL_VALUES) ? FIND_ALL.bounded : FIND_ALL.unbounded;
-    const rows = await this.database.query<{ place: number; fields: string | null; bytes: number | null }>(statement, [
-      batch.map((request) => request.ownerId),
+    const rows = await this.read<{ place: number; fields: string | null; bytes: number | null }>(statement, batch, [
+      batch.flatMap((request) => request.keys),
       batch.map((request, i) => (ends[i] ?? 0) - request.keys.length + 1),
       ends,
-      batch.flatMap((request) => request.keys),
     ]);
     return inPlace(rows, batch.length).map((row, i) =>
       toFoundAll(batch[i]?.keys ?? [], row?.fields ?? '', row?.bytes ?? 0),
     );
+  }
+
+  private read<Row extends QueryResultRow>(
+    { one, several }: PerOwner,
+    batch: readonly { ownerId: string }[],
+    values: readonly unknown[],
+  ): Promise<Row[]> {
+    const owners = batch.map(({ ownerId }) => ownerId);
+    return new Set(owners).size === 1
+      ? this.database.query<Row>(one, [owners[0], ...values])
+      : this.database.query<Row>(several, [owners, ...values]);
   }
 
   private async writeAll(batch: readonly WriteRequest[], tx?: Transaction): Promise<(WriteVerdict | null)[]> {

@@ -15,16 +15,26 @@ export interface PerOwner {
 
 const LIVE = '(s.expires_at IS NULL OR s.expires_at > now())';
 
+const find = (requests: string, owner: string): string => `
+  SELECT q.place::integer AS place, e.value, e.version
+  FROM ${requests}
+  CROSS JOIN LATERAL (
+    SELECT s.value, s.version FROM store_entries s WHERE s.owner_id = ${owner} AND s.key = q.key AND ${LIVE} OFFSET 0
+  ) e`;
+
 /** Coalesced: single reads. Planned once, by the same means as `sessions-live` (see sessions.statements.ts). */
-export const FIND = {
-  name: 'store-find',
-  text: `
-    SELECT q.place::integer AS place, e.value, e.version
-    FROM unnest((SELECT $1::uuid[]), (SELECT $2::text[])) WITH ORDINALITY AS q (owner_id, key, place)
-    CROSS JOIN LATERAL (
-      SELECT s.value, s.version FROM store_entries s
-      WHERE s.owner_id = q.owner_id AND s.key = q.key AND ${LIVE} OFFSET 0
-    ) e`,
+export const FIND: PerOwner = {
+  one: {
+    name: 'store-find-of-one',
+    text: find('unnest((SELECT $2::text[])) WITH ORDINALITY AS q (key, place)', '$1::uuid'),
+  },
+  several: {
+    name: 'store-find',
+    text: find(
+      'unnest((SELECT $1::uuid[]), (SELECT $2::text[])) WITH ORDINALITY AS q (owner_id, key, place)',
+      'q.owner_id',
+    ),
+  },
 };
 
 /**
@@ -32,25 +42,41 @@ export const FIND = {
  * expiry (ms since 1970). Each field is one line: values contain no line breaks because whitespace was removed, and
  * keys are escaped (see toLine). One row per entry would take twice as long to read. One index scan reads many keys.
  */
-const findAll = (isBounded: boolean): Statement => ({
-  name: isBounded ? 'store-find-all-bounded' : 'store-find-all',
-  text: `
-    SELECT q.place::integer AS place, e.fields, e.bytes
-    FROM unnest($1::uuid[], $2::integer[], $3::integer[]) WITH ORDINALITY AS q (owner_id, first, last, place)
-    CROSS JOIN LATERAL (
-      SELECT string_agg(concat_ws(E'\\n',
-          replace(replace(s.key, '\\', '\\\\'), E'\\n', '\\n'),
-          s.value, s.version, coalesce((extract(epoch FROM s.expires_at) * 1000)::bigint::text, '')
-        ), E'\\n')${isBounded ? ` FILTER (WHERE s.total <= ${MAX_ANSWER_BYTES})` : ''} AS fields,
-        ${isBounded ? 'max(s.total)' : '0'} AS bytes
-      FROM (
-        SELECT s.*${isBounded ? ', sum(octet_length(s.value)) OVER () AS total' : ''} FROM store_entries s
-        WHERE s.owner_id = q.owner_id AND s.key = ANY(($4::text[])[q.first:q.last]) AND ${LIVE}
-      ) s
-    ) e`,
-});
+const findAll = (requests: string, owner: string, isBounded: boolean): string => `
+  SELECT q.place::integer AS place, e.fields, e.bytes
+  FROM ${requests}
+  CROSS JOIN LATERAL (
+    SELECT string_agg(concat_ws(E'\\n',
+        replace(replace(s.key, '\\', '\\\\'), E'\\n', '\\n'),
+        s.value, s.version, coalesce((extract(epoch FROM s.expires_at) * 1000)::bigint::text, '')
+      ), E'\\n')${isBounded ? ` FILTER (WHERE s.total <= ${MAX_ANSWER_BYTES})` : ''} AS fields,
+      ${isBounded ? 'max(s.total)' : '0'} AS bytes
+    FROM (
+      SELECT s.*${isBounded ? ', sum(octet_length(s.value)) OVER () AS total' : ''} FROM store_entries s
+      WHERE s.owner_id = ${owner} AND s.key = ANY(($2::text[])[q.first:q.last]) AND ${LIVE}
+    ) s
+  ) e`;
 
-export const FIND_ALL = { bounded: findAll(true), unbounded: findAll(false) };
+const perOwner = (isBounded: boolean): PerOwner => {
+  const suffix = isBounded ? '-bounded' : '';
+  const requests = 'WITH ORDINALITY AS q';
+  return {
+    one: {
+      name: `store-find-all-of-one${suffix}`,
+      text: findAll(`unnest($3::integer[], $4::integer[]) ${requests} (first, last, place)`, '$1::uuid', isBounded),
+    },
+    several: {
+      name: `store-find-all${suffix}`,
+      text: findAll(
+        `unnest($1::uuid[], $3::integer[], $4::integer[]) ${requests} (owner_id, first, last, place)`,
+        'q.owner_id',
+        isBounded,
+      ),
+    },
+  };
+};
+
+export const FIND_ALL = { bounded: perOwner(true), unbounded: perOwner(false) };
 
 const WRITTEN = `
   w.wave, w.verdicts, w.versions, w.denials, w.entry_limits AS "entryLimits", w.byte_limits AS "byteLimits",
