@@ -166,11 +166,12 @@ export const EXPORT_OWNED = `
 /** Lists owner by owner: $1 is the owner to continue with, $6 the first key of each later owner. */
 export const LIST_ALL = {
   text: `
-    SELECT ${LISTED} FROM (SELECT id FROM users WHERE id >= $1 ORDER BY id) u
+    SELECT ${LISTED} FROM gauges g
     CROSS JOIN LATERAL (
       SELECT s.* FROM store_entries s
-      WHERE s.owner_id = u.id AND s.key >= CASE WHEN u.id = $1 THEN $2 ELSE $6 END AND s.key < $3 AND ${LIVE}
+      WHERE s.owner_id = g.owner_id AND s.key >= CASE WHEN g.owner_id = $1 THEN $2 ELSE $6 END AND s.key < $3 AND ${LIVE}
       ORDER BY s.key LIMIT $4
     ) s
-    ORDER BY u.id, s.key LIMIT $4`,
+    WHERE g.meter = 'store.entries' AND g.used > 0 AND g.owner_id >= $1
+    ORDER BY g.owner_id, s.key LIMIT $4`,
 };

@@ -27,11 +27,12 @@ export class TasksRepository extends ChargedRepository<Task, NewTask> {
     const updated = await within(this.objects, tx)
       .createQueryBuilder()
       .update()
-      .set({ ...changes, updatedAt: () => `CASE WHEN ${isChanged.join(' OR ')} THEN now() ELSE updated_at END` })
+      .set({ ...changes, updatedAt: () => 'now()' })
       .setParameters(Object.fromEntries(Object.entries(changes).map(([column, value]) => [`new_${column}`, value])))
       .where(isKeyed<Task>(key))
+      .andWhere(`(${isChanged.join(' OR ')})`)
       .returning(columnsOf(this.objects, 'tasks'))
       .execute();
-    return (updated.raw as TaskRow[])[0] ?? null;
+    return (updated.raw as TaskRow[])[0] ?? within(this.objects, tx).findOneBy(isKeyed<Task>(key));
   }
 }

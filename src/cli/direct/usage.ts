@@ -9,6 +9,11 @@ import { withPlatform } from '../platform.js';
 export function exportUsage<T>(io: Io, query: object, write: (lines: Readable) => Promise<T>): Promise<T> {
   return withPlatform(io, async (app, env) => {
     const { text } = await app.get(UsageExport).open(await checked(env, UsageQuery, query));
-    return write(text);
+    try {
+      return await write(text);
+    } finally {
+      // Otherwise it keeps its connection if nobody has read it.
+      text.destroy();
+    }
   });
 }

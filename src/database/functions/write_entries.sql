@@ -114,15 +114,14 @@ BEGIN
       FROM unnest(decided.places) AS w (place)
       ON CONFLICT ON CONSTRAINT store_entries_pkey DO UPDATE
         SET value = excluded.value, version = excluded.version, expires_at = excluded.expires_at;
-      UPDATE gauges g SET
-        used = g.used + CASE g.meter WHEN 'store.entries' THEN decided.more ELSE decided.growth END,
-        revision = CASE g.meter WHEN 'store.entries' THEN room.revision + cardinality(keys) ELSE g.revision END
-      WHERE g.owner_id = of_owner AND g.meter IN ('store.bytes', 'store.entries')
-        AND (g.meter = 'store.entries' OR decided.growth <> 0);
+      UPDATE gauges g SET used = g.used + decided.more, revision = room.revision + cardinality(keys)
+      WHERE g.owner_id = of_owner AND g.meter = 'store.entries';
+      IF decided.growth <> 0 THEN
+        UPDATE gauges g SET used = g.used + decided.growth WHERE g.owner_id = of_owner AND g.meter = 'store.bytes';
+      END IF;
       IF has_shared THEN
-        UPDATE platform_quotas p
-        SET counts[1] = p.counts[1] + CASE p.meter WHEN 'store.bytes' THEN decided.growth ELSE decided.more END
-        WHERE p.meter IN ('objects', 'store.bytes', 'store.entries');
+        UPDATE platform_quotas p SET counts[1] = p.counts[1] + decided.more WHERE p.meter IN ('objects', 'store.entries');
+        UPDATE platform_quotas p SET counts[1] = p.counts[1] + decided.growth WHERE p.meter = 'store.bytes';
       END IF;
     END IF;
     wave := of_wave;

@@ -7,7 +7,7 @@ export const SPEND: Statement = {
   name: 'calls-spend',
   text: `
     SELECT ${COLUMNS}
-    FROM spend_calls($1::uuid, $2::text::bytea[], $3::text::text[], $4::text::bigint[], $5::text::integer[], $6::text::boolean[])`,
+    FROM spend_calls($1::uuid, $2::bytea[], $3::text[], $4::bigint[], $5::integer[], $6::boolean[])`,
 };
 
 /** Judges and charges the calls of several owners. */
@@ -16,8 +16,8 @@ export const SPEND_BATCH: Statement = {
   text: `
     SELECT ${COLUMNS}
     FROM spend_batch(
-      $1::text::uuid[], $2::text::integer[],
-      $3::text::bytea[], $4::text::text[], $5::text::bigint[], $6::text::integer[], $7::text::boolean[]
+      $1::uuid[], $2::integer[],
+      $3::bytea[], $4::text[], $5::bigint[], $6::integer[], $7::boolean[]
     )`,
 };
 
@@ -26,5 +26,5 @@ export const FIND_OWNERS: Statement = {
   name: 'calls-find-owners',
   text: `
     SELECT h.place::integer AS place, s.owner_id AS "ownerId"
-    FROM unnest($1::text::bytea[]) WITH ORDINALITY AS h (hash, place) JOIN api_key_secrets s ON s.hash = h.hash`,
+    FROM unnest($1::bytea[]) WITH ORDINALITY AS h (hash, place) JOIN api_key_secrets s ON s.hash = h.hash`,
 };
