@@ -1,19 +1,18 @@
 -- Charges the units of granted calls, and the number of denied calls, to the flows of an owner that count these calls: that of the
 -- key for this API, which is the ledger, and those above it that are open (see open_flow).
 --
+-- Parameters: the owner, the key and the meter; the ledger as it is (NULL: it does not exist); what to charge; the starts of the
+-- current windows; the moment of the calls.
+--
 -- Locks: the caller holds that of the owner. Takes rows of usage_hours when an hour is over.
 CREATE OR REPLACE FUNCTION charge_calls(
-  of_owner uuid, of_key uuid, of_meter text, units bigint, denials bigint, now timestamptz
+  of_owner uuid, of_key uuid, of_meter text, ledger flows, units bigint, denials bigint, starts timestamptz[], now timestamptz
 )
 RETURNS void
 LANGUAGE plpgsql
 AS $$
-DECLARE
-  starts timestamptz[] := window_starts(now);
-  ledger flows;
 BEGIN
-  SELECT * INTO ledger FROM flows f WHERE f.owner_id = of_owner AND f.key_id = of_key AND f.meter = of_meter;
-  IF NOT FOUND THEN
+  IF ledger.at IS NULL THEN
     INSERT INTO flows (owner_id, key_id, meter) VALUES (of_owner, of_key, of_meter);
   ELSIF ledger.at < starts[3] AND (ledger.counts[3] > 0 OR ledger.hour_denied > 0) THEN
     INSERT INTO usage_hours AS h (owner_id, key_id, meter, hour, granted, denied)

@@ -3,7 +3,7 @@ import { byOwner, inBatchOrder } from '../../database/by-owner.js';
 import { Coalescer, inPlace } from '../../database/coalescer.js';
 import { Database, type Transaction } from '../../database/database.js';
 import type { Run, RunVerdict } from './spender.js';
-import { FIND_OWNERS, SPEND, SPEND_BATCH } from './spends.statements.js';
+import { FIND_OWNERS, SPEND } from './spends.statements.js';
 
 interface VerdictRow extends Omit<RunVerdict, 'ownerId'> {
   place: number;
@@ -39,10 +39,11 @@ export class SpendsRepository {
       arrayOf(sorted.map(({ count }) => count)),
       arrayOf(sorted.map(({ dryRun }) => dryRun)),
     ];
-    const rows =
-      owners.length === 1
-        ? await this.database.query<VerdictRow>(SPEND, [owners[0], ...values], tx)
-        : await this.database.query<VerdictRow>(SPEND_BATCH, [arrayOf(owners), arrayOf(ends), ...values], tx);
+    const rows = await this.database.query<VerdictRow>(
+      SPEND,
+      [owners[0], arrayOf(owners), arrayOf(ends), ...values],
+      tx,
+    );
     const verdicts = Array<RunVerdict>(runs.length);
     for (const row of rows) {
       const i = row.place - 1;

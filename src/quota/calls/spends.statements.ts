@@ -1,23 +1,12 @@
 import type { Statement } from '../../database/database.js';
 
-const COLUMNS = 'place, verdict, key_id AS "keyId", granted, limits, answer, upstream, moment';
-
-/** Judges and charges the calls of one owner. */
+/** Judges and charges runs of one owner, or of several. */
 export const SPEND: Statement = {
   name: 'calls-spend',
   text: `
-    SELECT ${COLUMNS}
-    FROM spend_calls($1::uuid, $2::bytea[], $3::text[], $4::bigint[], $5::integer[], $6::boolean[])`,
-};
-
-/** Judges and charges the calls of several owners. */
-export const SPEND_BATCH: Statement = {
-  name: 'calls-spend-batch',
-  text: `
-    SELECT ${COLUMNS}
-    FROM spend_batch(
-      $1::uuid[], $2::integer[],
-      $3::bytea[], $4::text[], $5::bigint[], $6::integer[], $7::boolean[]
+    SELECT place, verdict, key_id AS "keyId", granted, limits, answer, upstream, moment
+    FROM spend_calls(
+      $1::uuid, $2::uuid[], $3::integer[], $4::bytea[], $5::text[], $6::bigint[], $7::integer[], $8::boolean[]
     )`,
 };
 
