@@ -230,8 +230,8 @@ class Twins {
 }
 
 /**
- * Returns the order in which the database judges requests: a request comes after an earlier one that writes the same
- * key.
+ * Returns the order in which the database judges requests: owner by owner; of an owner, a request comes after an earlier
+ * one that writes the same key.
  */
 function orderOf(requests: readonly WriteRequest[]): number[] {
   const latest = new Map<string, number>();
@@ -242,7 +242,7 @@ function orderOf(requests: readonly WriteRequest[]): number[] {
     return { place, wave, ownerId };
   });
   turns.sort(
-    (a, b) => a.wave - b.wave || (a.ownerId < b.ownerId ? -1 : a.ownerId > b.ownerId ? 1 : 0) || a.place - b.place,
+    (a, b) => (a.ownerId < b.ownerId ? -1 : a.ownerId > b.ownerId ? 1 : 0) || a.wave - b.wave || a.place - b.place,
   );
   return turns.map(({ place }) => place);
 }
