@@ -86,7 +86,7 @@ export function coalescerLoads(): readonly CoalescerLoad[] {
  * fail the others.
  */
 export class Coalescer<Q, R> {
-  private waiting: Waiting<Q, R>[] = [];
+  private readonly waiting: Waiting<Q, R>[] = [];
   private readonly inFlight: number;
   private readonly maxBatch: number;
   private readonly maxWaiting: number;
@@ -161,20 +161,20 @@ export class Coalescer<Q, R> {
     const [oldest] = this.waiting;
     const partition = oldest && this.partition(oldest.request);
     const batch: Waiting<Q, R>[] = [];
-    const left: Waiting<Q, R>[] = [];
+    const apart: Waiting<Q, R>[] = [];
     let size = 0;
-    let isFull = false;
     for (const next of this.waiting) {
-      const isApart = partition !== undefined && this.partition(next.request) !== partition;
-      isFull ||= !isApart && batch.length > 0 && size + next.size > this.maxBatch;
-      if (isApart || isFull) {
-        left.push(next);
+      if (partition !== undefined && this.partition(next.request) !== partition) {
+        apart.push(next);
+      } else if (batch.length > 0 && size + next.size > this.maxBatch) {
+        break;
       } else {
         size += next.size;
         batch.push(next);
       }
     }
-    this.waiting = left;
+    // Those behind the last one that was looked at stay where they are: a long backlog is not copied for each batch.
+    this.waiting.splice(0, batch.length + apart.length, ...apart);
     this.waitingSize -= size;
     this.load.batches.add(batch.length);
     if (oldest) this.load.waits.add((performance.now() - oldest.since) / 1_000);
