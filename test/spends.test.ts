@@ -392,7 +392,7 @@ describe('limits changed under load', () => {
         const limit = Number(/;q=(\d+)/.exec(headerOf(reply, 'ratelimit-policy') ?? '')?.[1]);
         const rest = Number(/;r=(\d+)/.exec(headerOf(reply, 'ratelimit') ?? '')?.[1]);
         const inForce = limits.slice(answered, moves.begun + 1);
-        if (!inForce.includes(limit)) wrong.push(`${reply.status}: ${limit} is none of ${inForce.join(', ')}`);
+        if (!inForce.includes(limit)) wrong.push(`${reply.status}: ${limit} is not among ${inForce.join(', ')}`);
         if (reply.status === 200) grants.push({ used: limit - rest, cost: 1 });
         else if (reply.status === 429) refusals++;
         else wrong.push(reply.text);

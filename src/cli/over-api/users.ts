@@ -65,8 +65,8 @@ async function create(client: Quartermaster, { id, dto }: ImportedUser): Promise
 }
 
 /**
- * Derives a text from the id of an account, which only the journal has. So a continued import repeats a request as it was,
- * also that for an account without a password, which gets one that nobody knows.
+ * Derives a text from the id of an account in the journal. A continued import derives the same text, so it repeats the
+ * request exactly. This is also the password of an account that is imported without one: nobody can know it.
  */
 function derive(id: string, purpose: string): string {
   return `${createHmac('sha256', id).update(purpose).digest('base64url')}-Aa1`;
