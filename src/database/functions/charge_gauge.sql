@@ -4,12 +4,10 @@
 -- Returns how many are granted (NULL: the owner does not exist), and the limits that were judged, as spend_calls does, with what
 -- is used of them after the charge.
 --
--- Locks, in this order: the owner's gauge (of a new one first the user, by the foreign key); the platform's quotas on these
--- objects, by meter, if there are some.
+-- Locks, in this order: the owner's gauge (of a new one also the user, by the foreign key); the platform's quotas on these objects,
+-- by meter, if there are some.
 CREATE OR REPLACE FUNCTION charge_gauge(of_owner uuid, of_meter text, objects integer, OUT granted integer, OUT limits text)
 LANGUAGE plpgsql
-SET enable_seqscan = off
-SET enable_bitmapscan = off
 AS $$
 DECLARE
   max CONSTANT bigint := 9007199254740991;
@@ -29,6 +27,9 @@ BEGIN
       RETURN;
     END IF;
     SELECT * INTO own FROM gauges g WHERE g.owner_id = of_owner AND g.meter = of_meter FOR UPDATE;
+    IF NOT FOUND THEN
+      RETURN;
+    END IF;
   END IF;
   -- Most platforms have no such quota. Then nothing of the platform is locked.
   has_shared := EXISTS (SELECT FROM platform_quotas p WHERE p.meter IN ('objects', of_meter));

@@ -12,8 +12,12 @@ LANGUAGE plpgsql
 SET enable_seqscan = off
 SET enable_bitmapscan = off
 AS $$
+DECLARE
+  charged record;
 BEGIN
-  SELECT c.granted, c.limits INTO granted, limits FROM charge_gauge(of_owner, 'resources', cardinality(ids)) AS c;
+  charged := charge_gauge(of_owner, 'resources', cardinality(ids));
+  granted := charged.granted;
+  limits := charged.limits;
   created_at := now()::timestamptz(3);
   FOR n IN 1 .. coalesce(granted, 0) LOOP
     INSERT INTO resources (owner_id, id, value, created_at) VALUES (of_owner, ids[n], texts[n], create_resources.created_at);

@@ -30,20 +30,18 @@ export class SpendsRepository {
   /** Judges and charges runs in one statement, owner by owner. */
   async spend(runs: readonly Run[], tx?: Transaction): Promise<RunVerdict[]> {
     const sorting = byOwner(runs);
-    const { sorted, owners, ends } = sorting;
+    const { sorted } = sorting;
     // Builds array literals itself: the driver's array serialization costs ten times as much.
     const values = [
+      sorted[0]?.ownerId,
+      arrayOf(sorted.map(({ ownerId }) => ownerId)),
       arrayOf(sorted.map(({ hash }) => `"\\\\x${hash}"`)),
       arrayOf(sorted.map(({ slug }) => `"${slug}"`)),
       arrayOf(sorted.map(({ cost }) => cost)),
       arrayOf(sorted.map(({ count }) => count)),
       arrayOf(sorted.map(({ dryRun }) => dryRun)),
     ];
-    const rows = await this.database.query<VerdictRow>(
-      SPEND,
-      [owners[0], arrayOf(owners), arrayOf(ends), ...values],
-      tx,
-    );
+    const rows = await this.database.query<VerdictRow>(SPEND, values, tx);
     const verdicts = Array<RunVerdict>(runs.length);
     for (const row of rows) {
       const i = row.place - 1;

@@ -6,7 +6,7 @@ export const SPEND: Statement = {
   text: `
     SELECT place, verdict, key_id AS "keyId", granted, limits, answer, upstream, moment
     FROM spend_calls(
-      $1::uuid, $2::uuid[], $3::integer[], $4::bytea[], $5::text[], $6::bigint[], $7::integer[], $8::boolean[]
+      $1::uuid, $2::uuid[], $3::bytea[], $4::text[], $5::bigint[], $6::integer[], $7::boolean[]
     )`,
 };
 
