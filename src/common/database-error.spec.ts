@@ -1,4 +1,4 @@
-import { violatedConstraint } from './database-error.js';
+import { isDatabaseUnavailable, violatedConstraint } from './database-error.js';
 
 test.each([
   ['the name from the driver', { code: '23505', constraint: 'users_email_key_unique' }, 'users_email_key_unique'],
@@ -28,4 +28,14 @@ test.each([
   ['undefined for another error', { code: '40P01', message: 'deadlock on users_pkey' }, undefined],
 ])('violatedConstraint: %s', (_case, error, name) => {
   expect(violatedConstraint(Object.assign(new Error(), error))).toBe(name);
+});
+
+test.each([
+  ['a socket error', 'ECONNRESET', true],
+  ['a class', '08006', true],
+  ['an internal error, as of a node of Citus that was killed', 'XX000', true],
+  ['a violated constraint', '23505', false],
+  ['a deadlock', '40P01', false],
+])('isDatabaseUnavailable: %s', (_case, code, isUnavailable) => {
+  expect(isDatabaseUnavailable(Object.assign(new Error(), { code }))).toBe(isUnavailable);
 });

@@ -71,6 +71,7 @@ const UNAVAILABLE = new Set([
   ...['57P01', '57P02', '57P03'], // shutting down, crashed, starting
   ...['25006'], // a former primary after a switchover
   ...['3D000', '3F000', '42P01', '42501'], // the database, its schema, a table or a privilege is missing
+  ...['XX000'], // an internal error: as Citus answers when its PostgreSQL was killed
 ]);
 
 /**
