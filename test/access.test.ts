@@ -403,6 +403,7 @@ describe('Without a valid token', () => {
     const callers = [api, api.as({ accessToken: 'garbage' })];
     const [none, garbage] = (await callWithoutEffect(callers, id, owner)) as [Answer, Answer];
     expectProblem(none, 401, 'unauthenticated');
+    expect(none.body.detail).toBe('Sign in, and send the access token as Authorization: Bearer.');
     expectProblem(garbage, 401, 'invalid_token');
     expect(garbage.headers.get('www-authenticate')).toContain('error="invalid_token"');
   });

@@ -219,7 +219,12 @@ describe('/call/{slug}', () => {
   });
 
   test('401 without a key, 404 for an unknown slug, 405 for TRACE', async () => {
-    expectProblem(await api.get('/call/api1'), 401, 'unauthenticated');
+    const withoutKey = await api.get('/call/api1');
+    expectProblem(withoutKey, 401, 'unauthenticated');
+    expect(withoutKey.body).toMatchObject({
+      title: 'No credentials were sent',
+      detail: 'Send an API key as Authorization: Bearer or X-API-Key.',
+    });
     expectProblem(await api.get('/call/nosuchapi'), 401, 'unauthenticated');
     const withToken = await mine.get('/call/api1');
     expectProblem(withToken, 401, 'invalid_api_key');

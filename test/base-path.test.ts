@@ -1,8 +1,11 @@
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { fileURLToPath } from 'node:url';
 import { Api, expectProblem, sendExactly, type Account, type Answer } from './support/api.js';
-import { TestServer, createDatabase } from './support/server.js';
+import { TestServer, command, createDatabase, inherited } from './support/server.js';
 import { Signer, registerKey } from './support/signer.js';
 
 const BASE = '/quarter/master-1';
@@ -82,6 +85,29 @@ test('Location and Link can be followed', async () => {
     expect(next.startsWith(`${BASE}${list}?`)).toBe(true);
     expect((await get(next, headers)).body.data).toHaveLength(1);
   }
+});
+
+test('quartermaster doctor finds the server', async () => {
+  const { port } = new URL(server.url);
+  const variables = { DATABASE_URL: database.url, BASE_PATH: BASE, PORT: port };
+  const { code, stdout } = await command(variables, ['doctor']);
+  expect({ code, stdout }).toEqual({
+    code: 0,
+    stdout: expect.stringContaining(`Quartermaster answers at 127.0.0.1:${port}`),
+  });
+});
+
+test('the health check of the Docker image finds the server', async () => {
+  const file = await readFile(fileURLToPath(new URL('../Dockerfile', import.meta.url)), 'utf8');
+  const [, json = ''] = /^HEALTHCHECK .*\n +CMD (.+)$/m.exec(file) ?? [];
+  const [, ...args] = JSON.parse(json) as string[];
+  const { port } = new URL(server.url);
+  const check = async (path: string): Promise<number | null> => {
+    const child = spawn(process.execPath, args, { env: { ...inherited(), PORT: port, BASE_PATH: path } });
+    const [code] = (await once(child, 'exit')) as [number | null];
+    return code;
+  };
+  expect([await check(BASE), await check('')]).toEqual([0, 1]);
 });
 
 test('metered calls, forward auth and redirects of an upstream', async () => {

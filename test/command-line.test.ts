@@ -156,7 +156,7 @@ describe('quartermaster keys', () => {
     });
     expect(await command(variables, ['keys', 'find', key, ...target])).toMatchObject({
       code: 0,
-      stdout: expect.stringContaining(`quartermaster keys revoke ${id}`),
+      stdout: expect.stringContaining(`run the command: keys revoke ${id}`),
     });
 
     expect(await json(['keys', 'revoke', id, ...target], variables)).toEqual({ id });

@@ -1,4 +1,5 @@
-import { readFileSync, readdirSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { variables } from '../src/config/env.js';
 
@@ -20,6 +21,17 @@ function unknown(pattern: RegExp, isKnown: (match: RegExpMatchArray) => boolean)
     [...text.matchAll(pattern)].filter((match) => !isKnown(match)).map(([match]) => `${page}: ${match}`),
   );
 }
+
+const inClone = existsSync(`${ROOT}.git`) ? describe : describe.skip;
+
+inClone('a clone', () => {
+  test('git ignores the files that the documented commands write', () => {
+    // They hold passwords, the secret key or personal data.
+    const files = ['users.csv', 'users.csv.progress', 'ada.ndjson', 'quartermaster.backup', 'restored/secret-key'];
+    const { stdout } = spawnSync('git', ['check-ignore', '--no-index', ...files], { cwd: ROOT, encoding: 'utf8' });
+    expect(stdout.trim().split('\n')).toEqual(files);
+  });
+});
 
 /** What the pages name exists. */
 describe('the documentation names only', () => {

@@ -10,7 +10,7 @@ import { freePort } from '../scripts/free-port.js';
 import { answerTo, type Answer } from './support/answer.js';
 import { Fleet, tally, type Key } from './support/fleet.js';
 import { headerOf, load, write, type Reply } from './support/load.js';
-import { inherited, type ServerProcess } from './support/server.js';
+import { TestServer, inherited, type ServerProcess } from './support/server.js';
 import { until } from './support/until.js';
 
 /** Runs the configurations of docs/gateways as they stand there, with other ports and folders. */
@@ -97,13 +97,15 @@ async function blocksOf(name: string): Promise<string[]> {
   return [...page.matchAll(/^```(?:nginx|lua|haproxy|caddyfile)\n([\s\S]*?)^```$/gm)].map(([, text = '']) => text);
 }
 
+const OPERATIONS = fileURLToPath(new URL('../docs/operations.md', import.meta.url));
+
 let fleet: Fleet<ServerProcess>;
 let upstream: Server;
 /** Headers of the requests that reached the upstream. */
 let seen: IncomingHttpHeaders[] = [];
 
 beforeAll(async () => {
-  fleet = await Fleet.spawn(1);
+  fleet = await Fleet.spawn(1, undefined, { TRUST_PROXY: '127.0.0.1' });
   await fleet.setWindows({});
   upstream = createServer((incoming, outgoing) => {
     seen.push(incoming.headers);
@@ -118,8 +120,16 @@ afterAll(async () => {
   await fleet.stop();
 });
 
-/** Starts a gateway in front of a server, runs `work` with its address, and stops it. */
-async function behind(name: string, server: { url: string }, work: (url: string) => Promise<void>): Promise<void> {
+/**
+ * Starts a gateway in front of a server, runs `work` with its address, and stops it.
+ * @param blocks its configuration; by default that of its page
+ */
+async function behind(
+  name: string,
+  server: { url: string },
+  work: (url: string) => Promise<void>,
+  blocks?: string[],
+): Promise<void> {
   const folder = await mkdtemp(join(tmpdir(), 'gateway-'));
   // Started by root, nginx reads files as another user.
   await chmod(folder, 0o755);
@@ -128,7 +138,7 @@ async function behind(name: string, server: { url: string }, work: (url: string)
     ...{ folder, port, quartermaster: new URL(server.url).host },
     upstream: `127.0.0.1:${String((upstream.address() as AddressInfo).port)}`,
   };
-  const [command = '', ...args] = await GATEWAYS[name]!.prepare(await blocksOf(name), at);
+  const [command = '', ...args] = await GATEWAYS[name]!.prepare(blocks ?? (await blocksOf(name)), at);
   const env = { ...inherited(), HOME: folder };
   const child: ChildProcess = spawn(command, args, { env, stdio: ['ignore', 'pipe', 'pipe'] });
   let output = '';
@@ -151,9 +161,11 @@ async function behind(name: string, server: { url: string }, work: (url: string)
   }
 }
 
-function get(url: string, headers: Record<string, string>, body?: string): Promise<Answer> {
+/** @param from the address of the client */
+function get(url: string, headers: Record<string, string>, body?: string, from = '127.0.0.1'): Promise<Answer> {
   const length = body === undefined ? {} : { 'content-length': String(body.length) };
-  const sent = request(`${url}/`, { method: 'GET', headers: { ...headers, ...length }, agent: false });
+  const options = { method: 'GET', headers: { ...headers, ...length }, agent: false, localAddress: from };
+  const sent = request(`${url}/`, options);
   sent.end(body);
   return answerTo(sent);
 }
@@ -185,6 +197,40 @@ function outcomeOf(reply: Reply): string {
   const wait = Number(headerOf(reply, 'retry-after'));
   return `${String(reply.status)}${isProblem ? ` ${JSON.parse(reply.text).code}` : ''}${wait > 0 ? ' retry' : ''}`;
 }
+
+const describeNginx = spawnSync('nginx', ['-v']).status === 0 ? describe : describe.skip;
+
+describeNginx('Quartermaster behind nginx, below a path', () => {
+  test('the configuration of docs/operations.md: the path stays, and the log has the address of the client', async () => {
+    const [, location = ''] = /^```nginx\n([\s\S]*?)^```$/m.exec(await readFile(OPERATIONS, 'utf8')) ?? [];
+    const config = `events {} http { server { listen 8080; ${location} } }`;
+    const server = await TestServer.start({ DATABASE_URL: fleet.url, BASE_PATH: '/qm', TRUST_PROXY: '127.0.0.1' });
+    try {
+      await behind(
+        'nginx',
+        server,
+        async (url) => {
+          const sent = request(`${url}/qm/v1/auth/login`, {
+            ...{
+              method: 'POST',
+              headers: { 'content-type': 'application/json' },
+              agent: false,
+              localAddress: '127.0.0.3',
+            },
+          });
+          sent.end('{"login":"nobody","password":"Unguessable-7"}');
+          const { status, headers, body } = await answerTo(sent);
+          expect({ status, code: body.code }).toEqual({ status: 401, code: 'invalid_credentials' });
+          const line = new RegExp(`"reqId":"${headers.get('x-request-id')}".*"ip":"127\\.0\\.0\\.3"`);
+          await until(() => line.test(server.output));
+        },
+        [config],
+      );
+    } finally {
+      await server.stop();
+    }
+  });
+});
 
 for (const [name, gateway] of Object.entries(GATEWAYS)) {
   const isInstalled = spawnSync(name, gateway.version).status === 0;
@@ -229,9 +275,20 @@ for (const [name, gateway] of Object.entries(GATEWAYS)) {
             code,
           ]);
           const challenge = answer.headers.get('www-authenticate') ?? '';
-          expect(challenge.split(' ')[0]).toBe(status === 401 ? 'Bearer' : '');
+          expect(challenge.match(/Bearer/g)).toEqual(status === 401 ? ['Bearer'] : null);
           expect(answer.text).not.toContain(SITE);
         }
+      });
+    });
+
+    test('a refusal has a request id, which the log has too, with the address of the client', async () => {
+      const [server] = fleet.servers;
+      await behind(name, server!, async (url) => {
+        const { status, headers, body } = await get(url, {}, undefined, '127.0.0.2');
+        expect({ status, requestId: body.requestId }).toEqual({ status: 401, requestId: expect.stringMatching(/./) });
+        expect(headers.get('x-request-id')).toBe(body.requestId);
+        const line = new RegExp(`"reqId":"${body.requestId}".*"ip":"127\\.0\\.0\\.2"`);
+        await until(() => line.test(server!.output));
       });
     });
 

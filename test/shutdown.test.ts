@@ -201,6 +201,7 @@ describe.each(
     // Signals within the first second count as one.
     await until(() => !server.child.kill('SIGTERM') || server.child.exitCode !== null);
     expect(await server.exited).toBe(1);
+    expect(server.output).not.toContain('Quartermaster stopped');
     await until(() => !pids.some(isAlive));
   });
 });
@@ -241,6 +242,7 @@ describe.each([1, 2])('shutdown, WORKERS=%d', (workers) => {
     expect(outcomes.filter((outcome) => typeof outcome === 'string' || outcome.status !== 200)).toEqual([]);
     await idleClosed;
     expect(await server.exited).toBe(0);
+    expect(server.output.match(/Quartermaster stopped/g)).toHaveLength(1);
     expect(await attempt(api, '/livez')).toBe('ECONNREFUSED');
     await until(() => !pids.some(isAlive));
   });

@@ -4,6 +4,7 @@ import { chmod, mkdtemp, mkdir, readFile, rm, stat, writeFile } from 'node:fs/pr
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { EmbeddedPostgres } from '../dist/src/embedded-postgres/embedded-postgres.js';
 import { UnusableDatabase } from '../src/common/database-error.js';
 import { explainStart } from '../src/process/start-error.js';
 import { Api, expectProblem, sharedApi, uniqueName, type Answer } from './support/api.js';
@@ -362,6 +363,15 @@ describe('failed start: exit code 1 and one line on stderr:', () => {
     expect(line).not.toContain('hunter2');
   });
 
+  test.concurrent('no SECRET_KEY for a database that has one: creates no secret key', async () => {
+    const dataDir = join(folder, 'second-node');
+    const env = { DATABASE_URL: sharedDatabase, SECRET_KEY: '', DATA_DIR: dataDir };
+    for (const WORKERS of ['1', '2']) {
+      expect(await printedRefusal({ ...env, WORKERS })).toContain(`there is no secret key in DATA_DIR ${dataDir}`);
+    }
+    await expect(stat(dataDir)).rejects.toThrow('ENOENT');
+  });
+
   test.concurrent('DATA_DIR is a file, is below a file, or cannot be created', async () => {
     const file = join(folder, 'file');
     await writeFile(file, 'mine');
@@ -405,6 +415,25 @@ test('unknown variable similar to a known one: prints a warning and starts', asy
   const { stdout, stderr } = await run({ DATABASE_URL: process.env.TEST_SERVER_DATABASE!, WORKER: '2', PROT: '1' });
   expect(stdout).toContain('listens on');
   expect(stderr).toBe('Warning: WORKER is set but not known; WORKERS is similar and not set.\n');
+});
+
+test('unsafe settings of PostgreSQL: prints a warning and starts', async () => {
+  const postgres = await EmbeddedPostgres.start({ dataDir: join(folder, 'unsafe') });
+  // `local` does not wait for a standby, and there is none.
+  await query(postgres.url, `ALTER DATABASE quartermaster SET synchronous_commit = local`);
+  await query(postgres.url, `ALTER SYSTEM SET synchronous_standby_names = 'one'`);
+  await query(postgres.url, 'SELECT pg_reload_conf()');
+  await until(
+    async () => (await query(postgres.url, 'SHOW synchronous_standby_names'))[0]!.synchronous_standby_names === 'one',
+  );
+  const { code, stdout, stderr } = await run({ DATABASE_URL: postgres.url });
+  await postgres.stop();
+  expect({ code, stderr }).toEqual({
+    code: 0,
+    stderr:
+      'Warning: PostgreSQL runs with synchronous_commit = local: a failover can lose acknowledged writes. Set synchronous_commit = on.\n',
+  });
+  expect(stdout).toContain('listens on');
 });
 
 test('variables with _FILE: read from files, also by workers', async () => {

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import type { Env } from '../config/env.js';
 import { misspelt } from '../config/misspelt.js';
 import type { MigrationState } from '../database/migrate.js';
-import type { ServerFacts } from '../database/server-facts.js';
+import { durabilityOf, type ServerFacts } from '../database/server-facts.js';
 import { addressOf, tryListening } from '../process/listening.js';
 
 /** One result of `quartermaster doctor`. */
@@ -70,9 +70,9 @@ export async function checkPort(env: Env): Promise<Finding> {
 async function answersReady(env: Env): Promise<boolean> {
   const { host, port } = await addressOf(env);
   const name = host === '0.0.0.0' || host === '::' ? 'localhost' : host.includes(':') ? `[${host}]` : host;
-  const response = await fetch(`http://${name}:${port}/livez`, { signal: AbortSignal.timeout(5_000) }).catch(
-    () => null,
-  );
+  const response = await fetch(`http://${name}:${port}${env.basePath}/livez`, {
+    signal: AbortSignal.timeout(5_000),
+  }).catch(() => null);
   return response?.ok === true;
 }
 
@@ -86,15 +86,8 @@ export function checkServer(facts: ServerFacts & { clockAhead: number }, env: En
     judge(major >= 15 && major <= NEWEST, 'PostgreSQL', facts.version, `use PostgreSQL 15 to ${NEWEST}`),
     judge(facts.encoding === 'UTF8', 'encoding', facts.encoding, `create a database with ENCODING 'UTF8'`),
     judge(!facts.isStandby, 'role', facts.isStandby ? 'standby' : 'primary', 'use the address of the primary'),
-    judge(facts.fsync === 'on', 'fsync', facts.fsync, 'set fsync = on: a crash can destroy the database'),
-    judge(
-      ...([facts.fullPageWrites === 'on', 'full_page_writes', facts.fullPageWrites] as const),
-      'set full_page_writes = on: a crash can corrupt pages',
-    ),
-    judge(
-      // The server sets `on` in its sessions where it finds `off`.
-      ...([isSynchronous(facts), 'synchronous_commit', facts.synchronousCommit] as const),
-      'set synchronous_commit = on: a failover can lose acknowledged writes',
+    ...durabilityOf(facts).map(({ name, value, isSafe, danger }) =>
+      judge(isSafe, name, value, `set ${name} = on: ${danger}`),
     ),
     judge(
       ...([facts.dataChecksums === 'on', 'data_checksums', facts.dataChecksums] as const),
@@ -110,11 +103,6 @@ export function checkServer(facts: ServerFacts & { clockAhead: number }, env: En
       'synchronize both clocks, for instance with chrony',
     ),
   ];
-}
-
-/** With synchronous standbys, `local` and `remote_write` acknowledge what a failover can lose. */
-function isSynchronous({ synchronousCommit, synchronousStandbys }: ServerFacts): boolean {
-  return synchronousStandbys === '' || ['on', 'remote_apply'].includes(synchronousCommit);
 }
 
 export function checkTables({ migrations, outdatedFunctions }: MigrationState): Finding {

@@ -5,7 +5,7 @@
 export const PROBLEMS = {
   validation_failed: [400, 'The request is not valid'],
   malformed_json: [400, 'The body is not valid JSON'],
-  unauthenticated: [401, 'Sign in first'],
+  unauthenticated: [401, 'No credentials were sent'],
   invalid_credentials: [401, 'Unknown login or wrong password'],
   invalid_token: [401, 'The token is not valid'],
   invalid_signature: [401, 'The signature is not valid'],

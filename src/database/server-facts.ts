@@ -43,3 +43,47 @@ export async function readServerFacts(env: Env, url: string): Promise<ServerFact
     await dataSource.destroy();
   }
 }
+
+/** A setting that the guarantee needs, as it is. */
+export interface DurabilitySetting {
+  name: string;
+  value: string;
+  isSafe: boolean;
+  /** What can happen with an unsafe value. `on` is safe for each setting. */
+  danger: string;
+}
+
+/** Returns the settings without which acknowledged writes can be lost. */
+export function durabilityOf(facts: ServerFacts): DurabilitySetting[] {
+  const { fsync, fullPageWrites, synchronousCommit } = facts;
+  return [
+    { name: 'fsync', value: fsync, isSafe: fsync === 'on', danger: 'a crash can destroy the database' },
+    {
+      ...{ name: 'full_page_writes', value: fullPageWrites, isSafe: fullPageWrites === 'on' },
+      danger: 'a crash can corrupt pages',
+    },
+    {
+      // The server sets `on` in its sessions where it finds `off`.
+      ...{ name: 'synchronous_commit', value: synchronousCommit, isSafe: isSynchronous(facts) },
+      danger: 'a failover can lose acknowledged writes',
+    },
+  ];
+}
+
+/** With synchronous standbys, `local` and `remote_write` acknowledge what a failover can lose. */
+function isSynchronous({ synchronousCommit, synchronousStandbys }: ServerFacts): boolean {
+  return synchronousStandbys === '' || ['on', 'remote_apply'].includes(synchronousCommit);
+}
+
+/** Whether a server has started on this database: the first start stores the signing key, sealed with SECRET_KEY. */
+export async function isSetUp(env: Env, url: string): Promise<boolean> {
+  const dataSource = await connect({ ...dataSourceOptions(env, url), poolSize: 1 });
+  try {
+    const [row] = await dataSource.query<{ isSetUp: boolean }[]>(
+      'SELECT EXISTS (SELECT FROM signing_keys) AS "isSetUp"',
+    );
+    return row?.isSetUp === true;
+  } finally {
+    await dataSource.destroy();
+  }
+}

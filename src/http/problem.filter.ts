@@ -175,12 +175,14 @@ function bodyOf(problem: Problem, request: FastifyRequest): Record<string, unkno
   };
 }
 
-/** An API key where an access token is expected is a frequent mistake. */
+/** Says what to send. An API key where an access token is expected is a frequent mistake. */
 function hintOf({ code }: Problem, request: FastifyRequest): string | undefined {
   if (code !== 'unauthenticated' && code !== 'invalid_token') return undefined;
   const { authorization = '', 'x-api-key': key } = request.headers;
   const isKeySent = key !== undefined || /^qm_/i.test(bearerTokenOf(request) ?? authorization);
-  if (!isKeySent || !pathOf(request).startsWith('/v1/')) return undefined;
+  if (!isKeySent || !pathOf(request).startsWith('/v1/')) {
+    return code === 'unauthenticated' ? 'Sign in, and send the access token as Authorization: Bearer.' : undefined;
+  }
   return 'An API key works only on /call/{slug} and /v1/forward-auth, and as `key` of POST /v1/verify. Sign in, and send the access token.';
 }
 

@@ -15,6 +15,11 @@ export function announceServer(origin: string): void {
   print(message, addresses);
 }
 
+/** Prints that everything has stopped: nothing was cut off. */
+export function announceStop(): void {
+  print('Quartermaster stopped', {});
+}
+
 /** Prints the random password of the first administrator at once, because it cannot be read again. */
 export function announceAdmin({ username, password }: { username: string; password: string }): void {
   print('Administrator created (the password is shown only once)', { username, password });

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Env } from '../config/env.js';
 import { EmbeddedPostgres } from '../embedded-postgres/embedded-postgres.js';
-import { announceServer } from './announcements.js';
+import { announceServer, announceStop } from './announcements.js';
 import { tryListening } from './listening.js';
 import type { RunningServer } from './server.js';
 import { SAME_SIGNAL_MS, STOP_DEADLINE_MS, STOP_SIGNALS } from './signals.js';
@@ -80,7 +80,10 @@ class Primary {
     void Promise.all([this.starting, sleep(delay)])
       .then(() => this.stopAll())
       .then(
-        () => process.exit(code),
+        () => {
+          if (code === 0) announceStop();
+          process.exit(code);
+        },
         (error: unknown) => {
           console.error(error);
           process.exit(1);
@@ -93,9 +96,18 @@ class Primary {
     // Checks the port first, so that a server that cannot listen creates no data.
     await tryListening(env);
     // Loads the program while PostgreSQL starts. With workers, the primary does not need the server code.
-    const loading = Promise.all([import('../database/migrate.js'), env.workers === 1 ? import('./server.js') : null]);
-    const [[{ migrate }, program], url] = await Promise.all([loading, env.databaseUrl ?? this.startDatabase()]);
+    const loading = Promise.all([
+      import('../database/migrate.js'),
+      import('./database-checks.js'),
+      env.workers === 1 ? import('./server.js') : null,
+    ]);
+    const [[{ migrate }, checks, program], url] = await Promise.all([loading, env.databaseUrl ?? this.startDatabase()]);
     await migrate(env, url);
+    await checks.refuseSecondSecretKey(env, url);
+    // The embedded PostgreSQL always runs with safe settings.
+    if (env.databaseUrl !== undefined) {
+      for (const line of await checks.unsafeSettings(env, url)) console.error(`Warning: ${line}`);
+    }
     // The stop that is under way ends the process.
     if (this.stoppingSince !== undefined) throw new Error('The server was told to stop during its start.');
     // From here on, this process and the workers use the embedded database like an external one.

@@ -31,7 +31,7 @@ export async function run(io: Io, given: string | undefined, target: ApiOptions)
       `state    ${state}`,
       `scopes   ${scopes.join(', ') || 'none'}`,
       `owner    ${[username, email, ownerId].filter((each) => each !== null).join(', ')}`,
-      `To revoke it: quartermaster keys revoke ${id}`,
+      `To revoke it, run the command: keys revoke ${id}`,
     ].join('\n'),
   };
 }
