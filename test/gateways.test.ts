@@ -10,7 +10,7 @@ import { freePort } from '../scripts/free-port.js';
 import { answerTo, type Answer } from './support/answer.js';
 import { Fleet, tally, type Key } from './support/fleet.js';
 import { headerOf, load, write, type Reply } from './support/load.js';
-import { inherited, type ServerProcess } from './support/server.js';
+import { inherited } from './support/server.js';
 import { until } from './support/until.js';
 
 /** Runs the configurations of docs/gateways as they stand there, with other ports and folders. */
@@ -97,13 +97,13 @@ async function blocksOf(name: string): Promise<string[]> {
   return [...page.matchAll(/^```(?:nginx|lua|haproxy|caddyfile)\n([\s\S]*?)^```$/gm)].map(([, text = '']) => text);
 }
 
-let fleet: Fleet<ServerProcess>;
+let fleet: Fleet;
 let upstream: Server;
 /** Headers of the requests that reached the upstream. */
 let seen: IncomingHttpHeaders[] = [];
 
 beforeAll(async () => {
-  fleet = await Fleet.spawn(1);
+  fleet = await Fleet.start(1);
   await fleet.setWindows({});
   upstream = createServer((incoming, outgoing) => {
     seen.push(incoming.headers);
@@ -186,9 +186,10 @@ function outcomeOf(reply: Reply): string {
   return `${String(reply.status)}${isProblem ? ` ${JSON.parse(reply.text).code}` : ''}${wait > 0 ? ' retry' : ''}`;
 }
 
+const installed = Object.keys(GATEWAYS).filter((name) => spawnSync(name, GATEWAYS[name]!.version).status === 0);
+
 for (const [name, gateway] of Object.entries(GATEWAYS)) {
-  const isInstalled = spawnSync(name, gateway.version).status === 0;
-  const [suite, title] = isInstalled ? [describe, name] : [describe.skip, `${name} is not installed`];
+  const [suite, title] = installed.includes(name) ? [describe, name] : [describe.skip, `${name} is not installed`];
   suite(title, () => {
     test('1,000 requests on 64 connections against a limit of 100: exactly 100 are served', async () => {
       await behind(name, fleet.servers[0]!, async (url) => {
@@ -234,32 +235,55 @@ for (const [name, gateway] of Object.entries(GATEWAYS)) {
         }
       });
     });
-
-    test('Quartermaster killed under it: nothing is served', async () => {
-      const own = await Fleet.spawn(1, fleet.url);
-      const key = await limitedKey(1_000);
-      await behind(name, own.servers[0]!, async (url) => {
-        const [before] = [await get(url, { 'x-api-key': key.key })];
-        expect(before.status).toBe(200);
-        let left = 400;
-        const outcomes: string[] = [];
-        let killed: Promise<void> | undefined;
-        await load([{ url }], 16, () => {
-          if (left-- <= 0) return undefined;
-          const isAfter = killed !== undefined;
-          const heard = async (reply: Reply): Promise<void> => {
-            outcomes.push(isAfter ? `after: ${outcomeOf(reply)}` : 'before');
-            if (outcomes.length === 100) await (killed = own.servers[0]!.kill());
-          };
-          return { text: write('GET', '/', { 'x-api-key': key.key }), heard };
-        });
-        await killed;
-        // 0: nginx closes a connection after an error, and the next request on it is lost.
-        const after = Object.keys(await rush(url, key, 128)).map((each) => each.slice(0, 3).trim());
-        expect(after.filter((each) => each !== '0')).toEqual([String(gateway.away)]);
-        expect(outcomes.filter((each) => each === 'after: served')).toEqual([]);
-      });
-      await own.stop();
-    });
   });
 }
+
+/** Starts several gateways in front of one server. */
+function behindAll(
+  names: string[],
+  server: { url: string },
+  work: (urls: string[]) => Promise<void>,
+  urls: string[] = [],
+): Promise<void> {
+  const [name, ...others] = names;
+  if (name === undefined) return work(urls);
+  return behind(name, server, (url) => behindAll(others, server, work, [...urls, url]));
+}
+
+const suite = installed.length > 0 ? describe : describe.skip;
+
+suite('All gateways', () => {
+  test('Quartermaster killed under them: nothing is served', async () => {
+    const own = await Fleet.spawn(1, fleet.url);
+    const key = await limitedKey(100_000);
+    await behindAll(installed, own.servers[0]!, async (urls) => {
+      for (const url of urls) expect((await get(url, { 'x-api-key': key.key })).status).toBe(200);
+      const before = urls.map(() => 0);
+      const after: string[][] = urls.map(() => []);
+      let killing: Promise<void> | undefined;
+      let isDead = false;
+      await load(
+        urls.map((url) => ({ url })),
+        16,
+        (gateway) => {
+          if (after[gateway]!.length >= 200) return undefined;
+          const isAfter = isDead;
+          const heard = (reply: Reply): void => {
+            if (isAfter) after[gateway]!.push(outcomeOf(reply));
+            else before[gateway]!++;
+            if (before.every((count) => count >= 100))
+              killing ??= own.servers[0]!.kill().then(() => void (isDead = true));
+          };
+          return { text: write('GET', '/', { 'x-api-key': key.key }), heard };
+        },
+      );
+      for (const [i, name] of installed.entries()) {
+        expect(after[i]!.filter((each) => each === 'served')).toEqual([]);
+        // 0: nginx closes a connection after an error, and the next request on it is lost.
+        const statuses = Object.keys(await rush(urls[i]!, key, 128)).map((each) => each.slice(0, 3).trim());
+        expect([name, ...statuses.filter((each) => each !== '0')]).toEqual([name, String(GATEWAYS[name]!.away)]);
+      }
+    });
+    await own.stop();
+  });
+});
