@@ -5,7 +5,8 @@ import { fileURLToPath } from 'node:url';
 import ts from 'typescript';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
-const [esm, cjs] = ['esm', 'cjs'].map((name) => `${root}dist/${name}`);
+const esm = `${root}dist/esm`;
+const cjs = `${root}dist/cjs`;
 
 rmSync(`${root}dist`, { recursive: true, force: true });
 const config = ts.getParsedCommandLineOfConfigFile(
