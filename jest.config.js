@@ -25,6 +25,6 @@ export default {
   // By default Jest keeps a core for itself. More workers than cores: tests wait for servers, e-mails and restarts, and
   // others can work meanwhile.
   maxWorkers: Math.ceil(availableParallelism() * 1.5),
-  // A start of a server takes seconds on a loaded machine; no test asserts how long anything took.
-  testTimeout: 120_000,
+  // A build or a start takes minutes on a machine that is loaded tenfold; no test asserts how long anything took.
+  testTimeout: 300_000,
 };

@@ -1,5 +1,4 @@
 import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import net from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -108,7 +107,8 @@ describe('On a separate server', () => {
     const server = await TestServer.start({
       DATABASE_URL: database.url,
       LOG_LEVEL: 'silent',
-      DATABASE_STATEMENT_TIMEOUT: '500',
+      // Also the limit of an idle transaction, which a server on a loaded machine can exceed if this is short.
+      DATABASE_STATEMENT_TIMEOUT: '3000',
     });
     const api = new Api(server.url);
     const [blocked, free] = [await api.createUser(), await api.createUser()];
@@ -128,15 +128,6 @@ describe('On a separate server', () => {
     await holder.end();
     expect((await api.as(blocked).post('/v1/resources', { value: 'x' })).status).toBe(201);
     expect(await server.stop()).toBe(0);
-  });
-
-  test.each(['1', '2'])('stop with WORKERS=%s and silent client connections: exit code 0', async (WORKERS) => {
-    const server = await TestServer.spawn({ DATABASE_URL: database.url, WORKERS });
-    const port = Number(new URL(server.url).port);
-    const sockets = Array.from({ length: 20 }, () => net.connect(port, '127.0.0.1').on('error', () => undefined));
-    await Promise.all(sockets.map((socket) => once(socket, 'connect')));
-    expect(await server.stop()).toBe(0);
-    for (const socket of sockets) socket.destroy();
   });
 
   test('SIGTERM to npm, the shell and the server: accepted requests get their response', async () => {

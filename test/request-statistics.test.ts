@@ -266,8 +266,10 @@ describe('counts in memory', () => {
       (SELECT sum(requests)::int FROM request_routes) AS routes, (SELECT sum(total)::int FROM request_counts) AS users`;
 
   test.each([1, 2])('server stops: all counts are flushed (WORKERS=%d)', async (workers) => {
-    const env = { DATABASE_URL: database.url, WORKERS: String(workers) };
-    const server = await TestServer.spawn(env);
+    const env = { DATABASE_URL: database.url };
+    const start = (): Promise<TestServer> =>
+      workers === 1 ? TestServer.start(env) : TestServer.spawn({ ...env, WORKERS: String(workers) });
+    const server = await start();
     const { token } = await new Api(server.url).admin();
     const headers = { authorization: `Bearer ${String(token)}` };
     let left = 500;

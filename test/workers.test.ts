@@ -1,4 +1,6 @@
+import { once } from 'node:events';
 import { Agent, request } from 'node:http';
+import { connect } from 'node:net';
 import { Api, sendExactly } from './support/api.js';
 import { inLanes } from './support/lanes.js';
 import { answeringProcesses, childrenOf, isAlive } from './support/processes.js';
@@ -123,11 +125,15 @@ describe.each([1, 2])('a server with WORKERS=%d', (workers) => {
         return signIns.length + sockets.filter(({ bytesWritten }) => bytesWritten > 0).length >= 20;
       };
       await until(areSent);
+      const port = Number(new URL(server.url).port);
+      const silent = Array.from({ length: 20 }, () => connect(port, '127.0.0.1').on('error', () => undefined));
+      await Promise.all(silent.map((socket) => once(socket, 'connect')));
       await sendExactly(new Api(server.url), 'GET', '/livez');
       server.child.kill('SIGTERM');
       await Promise.all([...clients, ...answers]);
       // The agent keeps the connections of the sign-ins open.
       exitCode = await server.exited;
+      for (const each of silent) each.destroy();
       for (const each of [agent, signingIn]) each.destroy();
     });
 
@@ -143,7 +149,7 @@ describe.each([1, 2])('a server with WORKERS=%d', (workers) => {
       expect(rows).toBe(created + 60);
     });
 
-    test('finishes sign-ins in progress, then exits despite open keep-alive connections', () => {
+    test('finishes sign-ins in progress, then exits despite open keep-alive and silent connections', () => {
       expect(signIns).toEqual(Array(20).fill({ status: 200, whole: true }));
       expect(exitCode).toBe(0);
     });

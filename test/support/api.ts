@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { request, type Agent } from 'node:http';
+import { isDeepStrictEqual } from 'node:util';
 import { answerTo, type Answer } from './answer.js';
 import { expectDocumented } from './conformance.js';
 import { isMetered, operationsIn, type Operation } from './operations.js';
@@ -220,30 +221,29 @@ export function sendExactly(
 export const LEAK =
   /\n\s+at |\.[jt]s:\d|node_modules|dist\/|\bSELECT\b|\bINSERT\b|\bUPDATE\b|violates|SQLSTATE|relation "/;
 
+/** The members of a problem document that must be texts. */
+const TEXTS = ['type', 'title', 'detail', 'instance'];
+
 /** Checks that a response is a complete problem document with this status and code, and leaks no internals. */
 export function expectProblem({ status: given, headers, body }: Answer, status: number, code: string): void {
-  // One `expect`, because each takes more CPU time than the request.
-  expect({
+  const seen = {
     status: given,
-    body,
-    type: headers.get('content-type'),
-    challenge: headers.get('www-authenticate'),
+    inBody: body.status,
+    code: body.code,
+    requestId: body.requestId,
+    type: headers.get('content-type')?.split(';')[0],
+    challenge: headers.get('www-authenticate')?.split(' ')[0],
+    noTexts: TEXTS.filter((name) => typeof body[name] !== 'string'),
     leak: LEAK.exec(JSON.stringify({ ...body, instance: '' }))?.[0],
-  }).toMatchObject({
-    status,
-    body: {
-      code,
-      type: expect.any(String),
-      title: expect.any(String),
-      status,
-      detail: expect.any(String),
-      instance: expect.any(String),
-      requestId: headers.get('x-request-id'),
-    },
-    type: expect.stringMatching(/^application\/problem\+json/),
-    challenge: status === 401 ? expect.stringMatching(/^Bearer /) : null,
-    leak: undefined,
-  });
+  };
+  const wanted = {
+    ...{ status, inBody: status, code, requestId: headers.get('x-request-id') },
+    type: 'application/problem+json',
+    challenge: status === 401 ? 'Bearer' : undefined,
+    ...{ noTexts: [], leak: undefined },
+  };
+  // `expect` takes more CPU time than the request, so it only makes the message.
+  if (!isDeepStrictEqual(seen, wanted)) expect({ ...seen, body }).toEqual({ ...wanted, body });
 }
 
 /** A property of a body, as documented. */

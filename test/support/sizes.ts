@@ -25,6 +25,8 @@ const SIZES = {
   overprovisioning: { ROUNDS: [4, 15], BOUNDS: [2, 6] },
   /** Room for objects; first bounds under load. */
   platform: { ROOM: [60, 120], ROUNDS: [1, 3] },
+  /** Workers that are killed between two scrapes. */
+  prometheus: { KILLS: [1, 2] },
   /** Cases of each fast-check property. */
   property: { RUNS: [50, 1_000] },
   /** Creations and deletions, revocations, races of the last two administrators, and deletions of a user. */
