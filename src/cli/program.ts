@@ -3,7 +3,7 @@ import { VERSION } from '../config/version.js';
 import { CliCommand, type Io } from './command.js';
 
 const EXIT_CODES = `
-Exit codes: 0 done; 1 failed; 2 wrong command line; 3 done, and problems were found.
+Exit codes: 0 done; 1 failed; 2 wrong command line; 3 done, and problems were found; 130 interrupted.
 Commands work on the database of DATABASE_URL, or else on the embedded one in DATA_DIR, also while the server runs.`;
 
 /** Declares all commands. What a command does is in commands/, one file each. */

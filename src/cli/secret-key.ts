@@ -1,13 +1,12 @@
-import { existsSync } from 'node:fs';
-import { join } from 'node:path';
 import { ConfigError, type Env } from '../config/env.js';
 import { Secrets, secretKeyOf } from '../config/secrets.js';
+import { isInDataDir } from './data-dir.js';
 
 /** @throws ConfigError if there is no secret key; a command must not create one */
-export function requireSecretKey({ secretKey, dataDir }: Env): void {
-  if (secretKey !== undefined || existsSync(join(dataDir, 'secret-key'))) return;
+export function requireSecretKey(env: Env): void {
+  if (env.secretKey !== undefined || isInDataDir(env, 'secret-key')) return;
   throw new ConfigError(
-    `SECRET_KEY is not set, and there is no secret key in ${dataDir}. Run this command with the environment variables of the server.`,
+    `SECRET_KEY is not set, and there is no secret key in ${env.dataDir}. Run this command with the environment variables of the server. Its first start creates the key.`,
   );
 }
 

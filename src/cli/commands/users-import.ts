@@ -21,11 +21,11 @@ export async function run(io: Io, file: string, { dryRun, ...target }: Options):
   const work = async (users: UserTarget): Promise<Outcome> => {
     const before = journal?.read()?.records ?? 0;
     if (before > 0) io.stderr.write(`Continuing an interrupted import after ${before} records.\n`);
-    const bar = new ProgressBar(io, size, 'records');
+    const bar = new ProgressBar(io, size, 'records', before);
     try {
       const onProgress = (bytes: number, records: number): void => bar.update(bytes, records);
       const progress = await importUsers({ file, target: users, journal, onProgress });
-      return outcomeOf(file, progress, bar.rate(progress.records - before), dryRun ?? false);
+      return outcomeOf(file, progress, bar.rate(progress.records), dryRun ?? false);
     } finally {
       bar.stop();
     }
