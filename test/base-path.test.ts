@@ -1,7 +1,5 @@
-import { once } from 'node:events';
-import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { Api, expectProblem, sendExactly, type Account, type Answer } from './support/api.js';
+import { OtherServer } from './support/other-server.js';
 import { TestServer, createDatabase } from './support/server.js';
 import { Signer, registerKey } from './support/signer.js';
 
@@ -85,12 +83,10 @@ test('Location and Link can be followed', async () => {
 });
 
 test('metered calls, forward auth and redirects of an upstream', async () => {
-  const upstream = createServer((request, response) => {
+  const upstream = await OtherServer.start((request, response) => {
     response.writeHead(302, { location: `/base${request.url!}/x` }).end();
-  }).listen(0, '127.0.0.1');
-  await once(upstream, 'listening');
-  const { port } = upstream.address() as AddressInfo;
-  const slug = await api.createApi({ upstream: `http://127.0.0.1:${String(port)}` });
+  });
+  const slug = await api.createApi({ upstream: upstream.url });
   const key = await api.as(user).createKey();
   const headers = { 'x-api-key': key.key };
   expect((await api.call('api1/below', key)).text).toBe('API1');
@@ -99,7 +95,7 @@ test('metered calls, forward auth and redirects of an upstream', async () => {
   );
   expect((await api.get('/v1/forward-auth?api=api1', { headers })).status).toBe(200);
   expectProblem(await get(`${BASE}/call/../livez`, headers), 404, 'not_found');
-  upstream.close();
+  await upstream.stop();
 });
 
 test('a signature covers the path as sent, with BASE_PATH', async () => {
