@@ -2,8 +2,8 @@ import { Env } from '../../config/env.js';
 import { readState } from '../../database/migrate.js';
 import { readServerFacts } from '../../database/server-facts.js';
 import type { Io, Outcome } from '../command.js';
-import { isInDataDir } from '../data-dir.js';
-import { withDatabase } from '../database.js';
+import { isInDataDir } from '../direct/data-dir.js';
+import { withDatabase } from '../direct/database.js';
 import {
   checkDataDir,
   checkDisk,
@@ -19,7 +19,7 @@ import {
 import { EXIT } from '../exit-codes.js';
 import { explainFailure } from '../failure.js';
 import { hasDatabaseUrl } from '../../process/start-error.js';
-import { withPlatform } from '../platform.js';
+import { withPlatform } from '../direct/platform.js';
 
 /** `quartermaster doctor`. */
 export async function run(io: Io): Promise<Outcome> {

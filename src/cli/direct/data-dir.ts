@@ -1,7 +1,7 @@
 import { statSync } from 'node:fs';
 import { join } from 'node:path';
-import { ConfigError, type Env } from '../config/env.js';
-import { reasonOf } from './system-error.js';
+import { ConfigError, type Env } from '../../config/env.js';
+import { reasonOf } from '../system-error.js';
 
 /** Whether DATA_DIR has a file or folder of this name. @throws ConfigError if this user cannot look into DATA_DIR */
 export function isInDataDir({ dataDir }: Env, name: string): boolean {

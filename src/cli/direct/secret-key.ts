@@ -1,5 +1,5 @@
-import { ConfigError, type Env } from '../config/env.js';
-import { Secrets, secretKeyOf } from '../config/secrets.js';
+import { ConfigError, type Env } from '../../config/env.js';
+import { Secrets, secretKeyOf } from '../../config/secrets.js';
 import { isInDataDir } from './data-dir.js';
 
 /** @throws ConfigError if there is no secret key; a command must not create one */

@@ -1,8 +1,8 @@
-import { ConfigError, Env } from '../config/env.js';
-import { EmbeddedPostgres } from '../embedded-postgres/embedded-postgres.js';
-import { endOnSignals } from '../embedded-postgres/end-on-signals.js';
-import { STOP_SIGNALS } from '../process/signals.js';
-import type { Io } from './command.js';
+import { ConfigError, Env } from '../../config/env.js';
+import { EmbeddedPostgres } from '../../embedded-postgres/embedded-postgres.js';
+import { endOnSignals } from '../../embedded-postgres/end-on-signals.js';
+import { STOP_SIGNALS } from '../../process/signals.js';
+import type { Io } from '../command.js';
 import { isInDataDir } from './data-dir.js';
 
 export interface DatabaseOptions {
