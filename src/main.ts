@@ -6,8 +6,6 @@ import { runPrimary } from './process/primary.js';
 import { explainStart } from './process/start-error.js';
 import { WorkerFailed } from './process/workers.js';
 
-// The primary process adds the address of the embedded database.
-const variables = { ...process.env };
 try {
   isolateFromShell();
   const env = new Env();
@@ -19,6 +17,6 @@ try {
   }
 } catch (error) {
   // A worker that failed to start has already logged the reason.
-  if (!(error instanceof WorkerFailed)) console.error(`Quartermaster did not start. ${explainStart(error, variables)}`);
+  if (!(error instanceof WorkerFailed)) console.error(`Quartermaster did not start. ${explainStart(error)}`);
   process.exit(1);
 }

@@ -1,6 +1,5 @@
 import { once } from 'node:events';
-import { createServer, request, type IncomingHttpHeaders, type IncomingMessage, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { request, type IncomingHttpHeaders, type IncomingMessage } from 'node:http';
 import {
   expectProblem,
   inOne,
@@ -13,6 +12,7 @@ import {
   type Api,
   type Key,
 } from './support/api.js';
+import { OtherServer } from './support/other-server.js';
 
 const api = sharedApi();
 
@@ -404,13 +404,12 @@ describe('/call/{slug} with an upstream', () => {
     body: string;
   }
 
-  let upstream: Server;
-  let origin: string;
+  let upstream: OtherServer;
   let slug: string;
   let seen: Seen[];
 
   beforeAll(async () => {
-    upstream = createServer((incoming, outgoing) => {
+    upstream = await OtherServer.start((incoming, outgoing) => {
       let body = '';
       incoming.setEncoding('utf8');
       incoming.on('data', (chunk: string) => (body += chunk));
@@ -427,20 +426,14 @@ describe('/call/{slug} with an upstream', () => {
         outgoing.end(method === 'HEAD' ? undefined : `${method} ${url} ${body}`);
       });
     });
-    upstream.listen(0, '127.0.0.1');
-    await once(upstream, 'listening');
-    origin = `http://127.0.0.1:${String((upstream.address() as AddressInfo).port)}`;
-    slug = await api.createApi({ upstream: `${origin}/base/` });
+    slug = await api.createApi({ upstream: `${upstream.url}/base/` });
   });
 
   beforeEach(() => {
     seen = [];
   });
 
-  afterAll(() => {
-    upstream.closeAllConnections();
-    upstream.close();
-  });
+  afterAll(() => upstream.stop());
 
   const send = (method: string, path: string, headers: Record<string, string> = {}, raw?: string): Promise<Answer> =>
     api.send(method, `/call/${slug}${path}`, undefined, {
@@ -462,7 +455,7 @@ describe('/call/{slug} with an upstream', () => {
     ] as const) {
       seen = [];
       const answer = await send(method, path, { 'content-type': 'application/x-some' }, body || undefined);
-      const url = new URL(`${origin}/base${path}`).href.slice(origin.length);
+      const url = new URL(`${upstream.url}/base${path}`).href.slice(upstream.url.length);
       expect(seen).toEqual([{ method, url, headers: expect.anything(), body }]);
       expect(answer).toMatchObject({ status: 201, text: `${method} ${url} ${body}` });
       expect(answer.headers.get('content-type')).toBe('application/x-own');
@@ -483,7 +476,7 @@ describe('/call/{slug} with an upstream', () => {
         'x-quartermaster-key': key.id,
         'x-quartermaster-owner': user.id,
         'x-other': 'kept',
-        host: new URL(origin).host,
+        host: new URL(upstream.url).host,
       });
       expect(call.headers).not.toHaveProperty('authorization');
       expect(call.headers).not.toHaveProperty('x-api-key');
@@ -606,22 +599,19 @@ describe('/call/{slug} with an upstream', () => {
   });
 
   test('an upstream that is down or closes the connection: 502 without its address', async () => {
-    const cut = createServer((_incoming, outgoing) => outgoing.destroy()).listen(0, '127.0.0.1');
-    await once(cut, 'listening');
-    const { port } = cut.address() as AddressInfo;
-    const dead = await api.createApi({ upstream: `http://127.0.0.1:${String(port)}/inner` });
+    const cut = await OtherServer.start((_incoming, outgoing) => outgoing.destroy());
+    const dead = await api.createApi({ upstream: `${cut.url}/inner` });
     const limited = await mine.createKey({ limits: [{ meter: `api:${dead}`, limit: 10 }] });
     const failed = await api.call(dead, limited);
     expectProblem(failed, 502, 'upstream_failed');
     expect(failed.headers.get('ratelimit')).toBe('"lifetime";r=9');
-    cut.close();
-    await once(cut, 'close');
+    await cut.stop();
     for (const method of ['GET', 'POST']) {
       const answer = await api.send(method, `/call/${dead}/x`, method === 'POST' ? { a: 1 } : undefined, {
         headers: { 'x-api-key': key.key },
       });
       expectProblem(answer, 502, 'upstream_failed');
-      expect(answer.text).not.toMatch(new RegExp(`${String(port)}|127\\.0\\.0\\.1|inner|ECONN`));
+      expect(answer.text).not.toMatch(new RegExp(`${new URL(cut.url).port}|127\\.0\\.0\\.1|inner|ECONN`));
     }
   });
 });

@@ -1,10 +1,9 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
-import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { Api, expectProblem, sendExactly, type Account, type Answer } from './support/api.js';
+import { OtherServer } from './support/other-server.js';
 import { TestServer, command, createDatabase, inherited } from './support/server.js';
 import { Signer, registerKey } from './support/signer.js';
 
@@ -111,12 +110,10 @@ test('the health check of the Docker image finds the server', async () => {
 });
 
 test('metered calls, forward auth and redirects of an upstream', async () => {
-  const upstream = createServer((request, response) => {
+  const upstream = await OtherServer.start((request, response) => {
     response.writeHead(302, { location: `/base${request.url!}/x` }).end();
-  }).listen(0, '127.0.0.1');
-  await once(upstream, 'listening');
-  const { port } = upstream.address() as AddressInfo;
-  const slug = await api.createApi({ upstream: `http://127.0.0.1:${String(port)}` });
+  });
+  const slug = await api.createApi({ upstream: upstream.url });
   const key = await api.as(user).createKey();
   const headers = { 'x-api-key': key.key };
   expect((await api.call('api1/below', key)).text).toBe('API1');
@@ -125,7 +122,7 @@ test('metered calls, forward auth and redirects of an upstream', async () => {
   );
   expect((await api.get('/v1/forward-auth?api=api1', { headers })).status).toBe(200);
   expectProblem(await get(`${BASE}/call/../livez`, headers), 404, 'not_found');
-  upstream.close();
+  await upstream.stop();
 });
 
 test('a signature covers the path as sent, with BASE_PATH', async () => {

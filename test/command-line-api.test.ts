@@ -1,13 +1,13 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, readFile, readdir, rm, stat, writeFile } from 'node:fs/promises';
-import { createServer, type RequestListener, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import type { RequestListener } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { sharedApi, uniqueName, type Api } from './support/api.js';
 import { CuttingProxy } from './support/cutting-proxy.js';
+import { serversOfTests } from './support/other-server.js';
 import { ADMIN_PASSWORD, command, inherited } from './support/server.js';
 import { registerKey } from './support/signer.js';
 import { until } from './support/until.js';
@@ -18,7 +18,6 @@ let folder: string;
 let admin: Api;
 /** The credential. Includes a database that cannot be used, so that no command works on one. */
 let env: Record<string, string>;
-let servers: Server[];
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'quartermaster-api-cli-'));
@@ -28,17 +27,6 @@ beforeAll(async () => {
 });
 
 afterAll(() => rm(folder, { recursive: true, force: true }));
-
-beforeEach(() => {
-  servers = [];
-});
-
-afterEach(() => {
-  for (const server of servers) {
-    server.closeAllConnections();
-    server.close();
-  }
-});
 
 async function file(name: string, ...lines: string[]): Promise<string> {
   const path = join(folder, name);
@@ -56,13 +44,7 @@ async function rejectedLines(path: string, kind = 'rejected'): Promise<string[]>
   return (await readFile(`${path}.${kind}.csv`, 'utf8')).trim().split('\n').slice(1);
 }
 
-/** Starts a server that is not Quartermaster. Returns its address. */
-async function answering(listener: RequestListener): Promise<string> {
-  const server = createServer(listener).listen(0, '127.0.0.1');
-  servers.push(server);
-  await once(server, 'listening');
-  return `http://127.0.0.1:${String((server.address() as AddressInfo).port)}`;
-}
+const answering = serversOfTests();
 
 /** Starts a proxy of the server that first answers requests itself, if `listener` returns true. */
 async function intercepting(listener: (...args: Parameters<RequestListener>) => boolean): Promise<string> {

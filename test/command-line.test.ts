@@ -1,11 +1,14 @@
-import { execFile } from 'node:child_process';
+import { execFile, spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { chmod, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { closeSync, openSync } from 'node:fs';
+import { chmod, mkdtemp, readFile, readdir, rm, stat, writeFile } from 'node:fs/promises';
 import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import pg from 'pg';
 import { migrations } from '../dist/src/database/migrations/index.js';
 import { type Api, sharedApi } from './support/api.js';
 import { ADMIN_PASSWORD, SECRET_KEY, command, createDatabase, inherited, query } from './support/server.js';
@@ -49,6 +52,12 @@ async function bin(
     cwd: folder,
     env: { ...inherited(), SECRET_KEY, ...variables },
   });
+}
+
+/** Waits for the end of a command. */
+async function ended(child: ChildProcess): Promise<{ code: number; stderr: string }> {
+  const [stderr, [code]] = await Promise.all([text(child.stderr!), once(child, 'close')]);
+  return { code, stderr };
 }
 
 describe('the command line', () => {
@@ -109,6 +118,89 @@ describe('the command line', () => {
       stderr: expect.stringMatching(/^LOG_LEVEL is "nonsense"; allowed: .+\n$/),
     });
     await rm(join(folder, '.env'));
+  });
+});
+
+describe('files of a command', () => {
+  test('a file that cannot be written or read: exit code 2 and nothing is left', async () => {
+    const file = join(folder, 'taken');
+    await writeFile(file, '');
+    await writeFile(join(folder, 'cut.partial'), '');
+    const results = [
+      await command(env(), ['backup', file]),
+      await command(env(), ['backup', join(folder, 'cut')]),
+      await command(env(), ['users', 'export', join(folder, 'missing', 'users')]),
+      await command(env(), ['store', 'export', 'admin', join(file, 'store')]),
+      await command(env(), ['users', 'import', join(file, 'users.csv')]),
+      await command(env(), ['restore', folder]),
+    ];
+    expect(results.map(({ code }) => code)).toEqual([2, 2, 2, 2, 2, 2]);
+    expect(results.map(({ stderr }) => stderr.replaceAll(folder, ''))).toEqual([
+      '/taken exists already.\n',
+      '/cut.partial exists: another command is writing it, or was killed. In that case delete it.\n',
+      'There is no folder /missing.\n',
+      '/taken/store cannot be used: not a directory (ENOTDIR).\n',
+      '/taken/users.csv cannot be used: not a directory (ENOTDIR).\n',
+      ' is not a file.\n',
+    ]);
+    await rm(join(folder, 'cut.partial'));
+    expect(await readdir(folder)).toEqual(['taken']);
+  });
+
+  test('a full disk: exit code 1, one line, and no file', async () => {
+    // 1 block is 512 or 1,024 bytes. A backup has more.
+    const limited = spawn(
+      'sh',
+      ['-c', 'ulimit -f 1; exec "$@"', 'sh', process.execPath, BIN, 'backup', 'full.backup'],
+      {
+        cwd: folder,
+        env: { ...inherited(), SECRET_KEY, ...env() },
+      },
+    );
+    expect(await ended(limited)).toEqual({
+      code: 1,
+      stderr: 'full.backup cannot be written: file too large (EFBIG).\n',
+    });
+    expect(await readdir(folder)).not.toContain('full.backup.partial');
+
+    const full = openSync('/dev/full', 'w');
+    const printing = spawn(process.execPath, [BIN, 'migrate', 'status'], {
+      env: { ...inherited(), SECRET_KEY, ...env() },
+      stdio: ['ignore', full, 'pipe'],
+    });
+    expect(await ended(printing)).toEqual({
+      code: 1,
+      stderr: 'Standard output cannot be written: no space left on device (ENOSPC).\n',
+    });
+    closeSync(full);
+  });
+
+  test('a reader that ends first, such as head: exit code 0', async () => {
+    const { stdout } = await promisify(execFile)(
+      'bash',
+      ['-c', `set -o pipefail; "$@" | head -c 1`, 'bash', process.execPath, BIN, 'users', 'export'],
+      { env: { ...inherited(), SECRET_KEY, ...env() } },
+    );
+    expect(stdout).toBe('{');
+  });
+
+  test('a signal during a backup: exit code 128 and its number, and no file', async () => {
+    const database = await createDatabase();
+    const blocker = new pg.Client({ connectionString: database.url });
+    await blocker.connect();
+    await blocker.query('BEGIN');
+    // The backup waits for this table.
+    await blocker.query('LOCK TABLE users');
+    const backup = spawn(process.execPath, [BIN, 'backup', 'stopped.backup', '--json'], {
+      cwd: folder,
+      env: { ...inherited(), SECRET_KEY, DATABASE_URL: database.url },
+    });
+    await until(async () => (await readdir(folder)).includes('stopped.backup.partial'));
+    backup.kill('SIGINT');
+    expect(await ended(backup)).toEqual({ code: 130, stderr: '{"error":"Interrupted.","exitCode":130}\n' });
+    expect((await readdir(folder)).filter((name) => name.startsWith('stopped'))).toEqual([]);
+    await blocker.end();
+    await database.drop();
   });
 });
 
@@ -278,6 +370,19 @@ describe('quartermaster migrate and doctor', () => {
     const dataDir = join(folder, 'nothing');
     expect(await json(['doctor'], { DATA_DIR: dataDir, PORT: '0' })).toMatchObject({ isOk: true });
     await expect(stat(dataDir)).rejects.toThrow('ENOENT');
+  });
+
+  test('DATA_DIR is a file: doctor and commands say so', async () => {
+    const dataDir = join(folder, 'file');
+    await writeFile(dataDir, '');
+    expect(await command({ DATA_DIR: dataDir, PORT: '0' }, ['doctor'])).toMatchObject({
+      code: 3,
+      stdout: expect.stringMatching(/^PROBLEM {2}data folder .+ is not a folder\n +→ run this command as the user/m),
+    });
+    expect(await command({ DATA_DIR: dataDir }, ['users', 'export'])).toMatchObject({
+      code: 1,
+      stderr: `DATA_DIR ${dataDir} cannot be used: not a directory (ENOTDIR). Run this command as the user of the server.\n`,
+    });
   });
 
   test('doctor finds what is wrong and says what to do: exit code 3', async () => {

@@ -1,7 +1,6 @@
-import { once } from 'node:events';
-import { createServer, type IncomingHttpHeaders, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import type { IncomingHttpHeaders } from 'node:http';
 import { Api, expectProblem, sendExactly, uniqueName, type Account, type Answer } from './support/api.js';
+import { OtherServer } from './support/other-server.js';
 import { TestServer } from './support/server.js';
 
 const ALLOWED = 'https://app.example';
@@ -189,27 +188,23 @@ test('CORS_ORIGINS=*: every origin is allowed, and Vary has no Origin', async ()
 });
 
 describe('Upstream with CORS headers', () => {
-  let upstream: Server;
+  let upstream: OtherServer;
   let slug: string;
   let asked: IncomingHttpHeaders[];
 
   beforeAll(async () => {
     asked = [];
-    upstream = createServer((incoming, outgoing) => {
+    upstream = await OtherServer.start((incoming, outgoing) => {
       asked.push(incoming.headers);
       outgoing.setHeader('vary', ['Accept-Language', 'Cookie']);
       outgoing.setHeader('access-control-allow-origin', FOREIGN);
       outgoing.setHeader('access-control-allow-credentials', 'true');
       outgoing.end('from afar');
-    }).listen(0, '127.0.0.1');
-    await once(upstream, 'listening');
-    slug = await plain.createApi({ upstream: `http://127.0.0.1:${String((upstream.address() as AddressInfo).port)}` });
+    });
+    slug = await plain.createApi({ upstream: upstream.url });
   });
 
-  afterAll(async () => {
-    upstream.close();
-    await once(upstream, 'close');
-  });
+  afterAll(() => upstream.stop());
 
   test('with CORS_ORIGINS: the headers of the server, and Vary has the fields of both', async () => {
     for (const origin of [ALLOWED, FOREIGN]) {

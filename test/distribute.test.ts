@@ -15,7 +15,7 @@ const distribute = (url: string, ...args: string[]) =>
 const refusal = (reason: string) => ({
   code: 1,
   stdout: '',
-  stderr: expect.stringContaining(`The database of DATABASE_URL cannot be distributed: ${reason}`),
+  stderr: expect.stringContaining(`The database cannot be distributed: ${reason}`),
 });
 
 /** Where Citus has the rows of each table: by owner, on all nodes, or only on the coordinator. */

@@ -50,7 +50,8 @@ describe('the documentation names only', () => {
   });
 
   test('commands of the command line', () => {
-    const commands = readdirSync(`${ROOT}src/cli/commands`).map((file) => file.replace('.ts', ''));
+    const files = readdirSync(`${ROOT}src/cli/commands`, { recursive: true, encoding: 'utf8' });
+    const commands = files.map((file) => file.replace('.ts', '').replace(/[\\/]/, '-'));
     const groups = new Set(commands.map((command) => command.split('-')[0]));
     // In code only: `quartermaster` is also the name of the product, a role and a database.
     const named = /(?:^|`|-- |app |\/quartermaster\.js )quartermaster ([a-z]+)(?: ([a-z]+(?:-[a-z]+)*))?/gm;

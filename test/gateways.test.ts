@@ -1,8 +1,7 @@
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { chmod, mkdtemp, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
-import { createServer, request, type IncomingHttpHeaders, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { request, type IncomingHttpHeaders } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -10,6 +9,7 @@ import { freePort } from '../scripts/free-port.js';
 import { answerTo, type Answer } from './support/answer.js';
 import { Fleet, tally, type Key } from './support/fleet.js';
 import { headerOf, load, write, type Reply } from './support/load.js';
+import { OtherServer } from './support/other-server.js';
 import { TestServer, inherited, type ServerProcess } from './support/server.js';
 import { until } from './support/until.js';
 
@@ -100,7 +100,7 @@ async function blocksOf(name: string): Promise<string[]> {
 const OPERATIONS = fileURLToPath(new URL('../docs/operations.md', import.meta.url));
 
 let fleet: Fleet<ServerProcess>;
-let upstream: Server;
+let upstream: OtherServer;
 /** Headers of the requests that reached the upstream. */
 let seen: IncomingHttpHeaders[] = [];
 
@@ -108,16 +108,14 @@ beforeAll(async () => {
   // Gateways wait for a short time only, which work for other tests in the same process can exceed.
   fleet = await Fleet.spawn(1, undefined, { TRUST_PROXY: '127.0.0.1' });
   await fleet.setWindows({});
-  upstream = createServer((incoming, outgoing) => {
+  upstream = await OtherServer.start((incoming, outgoing) => {
     seen.push(incoming.headers);
     incoming.resume().on('end', () => outgoing.end(SITE));
-  }).listen(0, '127.0.0.1');
-  await once(upstream, 'listening');
+  });
 });
 
 afterAll(async () => {
-  upstream.closeAllConnections();
-  upstream.close();
+  await upstream.stop();
   await fleet.stop();
 });
 
@@ -137,7 +135,7 @@ async function behind(
   const port = String(await freePort());
   const at = {
     ...{ folder, port, quartermaster: new URL(server.url).host },
-    upstream: `127.0.0.1:${String((upstream.address() as AddressInfo).port)}`,
+    upstream: new URL(upstream.url).host,
   };
   const [command = '', ...args] = await GATEWAYS[name]!.prepare(blocks ?? (await blocksOf(name)), at);
   const env = { ...inherited(), HOME: folder };

@@ -1,14 +1,12 @@
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
-import { createServer, type RequestListener, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { ConnectionError, Quartermaster, QuartermasterError, isRefusal } from '../sdk/src/index.js';
 import { sharedApi, uniqueName, type Account, type Api } from './support/api.js';
 import { CuttingProxy } from './support/cutting-proxy.js';
+import { serversOfTests } from './support/other-server.js';
 import { inherited } from './support/server.js';
 
 const api = sharedApi();
@@ -18,31 +16,13 @@ const SDK = fileURLToPath(new URL('../sdk/', import.meta.url));
 let admin: Api;
 let user: Account;
 let mine: Quartermaster;
-let servers: Server[];
 
 beforeAll(async () => {
   [admin, user] = await Promise.all([api.admin(), api.createUser()]);
   mine = new Quartermaster({ url: api.url, token: user.accessToken });
 });
 
-beforeEach(() => {
-  servers = [];
-});
-
-afterEach(() => {
-  for (const server of servers) {
-    server.closeAllConnections();
-    server.close();
-  }
-});
-
-/** Starts a server that answers with `listener`. Returns its address. */
-async function answering(listener: RequestListener): Promise<string> {
-  const server = createServer(listener).listen(0, '127.0.0.1');
-  servers.push(server);
-  await once(server, 'listening');
-  return `http://127.0.0.1:${String((server.address() as AddressInfo).port)}`;
-}
+const answering = serversOfTests();
 
 function problem(status: number, code: string): string {
   return JSON.stringify({ type: 'about:blank', title: 'x', status, detail: 'x', instance: '/', code, requestId: 'a' });
@@ -357,7 +337,9 @@ describe('The package', () => {
     };
     for (const code of examples) {
       // The middleware examples serve until they are told to stop.
-      const stopped = code.replaceAll(/\.listen\(.*\)/g, (all) => `${all}; setTimeout(() => process.exit(0), 200)`);
+      const stopped = code.replace(/\.listen\(.*\)/, (all) => {
+        return `${all.replace('9000', '0')}; setTimeout(() => process.exit(0), 200)`;
+      });
       const { stderr } = await run(process.execPath, ['--input-type=module', '-e', stopped], { cwd: SDK, env });
       expect(stderr.replaceAll(/^\(.*$/gm, '').trim()).toBe('');
     }

@@ -1,10 +1,10 @@
 import { execFile } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
-import { createServer, type IncomingMessage, type Server } from 'node:http';
-import { connect, type AddressInfo } from 'node:net';
+import { connect } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { Api, sharedApi, type Account, type Answer } from './support/api.js';
+import { OtherServer } from './support/other-server.js';
 import { ADMIN_PASSWORD, FULL_HASHES, TestServer, createDatabase, type ServerProcess } from './support/server.js';
 import { sizesOf } from './support/sizes.js';
 import { until } from './support/until.js';
@@ -230,28 +230,24 @@ describe('a server', () => {
   }, 180_000);
 
   describe('slow requests', () => {
-    let upstream: Server;
+    let upstream: OtherServer;
     /** Whether each received body was complete. */
     let bodies: boolean[];
     let call: string;
 
     beforeAll(async () => {
       bodies = [];
-      upstream = createServer((request: IncomingMessage, response) => {
+      upstream = await OtherServer.start((request, response) => {
         request.on('error', () => undefined).on('close', () => bodies.push(request.complete));
         request.resume().on('end', () => response.end('whole'));
-      }).listen(0, '127.0.0.1');
-      await until(() => upstream.listening);
+      });
       const api = new Api(impatient.url);
-      const slug = await api.createApi({ upstream: `http://127.0.0.1:${(upstream.address() as AddressInfo).port}` });
+      const slug = await api.createApi({ upstream: upstream.url });
       const { key } = await api.as(user).createKey();
       call = `POST /call/${slug} HTTP/1.1\r\nHost: x\r\nX-API-Key: ${key}\r\n`;
     });
 
-    afterAll(() => {
-      upstream.closeAllConnections();
-      upstream.close();
-    });
+    afterAll(() => upstream.stop());
 
     test('sent byte by byte: 408 after the timeout, and other clients are served', async () => {
       const { url } = impatient;

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { EmbeddedPostgres } from '../dist/src/embedded-postgres/embedded-postgres.js';
 import { UnusableDatabase } from '../src/common/database-error.js';
-import { explainStart } from '../src/process/start-error.js';
+import { EMBEDDED, explainStart } from '../src/process/start-error.js';
 import { Api, expectProblem, sharedApi, uniqueName, type Answer } from './support/api.js';
 import { ADMIN_PASSWORD, TestServer, createDatabase, inherited, postgresUrl, query } from './support/server.js';
 import { until } from './support/until.js';
@@ -251,6 +251,7 @@ describe('failed start: exit code 1 and one line on stderr:', () => {
     [{ DATABASE_URL: 'postgresql://me@x/y' }, 'The database of DATABASE_URL'],
     [{ DATABASE_URL_FILE: '/run/secrets/url' }, 'The database of DATABASE_URL'],
     [{ DATABASE_URL: '' }, 'The embedded database'],
+    [{ DATABASE_URL: 'postgresql://me@x/y', [EMBEDDED]: 'yes' }, 'The embedded database'],
   ])('with %j, errors of the database name it', (variables, name) => {
     const refused = Object.assign(new Error('connect ECONNREFUSED'), { code: 'ECONNREFUSED', syscall: 'connect' });
     expect(explainStart(refused, variables)).toBe(`${name} cannot be reached: connect ECONNREFUSED.`);

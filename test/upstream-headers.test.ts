@@ -1,7 +1,6 @@
-import { once } from 'node:events';
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import { Api, sendExactly, sharedApi, type Answer } from './support/api.js';
+import { OtherServer } from './support/other-server.js';
 import { TestServer } from './support/server.js';
 
 const shared = sharedApi();
@@ -10,7 +9,7 @@ const shared = sharedApi();
 let direct: TestServer;
 /** Trusts proxies on this machine and in 10.0.0.0/8. */
 let behind: TestServer;
-let upstream: Server;
+let upstream: OtherServer;
 let origin: string;
 let key: string;
 /** Slugs of two APIs: the upstream of the first has a base path. */
@@ -25,14 +24,13 @@ beforeAll(async () => {
     TestServer.start(database),
     TestServer.start({ ...database, TRUST_PROXY: 'loopback, 10.0.0.0/8' }),
   ]);
-  upstream = createServer((incoming, outgoing) => {
+  upstream = await OtherServer.start((incoming, outgoing) => {
     seen.push(incoming);
     incoming.resume().on('end', () => {
       answer(incoming, outgoing);
     });
-  }).listen(0, '127.0.0.1');
-  await once(upstream, 'listening');
-  origin = `http://127.0.0.1:${String((upstream.address() as AddressInfo).port)}`;
+  });
+  origin = upstream.url;
   ({ key } = await shared.as(await shared.createUser()).createKey());
   [based, bare] = await Promise.all([
     shared.createApi({ upstream: `${origin}/base` }),
@@ -47,8 +45,7 @@ beforeEach(() => {
 
 afterAll(async () => {
   await Promise.all([direct.stop(), behind.stop()]);
-  upstream.closeAllConnections();
-  upstream.close();
+  await upstream.stop();
 });
 
 function call(at: { url: string }, path: string, headers: Record<string, string> = {}): Promise<Answer> {

@@ -1,11 +1,12 @@
-import { existsSync, statSync } from 'node:fs';
+import { accessSync, constants, existsSync, statSync } from 'node:fs';
 import { statfs } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import type { Env } from '../config/env.js';
 import { misspelt } from '../config/misspelt.js';
 import type { MigrationState } from '../database/migrate.js';
 import { durabilityOf, type ServerFacts } from '../database/server-facts.js';
 import { addressOf, tryListening } from '../process/listening.js';
+import { reasonOf } from './system-error.js';
 
 /** One result of `quartermaster doctor`. */
 export interface Finding {
@@ -36,6 +37,20 @@ export function checkVariables(variables: NodeJS.ProcessEnv): Finding[] {
   return lines.map((line) => problem('configuration', line, 'correct its name, or remove it'));
 }
 
+/** Checks that this user can use the folder of the embedded database, or create it. */
+export function checkDataDir({ dataDir }: Env): Finding {
+  const what = 'data folder';
+  const folder = existing(dataDir);
+  const remedy = 'run this command as the user of the server, or correct DATA_DIR';
+  if (!statSync(folder).isDirectory()) return problem(what, `${folder} is not a folder`, remedy);
+  try {
+    accessSync(folder, constants.R_OK | constants.W_OK | constants.X_OK);
+    return ok(what, folder === dataDir ? dataDir : `the first start creates ${dataDir}`);
+  } catch (error) {
+    return problem(what, `${folder} cannot be used: ${reasonOf(error as NodeJS.ErrnoException)}`, remedy);
+  }
+}
+
 export function checkSecretKey({ secretKey, dataDir }: Env): Finding {
   if (secretKey !== undefined) return ok('secret key', 'SECRET_KEY is set');
   const file = join(dataDir, 'secret-key');
@@ -46,11 +61,16 @@ export function checkSecretKey({ secretKey, dataDir }: Env): Finding {
     : problem('secret key', `other users of this machine can read ${file}`, `chmod 600 ${file}`);
 }
 
+/** Returns a folder, or the first one above it that exists. */
+function existing(folder: string): string {
+  return existsSync(folder) ? folder : existing(dirname(folder));
+}
+
 /** Checks the free space for the embedded database. */
 export async function checkDisk({ dataDir }: Env): Promise<Finding> {
-  const { bavail, bsize } = await statfs(dataDir);
+  const { bavail, bsize } = await statfs(existing(dataDir));
   const free = (bavail * bsize) / GIB;
-  const detail = `${free.toFixed(1)} GiB are free in ${dataDir}`;
+  const detail = `${free.toFixed(1)} GiB are free for ${dataDir}`;
   return free >= 1 ? ok('disk', detail) : problem('disk', detail, 'free at least 1 GiB, or move DATA_DIR');
 }
 
@@ -63,7 +83,8 @@ export async function checkPort(env: Env): Promise<Finding> {
     return ok('port', port === 0 ? 'a free one is picked' : `${at} is free`);
   } catch (error) {
     if (await answersReady(env)) return ok('port', `Quartermaster answers at ${at}`);
-    return problem('port', (error as Error).message, 'set PORT and HOST, or stop the other program');
+    const detail = (error as Error).message.replace(/\.$/, '');
+    return problem('port', detail, 'set PORT and HOST to what is free and this user may use');
   }
 }
 
@@ -81,7 +102,6 @@ export function checkServer(facts: ServerFacts & { clockAhead: number }, env: En
   const major = Math.trunc(facts.versionNumber / 10_000);
   const needed = env.workers * env.databasePool + SPARE;
   const usable = facts.maxConnections - facts.reservedConnections;
-  const seconds = (facts.clockAhead / 1_000).toFixed(1);
   return [
     judge(major >= 15 && major <= NEWEST, 'PostgreSQL', facts.version, `use PostgreSQL 15 to ${NEWEST}`),
     judge(facts.encoding === 'UTF8', 'encoding', facts.encoding, `create a database with ENCODING 'UTF8'`),
@@ -99,10 +119,16 @@ export function checkServer(facts: ServerFacts & { clockAhead: number }, env: En
     ),
     judge(
       ...([Math.abs(facts.clockAhead) <= MAX_CLOCK_DIFFERENCE, 'clock'] as const),
-      `${seconds} s ahead of the database server`,
+      clockOf(facts),
       'synchronize both clocks, for instance with chrony',
     ),
   ];
+}
+
+function clockOf({ clockAhead }: { clockAhead: number }): string {
+  const seconds = (Math.abs(clockAhead) / 1_000).toFixed(1);
+  if (seconds === '0.0') return 'as that of the database server';
+  return `${seconds} s ${clockAhead > 0 ? 'ahead of' : 'behind'} that of the database server`;
 }
 
 export function checkTables({ migrations, outdatedFunctions }: MigrationState): Finding {

@@ -1,4 +1,4 @@
-/** Exit codes of all commands; docs/command-line.md documents them. */
+/** Exit codes of all commands; docs/command-line.md documents them. A signal ends a command with 128 and its number. */
 export const EXIT = {
   done: 0,
   /** The command failed. */

@@ -1,9 +1,11 @@
-import { existsSync, statSync } from 'node:fs';
-import { open, rename, rm } from 'node:fs/promises';
+import { accessSync, constants, existsSync, rmSync, statSync } from 'node:fs';
+import { open, rename, type FileHandle } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { Transform, type Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { ConfigError } from '../config/env.js';
 import { UsageError, type Io, type Outcome } from './command.js';
+import { reasonOf } from './system-error.js';
 
 /**
  * Writes exported lines to a file, or to standard output without one.
@@ -27,13 +29,30 @@ export async function exportTo(io: Io, file: string | undefined, lines: Readable
 export async function writeNewFile(path: string, source: Readable, transform: Transform): Promise<void> {
   requireNoFile(path);
   const draft = `${path}.partial`;
-  const file = await open(draft, 'wx', 0o600).catch((error: unknown) => explainFile(error, draft));
+  const file = await openDraft(draft, path);
+  const discard = (): void => {
+    rmSync(draft, { force: true });
+  };
+  process.once('exit', discard);
   try {
     await pipeline(source, transform, file.createWriteStream({ flush: true }));
     await rename(draft, path);
   } catch (error) {
-    await rm(draft, { force: true });
-    explainFile(error, draft);
+    discard();
+    explainFile(error, path);
+  } finally {
+    process.off('exit', discard);
+  }
+}
+
+async function openDraft(draft: string, path: string): Promise<FileHandle> {
+  try {
+    return await open(draft, 'wx', 0o600);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT') throw new UsageError(`There is no folder ${dirname(path)}.`);
+    if (code !== 'EEXIST') explainFile(error, path);
+    throw new UsageError(`${draft} exists: another command is writing it, or was killed. In that case delete it.`);
   }
 }
 
@@ -42,10 +61,11 @@ export function requireNoFile(path: string): void {
   if (existsSync(path)) throw new UsageError(`${path} exists already.`);
 }
 
-/** @throws UsageError if there is no such file */
+/** @throws UsageError if there is no such file, or it cannot be read */
 export function sizeOf(path: string): number {
   try {
     const stat = statSync(path);
+    accessSync(path, constants.R_OK);
     if (stat.isFile()) return stat.size;
   } catch (error) {
     explainFile(error, path);
@@ -65,8 +85,9 @@ export function explainFile(error: unknown, path: string): never {
   if (syscall === 'connect') throw error;
   if (code === 'EEXIST') throw new UsageError(`${path} exists already.`);
   if (code === 'ENOENT') throw new UsageError(`There is no ${path}.`);
-  if (UNUSABLE.includes(code)) throw new UsageError(`${path} cannot be used (${code}).`);
-  if (DISK.includes(code)) throw new ConfigError(`${path} cannot be written (${code}).`);
+  const reason = reasonOf(error as NodeJS.ErrnoException);
+  if (UNUSABLE.includes(code)) throw new UsageError(`${path} cannot be used: ${reason}.`);
+  if (DISK.includes(code)) throw new ConfigError(`${path} cannot be written: ${reason}.`);
   throw error;
 }
 

@@ -1,7 +1,12 @@
 import { fstatSync } from 'node:fs';
+import { constants } from 'node:os';
 import { text } from 'node:stream/consumers';
 import { isolateFromShell } from '../config/shell.js';
-import { run } from './run.js';
+import { STOP_SIGNALS } from '../process/signals.js';
+import type { Io } from './command.js';
+import { EXIT } from './exit-codes.js';
+import { printError, run } from './run.js';
+import { reasonOf } from './system-error.js';
 
 /** After this time, in milliseconds, a message says that the command waits for standard input. */
 const PATIENCE_MS = 2_000;
@@ -30,11 +35,35 @@ function readEnvFile(): void {
   }
 }
 
+/** Ends a command on a signal. Exit hooks delete unfinished files. */
+function endOnSignals(): void {
+  for (const signal of STOP_SIGNALS) {
+    process.on(signal, () => {
+      // The server, and a command that has started PostgreSQL, also listen and end in their own way.
+      if (process.listenerCount(signal) === 1) process.exit(128 + constants.signals[signal]);
+    });
+  }
+  process.on('exit', (code) => {
+    if (code > 128) printError(args, io, 'Interrupted.', code);
+  });
+}
+
 readEnvFile();
 isolateFromShell();
 const { stdout, stderr, env: variables } = process;
-// The reader of a pipe, such as `head`, can end first.
-stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1));
-const code = await run(process.argv.slice(2), { variables, stdout, stderr, piped });
-// Writes to a pipe can be pending.
-if (code !== null) stdout.write('', () => process.exit(code));
+const io: Io = { variables, stdout, stderr, piped };
+const args = process.argv.slice(2);
+endOnSignals();
+stdout.on('error', (error: NodeJS.ErrnoException) => {
+  // The reader of a pipe, such as `head`, can end first.
+  if (error.code === 'EPIPE') process.exit(EXIT.done);
+  printError(args, io, `Standard output cannot be written: ${reasonOf(error)}.`, EXIT.failed);
+  process.exit(EXIT.failed);
+});
+const code = await run(args, io);
+// Writes to a pipe can be pending. After an error, its listener ends the process.
+if (code !== null) {
+  stdout.write('', (error) => {
+    if (!error) process.exit(code);
+  });
+}

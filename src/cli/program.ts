@@ -3,7 +3,7 @@ import { VERSION } from '../config/version.js';
 import { CliCommand, type Io } from './command.js';
 
 const EXIT_CODES = `
-Exit codes: 0 done; 1 failed; 2 wrong command line; 3 done, and problems were found.
+Exit codes: 0 done; 1 failed; 2 wrong command line; 3 done, and problems were found; 130 interrupted.
 Commands work on the database of DATABASE_URL, or else on the embedded one in DATA_DIR, also while the server runs.`;
 
 /** Declares all commands. What a command does is in commands/, one file each. */
@@ -37,14 +37,14 @@ export function createProgram(io: Io): CliCommand {
     'List the migrations, and functions that are outdated. Exit code 3 if `up` has something to do.',
   )
     .example('quartermaster migrate status')
-    .performs(io, () => import('./commands/migrate-status.js'));
+    .performs(io, () => import('./commands/migrate/status.js'));
   make(migrate, 'up', 'Run pending migrations and replace outdated functions.')
     .example('quartermaster migrate up')
-    .performs(io, () => import('./commands/migrate-up.js'));
+    .performs(io, () => import('./commands/migrate/up.js'));
   make(migrate, 'down', 'Undo the last migration. Deletes the tables that it created, with their data.')
     .argument('<name>', 'the last migration, as `status` prints it')
     .example('quartermaster migrate down AddThings1765000000000')
-    .performs(io, () => import('./commands/migrate-down.js'));
+    .performs(io, () => import('./commands/migrate/down.js'));
 
   const db = group('db', 'Distribute the database over several machines.');
   make(db, 'distribute', 'Distribute a migrated database over the nodes of its Citus cluster. Stop the servers first.')
@@ -57,7 +57,7 @@ export function createProgram(io: Io): CliCommand {
     .argument('<username>')
     .option('--email <address>', 'e-mail of the administrator')
     .example('quartermaster admin create grace --email grace@example.com')
-    .performs(io, () => import('./commands/admin-create.js'));
+    .performs(io, () => import('./commands/admin/create.js'));
   make(
     admin,
     'reset-password',
@@ -65,11 +65,11 @@ export function createProgram(io: Io): CliCommand {
   )
     .argument('[login]', 'username, e-mail or id (default: the only administrator)')
     .example('quartermaster admin reset-password')
-    .performs(io, () => import('./commands/admin-reset-password.js'));
+    .performs(io, () => import('./commands/admin/reset-password.js'));
   make(admin, 'disable-totp', 'Disable two-factor sign-in of an account.')
     .argument('[login]', 'username, e-mail or id (default: the only administrator)')
     .example('quartermaster admin disable-totp ada')
-    .performs(io, () => import('./commands/admin-disable-totp.js'));
+    .performs(io, () => import('./commands/admin/disable-totp.js'));
 
   const users = group('users', 'Import and export accounts.');
   make(
@@ -81,13 +81,13 @@ export function createProgram(io: Io): CliCommand {
     .argument('<file>', 'a file whose name ends with .csv, .ndjson or .jsonl')
     .option('--dry-run', 'check the file, and create nothing')
     .example('quartermaster users import users.csv --dry-run')
-    .performs(io, () => import('./commands/users-import.js'));
+    .performs(io, () => import('./commands/users/import.js'));
   make(users, 'export', 'Export all accounts, without passwords.')
     .worksOverApi()
     .argument('[file]', 'a new file (default: standard output)')
     .addOption(formatOption())
     .example('quartermaster users export users.csv --format csv')
-    .performs(io, () => import('./commands/users-export.js'));
+    .performs(io, () => import('./commands/users/export.js'));
 
   const keys = group('keys', 'Create, revoke and find API keys.');
   make(keys, 'create', 'Create an API key and print it.')
@@ -97,17 +97,17 @@ export function createProgram(io: Io): CliCommand {
     .requiredOption('--scope <slug...>', 'APIs that the key may call; `*` for all')
     .option('--expires <time>', 'when the key expires, like 2030-01-01T00:00:00Z (default: never)')
     .example('quartermaster keys create ada --name "my server" --scope api1 api2')
-    .performs(io, () => import('./commands/keys-create.js'));
+    .performs(io, () => import('./commands/keys/create.js'));
   make(keys, 'revoke', 'Revoke an API key.')
     .worksOverApi()
     .argument('<id>', 'the id of the key')
     .example('quartermaster keys revoke 019aa5d2-7c1e-7b1a-9d54-3f0f5a1f2b3c')
-    .performs(io, () => import('./commands/keys-revoke.js'));
+    .performs(io, () => import('./commands/keys/revoke.js'));
   make(keys, 'find', 'Tell whose API key this is, for a key that leaked. Exit code 3 if no account has it.')
     .worksOverApi()
     .argument('[key]', 'the key (default: standard input, which keeps it out of the shell history)')
     .example('quartermaster keys find < leaked.txt')
-    .performs(io, () => import('./commands/keys-find.js'));
+    .performs(io, () => import('./commands/keys/find.js'));
 
   const store = group('store', 'Import and export the store of one user.');
   make(
@@ -120,13 +120,13 @@ export function createProgram(io: Io): CliCommand {
     .argument('<file>', 'an entry a line: {"key": …, "value": …, "ttlSeconds": …}')
     .option('--replace', 'replace the values of keys that exist')
     .example('quartermaster store import ada store.ndjson')
-    .performs(io, () => import('./commands/store-import.js'));
+    .performs(io, () => import('./commands/store/import.js'));
   make(store, 'export', 'Export all entries as NDJSON. Values keep every digit and the order of names.')
     .worksOverApi()
     .argument('<owner>', 'username, e-mail or id')
     .argument('[file]', 'a new file (default: standard output)')
     .example('quartermaster store export ada store.ndjson')
-    .performs(io, () => import('./commands/store-export.js'));
+    .performs(io, () => import('./commands/store/export.js'));
 
   const audit = group('audit', 'Check the audit log.');
   make(audit, 'verify', 'Check that no entry was altered or removed. Exit code 3 if one was.')

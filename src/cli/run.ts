@@ -15,9 +15,13 @@ export async function run(args: readonly string[], io: Io): Promise<ExitCode | n
   } catch (error) {
     if (error instanceof CommanderError && error.exitCode === 0) return EXIT.done;
     const [message, exitCode] = await explain(error, io);
-    io.stderr.write(`${args.includes('--json') ? JSON.stringify({ error: message, exitCode }) : message}\n`);
+    printError(args, io, message, exitCode);
     return exitCode;
   }
+}
+
+export function printError(args: readonly string[], { stderr }: Io, message: string, exitCode: number): void {
+  stderr.write(`${args.includes('--json') ? JSON.stringify({ error: message, exitCode }) : message}\n`);
 }
 
 /** Only the command that ran can have another exit code than `done`. */

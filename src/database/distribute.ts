@@ -86,5 +86,5 @@ async function refuseUnfit(runner: QueryRunner, { databaseSchema: schema }: Env)
 }
 
 function refusal(reason: string): ConfigError {
-  return new ConfigError(`The database of DATABASE_URL cannot be distributed: ${reason}.`);
+  return new ConfigError(`The database cannot be distributed: ${reason}.`);
 }

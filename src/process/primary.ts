@@ -7,6 +7,7 @@ import { announceServer, announceStop } from './announcements.js';
 import { tryListening } from './listening.js';
 import type { RunningServer } from './server.js';
 import { SAME_SIGNAL_MS, STOP_DEADLINE_MS, STOP_SIGNALS } from './signals.js';
+import { EMBEDDED } from './start-error.js';
 import { startWorkers } from './workers.js';
 
 /** Connections of the embedded PostgreSQL in addition to the pools: migrations, the lock, psql, a backup. */
@@ -111,7 +112,7 @@ class Primary {
     // The stop that is under way ends the process.
     if (this.stoppingSince !== undefined) throw new Error('The server was told to stop during its start.');
     // From here on, this process and the workers use the embedded database like an external one.
-    if (env.databaseUrl === undefined) process.env.DATABASE_URL = url;
+    if (env.databaseUrl === undefined) Object.assign(process.env, { DATABASE_URL: url, [EMBEDDED]: 'yes' });
     const server = await (program ? program.startServer(new Env()) : startWorkers(env.workers));
     this.running.push(server);
     this.server = server;

@@ -2,9 +2,12 @@ import { UnusableDatabase, isDatabaseUnavailable } from '../common/database-erro
 import { ConfigError } from '../config/env.js';
 import { EmbeddedPostgresError, errorLine } from '../embedded-postgres/embedded-postgres-error.js';
 
+/** The variable that tells workers that DATABASE_URL is the address of the embedded database. */
+export const EMBEDDED = 'QUARTERMASTER_EMBEDDED_DATABASE';
+
 /**
  * Describes in one line why the program did not start. With LOG_LEVEL=debug or trace: the stack of unexpected errors.
- * @param variables of the operator, before the program adds the address of the embedded database
+ * @param variables of the operator, or of a worker
  */
 export function explainStart(error: unknown, variables = process.env): string {
   const database = hasDatabaseUrl(variables) ? 'The database of DATABASE_URL' : 'The embedded database';
@@ -30,8 +33,8 @@ export function explainStart(error: unknown, variables = process.env): string {
 }
 
 /** Whether the operator has set DATABASE_URL. */
-export function hasDatabaseUrl({ DATABASE_URL, DATABASE_URL_FILE }: NodeJS.ProcessEnv): boolean {
-  return Boolean(DATABASE_URL) || Boolean(DATABASE_URL_FILE);
+export function hasDatabaseUrl({ DATABASE_URL, DATABASE_URL_FILE, [EMBEDDED]: embedded }: NodeJS.ProcessEnv): boolean {
+  return embedded === undefined && (Boolean(DATABASE_URL) || Boolean(DATABASE_URL_FILE));
 }
 
 /** Returns what to set where TLS to the database failed or is missing. */

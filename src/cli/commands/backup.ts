@@ -6,9 +6,9 @@ import { Env } from '../../config/env.js';
 import type { BackupResult } from '../../database/backup/format.js';
 import { writeBackup } from '../../database/backup/write-backup.js';
 import type { Io, Outcome } from '../command.js';
-import { withDatabase } from '../database.js';
+import { withDatabase } from '../direct/database.js';
 import { requireNoFile, writeNewFile } from '../files.js';
-import { keyCheckOf } from '../secret-key.js';
+import { keyCheckOf } from '../direct/secret-key.js';
 
 /** `quartermaster backup`. */
 export async function run(io: Io, file: string): Promise<Outcome> {

@@ -1,7 +1,7 @@
 import type { Step } from '../../database/citus.js';
 import { distribute } from '../../database/distribute.js';
 import type { Io, Outcome } from '../command.js';
-import { withDatabase } from '../database.js';
+import { withDatabase } from '../direct/database.js';
 
 /** `quartermaster db distribute`. */
 export async function run(io: Io, { dryRun: isDryRun = false }: { dryRun?: boolean }): Promise<Outcome> {

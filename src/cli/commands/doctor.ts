@@ -1,11 +1,11 @@
-import { existsSync } from 'node:fs';
-import { join } from 'node:path';
 import { Env } from '../../config/env.js';
 import { readState } from '../../database/migrate.js';
 import { readServerFacts } from '../../database/server-facts.js';
 import type { Io, Outcome } from '../command.js';
-import { withDatabase } from '../database.js';
+import { isInDataDir } from '../direct/data-dir.js';
+import { withDatabase } from '../direct/database.js';
 import {
+  checkDataDir,
   checkDisk,
   checkPort,
   checkSecretKey,
@@ -19,7 +19,7 @@ import {
 import { EXIT } from '../exit-codes.js';
 import { explainFailure } from '../failure.js';
 import { hasDatabaseUrl } from '../../process/start-error.js';
-import { withPlatform } from '../platform.js';
+import { withPlatform } from '../direct/platform.js';
 
 /** `quartermaster doctor`. */
 export async function run(io: Io): Promise<Outcome> {
@@ -35,12 +35,16 @@ async function examine(io: Io): Promise<Finding[]> {
   } catch (error) {
     return [problem('configuration', explain(error, io), 'correct this variable')];
   }
-  const findings = [...checkVariables(io.variables), checkSecretKey(env), await checkPort(env)];
+  const findings = checkVariables(io.variables);
   if (env.databaseUrl === undefined) {
-    if (existsSync(env.dataDir)) findings.push(await checkDisk(env));
-    if (!existsSync(join(env.dataDir, 'postgres'))) {
-      return [...findings, ok('database', `the first start creates it in ${env.dataDir}`)];
-    }
+    const folder = checkDataDir(env);
+    findings.push(folder);
+    if (!folder.isOk) return findings;
+    findings.push(await checkDisk(env));
+  }
+  findings.push(checkSecretKey(env), await checkPort(env));
+  if (env.databaseUrl === undefined && !isInDataDir(env, 'postgres')) {
+    return [...findings, ok('database', `the first start creates it in ${env.dataDir}`)];
   }
   return [...findings, ...(await examineDatabase(io))];
 }

@@ -5,9 +5,9 @@ import type { Manifest } from '../../database/backup/format.js';
 import { BackupReader } from '../../database/backup/read-backup.js';
 import { restoreBackup } from '../../database/backup/restore.js';
 import type { Io, Outcome } from '../command.js';
-import { withDatabase } from '../database.js';
+import { withDatabase } from '../direct/database.js';
 import { sizeOf } from '../files.js';
-import { keyCheckOf } from '../secret-key.js';
+import { keyCheckOf } from '../direct/secret-key.js';
 
 /** `quartermaster restore`. */
 export async function run(io: Io, file: string): Promise<Outcome> {

@@ -1,7 +1,7 @@
 import { toAuditVerdictResponse, type AuditVerdictResponse } from '../../audit/audit.dto.js';
 import { AuditService } from '../../audit/audit.service.js';
 import type { Io } from '../command.js';
-import { withPlatform } from '../platform.js';
+import { withPlatform } from './platform.js';
 
 export function verifyAudit(io: Io, head: string | undefined): Promise<AuditVerdictResponse> {
   return withPlatform(io, async (app) =>

@@ -7,9 +7,9 @@ import { UsersRepository, type UserRow } from '../../users/users.repository.js';
 import { checked } from '../checked.js';
 import type { Io } from '../command.js';
 import type { FoundKey } from '../found-key.js';
-import { OPERATOR } from '../operator.js';
-import { idOfOwner } from '../owner.js';
-import { withPlatform } from '../platform.js';
+import { OPERATOR } from './operator.js';
+import { idOfOwner } from './owner.js';
+import { withPlatform } from './platform.js';
 
 export interface MadeKey {
   id: string;

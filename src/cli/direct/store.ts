@@ -4,8 +4,8 @@ import { StoreRepository, type StoredEntry } from '../../store/store.repository.
 import { StoreService } from '../../store/store.service.js';
 import type { Io } from '../command.js';
 import type { StoreTarget } from '../import/store-import-run.js';
-import { idOfOwner } from '../owner.js';
-import { withPlatform } from '../platform.js';
+import { idOfOwner } from './owner.js';
+import { withPlatform } from './platform.js';
 
 /** Bounds the memory: a value has up to 256 KiB. */
 const ENTRIES_AT_ONCE = 100;

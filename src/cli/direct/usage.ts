@@ -3,7 +3,7 @@ import { UsageQuery } from '../../metrics/metrics.dto.js';
 import { UsageExport } from '../../metrics/usage-export.js';
 import { checked } from '../checked.js';
 import type { Io } from '../command.js';
-import { withPlatform } from '../platform.js';
+import { withPlatform } from './platform.js';
 
 /** @param write writes the lines, while the database is open */
 export function exportUsage<T>(io: Io, query: object, write: (lines: Readable) => Promise<T>): Promise<T> {

@@ -6,8 +6,8 @@ import type { Problem } from '../../common/problem.js';
 import type { Io } from '../command.js';
 import { explainProblem } from '../failure.js';
 import type { UserTarget } from '../import/user-import-run.js';
-import { OPERATOR } from '../operator.js';
-import { withPlatform } from '../platform.js';
+import { OPERATOR } from './operator.js';
+import { withPlatform } from './platform.js';
 
 const ACCOUNTS_AT_ONCE = 1_000;
 

@@ -1,4 +1,5 @@
-import { appendFileSync, rmSync, truncateSync } from 'node:fs';
+import { accessSync, appendFileSync, constants, rmSync, truncateSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { stringify } from 'csv-stringify/sync';
 import { explainFile } from '../files.js';
 
@@ -18,13 +19,22 @@ const HEADER = 'line,reason\n';
 
 /** The rejected lines of an imported file, as a CSV file beside it. */
 export class Report {
-  /** @param bytes of the report of an interrupted import that stay */
+  /**
+   * Checks that the report can be written, before anything is imported.
+   * @param bytes of the report of an interrupted import that stay
+   * @throws UsageError if it cannot
+   */
   constructor(
     readonly path: string,
     private bytes: number,
   ) {
-    if (bytes > 0) truncateSync(this.path, bytes);
-    else rmSync(this.path, { force: true });
+    try {
+      accessSync(dirname(this.path), constants.W_OK);
+      if (bytes > 0) truncateSync(this.path, bytes);
+      else rmSync(this.path, { force: true });
+    } catch (error) {
+      explainFile(error, this.path);
+    }
   }
 
   get length(): number {

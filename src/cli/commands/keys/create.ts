@@ -1,5 +1,5 @@
-import { clientFrom, type ApiOptions } from '../api.js';
-import type { Io, Outcome } from '../command.js';
+import { clientFrom, type ApiOptions } from '../../api.js';
+import type { Io, Outcome } from '../../command.js';
 
 interface Options extends ApiOptions {
   name: string;
@@ -13,7 +13,7 @@ export async function run(io: Io, owner: string, { name, scope, expires, ...targ
   const client = clientFrom(io, target);
   const { id, key } = client
     ? await client.post('/v1/keys', { body })
-    : await (await import('../direct/keys.js')).createKey(io, body);
+    : await (await import('../../direct/keys.js')).createKey(io, body);
   return {
     data: { id, key },
     text: `The key ${id} of ${owner} is created:\n  ${key}\n(The key is shown only once.)`,

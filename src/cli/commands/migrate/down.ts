@@ -1,6 +1,6 @@
-import { undoLast } from '../../database/migrate.js';
-import type { Io, Outcome } from '../command.js';
-import { withDatabase } from '../database.js';
+import { undoLast } from '../../../database/migrate.js';
+import type { Io, Outcome } from '../../command.js';
+import { withDatabase } from '../../direct/database.js';
 
 /** `quartermaster migrate down`. */
 export async function run(io: Io, name: string): Promise<Outcome> {

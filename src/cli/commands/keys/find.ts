@@ -1,7 +1,7 @@
-import { hashApiKey } from '../../keys/api-key-format.js';
-import { clientFrom, type ApiOptions } from '../api.js';
-import { UsageError, type Io, type Outcome } from '../command.js';
-import { EXIT } from '../exit-codes.js';
+import { hashApiKey } from '../../../keys/api-key-format.js';
+import { clientFrom, type ApiOptions } from '../../api.js';
+import { UsageError, type Io, type Outcome } from '../../command.js';
+import { EXIT } from '../../exit-codes.js';
 
 const UNKNOWN = 'No account has this key: it was revoked, or it belongs to another platform.';
 
@@ -16,8 +16,8 @@ export async function run(io: Io, given: string | undefined, target: ApiOptions)
   const hash = hashApiKey(text);
   if (hash === undefined) throw new UsageError('This is not an API key, or a character of it is missing or wrong.');
   const found = client
-    ? await (await import('../over-api/keys.js')).findKey(client, text)
-    : await (await import('../direct/keys.js')).findKey(io, hash);
+    ? await (await import('../../over-api/keys.js')).findKey(client, text)
+    : await (await import('../../direct/keys.js')).findKey(io, hash);
   if (!found) return { data: { key: null }, text: client ? NOT_VALID : UNKNOWN, exitCode: EXIT.problems };
   const { id, name, scopes, state, createdAt, expiresAt } = found.key;
   const { username, email, status, id: ownerId } = found.owner;

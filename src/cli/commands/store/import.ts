@@ -1,10 +1,10 @@
-import { clientFrom, type ApiOptions } from '../api.js';
-import type { Io, Outcome } from '../command.js';
-import { EXIT } from '../exit-codes.js';
-import { sizeOf } from '../files.js';
-import { Report, reportOf } from '../import/report.js';
-import { importEntries, type StoreTarget } from '../import/store-import-run.js';
-import { ProgressBar } from '../progress-bar.js';
+import { clientFrom, type ApiOptions } from '../../api.js';
+import type { Io, Outcome } from '../../command.js';
+import { EXIT } from '../../exit-codes.js';
+import { sizeOf } from '../../files.js';
+import { Report, reportOf } from '../../import/report.js';
+import { importEntries, type StoreTarget } from '../../import/store-import-run.js';
+import { ProgressBar } from '../../progress-bar.js';
 
 interface Options extends ApiOptions {
   replace?: true;
@@ -33,6 +33,6 @@ export async function run(io: Io, owner: string, file: string, { replace, ...tar
       bar.stop();
     }
   };
-  if (!client) return (await import('../direct/store.js')).withStore(io, owner, work);
-  return work(await (await import('../over-api/store.js')).storeOf(client, owner));
+  if (!client) return (await import('../../direct/store.js')).withStore(io, owner, work);
+  return work(await (await import('../../over-api/store.js')).storeOf(client, owner));
 }

@@ -1,6 +1,6 @@
 import type { INestApplicationContext } from '@nestjs/common';
-import { ConfigError } from '../config/env.js';
-import { UsersRepository } from '../users/users.repository.js';
+import { ConfigError } from '../../config/env.js';
+import { UsersRepository } from '../../users/users.repository.js';
 
 /** Returns the id of the user that an argument names. @throws ConfigError */
 export async function idOfOwner(app: INestApplicationContext, reference: string): Promise<string> {

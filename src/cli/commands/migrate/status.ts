@@ -1,7 +1,7 @@
-import { readState, type MigrationState } from '../../database/migrate.js';
-import type { Io, Outcome } from '../command.js';
-import { withDatabase } from '../database.js';
-import { EXIT } from '../exit-codes.js';
+import { readState, type MigrationState } from '../../../database/migrate.js';
+import type { Io, Outcome } from '../../command.js';
+import { withDatabase } from '../../direct/database.js';
+import { EXIT } from '../../exit-codes.js';
 
 /** `quartermaster migrate status`. */
 export async function run(io: Io): Promise<Outcome> {

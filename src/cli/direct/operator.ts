@@ -1,4 +1,4 @@
-import type { Actor } from '../http/caller/caller.js';
+import type { Actor } from '../../http/caller/caller.js';
 
 /** The operator of the machine, who has no account. The audit log shows the request id `command-line`. */
 export const OPERATOR: Actor = {

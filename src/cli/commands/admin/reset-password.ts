@@ -1,7 +1,7 @@
-import { AccountRescue } from '../../auth/recovery/account-rescue.js';
-import type { Io, Outcome } from '../command.js';
-import { passwordFrom, shownOnce } from '../password.js';
-import { withPlatform } from '../platform.js';
+import { AccountRescue } from '../../../auth/recovery/account-rescue.js';
+import type { Io, Outcome } from '../../command.js';
+import { passwordFrom, shownOnce } from '../../password.js';
+import { withPlatform } from '../../direct/platform.js';
 
 /** `quartermaster admin reset-password`. */
 export async function run(io: Io, login: string | undefined): Promise<Outcome> {

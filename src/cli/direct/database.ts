@@ -1,10 +1,9 @@
-import { existsSync } from 'node:fs';
-import { join } from 'node:path';
-import { ConfigError, Env } from '../config/env.js';
-import { EmbeddedPostgres } from '../embedded-postgres/embedded-postgres.js';
-import { endOnSignals } from '../embedded-postgres/end-on-signals.js';
-import { STOP_SIGNALS } from '../process/signals.js';
-import type { Io } from './command.js';
+import { ConfigError, Env } from '../../config/env.js';
+import { EmbeddedPostgres } from '../../embedded-postgres/embedded-postgres.js';
+import { endOnSignals } from '../../embedded-postgres/end-on-signals.js';
+import { STOP_SIGNALS } from '../../process/signals.js';
+import type { Io } from '../command.js';
+import { isInDataDir } from './data-dir.js';
 
 export interface DatabaseOptions {
   /** Whether to create the embedded database if there is none. */
@@ -24,7 +23,7 @@ export async function withDatabase<T>(
 ): Promise<T> {
   const env = new Env(variables);
   if (env.databaseUrl !== undefined) return work(env);
-  if (!mayCreate && !existsSync(join(env.dataDir, 'postgres'))) {
+  if (!mayCreate && !isInDataDir(env, 'postgres')) {
     throw new ConfigError(
       `DATABASE_URL is not set, and there is no database in ${env.dataDir}. Run this command with the environment variables of the server.`,
     );

@@ -1,6 +1,6 @@
-import { AccountRescue } from '../../auth/recovery/account-rescue.js';
-import type { Io, Outcome } from '../command.js';
-import { withPlatform } from '../platform.js';
+import { AccountRescue } from '../../../auth/recovery/account-rescue.js';
+import type { Io, Outcome } from '../../command.js';
+import { withPlatform } from '../../direct/platform.js';
 
 /** `quartermaster admin disable-totp`. */
 export async function run(io: Io, login: string | undefined): Promise<Outcome> {

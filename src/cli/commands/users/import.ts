@@ -1,12 +1,12 @@
-import { clientFrom, type ApiOptions } from '../api.js';
-import type { Io, Outcome } from '../command.js';
-import { EXIT } from '../exit-codes.js';
-import { sizeOf } from '../files.js';
-import { Journal, type Progress } from '../import/journal.js';
-import { formatOf } from '../import/records.js';
-import { reportOf } from '../import/report.js';
-import { importUsers, type UserTarget } from '../import/user-import-run.js';
-import { ProgressBar } from '../progress-bar.js';
+import { clientFrom, type ApiOptions } from '../../api.js';
+import type { Io, Outcome } from '../../command.js';
+import { EXIT } from '../../exit-codes.js';
+import { sizeOf } from '../../files.js';
+import { Journal, type Progress } from '../../import/journal.js';
+import { formatOf } from '../../import/records.js';
+import { reportOf } from '../../import/report.js';
+import { importUsers, type UserTarget } from '../../import/user-import-run.js';
+import { ProgressBar } from '../../progress-bar.js';
 
 interface Options extends ApiOptions {
   dryRun?: true;
@@ -21,17 +21,17 @@ export async function run(io: Io, file: string, { dryRun, ...target }: Options):
   const work = async (users: UserTarget): Promise<Outcome> => {
     const before = journal?.read()?.records ?? 0;
     if (before > 0) io.stderr.write(`Continuing an interrupted import after ${before} records.\n`);
-    const bar = new ProgressBar(io, size, 'records');
+    const bar = new ProgressBar(io, size, 'records', before);
     try {
       const onProgress = (bytes: number, records: number): void => bar.update(bytes, records);
       const progress = await importUsers({ file, target: users, journal, onProgress });
-      return outcomeOf(file, progress, bar.rate(progress.records - before), dryRun ?? false);
+      return outcomeOf(file, progress, bar.rate(progress.records), dryRun ?? false);
     } finally {
       bar.stop();
     }
   };
-  if (!client) return (await import('../direct/users.js')).withUsers(io, work);
-  return work(await (await import('../over-api/users.js')).usersOf(client));
+  if (!client) return (await import('../../direct/users.js')).withUsers(io, work);
+  return work(await (await import('../../over-api/users.js')).usersOf(client));
 }
 
 function outcomeOf(file: string, { created, rejected }: Progress, rate: number, isDry: boolean): Outcome {

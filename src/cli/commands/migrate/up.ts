@@ -1,6 +1,6 @@
-import { migrate, readState } from '../../database/migrate.js';
-import type { Io, Outcome } from '../command.js';
-import { withDatabase } from '../database.js';
+import { migrate, readState } from '../../../database/migrate.js';
+import type { Io, Outcome } from '../../command.js';
+import { withDatabase } from '../../direct/database.js';
 
 /** `quartermaster migrate up`. */
 export async function run(io: Io): Promise<Outcome> {

@@ -1,10 +1,10 @@
-import { CreateUserDto } from '../../users/user.dto.js';
-import { UsersService } from '../../users/users.service.js';
-import type { Io, Outcome } from '../command.js';
-import { checked } from '../checked.js';
-import { OPERATOR } from '../operator.js';
-import { passwordFrom, shownOnce } from '../password.js';
-import { withPlatform } from '../platform.js';
+import { CreateUserDto } from '../../../users/user.dto.js';
+import { UsersService } from '../../../users/users.service.js';
+import type { Io, Outcome } from '../../command.js';
+import { checked } from '../../checked.js';
+import { OPERATOR } from '../../direct/operator.js';
+import { passwordFrom, shownOnce } from '../../password.js';
+import { withPlatform } from '../../direct/platform.js';
 
 /** `quartermaster admin create`. */
 export async function run(io: Io, username: string, { email }: { email?: string }): Promise<Outcome> {

@@ -1,9 +1,9 @@
 import { Readable } from 'node:stream';
 import { stringify } from 'csv-stringify/sync';
-import type { UserResponse } from '../../users/user.dto.js';
-import { clientFrom, type ApiOptions } from '../api.js';
-import type { Io, Outcome } from '../command.js';
-import { exportTo } from '../files.js';
+import type { UserResponse } from '../../../users/user.dto.js';
+import { clientFrom, type ApiOptions } from '../../api.js';
+import type { Io, Outcome } from '../../command.js';
+import { exportTo } from '../../files.js';
 
 const COLUMNS: (keyof UserResponse)[] = [
   ...(['id', 'username', 'email', 'firstName', 'lastName', 'role', 'status', 'plan', 'credits'] as const),
@@ -19,8 +19,8 @@ export async function run(io: Io, file: string | undefined, { format, ...target 
   const write = (users: AsyncIterable<UserResponse[]>) =>
     exportTo(io, file, Readable.from(linesOf(users, format), { objectMode: false }));
   const client = clientFrom(io, target);
-  if (!client) return (await import('../direct/users.js')).exportUsers(io, write);
-  return write((await import('../over-api/users.js')).listUsers(client));
+  if (!client) return (await import('../../direct/users.js')).exportUsers(io, write);
+  return write((await import('../../over-api/users.js')).listUsers(client));
 }
 
 async function* linesOf(batches: AsyncIterable<UserResponse[]>, format: Options['format']): AsyncGenerator<string> {

@@ -1,11 +1,11 @@
 import type { INestApplicationContext } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
-import { AppModule } from '../app.module.js';
-import { ConfigError, Env } from '../config/env.js';
-import { connect } from '../database/connect.js';
-import { Database } from '../database/database.js';
-import { dataSourceOptions } from '../database/options.js';
-import type { Io } from './command.js';
+import { AppModule } from '../../app.module.js';
+import { ConfigError, Env } from '../../config/env.js';
+import { connect } from '../../database/connect.js';
+import { Database } from '../../database/database.js';
+import { dataSourceOptions } from '../../database/options.js';
+import type { Io } from '../command.js';
 import { withDatabase } from './database.js';
 import { requireSecretKey } from './secret-key.js';
 
