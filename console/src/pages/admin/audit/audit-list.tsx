@@ -8,6 +8,7 @@ import { answer } from '../../../api/answer';
 import { api } from '../../../api/client';
 import type { components } from '../../../../../sdk/src/schema';
 import { usePages } from '../../../api/use-pages';
+import { CopyText } from '../../../components/copy-text';
 import { DataTable, type Column } from '../../../components/data-table';
 import { EmptyState } from '../../../components/empty-state';
 import { Time } from '../../../components/time';
@@ -97,6 +98,17 @@ function Target({ target, action }: Pick<Entry, 'target' | 'action'>) {
   );
 }
 
+/** Who or what an id stands for, above the whole id. */
+function Named({ id, name }: { id: string; name: ReactNode }) {
+  if (!UUID.test(id)) return name;
+  return (
+    <>
+      {name}
+      <CopyText label="the id" value={id} />
+    </>
+  );
+}
+
 /** A shortened id; the details have it whole. */
 function Id({ id }: { id: string }) {
   return (
@@ -108,17 +120,19 @@ function Id({ id }: { id: string }) {
   );
 }
 
-const MAX_SUMMARY = 60;
+const MAX_SUMMARY = 100;
 
 /** Says in one line what changed. */
 function summaryOf(changes: Entry['changes']): string {
-  const fields = Object.entries(changes) as [string, Change][];
-  const whole = fields
-    .map(([field, { from, to }]) =>
-      from === undefined && to === undefined ? field : `${field}: ${textOf(from)} → ${textOf(to)}`,
-    )
+  const whole = (Object.entries(changes) as [string, Change][])
+    // An id says little; the details have it.
+    .filter(([, { to }]) => !(typeof to === 'string' && UUID.test(to)))
+    .map(([field, { from, to }]) => {
+      if (from === undefined && to === undefined) return field;
+      return `${field}: ${from === undefined ? '' : `${textOf(from)} → `}${textOf(to)}`;
+    })
     .join(', ');
-  return fields.length > 0 && whole.length <= MAX_SUMMARY ? whole : fields.map(([field]) => field).join(', ');
+  return whole.length <= MAX_SUMMARY ? whole : `${whole.slice(0, MAX_SUMMARY)}…`;
 }
 
 /** Opens an entry: the old and the new value of each changed field, side by side. */
@@ -128,11 +142,11 @@ function Details({ entry }: { entry: Entry }) {
   const fields = Object.entries(changes) as [string, Change][];
   const facts: [string, ReactNode][] = [
     ['At', <Time key="at" at={at} />],
-    ['Actor', actor ?? 'the server'],
-    ['Target', target],
+    ['Actor', actor === null ? 'the server' : <Named key="actor" id={actor} name={<Person id={actor} />} />],
+    ['Target', <Named key="target" id={target} name={<Target target={target} action={action} />} />],
     ['Address', ip ?? '–'],
-    ['Request id', requestId ?? '–'],
-    ['Entry', id],
+    ['Request id', requestId === null ? '–' : <CopyText key="request" label="the request id" value={requestId} />],
+    ['Entry', <CopyText key="entry" label="the id of the entry" value={id} />],
   ];
   return (
     <>
