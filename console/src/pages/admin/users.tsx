@@ -101,7 +101,7 @@ export default function Users() {
         />
         <Select
           aria-label="Status"
-          placeholder="Any status"
+          placeholder="Status"
           data={['active', 'disabled']}
           value={filter.status ?? null}
           onChange={(status) => narrow('status', status)}
@@ -111,7 +111,7 @@ export default function Users() {
         />
         <Select
           aria-label="Role"
-          placeholder="Any role"
+          placeholder="Role"
           data={['user', 'admin']}
           value={filter.role ?? null}
           onChange={(role) => narrow('role', role)}
@@ -122,7 +122,7 @@ export default function Users() {
         <PlanSelect
           aria-label="Plan"
           label={null}
-          placeholder="Any plan"
+          placeholder="Plan"
           value={filter.plan ?? null}
           onChange={(plan) => narrow('plan', plan)}
           clearButtonProps={{ 'aria-label': 'Any plan' }}
