@@ -1,7 +1,9 @@
 import { Anchor, Badge, Code, Drawer, Group, Stack, Text } from '@mantine/core';
+import { useDisclosure } from '@mantine/hooks';
 import { IconCode } from '@tabler/icons-react';
 import { useQuery } from '@tanstack/react-query';
 import { useLocation } from '@tanstack/react-router';
+import { useEffect } from 'react';
 import { sentRequests, type SentRequest } from '../api/sent-requests';
 import { useStore } from '../api/store';
 import { CONSOLE_PATH, SERVER_URL } from '../base-path';
@@ -10,10 +12,15 @@ import { EmptyState } from '../components/empty-state';
 import { curlOf } from './curl';
 import classes from './requests-drawer.module.css';
 
-/** What this page asks of the API, as commands that do the same. */
-export default function RequestsDrawer({ opened, onClose }: { opened: boolean; onClose: () => void }) {
+/**
+ * What this page asks of the API, as commands that do the same.
+ * @param opens how often it was opened: each change opens it
+ */
+export default function RequestsDrawer({ opens }: { opens: number }) {
+  const [isOpen, { open, close }] = useDisclosure();
+  useEffect(open, [opens, open]);
   return (
-    <Drawer opened={opened} onClose={onClose} position="right" size="lg" title="API requests of this page">
+    <Drawer opened={isOpen} onClose={close} position="right" size="lg" title="API requests of this page">
       <Stack>
         <Text size="sm" c="dimmed">
           The console uses only the public API, so a program can do the same. <Code>TOKEN</Code> is an access token of{' '}

@@ -39,7 +39,8 @@ export function Shell() {
   const [isOpen, { toggle, close }] = useDisclosure();
   const [paletteOpens, setPaletteOpens] = useState(0);
   const openPalette = (): void => setPaletteOpens((times) => times + 1);
-  const [showsRequests, requests] = useDisclosure();
+  const [requestsOpens, setRequestsOpens] = useState(0);
+  const showRequests = (): void => setRequestsOpens((times) => times + 1);
   useHotkeys([['mod+K', openPalette]], []);
   useEffect(close, [pathname, close]);
 
@@ -96,7 +97,7 @@ export function Shell() {
                 size="lg"
                 visibleFrom="sm"
                 aria-label="API requests"
-                onClick={requests.open}
+                onClick={showRequests}
               >
                 <IconCode size={18} stroke={1.6} />
               </ActionIcon>
@@ -143,10 +144,14 @@ export function Shell() {
         </Container>
       </AppShell.Main>
       <SessionEnded />
-      <Suspense>{showsRequests && <RequestsDrawer opened onClose={requests.close} />}</Suspense>
+      {requestsOpens > 0 && (
+        <Suspense>
+          <RequestsDrawer opens={requestsOpens} />
+        </Suspense>
+      )}
       {paletteOpens > 0 && (
         <Suspense>
-          <CommandPalette opens={paletteOpens} onShowRequests={requests.open} />
+          <CommandPalette opens={paletteOpens} onShowRequests={showRequests} />
         </Suspense>
       )}
     </AppShell>
