@@ -14,7 +14,7 @@ import { PageHeader } from '../../components/page-header';
 import { Time } from '../../components/time';
 import { NewUser } from './users/new-user';
 import { PlanSelect } from './users/plan-select';
-import { UserActions } from './users/user-actions';
+import { UserRowActions } from './users/user-actions';
 import { nameOf } from './users/user-name';
 
 const COLUMNS: Column<User>[] = [
@@ -44,7 +44,7 @@ const COLUMNS: Column<User>[] = [
   },
   { header: 'Created', render: ({ createdAt }) => <Time at={createdAt} as="day" />, onPhone: false },
   { header: 'Last sign-in', render: ({ lastLoginAt }) => <Time at={lastLoginAt} as="relative" />, onPhone: false },
-  { header: 'Actions', render: (user) => <UserActions user={user} />, hidesHeader: true, align: 'right', width: 56 },
+  { header: 'Actions', render: (user) => <UserRowActions user={user} />, hidesHeader: true, align: 'right', width: 56 },
 ];
 
 /** Three in a row on a phone. */
