@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { Api, sharedApi } from '../support/api.js';
+import { Api, sharedApi, uniqueName } from '../support/api.js';
 import { createDatabase, TestServer } from '../support/server.js';
 import { ADMIN, expectNoViolations, openPage, signIn } from './browser.js';
 
@@ -154,7 +154,7 @@ test('dialogs by keyboard alone: opened, closed with Escape, and the focus retur
 test('API requests: what a page has asked, as commands without secrets', async () => {
   const page = await openPage('/users?create=yes');
   await signIn(page, ADMIN);
-  const username = `user${String(Date.now())}`;
+  const username = uniqueName();
   const form = page.getByRole('dialog', { name: 'New user' });
   await form.getByLabel('Username').fill(username);
   await form.getByLabel('Password', { exact: true }).fill('Unguessable-7');

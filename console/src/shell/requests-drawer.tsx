@@ -25,7 +25,7 @@ export default function RequestsDrawer({ opens }: { opens: number }) {
         <Text size="sm" c="dimmed">
           The console uses only the public API, so a program can do the same. <Code>TOKEN</Code> is an access token of{' '}
           <Code>POST /v1/auth/login</Code>.{' '}
-          <Anchor href={`${SERVER_URL}/docs`} target="_blank" size="sm">
+          <Anchor href={`${SERVER_URL}/docs`} target="_blank" size="sm" underline="always">
             API documentation
           </Anchor>
         </Text>
