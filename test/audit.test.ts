@@ -368,6 +368,8 @@ describe('Audit log', () => {
     expect(await listed(`target=${id}&actor=${id}`)).toEqual([]);
     expect(await listed(`target=${id}&actor=${uniqueName()}`)).toEqual([]);
     expect(await listed(`target=${id}&action=user`)).toEqual([]);
+    expect((await listed(`target=${id}&action=-user.update`)).map(({ action }) => action)).toEqual(['user.create']);
+    expect(await listed(`target=${id}&action=-user.*`)).toEqual([]);
     expectProblem(await admin.get(`/v1/audit?action=${encodeURIComponent("' OR 1=1")}`), 400, 'validation_failed');
     const { nextCursor } = (await admin.get('/v1/audit?limit=1')).body;
     expectProblem(await admin.get(`/v1/audit?actor=me&cursor=${nextCursor}`), 400, 'validation_failed');

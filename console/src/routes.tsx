@@ -150,7 +150,7 @@ const adminRoutes = [
     getParentRoute: getShell,
     path: '/audit',
     staticData: { adminOnly: true, title: 'Audit' },
-    validateSearch: texts('actor', 'action', 'target'),
+    validateSearch: texts('actor', 'action', 'target', 'refreshes'),
     component: lazyPage(() => import('./pages/admin/audit')),
   }),
   createRoute({

@@ -45,6 +45,8 @@ export const theme = createTheme({
     // Never narrower than its text.
     Badge: { defaultProps: { variant: 'light', radius: 'sm', tt: 'none', fw: 500, miw: 'max-content' } },
     Card: { defaultProps: { withBorder: true, padding: 'lg' } },
+    NavLink: { styles: { root: { borderRadius: 'var(--mantine-radius-md)' } } },
+    Table: { classNames: { thead: classes.tableHead } },
   },
 });
 
@@ -80,6 +82,9 @@ export const cssVariables: CSSVariablesResolver = () => ({
     '--mantine-color-gray-light': 'var(--mantine-color-dark-4)',
     '--mantine-color-anchor': 'var(--mantine-color-indigo-3)',
     '--mantine-color-error': 'var(--mantine-color-red-4)',
+    // The library's is the colour of cards, on which a disabled button would have no shape.
+    '--mantine-color-disabled': 'var(--mantine-color-dark-5)',
+    '--mantine-color-disabled-color': 'var(--mantine-color-dark-2)',
     ...variables((color) => [`--mantine-color-${color}-light-color`, `var(--mantine-color-${color}-2)`]),
   },
 });

@@ -12,12 +12,15 @@ export class ListAuditQuery extends PageQuery {
   @IsUserReference('The user who made the change: id, username, e-mail or `me`')
   actor?: string;
 
-  /** The action, such as `user.update`, or a prefix that ends in `*`, such as `user.*` */
-  @ApiPropertyOptional({ example: 'user.*', maxLength: 64, pattern: '^[a-z_]*(\\.[a-z_]*)?\\*?$' })
+  /**
+   * The action, such as `user.update`, or a prefix that ends in `*`, such as `user.*`. A `-` in front lists all others:
+   * `-session.refresh`
+   */
+  @ApiPropertyOptional({ example: 'user.*', maxLength: 64, pattern: '^-?[a-z_]*(\\.[a-z_]*)?\\*?$' })
   @MayBeMissing()
   @IsString()
   @Length(1, 64)
-  @Matches(/^[a-z_]*(\.[a-z_]*)?\*?$/, { message: 'must be like user.update, or a prefix like user.*' })
+  @Matches(/^-?[a-z_]*(\.[a-z_]*)?\*?$/, { message: 'must be like user.update, a prefix like user.*, or -user.update' })
   action?: string;
 
   /** What was changed: an id or a slug, the username or e-mail of a user, or `platform` */

@@ -1,7 +1,17 @@
 import { Injectable } from '@nestjs/common';
 import { isId, loginKey } from '../common/names.js';
 import { InjectRepository } from '@nestjs/typeorm';
-import { In, IsNull, LessThan, Raw, type QueryDeepPartialEntity, type Repository } from 'typeorm';
+import {
+  Equal,
+  In,
+  IsNull,
+  LessThan,
+  Not,
+  Raw,
+  type FindOperator,
+  type QueryDeepPartialEntity,
+  type Repository,
+} from 'typeorm';
 import { Database, within, type Transaction } from '../database/database.js';
 import { AuditEntry } from './audit-entry.entity.js';
 import { AuditSeal } from './audit-seal.entity.js';
@@ -59,7 +69,7 @@ export type LastLink = SealedEntry & { previous: Buffer | null };
 
 export interface AuditFilter {
   actorId: string | null;
-  /** An action, or a prefix that ends in `*`. */
+  /** An action, or a prefix that ends in `*`; with a `-` in front: all others. */
   action: string | null;
   targets: readonly string[] | null;
 }
@@ -68,6 +78,13 @@ type LinkRow = Omit<Seal, 'position'> & SealableEntry & { place: string; isThere
 
 /** Key of the advisory lock on the chain. An arbitrary number, the same in every process. */
 const LOCK = 0x716d_6175;
+
+/** Matches an action, or a prefix that ends in `*`; with a `-` in front: all others. */
+function isAction(pattern: string): FindOperator<string> {
+  if (pattern.startsWith('-')) return Not(isAction(pattern.slice(1)));
+  if (!pattern.endsWith('*')) return Equal(pattern);
+  return Raw((column) => `${column} ^@ :prefix`, { prefix: pattern.slice(0, -1) }) as FindOperator<string>;
+}
 
 @Injectable()
 export class AuditRepository {
@@ -96,15 +113,11 @@ export class AuditRepository {
 
   /** Lists entries, newest first. @param before id of the last entry of the previous page */
   list({ actorId, action, targets }: AuditFilter, before: string | null, limit: number): Promise<AuditRow[]> {
-    const isPrefix = action?.endsWith('*') === true;
-    const isAction = isPrefix
-      ? Raw((column) => `${column} ^@ :prefix`, { prefix: action.slice(0, -1) })
-      : (action ?? undefined);
     return this.entries.find({
       where: {
         ...(before === null ? {} : { id: LessThan(before) }),
         ...(actorId === null ? {} : { actorId }),
-        ...(isAction === undefined ? {} : { action: isAction }),
+        ...(action === null ? {} : { action: isAction(action) }),
         ...(targets === null ? {} : { target: In(targets) }),
       },
       order: { id: 'DESC' },

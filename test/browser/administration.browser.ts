@@ -115,6 +115,18 @@ test('Audit: filters, the changes of an entry side by side, and the chain', asyn
   await expectNoViolations(page);
 });
 
+test('Audit: refreshes of tokens are listed only on demand', async () => {
+  const page = await openAsAdmin('/audit');
+  await page.reload();
+  const table = page.getByRole('table', { name: 'Audit' });
+  await table.getByText('session.create').first().waitFor();
+  expect(await table.getByText('session.refresh').count()).toBe(0);
+  await page.getByRole('switch', { name: 'Token refreshes' }).click();
+  await table.getByText('session.refresh').first().waitFor();
+  expect(new URL(page.url()).search).toBe('?refreshes=yes');
+  await expectNoViolations(page);
+});
+
 test('Export: the ledger of a period as a file', async () => {
   const user = await api.createUser();
   await api.call('api1', await api.as(user).createKey());

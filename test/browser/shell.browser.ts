@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { Api } from '../support/api.js';
+import { Api, sharedApi, uniqueName } from '../support/api.js';
 import { createDatabase, TestServer } from '../support/server.js';
 import { ADMIN, expectNoViolations, openPage, signIn } from './browser.js';
 
@@ -132,6 +132,7 @@ test('dialogs by keyboard alone: opened, closed with Escape, and the focus retur
     ['/resources', 'Create a resource', 'dialog'],
     ['/usage', 'Your account: admin', 'menu'],
     ['/usage', 'Search', 'dialog'],
+    ['/usage', 'API requests', 'dialog'],
   ] as const;
   const returned: string[] = [];
   for (const [path, name, role] of openers) {
@@ -148,6 +149,31 @@ test('dialogs by keyboard alone: opened, closed with Escape, and the focus retur
     returned.push(name);
   }
   expect(returned).toEqual(openers.map(([, name]) => name));
+});
+
+test('API requests: what a page has asked, as commands without secrets', async () => {
+  const page = await openPage('/users?create=yes');
+  await signIn(page, ADMIN);
+  const username = uniqueName();
+  const form = page.getByRole('dialog', { name: 'New user' });
+  await form.getByLabel('Username').fill(username);
+  await form.getByLabel('Password', { exact: true }).fill('Unguessable-7');
+  await form.getByRole('button', { name: 'Create the user' }).click();
+  await page.getByRole('heading', { name: username, level: 1 }).waitFor();
+  await page.goBack();
+  await page.getByRole('heading', { name: 'Users', level: 1 }).waitFor();
+
+  await page.keyboard.press('Control+k');
+  await page.getByRole('textbox', { name: 'Search', exact: true }).fill('curl');
+  await page.keyboard.press('Enter');
+  const drawer = page.getByRole('dialog', { name: 'API requests of this page' });
+  const { url } = sharedApi();
+  await drawer.getByRole('region', { name: 'GET /v1/users' }).getByText(`curl '${url}/v1/users'`).waitFor();
+  const command = await drawer.getByRole('region', { name: 'POST /v1/users' }).locator('pre').textContent();
+  expect(command).toContain(`curl -X POST '${url}/v1/users'`);
+  expect(command).toContain(`"username":"${username}"`);
+  expect(command).toContain('"password":"…"');
+  await expectNoViolations(page);
 });
 
 test('each component has its styles: src/mantine.css lists them', () => {

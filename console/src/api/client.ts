@@ -2,6 +2,7 @@ import createClient from 'openapi-fetch';
 import { ApiProblem } from './problem';
 import type { paths } from '../../../sdk/src/schema';
 import { refresh, session, signedInAgain } from './session';
+import { keepRequest } from './sent-requests';
 import { send } from './transport';
 import { SERVER_URL } from '../base-path';
 
@@ -19,6 +20,7 @@ async function sendAsUser(request: Request): Promise<Response> {
     const attempt = request.clone();
     if (token !== undefined) attempt.headers.set('authorization', `Bearer ${token}`);
     const response = await send(attempt);
+    keepRequest(request, response.status);
     if (response.ok) return response;
     const problem = await ApiProblem.from(response);
     if (problem.status !== 401 || !SESSION_CODES.includes(problem.code)) throw problem;

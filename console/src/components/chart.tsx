@@ -1,5 +1,6 @@
 import { AreaChart, BarChart } from '@mantine/charts';
 import '@mantine/charts/styles.css';
+import '@mantine/core/styles/ColorSwatch.css';
 import { formatNumber } from './num';
 import type { SeriesChartProps } from './series-chart';
 

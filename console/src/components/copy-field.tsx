@@ -1,6 +1,7 @@
-import { ActionIcon, CopyButton, TextInput, Tooltip } from '@mantine/core';
-import { IconCheck, IconCopy, IconSelectAll } from '@tabler/icons-react';
+import { ActionIcon, TextInput, Tooltip } from '@mantine/core';
+import { IconSelectAll } from '@tabler/icons-react';
 import { useRef } from 'react';
+import { CopyIcon } from './copy-icon';
 
 interface CopyFieldProps {
   label: string;
@@ -21,22 +22,8 @@ export function CopyField({ label, value, description }: CopyFieldProps) {
       onFocus={(event) => event.currentTarget.select()}
       styles={{ input: { fontFamily: 'var(--mantine-font-family-monospace)' } }}
       rightSection={
-        // Browsers let only pages over HTTPS, or of this machine, write to the clipboard.
         window.isSecureContext ? (
-          <CopyButton value={value}>
-            {({ copied, copy }) => (
-              <Tooltip label={copied ? 'Copied' : 'Copy'}>
-                <ActionIcon
-                  variant="subtle"
-                  color={copied ? 'green' : 'gray'}
-                  onClick={copy}
-                  aria-label={`Copy ${label}`}
-                >
-                  {copied ? <IconCheck size={16} /> : <IconCopy size={16} />}
-                </ActionIcon>
-              </Tooltip>
-            )}
-          </CopyButton>
+          <CopyIcon label={label} value={value} />
         ) : (
           <Tooltip label="Select it, then copy it with the keyboard">
             <ActionIcon

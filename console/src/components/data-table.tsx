@@ -4,6 +4,7 @@ import { memo, type ReactNode } from 'react';
 import type { Pages } from '../api/use-pages';
 import classes from './data-table.module.css';
 import { EmptyState } from './empty-state';
+import { formatNumber } from './num';
 import { ProblemAlert } from './problem-alert';
 
 export interface Column<T> {
@@ -119,19 +120,21 @@ export function DataTable<T>({ label, columns, pages, rowKey, rowLink, empty, fo
         </div>
         {isEmpty && (empty ?? <EmptyState title="Nothing here yet" />)}
       </Paper>
-      <Center mt={hasFooter ? 'md' : 0}>
-        {footer}
-        {footer === undefined && query.hasNextPage && (
-          <Button variant="default" loading={query.isFetchingNextPage} onClick={() => void query.fetchNextPage()}>
-            Load more
-          </Button>
-        )}
-        {footer === undefined && !query.hasNextPage && rows.length > 10 && (
-          <Text size="xs" c="dimmed">
-            {rows.length} rows, all shown
-          </Text>
-        )}
-      </Center>
+      {hasFooter && (
+        <Center mt="md">
+          {footer}
+          {footer === undefined && query.hasNextPage && (
+            <Button variant="default" loading={query.isFetchingNextPage} onClick={() => void query.fetchNextPage()}>
+              Load more
+            </Button>
+          )}
+          {footer === undefined && !query.hasNextPage && (
+            <Text size="xs" c="dimmed">
+              {formatNumber(rows.length)} rows, all shown
+            </Text>
+          )}
+        </Center>
+      )}
       {rows.length > 0 && <ProblemAlert error={query.error} onRetry={() => query.refetch()} />}
     </>
   );

@@ -4,6 +4,7 @@ import {
   Card,
   Group,
   Modal,
+  Paper,
   SimpleGrid,
   Skeleton,
   Table,
@@ -35,6 +36,8 @@ interface QuotaPanelProps {
   /** The scope of the limits that this panel can remove. Limits of other scopes can be overridden if `overrides`. */
   scope: Quota['scope'];
   overrides?: Quota['scope'];
+  /** Whether removing a quota without a limit changes anything. Default: always. */
+  isOverride?: (quota: Quota) => boolean;
   /** What applies after a limit is removed. */
   afterRemoval: string;
   empty: ReactNode;
@@ -44,7 +47,7 @@ const NEW: LimitDto = { meter: 'api:*', window: 'month', limit: 1_000 };
 
 /** All quotas as bars, to change in place. */
 export function QuotaPanel(props: QuotaPanelProps) {
-  const { title, queryKey, list, unset, scope, overrides, afterRemoval, empty } = props;
+  const { title, queryKey, list, unset, scope, overrides, isOverride, afterRemoval, empty } = props;
   const [edited, setEdited] = useState<{ limit: LimitDto; isNew: boolean }>();
   const quotas = useQuery({ queryKey, queryFn: ({ signal }) => list(signal), refetchInterval: 30_000 });
   const removal = useMutationWithNotice({
@@ -74,7 +77,7 @@ export function QuotaPanel(props: QuotaPanelProps) {
             </ActionIcon>
           </Tooltip>
         )}
-        {quota.scope === scope && (
+        {quota.scope === scope && (limit !== null || isOverride === undefined || isOverride(quota)) && (
           <Tooltip label="Remove">
             <ActionIcon
               variant="subtle"
@@ -129,7 +132,7 @@ export function QuotaPanel(props: QuotaPanelProps) {
         ))}
       </SimpleGrid>
       {unlimited.length > 0 && (
-        <Card padding={0} mt="sm">
+        <Paper withBorder mt="sm" style={{ overflow: 'hidden' }}>
           <Table aria-label="Without a limit" horizontalSpacing="md">
             <Table.Thead>
               <Table.Tr>
@@ -154,7 +157,7 @@ export function QuotaPanel(props: QuotaPanelProps) {
               ))}
             </Table.Tbody>
           </Table>
-        </Card>
+        </Paper>
       )}
       <Modal
         opened={edited !== undefined}

@@ -1,4 +1,4 @@
-import { Box, Group, Skeleton, Switch, Table, Text } from '@mantine/core';
+import { Box, Center, Group, Skeleton, Switch, Table, Text } from '@mantine/core';
 import { lazy, Suspense, useState, type ReactNode } from 'react';
 import { formatNumber } from './num';
 import { Time } from './time';
@@ -35,10 +35,9 @@ export interface SeriesChartProps {
 export function SeriesChart(props: SeriesChartProps) {
   const { label, data, series, step, height = 240, controls } = props;
   const [asTable, setAsTable] = useState(false);
-  const totals = series.map(({ name, label: each }) => {
-    const sum = data.reduce((total, point) => total + Number(point[name] ?? 0), 0);
-    return `${each} ${formatNumber(sum)}`;
-  });
+  const sums = series.map(({ name }) => data.reduce((total, point) => total + Number(point[name] ?? 0), 0));
+  const totals = series.map((each, index) => `${each.label} ${formatNumber(sums[index] ?? 0)}`);
+  const isEmpty = sums.every((sum) => sum === 0);
   return (
     <figure style={{ margin: 0 }}>
       <Group component="figcaption" justify="space-between" align="flex-start" mb="sm" gap="xs">
@@ -91,9 +90,15 @@ export function SeriesChart(props: SeriesChartProps) {
         </Box>
       ) : (
         <div role="img" aria-label={`${label}: ${totals.join(', ')}`}>
-          <Suspense fallback={<Skeleton height={height} />}>
-            <Chart {...props} height={height} />
-          </Suspense>
+          {isEmpty ? (
+            <Center h={height} c="dimmed" fz="sm">
+              None in this period
+            </Center>
+          ) : (
+            <Suspense fallback={<Skeleton height={height} />}>
+              <Chart {...props} height={height} />
+            </Suspense>
+          )}
         </div>
       )}
     </figure>

@@ -2,12 +2,20 @@ import { Tooltip, VisuallyHidden } from '@mantine/core';
 import { useId, useRef, useState } from 'react';
 import classes from './time.module.css';
 
-const FULL = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'short' });
-const SECONDS = new Intl.DateTimeFormat(undefined, { timeStyle: 'medium' });
-const DAY = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium' });
-const RELATIVE = new Intl.RelativeTimeFormat(undefined, { numeric: 'auto' });
+const DAY = { month: 'short', day: 'numeric' } as const;
+const TIME = { hour: 'numeric', minute: '2-digit' } as const;
+const YEAR = { year: 'numeric' } as const;
 
-const FORMATS = { time: FULL, day: DAY, seconds: SECONDS };
+const FORMATS = {
+  time: new Intl.DateTimeFormat(undefined, { ...DAY, ...TIME }),
+  day: new Intl.DateTimeFormat(undefined, DAY),
+};
+const WITH_YEAR = {
+  time: new Intl.DateTimeFormat(undefined, { ...DAY, ...TIME, ...YEAR }),
+  day: new Intl.DateTimeFormat(undefined, { ...DAY, ...YEAR }),
+};
+const SECONDS = new Intl.DateTimeFormat(undefined, { timeStyle: 'medium' });
+const RELATIVE = new Intl.RelativeTimeFormat(undefined, { numeric: 'auto' });
 
 const UNITS: [Intl.RelativeTimeFormatUnit, number][] = [
   ['day', 86_400],
@@ -27,9 +35,11 @@ export function isPast(at: string): boolean {
   return Date.parse(at) <= Date.now();
 }
 
-/** Formats a time in the reader's zone. */
-export function formatTime(at: string): string {
-  return FULL.format(new Date(at));
+/** Formats a time in the reader's zone; the year only if it is another than now. */
+export function formatTime(at: string, as: keyof typeof FORMATS = 'time'): string {
+  const time = new Date(at);
+  const formats = time.getFullYear() === new Date().getFullYear() ? FORMATS : WITH_YEAR;
+  return formats[as].format(time);
 }
 
 interface TimeProps {
@@ -47,7 +57,8 @@ export function Time({ at, as = 'time', none = 'never' }: TimeProps) {
   const [isWanted, setWanted] = useState(false);
   const description = useId();
   if (at === null) return <span className={classes.none}>{none}</span>;
-  const shown = as === 'relative' ? formatRelative(at) : FORMATS[as].format(new Date(at));
+  const shown =
+    as === 'relative' ? formatRelative(at) : as === 'seconds' ? SECONDS.format(new Date(at)) : formatTime(at, as);
   const utc = `${at.slice(0, 19).replace('T', ' ')} UTC`;
   const label = as === 'relative' ? `${formatTime(at)} (${utc})` : utc;
   return (

@@ -1,8 +1,9 @@
 import { useMantineColorScheme } from '@mantine/core';
 import { useDebouncedValue } from '@mantine/hooks';
 import { Spotlight, spotlight, type SpotlightActionGroupData } from '@mantine/spotlight';
+import '@mantine/core/styles/Mark.css';
 import '@mantine/spotlight/styles.css';
-import { IconLogout, IconMoon, IconSearch, IconSun, IconUser } from '@tabler/icons-react';
+import { IconCode, IconLogout, IconMoon, IconSearch, IconSun, IconUser } from '@tabler/icons-react';
 import { useQuery } from '@tanstack/react-query';
 import { useNavigate } from '@tanstack/react-router';
 import { useEffect, useState } from 'react';
@@ -14,12 +15,17 @@ import { signOutWithNotice } from './user-menu';
 
 const ICON = { size: 18, stroke: 1.6 };
 
+interface CommandPaletteProps {
+  /** How often it was opened: each change opens it. */
+  opens: number;
+  onShowRequests: () => void;
+}
+
 /**
  * Goes to any page or, for administrators, any user, and runs the actions of the shell, by keyboard alone. The shell loads
  * it when it is first wanted.
- * @param opens how often it was opened: each change opens it
  */
-export default function CommandPalette({ opens }: { opens: number }) {
+export default function CommandPalette({ opens, onShowRequests }: CommandPaletteProps) {
   const user = useUser();
   const navigate = useNavigate();
   const { setColorScheme } = useMantineColorScheme();
@@ -68,6 +74,13 @@ export default function CommandPalette({ opens }: { opens: number }) {
         onClick: () => void navigate({ to, search }),
       })),
       {
+        id: 'requests',
+        label: 'Show the API requests of this page',
+        keywords: ['curl', 'code'],
+        leftSection: <IconCode {...ICON} />,
+        onClick: onShowRequests,
+      },
+      {
         id: 'light',
         label: 'Use light colours',
         leftSection: <IconSun {...ICON} />,
@@ -86,6 +99,8 @@ export default function CommandPalette({ opens }: { opens: number }) {
   return (
     <Spotlight
       shortcut={null}
+      // The input stays where it is while the list below it shrinks.
+      centered={false}
       query={query}
       onQueryChange={setQuery}
       actions={[...(found.actions.length > 0 ? [found] : []), ...pages, actions]}

@@ -31,7 +31,7 @@ export function ConnectionBanner() {
   return (
     <div role="status">
       {!isReachable && (
-        <Alert color="orange" radius={0} icon={<IconPlugConnectedX />} title="The server cannot be reached">
+        <Alert color="orange" mb="lg" icon={<IconPlugConnectedX />} title="The server cannot be reached">
           What you have typed stays here. The console tries again every few seconds.
         </Alert>
       )}

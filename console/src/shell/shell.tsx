@@ -10,9 +10,10 @@ import {
   NavLink,
   ScrollArea,
   Text,
+  Tooltip,
 } from '@mantine/core';
 import { useDisclosure, useHotkeys } from '@mantine/hooks';
-import { IconSearch } from '@tabler/icons-react';
+import { IconCode, IconSearch } from '@tabler/icons-react';
 import { Link, Outlet, useLocation, useMatches } from '@tanstack/react-router';
 import { lazy, Suspense, useEffect, useState } from 'react';
 import { useUser } from '../api/use-user';
@@ -26,6 +27,7 @@ import classes from './shell.module.css';
 import { UserMenu } from './user-menu';
 
 const CommandPalette = lazy(() => import('./command-palette'));
+const RequestsDrawer = lazy(() => import('./requests-drawer'));
 
 const SHORTCUT = navigator.platform.startsWith('Mac') ? '⌘ K' : 'Ctrl K';
 
@@ -37,6 +39,8 @@ export function Shell() {
   const [isOpen, { toggle, close }] = useDisclosure();
   const [paletteOpens, setPaletteOpens] = useState(0);
   const openPalette = (): void => setPaletteOpens((times) => times + 1);
+  const [requestsOpens, setRequestsOpens] = useState(0);
+  const showRequests = (): void => setRequestsOpens((times) => times + 1);
   useHotkeys([['mod+K', openPalette]], []);
   useEffect(close, [pathname, close]);
 
@@ -86,6 +90,18 @@ export function Shell() {
             >
               <IconSearch size={18} stroke={1.6} />
             </ActionIcon>
+            <Tooltip label="API requests of this page">
+              <ActionIcon
+                variant="subtle"
+                color="gray"
+                size="lg"
+                visibleFrom="sm"
+                aria-label="API requests"
+                onClick={showRequests}
+              >
+                <IconCode size={18} stroke={1.6} />
+              </ActionIcon>
+            </Tooltip>
             <ColorSchemeMenu />
             <UserMenu />
           </Group>
@@ -128,9 +144,14 @@ export function Shell() {
         </Container>
       </AppShell.Main>
       <SessionEnded />
+      {requestsOpens > 0 && (
+        <Suspense>
+          <RequestsDrawer opens={requestsOpens} />
+        </Suspense>
+      )}
       {paletteOpens > 0 && (
         <Suspense>
-          <CommandPalette opens={paletteOpens} />
+          <CommandPalette opens={paletteOpens} onShowRequests={showRequests} />
         </Suspense>
       )}
     </AppShell>

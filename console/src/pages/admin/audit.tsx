@@ -1,4 +1,4 @@
-import { Alert, Button, Card, Code, Group, Stack, Text, TextInput } from '@mantine/core';
+import { Alert, Button, Card, Code, Group, Stack, Switch, Text, TextInput } from '@mantine/core';
 import { IconCircleCheck, IconShieldCheck, IconX } from '@tabler/icons-react';
 import { useMutation } from '@tanstack/react-query';
 import { useNavigate, useSearch } from '@tanstack/react-router';
@@ -14,15 +14,22 @@ import { AuditList } from './audit/audit-list';
 
 /** Who changed what, and whether the log is whole. */
 export default function Audit(): ReactNode {
-  const filter = useSearch({ from: '/shell/audit' });
+  const { refreshes, ...filter } = useSearch({ from: '/shell/audit' });
   const navigate = useNavigate({ from: '/audit' });
   const [texts, setTexts] = useState({ actor: '', action: '', target: '', ...filter });
+  // A session is refreshed with each page load, which would hide everything else.
+  const isWithoutRefreshes = refreshes === undefined && filter.action === undefined;
   const field = (name: keyof typeof texts) => ({
     value: texts[name],
-    style: { flex: '1 1 200px', maxWidth: 280 },
+    flex: '1 1 150px',
+    maw: { sm: 260 },
     onChange: (event: React.ChangeEvent<HTMLInputElement>) => setTexts({ ...texts, [name]: event.currentTarget.value }),
   });
-  const apply = (next: typeof texts): void => void navigate({ search: givenTexts(next), replace: true });
+  const apply = (next: typeof texts): void =>
+    void navigate({
+      search: { ...givenTexts(next), ...(refreshes === undefined ? {} : { refreshes }) },
+      replace: true,
+    });
   const clear = (): void => {
     const none = { actor: '', action: '', target: '' };
     setTexts(none);
@@ -46,6 +53,16 @@ export default function Audit(): ReactNode {
           <Button type="submit" variant="default">
             Filter
           </Button>
+          {filter.action === undefined && (
+            <Switch
+              label="Token refreshes"
+              checked={!isWithoutRefreshes}
+              onChange={({ currentTarget: { checked } }) =>
+                void navigate({ search: { ...filter, ...(checked ? { refreshes: 'yes' } : {}) }, replace: true })
+              }
+              mb={8}
+            />
+          )}
           {Object.keys(filter).length > 0 && (
             <Button variant="subtle" color="gray" leftSection={<IconX size={14} />} onClick={clear}>
               Clear
@@ -53,7 +70,7 @@ export default function Audit(): ReactNode {
           )}
         </Group>
       </form>
-      <AuditList filter={filter} />
+      <AuditList filter={isWithoutRefreshes ? { ...filter, action: '-session.refresh' } : filter} />
     </>
   );
 }
@@ -82,7 +99,8 @@ function Verification() {
               value={head}
               onChange={(event) => setHead(event.currentTarget.value)}
               spellCheck={false}
-              style={{ flex: '1 1 260px', maxWidth: 560 }}
+              flex="1 1 260px"
+              maw={560}
             />
             <Button type="submit" variant="default" leftSection={<IconShieldCheck size={16} />} loading={isPending}>
               Verify the chain

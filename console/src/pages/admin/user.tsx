@@ -28,6 +28,11 @@ const TABS = {
   audit: 'Audit',
 };
 
+/** On a phone the tabs are wider than the page. */
+function scrollIntoView(tab: HTMLElement | null): void {
+  tab?.scrollIntoView({ block: 'nearest', inline: 'center' });
+}
+
 /** One account: its quotas first, because they are what is changed most. */
 export default function UserPage(): ReactNode {
   const { user: id = '' }: { user?: string } = useParams({ strict: false });
@@ -39,6 +44,12 @@ export default function UserPage(): ReactNode {
   });
   const user = query.data?.value;
   const params = { path: { user: id } };
+  const slug = user?.plan ?? '';
+  const plan = useQuery({
+    queryKey: ['plans', slug, 'limits'],
+    queryFn: ({ signal }) => answer(api.GET('/v1/plans/{slug}', { params: { path: { slug } }, signal })),
+    enabled: slug !== '',
+  });
 
   return (
     <>
@@ -79,9 +90,9 @@ export default function UserPage(): ReactNode {
           keepMounted={false}
         >
           <ScrollArea type="never" mb="lg">
-            <Tabs.List style={{ flexWrap: 'nowrap' }}>
+            <Tabs.List style={{ flexWrap: 'nowrap', minWidth: 'max-content' }}>
               {Object.entries(TABS).map(([value, label]) => (
-                <Tabs.Tab key={value} value={value}>
+                <Tabs.Tab key={value} value={value} ref={value === tab ? scrollIntoView : undefined}>
                   {label}
                 </Tabs.Tab>
               ))}
@@ -107,6 +118,9 @@ export default function UserPage(): ReactNode {
               }
               scope="user"
               overrides="plan"
+              isOverride={({ meter, window }) =>
+                plan.data?.limits.some((limit) => limit.meter === meter && limit.window === window) === true
+              }
               afterRemoval="The limit of the plan applies again, if it has one. Otherwise the meter is unlimited."
               empty="Nothing limits this user. Set a quota, or assign a plan on the tab Profile."
             />

@@ -14,7 +14,7 @@ import { PageHeader } from '../../components/page-header';
 import { Time } from '../../components/time';
 import { NewUser } from './users/new-user';
 import { PlanSelect } from './users/plan-select';
-import { UserActions } from './users/user-actions';
+import { UserRowActions } from './users/user-actions';
 import { nameOf } from './users/user-name';
 
 const COLUMNS: Column<User>[] = [
@@ -44,7 +44,7 @@ const COLUMNS: Column<User>[] = [
   },
   { header: 'Created', render: ({ createdAt }) => <Time at={createdAt} as="day" />, onPhone: false },
   { header: 'Last sign-in', render: ({ lastLoginAt }) => <Time at={lastLoginAt} as="relative" />, onPhone: false },
-  { header: 'Actions', render: (user) => <UserActions user={user} />, hidesHeader: true, align: 'right', width: 56 },
+  { header: 'Actions', render: (user) => <UserRowActions user={user} />, hidesHeader: true, align: 'right', width: 56 },
 ];
 
 /** Three in a row on a phone. */
@@ -101,7 +101,7 @@ export default function Users() {
         />
         <Select
           aria-label="Status"
-          placeholder="Any status"
+          placeholder="Status"
           data={['active', 'disabled']}
           value={filter.status ?? null}
           onChange={(status) => narrow('status', status)}
@@ -111,7 +111,7 @@ export default function Users() {
         />
         <Select
           aria-label="Role"
-          placeholder="Any role"
+          placeholder="Role"
           data={['user', 'admin']}
           value={filter.role ?? null}
           onChange={(role) => narrow('role', role)}
@@ -122,7 +122,7 @@ export default function Users() {
         <PlanSelect
           aria-label="Plan"
           label={null}
-          placeholder="Any plan"
+          placeholder="Plan"
           value={filter.plan ?? null}
           onChange={(plan) => narrow('plan', plan)}
           clearButtonProps={{ 'aria-label': 'Any plan' }}

@@ -1,4 +1,6 @@
 import { Select, Stack, TagsInput, TextInput } from '@mantine/core';
+import '@mantine/core/styles/Pill.css';
+import '@mantine/core/styles/PillsInput.css';
 import type { UseFormReturnType } from '@mantine/form';
 import type { Key } from './key-status';
 import { useApiSlugs } from './api-choices';

@@ -61,6 +61,8 @@ function Found(): ReactNode {
   });
   const field = (name: keyof typeof texts) => ({
     value: texts[name],
+    flex: '1 1 150px',
+    maw: { sm: 260 },
     onChange: (event: React.ChangeEvent<HTMLInputElement>) => setTexts({ ...texts, [name]: event.currentTarget.value }),
   });
   const isFiltered = Object.keys(filter).length > 0;
@@ -108,7 +110,9 @@ function Found(): ReactNode {
           <EmptyState title={isFiltered ? 'No refusal found' : 'No call was refused'} icon={IconHandStop}>
             {isFiltered
               ? 'It may be older than a day, of another owner, or the call was not refused. Requests without a valid API key are not kept.'
-              : 'Refused calls appear here within a second.'}
+              : isAdmin
+                ? 'These are your own calls. Enter an owner to see the refused calls of a user.'
+                : 'Refused calls appear here within a second.'}
           </EmptyState>
         }
       />

@@ -1,7 +1,8 @@
 import { Anchor, Button, Checkbox, Group, Text } from '@mantine/core';
 import { IconDatabase } from '@tabler/icons-react';
 import { keepPreviousData, useQuery, useQueryClient } from '@tanstack/react-query';
-import { useState } from 'react';
+import { useMemo, useState, useSyncExternalStore } from 'react';
+import { Store, useStore } from '../../api/store';
 import type { StoreText } from '../../api/store-text';
 import { confirmDelete } from '../../components/confirm-delete';
 import { DataTable, type Column } from '../../components/data-table';
@@ -22,57 +23,35 @@ interface StoreEntriesProps {
   onOpen: (entry: StoreText) => void;
 }
 
-/** The entries below a prefix, one page at a time, so that a store of any size stays smooth. */
-export function StoreEntries({ prefix, onOpen }: StoreEntriesProps) {
-  const queries = useQueryClient();
-  const [selected, setSelected] = useState<ReadonlySet<string>>(new Set());
-  /** The cursors of the pages up to this one. */
-  const [cursors, setCursors] = useState<string[]>([]);
-  const cursor = cursors.at(-1);
-  const list = useQuery({
-    queryKey: ['store', 'me', 'list', prefix, cursor],
-    queryFn: ({ signal }) => listEntries({ prefix, cursor, limit: PAGE, signal }),
-    placeholderData: keepPreviousData,
-  });
-  const rows = list.data?.data ?? [];
-  const nextCursor = list.data?.nextCursor ?? null;
-  const shown = rows.filter(({ key }) => selected.has(key)).length;
+type Selection = Store<ReadonlySet<string>>;
 
-  const select = (keys: string[], isSelected: boolean): void =>
-    setSelected((before) => {
-      const after = new Set(before);
-      for (const key of keys) {
-        if (isSelected) after.add(key);
-        else after.delete(key);
-      }
-      return after;
-    });
-  const deleteSelected = (): void => {
-    const keys = [...selected];
-    const what = keys.length === 1 ? `the entry “${keys[0] ?? ''}”` : `${formatNumber(keys.length)} entries`;
-    confirmDelete({
-      what,
-      onConfirm: async () => {
-        await deleteEntries(keys);
-        setSelected(new Set());
-        setCursors([]);
-        await queries.invalidateQueries({ queryKey: ['store', 'me'] });
-      },
-    });
-  };
+function select(selection: Selection, keys: string[], isSelected: boolean): void {
+  const after = new Set(selection.get());
+  for (const key of keys) {
+    if (isSelected) after.add(key);
+    else after.delete(key);
+  }
+  selection.set(after);
+}
 
-  const columns: Column<StoreText>[] = [
+function SelectBox({ selection, name }: { selection: Selection; name: string }) {
+  const isSelected = useSyncExternalStore(selection.subscribe, () => selection.get().has(name));
+  return (
+    <Checkbox
+      aria-label={`Select ${name}`}
+      checked={isSelected}
+      onChange={(event) => select(selection, [name], event.currentTarget.checked)}
+    />
+  );
+}
+
+function columnsOf(selection: Selection, onOpen: (entry: StoreText) => void): Column<StoreText>[] {
+  return [
     {
       header: 'Select',
       hidesHeader: true,
       width: 40,
-      render: ({ key }) => (
-        <Checkbox
-          aria-label={`Select ${key}`}
-          checked={selected.has(key)}
-          onChange={(event) => select([key], event.currentTarget.checked)}
-        />
-      ),
+      render: ({ key }) => <SelectBox selection={selection} name={key} />,
     },
     {
       header: 'Key',
@@ -102,6 +81,41 @@ export function StoreEntries({ prefix, onOpen }: StoreEntriesProps) {
     { header: 'Version', align: 'right', onPhone: false, width: 90, render: ({ version }) => <Num value={version} /> },
     { header: 'Expires', width: 140, render: ({ expiresAt }) => <Time at={expiresAt} as="relative" /> },
   ];
+}
+
+/** The entries below a prefix, one page at a time, so that a store of any size stays smooth. */
+export function StoreEntries({ prefix, onOpen }: StoreEntriesProps) {
+  const queries = useQueryClient();
+  // Outside of React's state: a row that is selected renders itself, and not the whole table.
+  const [selection] = useState(() => new Store<ReadonlySet<string>>(new Set()));
+  const selected = useStore(selection);
+  /** The cursors of the pages up to this one. */
+  const [cursors, setCursors] = useState<string[]>([]);
+  const cursor = cursors.at(-1);
+  const list = useQuery({
+    queryKey: ['store', 'me', 'list', prefix, cursor],
+    queryFn: ({ signal }) => listEntries({ prefix, cursor, limit: PAGE, signal }),
+    placeholderData: keepPreviousData,
+  });
+  const rows = list.data?.data ?? [];
+  const nextCursor = list.data?.nextCursor ?? null;
+  const shown = rows.filter(({ key }) => selected.has(key)).length;
+
+  const deleteSelected = (): void => {
+    const keys = [...selected];
+    const what = keys.length === 1 ? `the entry “${keys[0] ?? ''}”` : `${formatNumber(keys.length)} entries`;
+    confirmDelete({
+      what,
+      onConfirm: async () => {
+        await deleteEntries(keys);
+        selection.set(new Set());
+        setCursors([]);
+        await queries.invalidateQueries({ queryKey: ['store', 'me'] });
+      },
+    });
+  };
+
+  const columns = useMemo(() => columnsOf(selection, onOpen), [selection, onOpen]);
 
   return (
     <>
@@ -113,6 +127,7 @@ export function StoreEntries({ prefix, onOpen }: StoreEntriesProps) {
             indeterminate={shown > 0 && shown < rows.length}
             onChange={(event) =>
               select(
+                selection,
                 rows.map(({ key }) => key),
                 event.currentTarget.checked,
               )

@@ -177,7 +177,9 @@ function ImportForm({ onClose }: { onClose: () => void }) {
         )}
         {state !== 'done' && (
           <Button loading={state === 'running'} disabled={entries.length === 0} onClick={() => void run()}>
-            {state === 'stopped' ? 'Continue' : `Import ${formatNumber(entries.length)}`}
+            {state === 'stopped'
+              ? 'Continue'
+              : ['Import', entries.length > 0 && formatNumber(entries.length)].filter(Boolean).join(' ')}
           </Button>
         )}
       </Group>

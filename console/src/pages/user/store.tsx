@@ -1,4 +1,5 @@
 import { Button, Card, Grid, TextInput } from '@mantine/core';
+import '@mantine/core/styles/Grid.css';
 import { useDebouncedCallback, useDisclosure } from '@mantine/hooks';
 import { IconFileExport, IconFileImport, IconPlus } from '@tabler/icons-react';
 import { useNavigate, useSearch } from '@tanstack/react-router';

@@ -3,11 +3,12 @@ import { useDisclosure } from '@mantine/hooks';
 import { IconFileText } from '@tabler/icons-react';
 import { useQuery } from '@tanstack/react-query';
 import { Link } from '@tanstack/react-router';
-import type { ReactNode } from 'react';
+import { useMemo, useState, type ReactNode } from 'react';
 import { answer } from '../../../api/answer';
 import { api } from '../../../api/client';
 import type { components } from '../../../../../sdk/src/schema';
 import { usePages } from '../../../api/use-pages';
+import { CopyText } from '../../../components/copy-text';
 import { DataTable, type Column } from '../../../components/data-table';
 import { EmptyState } from '../../../components/empty-state';
 import { Time } from '../../../components/time';
@@ -25,7 +26,7 @@ interface AuditListProps {
   filter: { actor?: string; action?: string; target?: string };
 }
 
-const COLUMNS: Column<Entry>[] = [
+const columnsOf = (onOpen: (entry: Entry) => void): Column<Entry>[] => [
   { header: 'At', render: ({ at }) => <Time at={at} /> },
   { header: 'Action', render: ({ action }) => <Code>{action}</Code> },
   {
@@ -40,7 +41,7 @@ const COLUMNS: Column<Entry>[] = [
     width: 200,
     onPhone: false,
   },
-  { header: 'Changes', render: (entry) => <Details entry={entry} /> },
+  { header: 'Changes', render: (entry) => <Summary entry={entry} onOpen={onOpen} /> },
   { header: 'Address', render: ({ ip }) => ip ?? '–', width: 130, onPhone: false },
 ];
 
@@ -49,18 +50,33 @@ export function AuditList({ filter }: AuditListProps) {
   const pages = usePages(['audit', 'list', filter], ({ cursor, signal }) =>
     answer(api.GET('/v1/audit', { params: { query: { ...filter, cursor } }, signal })),
   );
+  const [isOpen, { open, close }] = useDisclosure();
+  const [entry, setEntry] = useState<Entry>();
+  const columns = useMemo(
+    () =>
+      columnsOf((next) => {
+        setEntry(next);
+        open();
+      }),
+    [open],
+  );
   return (
-    <DataTable
-      label="Audit"
-      columns={COLUMNS}
-      pages={pages}
-      rowKey={({ id }) => id}
-      empty={
-        <EmptyState title="No entries" icon={IconFileText}>
-          {Object.keys(filter).length === 0 ? 'Each change is written here.' : 'Nothing matches. Widen the filter.'}
-        </EmptyState>
-      }
-    />
+    <>
+      <DataTable
+        label="Audit"
+        columns={columns}
+        pages={pages}
+        rowKey={({ id }) => id}
+        empty={
+          <EmptyState title="No entries" icon={IconFileText}>
+            {Object.keys(filter).length === 0 ? 'Each change is written here.' : 'Nothing matches. Widen the filter.'}
+          </EmptyState>
+        }
+      />
+      <Drawer opened={isOpen} onClose={close} title={entry?.action} position="right" size="lg">
+        {entry !== undefined && <Details entry={entry} />}
+      </Drawer>
+    </>
   );
 }
 
@@ -97,6 +113,17 @@ function Target({ target, action }: Pick<Entry, 'target' | 'action'>) {
   );
 }
 
+/** Who or what an id stands for, above the whole id. */
+function Named({ id, name }: { id: string; name: ReactNode }) {
+  if (!UUID.test(id)) return name;
+  return (
+    <>
+      {name}
+      <CopyText label="the id" value={id} />
+    </>
+  );
+}
+
 /** A shortened id; the details have it whole. */
 function Id({ id }: { id: string }) {
   return (
@@ -108,87 +135,90 @@ function Id({ id }: { id: string }) {
   );
 }
 
-const MAX_SUMMARY = 60;
+const MAX_SUMMARY = 100;
 
 /** Says in one line what changed. */
 function summaryOf(changes: Entry['changes']): string {
-  const fields = Object.entries(changes) as [string, Change][];
-  const whole = fields
-    .map(([field, { from, to }]) =>
-      from === undefined && to === undefined ? field : `${field}: ${textOf(from)} → ${textOf(to)}`,
-    )
+  const whole = (Object.entries(changes) as [string, Change][])
+    // An id says little; the details have it.
+    .filter(([, { to }]) => !(typeof to === 'string' && UUID.test(to)))
+    .map(([field, { from, to }]) => {
+      if (from === undefined && to === undefined) return field;
+      return `${field}: ${from === undefined ? '' : `${textOf(from)} → `}${textOf(to)}`;
+    })
     .join(', ');
-  return fields.length > 0 && whole.length <= MAX_SUMMARY ? whole : fields.map(([field]) => field).join(', ');
+  return whole.length <= MAX_SUMMARY ? whole : `${whole.slice(0, MAX_SUMMARY)}…`;
 }
 
-/** Opens an entry: the old and the new value of each changed field, side by side. */
+/** What changed, in one line, which opens the entry. */
+function Summary({ entry, onOpen }: { entry: Entry; onOpen: (entry: Entry) => void }) {
+  return (
+    <UnstyledButton onClick={() => onOpen(entry)} className={classes.summary} aria-haspopup="dialog">
+      <Text size="sm" lineClamp={1}>
+        {summaryOf(entry.changes) || 'Details'}
+      </Text>
+    </UnstyledButton>
+  );
+}
+
+/** An entry: the old and the new value of each changed field, side by side. */
 function Details({ entry }: { entry: Entry }) {
-  const [isOpen, { open, close }] = useDisclosure();
   const { action, actor, at, changes, id, ip, requestId, target } = entry;
   const fields = Object.entries(changes) as [string, Change][];
   const facts: [string, ReactNode][] = [
     ['At', <Time key="at" at={at} />],
-    ['Actor', actor ?? 'the server'],
-    ['Target', target],
+    ['Actor', actor === null ? 'the server' : <Named key="actor" id={actor} name={<Person id={actor} />} />],
+    ['Target', <Named key="target" id={target} name={<Target target={target} action={action} />} />],
     ['Address', ip ?? '–'],
-    ['Request id', requestId ?? '–'],
-    ['Entry', id],
+    ['Request id', requestId === null ? '–' : <CopyText key="request" label="the request id" value={requestId} />],
+    ['Entry', <CopyText key="entry" label="the id of the entry" value={id} />],
   ];
   return (
     <>
-      <UnstyledButton onClick={open} className={classes.summary} aria-haspopup="dialog">
-        <Text size="sm" lineClamp={1}>
-          {summaryOf(changes) || 'Details'}
-        </Text>
-      </UnstyledButton>
-      <Drawer opened={isOpen} onClose={close} title={action} position="right" size="lg">
-        {fields.length > 0 && (
-          <div className={classes.scroll}>
-            <Table mb="lg" aria-label="Changes" layout="fixed">
-              <Table.Thead>
-                <Table.Tr>
-                  <Table.Th w="26%">Field</Table.Th>
-                  <Table.Th>Before</Table.Th>
-                  <Table.Th>After</Table.Th>
-                </Table.Tr>
-              </Table.Thead>
-              <Table.Tbody>
-                {fields.map(([field, change]) => (
-                  <Table.Tr key={field}>
-                    <Table.Th scope="row" fw={500} className={classes.field}>
-                      {field}
-                    </Table.Th>
-                    {!('from' in change) && !('to' in change) ? (
-                      <Table.Td colSpan={2} c="dimmed">
-                        changed; a secret is not recorded
-                      </Table.Td>
-                    ) : (
-                      <>
-                        <Table.Td className={classes.from}>
-                          {'from' in change && <Value value={change.from} />}
-                        </Table.Td>
-                        <Table.Td className={classes.to}>{'to' in change && <Value value={change.to} />}</Table.Td>
-                      </>
-                    )}
-                  </Table.Tr>
-                ))}
-              </Table.Tbody>
-            </Table>
-          </div>
-        )}
-        <Table variant="vertical" aria-label="Entry">
-          <Table.Tbody>
-            {facts.map(([label, value]) => (
-              <Table.Tr key={label}>
-                <Table.Th scope="row" w="26%">
-                  {label}
-                </Table.Th>
-                <Table.Td style={{ overflowWrap: 'anywhere' }}>{value}</Table.Td>
+      {fields.length > 0 && (
+        <div className={classes.scroll}>
+          <Table mb="lg" aria-label="Changes" layout="fixed">
+            <Table.Thead>
+              <Table.Tr>
+                <Table.Th w="26%">Field</Table.Th>
+                <Table.Th>Before</Table.Th>
+                <Table.Th>After</Table.Th>
               </Table.Tr>
-            ))}
-          </Table.Tbody>
-        </Table>
-      </Drawer>
+            </Table.Thead>
+            <Table.Tbody>
+              {fields.map(([field, change]) => (
+                <Table.Tr key={field}>
+                  <Table.Th scope="row" fw={500} className={classes.field}>
+                    {field}
+                  </Table.Th>
+                  {!('from' in change) && !('to' in change) ? (
+                    <Table.Td colSpan={2} c="dimmed">
+                      changed; a secret is not recorded
+                    </Table.Td>
+                  ) : (
+                    <>
+                      <Table.Td className={classes.from}>{'from' in change && <Value value={change.from} />}</Table.Td>
+                      <Table.Td className={classes.to}>{'to' in change && <Value value={change.to} />}</Table.Td>
+                    </>
+                  )}
+                </Table.Tr>
+              ))}
+            </Table.Tbody>
+          </Table>
+        </div>
+      )}
+      <Table variant="vertical" aria-label="Entry">
+        <Table.Tbody>
+          {facts.map(([label, value]) => (
+            <Table.Tr key={label}>
+              <Table.Th scope="row" w="26%">
+                {label}
+              </Table.Th>
+              <Table.Td style={{ overflowWrap: 'anywhere' }}>{value}</Table.Td>
+            </Table.Tr>
+          ))}
+        </Table.Tbody>
+      </Table>
     </>
   );
 }

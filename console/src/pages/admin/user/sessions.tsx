@@ -53,7 +53,7 @@ export function UserSessions({ user }: { user: string }) {
       width: 100,
       render: ({ id }) => (
         <Button
-          size="compact-sm"
+          size="xs"
           variant="default"
           onClick={() =>
             confirmDelete({

@@ -1,7 +1,9 @@
 import { ActionIcon, Menu } from '@mantine/core';
+import { useDisclosure } from '@mantine/hooks';
 import { modals } from '@mantine/modals';
 import { IconBan, IconCheck, IconDots, IconGauge, IconLink, IconTrash } from '@tabler/icons-react';
 import { useNavigate } from '@tanstack/react-router';
+import { useEffect, useRef } from 'react';
 import { answer } from '../../../api/answer';
 import { api } from '../../../api/client';
 import type { User } from '../../../api/session';
@@ -13,17 +15,48 @@ import { nameOf } from './user-name';
 
 interface UserActionsProps {
   user: User;
-  /** Default: three dots in a row. */
+  /** Default: three dots. */
   target?: React.ReactElement;
+  /** Opens the menu as soon as it is there. */
+  opensAtOnce?: boolean;
   onDeleted?: () => void;
 }
 
+/**
+ * What can be done with an account, in a row of a list. The menu is made when it is wanted: fifty of them would take longer
+ * than the rest of the list.
+ */
+export function UserRowActions({ user }: { user: User }) {
+  const [isWanted, want] = useDisclosure();
+  if (isWanted) return <UserActions user={user} opensAtOnce />;
+  return (
+    <ActionIcon
+      variant="subtle"
+      color="gray"
+      aria-label={`Actions for ${nameOf(user)}`}
+      aria-haspopup="menu"
+      aria-expanded={false}
+      onClick={want.open}
+    >
+      <IconDots size={18} stroke={1.6} />
+    </ActionIcon>
+  );
+}
+
 /** What can be done with an account, in a menu. */
-export function UserActions({ user, target, onDeleted }: UserActionsProps) {
+export function UserActions({ user, target, opensAtOnce = false, onDeleted }: UserActionsProps) {
   const path = { user: user.id };
   const name = nameOf(user);
   const navigate = useNavigate();
   const isActive = user.status === 'active';
+  const dots = useRef<HTMLButtonElement>(null);
+  const [isOpen, { open, close }] = useDisclosure();
+  useEffect(() => {
+    if (!opensAtOnce) return;
+    // The focus returns to it when the menu closes.
+    dots.current?.focus();
+    open();
+  }, [opensAtOnce, open]);
 
   const status = useMutationWithNotice({
     mutationFn: (to: User['status']) =>
@@ -44,10 +77,16 @@ export function UserActions({ user, target, onDeleted }: UserActionsProps) {
   });
 
   return (
-    <Menu position="bottom-end" withArrow width={220}>
+    <Menu position="bottom-end" withArrow width={220} opened={isOpen} onChange={(opens) => (opens ? open() : close())}>
       <Menu.Target>
         {target ?? (
-          <ActionIcon variant="subtle" color="gray" aria-label={`Actions for ${name}`} loading={confirm.isPending}>
+          <ActionIcon
+            ref={dots}
+            variant="subtle"
+            color="gray"
+            aria-label={`Actions for ${name}`}
+            loading={confirm.isPending}
+          >
             <IconDots size={18} stroke={1.6} />
           </ActionIcon>
         )}

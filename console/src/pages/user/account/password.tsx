@@ -1,4 +1,4 @@
-import { Button, Group, PasswordInput, SimpleGrid } from '@mantine/core';
+import { Button, PasswordInput, SimpleGrid, Stack } from '@mantine/core';
 import { useForm } from '@mantine/form';
 import { answer } from '../../../api/answer';
 import { api } from '../../../api/client';
@@ -49,14 +49,12 @@ export function Password() {
             {...form.getInputProps('newPassword')}
           />
         </SimpleGrid>
-        <Group mt="md" justify="space-between" align="flex-start">
-          <div style={{ flex: 1 }}>
-            <ProblemAlert error={error} showsFields={false} />
-          </div>
-          <Button type="submit" loading={isPending}>
+        <Stack mt="md">
+          <ProblemAlert error={error} showsFields={false} />
+          <Button type="submit" loading={isPending} style={{ alignSelf: 'flex-end' }}>
             Change the password
           </Button>
-        </Group>
+        </Stack>
       </form>
     </Section>
   );

@@ -94,7 +94,7 @@ function Confirmation({ email }: { email: string | null }) {
         {email}
       </Text>
       {!isConfirmed && (
-        <Button size="compact-sm" variant="default" loading={send.isPending} onClick={() => send.mutate()}>
+        <Button size="xs" variant="default" loading={send.isPending} onClick={() => send.mutate()}>
           Send the confirmation link
         </Button>
       )}

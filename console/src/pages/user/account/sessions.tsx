@@ -55,7 +55,7 @@ export function Sessions() {
       render: (session) =>
         !session.current && (
           <Button
-            size="compact-sm"
+            size="xs"
             variant="default"
             loading={end.isPending && end.variables.id === session.id}
             onClick={() => end.mutate(session)}

@@ -24,6 +24,7 @@ import { confirmDelete } from '../../../components/confirm-delete';
 import { CopyField } from '../../../components/copy-field';
 import { DataTable, type Column } from '../../../components/data-table';
 import { EmptyState } from '../../../components/empty-state';
+import { FormActions } from '../../../components/form-actions';
 import { ProblemAlert } from '../../../components/problem-alert';
 import { Time } from '../../../components/time';
 import { useMutationWithNotice } from '../../../components/use-mutation-with-notice';
@@ -67,7 +68,7 @@ export function SigningKeys() {
       hidesHeader: true,
       align: 'right',
       render: (key) => (
-        <Button size="compact-sm" variant="default" aria-label={`Delete ${key.name}`} onClick={() => remove(key)}>
+        <Button size="xs" variant="default" aria-label={`Delete ${key.name}`} onClick={() => remove(key)}>
           Delete
         </Button>
       ),
@@ -88,7 +89,11 @@ export function SigningKeys() {
         columns={columns}
         pages={pages}
         rowKey={({ id }) => id}
-        empty={<EmptyState icon={IconSignature} title="No signing key" />}
+        empty={
+          <EmptyState icon={IconSignature} title="No signing key">
+            Add one for a program that should not hold your password.
+          </EmptyState>
+        }
       />
       <Modal
         opened={isOpen}
@@ -101,6 +106,7 @@ export function SigningKeys() {
       >
         {made === undefined ? (
           <AddKey
+            onCancel={close}
             onMade={(key) => {
               if (key === undefined) close();
               else setMade(key);
@@ -120,7 +126,7 @@ export function SigningKeys() {
   );
 }
 
-function AddKey({ onMade }: { onMade: (made: Made | undefined) => void }) {
+function AddKey({ onMade, onCancel }: { onMade: (made: Made | undefined) => void; onCancel: () => void }) {
   const form = useForm({
     initialValues: { name: '', publicKey: '', source: canGenerate ? 'generate' : 'paste' },
   });
@@ -180,9 +186,9 @@ function AddKey({ onMade }: { onMade: (made: Made | undefined) => void }) {
           />
         )}
         <ProblemAlert error={error} showsFields={false} />
-        <Button type="submit" loading={isPending}>
+        <FormActions onCancel={onCancel} isPending={isPending}>
           Add
-        </Button>
+        </FormActions>
       </Stack>
     </form>
   );

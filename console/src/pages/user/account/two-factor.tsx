@@ -5,6 +5,7 @@ import { answer } from '../../../api/answer';
 import { api } from '../../../api/client';
 import type { components } from '../../../../../sdk/src/schema';
 import { CopyField } from '../../../components/copy-field';
+import { FormActions } from '../../../components/form-actions';
 import { formatNumber } from '../../../components/num';
 import { ProblemAlert } from '../../../components/problem-alert';
 import { Time } from '../../../components/time';
@@ -80,15 +81,20 @@ export function TwoFactor() {
         closeOnEscape={codes === undefined}
       >
         {codes !== undefined && <RecoveryCodes codes={codes} onDone={close} />}
-        {codes === undefined && dialog === 'enable' && <Enable onCodes={setCodes} />}
-        {codes === undefined && dialog === 'renew' && <Renew onCodes={setCodes} />}
+        {codes === undefined && dialog === 'enable' && <Enable onCodes={setCodes} onCancel={close} />}
+        {codes === undefined && dialog === 'renew' && <Renew onCodes={setCodes} onCancel={close} />}
         {codes === undefined && dialog === 'disable' && <Disable onDone={close} />}
       </Modal>
     </Section>
   );
 }
 
-function Enable({ onCodes }: { onCodes: (codes: string[]) => void }) {
+interface GivesCodes {
+  onCodes: (codes: string[]) => void;
+  onCancel: () => void;
+}
+
+function Enable({ onCodes, onCancel }: GivesCodes) {
   const [secret, setSecret] = useState<Secret>();
   const form = useForm({ mode: 'uncontrolled', initialValues: { password: '' } });
   const { mutate, isPending, error } = useMutationWithNotice({
@@ -96,7 +102,7 @@ function Enable({ onCodes }: { onCodes: (codes: string[]) => void }) {
     form,
     onSuccess: setSecret,
   });
-  if (secret !== undefined) return <Confirm secret={secret} onCodes={onCodes} />;
+  if (secret !== undefined) return <Confirm secret={secret} onCodes={onCodes} onCancel={onCancel} />;
   return (
     <form onSubmit={form.onSubmit((values) => mutate(values))}>
       <Stack>
@@ -110,15 +116,15 @@ function Enable({ onCodes }: { onCodes: (codes: string[]) => void }) {
           {...form.getInputProps('password')}
         />
         <ProblemAlert error={error} showsFields={false} />
-        <Button type="submit" loading={isPending}>
+        <FormActions onCancel={onCancel} isPending={isPending}>
           Continue
-        </Button>
+        </FormActions>
       </Stack>
     </form>
   );
 }
 
-function Confirm({ secret, onCodes }: { secret: Secret; onCodes: (codes: string[]) => void }) {
+function Confirm({ secret, onCodes, onCancel }: GivesCodes & { secret: Secret }) {
   const form = useForm({ mode: 'uncontrolled', initialValues: { code: '' } });
   const { mutate, isPending, error } = useMutationWithNotice({
     mutationFn: (body: typeof form.values) => answer(api.POST('/v1/auth/totp/confirm', { body })),
@@ -149,9 +155,9 @@ function Confirm({ secret, onCodes }: { secret: Secret; onCodes: (codes: string[
           {...form.getInputProps('code')}
         />
         <ProblemAlert error={error} showsFields={false} />
-        <Button type="submit" loading={isPending}>
+        <FormActions onCancel={onCancel} isPending={isPending}>
           Turn on
-        </Button>
+        </FormActions>
       </Stack>
     </form>
   );
@@ -162,7 +168,7 @@ interface PasswordAndCode {
   code: string;
 }
 
-function Renew({ onCodes }: { onCodes: (codes: string[]) => void }) {
+function Renew({ onCodes, onCancel }: GivesCodes) {
   return (
     <PasswordAndCodeForm
       text="The earlier recovery codes become invalid."
@@ -170,6 +176,7 @@ function Renew({ onCodes }: { onCodes: (codes: string[]) => void }) {
       success="The recovery codes are replaced"
       send={(body) => answer(api.POST('/v1/auth/totp/recovery-codes', { body }))}
       onSuccess={({ recoveryCodes }) => onCodes(recoveryCodes)}
+      onCancel={onCancel}
     />
   );
 }
@@ -182,6 +189,7 @@ function Disable({ onDone }: { onDone: () => void }) {
       success="Two-factor sign-in is off"
       send={(body) => answer(api.POST('/v1/auth/totp/disable', { body }))}
       onSuccess={onDone}
+      onCancel={onDone}
     />
   );
 }
@@ -192,9 +200,10 @@ interface PasswordAndCodeFormProps<T> {
   success: string;
   send: (body: PasswordAndCode) => Promise<T>;
   onSuccess: (result: T) => void;
+  onCancel: () => void;
 }
 
-function PasswordAndCodeForm<T>({ text, verb, success, send, onSuccess }: PasswordAndCodeFormProps<T>) {
+function PasswordAndCodeForm<T>({ text, verb, success, send, onSuccess, onCancel }: PasswordAndCodeFormProps<T>) {
   const form = useForm({ mode: 'uncontrolled', initialValues: { password: '', code: '' } });
   const { mutate, isPending, error } = useMutationWithNotice({
     mutationFn: (body: PasswordAndCode) => send(body),
@@ -227,9 +236,9 @@ function PasswordAndCodeForm<T>({ text, verb, success, send, onSuccess }: Passwo
           {...form.getInputProps('code')}
         />
         <ProblemAlert error={error} showsFields={false} />
-        <Button type="submit" loading={isPending}>
+        <FormActions onCancel={onCancel} isPending={isPending}>
           {verb}
-        </Button>
+        </FormActions>
       </Stack>
     </form>
   );

@@ -12,6 +12,7 @@ export function ApiSelect({ value, onChange }: ApiSelectProps) {
   return (
     <Select
       label="API"
+      placeholder="Choose an API"
       data={(catalogue.data ?? []).map(({ slug, name }) => ({
         value: slug,
         label: name === slug ? slug : `${name} (${slug})`,

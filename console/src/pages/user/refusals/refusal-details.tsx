@@ -1,7 +1,8 @@
-import { Button, Code, Drawer, Stack, Table, Text } from '@mantine/core';
+import { Anchor, Button, Code, Drawer, Stack, Table, Text } from '@mantine/core';
 import { useDisclosure } from '@mantine/hooks';
 import { Link } from '@tanstack/react-router';
 import type { components } from '../../../../../sdk/src/schema';
+import { CopyText } from '../../../components/copy-text';
 import { Time } from '../../../components/time';
 import { JudgedLimits } from './judged-limits';
 import { REASONS } from './reasons';
@@ -15,7 +16,7 @@ export function RefusalDetails({ refusal }: { refusal: Refusal }) {
   const reason = REASONS[code];
   return (
     <>
-      <Button size="compact-sm" variant="default" onClick={open} aria-label={`Explain the refusal ${requestId}`}>
+      <Button size="xs" variant="default" onClick={open} aria-label={`Explain the refusal ${requestId}`}>
         Explain
       </Button>
       <Drawer opened={isOpen} onClose={close} title={reason?.title ?? code} position="right" size="md">
@@ -37,15 +38,15 @@ export function RefusalDetails({ refusal }: { refusal: Refusal }) {
               <Table.Tr>
                 <Table.Th scope="row">Key</Table.Th>
                 <Table.Td style={{ overflowWrap: 'anywhere' }}>
-                  <Link to="/keys/$id" params={{ id: keyId }}>
+                  <Anchor size="sm" component={Link} to={`/keys/${keyId}`}>
                     {keyId}
-                  </Link>
+                  </Anchor>
                 </Table.Td>
               </Table.Tr>
               <Table.Tr>
                 <Table.Th scope="row">Request id</Table.Th>
                 <Table.Td>
-                  <Code>{requestId}</Code>
+                  <CopyText label="the request id" value={requestId} />
                 </Table.Td>
               </Table.Tr>
               <Table.Tr>
