@@ -200,7 +200,7 @@ function outcomeOf(reply: Reply): string {
 const describeNginx = spawnSync('nginx', ['-v']).status === 0 ? describe : describe.skip;
 
 describeNginx('Quartermaster behind nginx, below a path', () => {
-  test('the configuration of docs/operations.md: the path stays, and the log has the address of the client', async () => {
+  test('the configuration of docs/operations.md: the path stays, the log has the address of the client, /metrics is 404', async () => {
     const [, location = ''] = /^```nginx\n([\s\S]*?)^```$/m.exec(await readFile(OPERATIONS, 'utf8')) ?? [];
     const config = `events {} http { server { listen 8080; ${location} } }`;
     const server = await TestServer.start({ DATABASE_URL: fleet.url, BASE_PATH: '/qm', TRUST_PROXY: '127.0.0.1' });
@@ -222,6 +222,8 @@ describeNginx('Quartermaster behind nginx, below a path', () => {
           expect({ status, code: body.code }).toEqual({ status: 401, code: 'invalid_credentials' });
           const line = new RegExp(`"reqId":"${headers.get('x-request-id')}".*"ip":"127\\.0\\.0\\.3"`);
           await until(() => line.test(server.output));
+          expect((await fetch(`${url}/qm/metrics`)).status).toBe(404);
+          expect((await fetch(`${server.url}/qm/metrics`)).status).toBe(200);
         },
         [config],
       );

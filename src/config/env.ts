@@ -72,8 +72,8 @@ export class Env {
   /** DATABASE_SCHEMA: schema of the tables. Created if missing. */
   readonly databaseSchema: string;
   /**
-   * DATABASE_POOL: maximum number of database connections of a process. `max_connections` of PostgreSQL must allow this
-   * number for each process on each node, and about 10 more.
+   * DATABASE_POOL: maximum number of database connections of a process. docs/databases.md says what `max_connections`
+   * of PostgreSQL must allow.
    */
   readonly databasePool: number;
   /** DATABASE_STATEMENT_TIMEOUT: milliseconds after which the database cancels a statement. The request gets 503. */
