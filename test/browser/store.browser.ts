@@ -68,6 +68,28 @@ test('Store: an entry is made, found in the tree, changed and deleted, and its t
   expect((await mine.get('/v1/store')).body.data).toEqual([]);
 });
 
+test('Store: the tree shows the prefixes of a large store in pages', async () => {
+  const user = await api.createUser();
+  const mine = api.as(user);
+  // More keys below each prefix than a page of the API has, so that each takes one request.
+  const prefixes = Array.from({ length: 31 }, (_, n) => `folder${n + 10}`);
+  const keys = prefixes.flatMap((prefix) => Array.from({ length: 101 }, (_, n) => `${prefix}/${n}`));
+  for (let start = 0; start < keys.length; start += 1_000) {
+    const entries = keys.slice(start, start + 1_000).map((key) => ({ key, value: 1 }));
+    expect((await mine.post('/v1/store/write', { entries })).status).toBe(200);
+  }
+  const page = await openPage('/store');
+  await signIn(page, user);
+  const tree = page.getByRole('navigation', { name: 'Prefixes' });
+  const shown = tree.getByRole('button', { name: /^folder/ });
+
+  await tree.getByRole('button', { name: 'More prefixes' }).click();
+  await tree.getByRole('button', { name: prefixes.at(-1)! }).waitFor();
+  expect(await shown.allTextContents()).toEqual(prefixes);
+  expect(await tree.getByRole('button', { name: 'More prefixes' }).count()).toBe(0);
+  await expectNoViolations(page);
+});
+
 test('Store: after a conflict both values are shown, and the person chooses', async () => {
   const user = await api.createUser();
   const mine = api.as(user);

@@ -7,7 +7,7 @@ interface Page<T> {
   nextCursor: string | null;
 }
 
-interface PageRequest {
+export interface PageRequest {
   cursor: string | undefined;
   signal: AbortSignal;
 }

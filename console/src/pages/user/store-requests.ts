@@ -3,6 +3,7 @@ import { answer, tagged } from '../../api/answer';
 import { api } from '../../api/client';
 import { ApiProblem } from '../../api/problem';
 import { storeEntries, writeBody, type StoreText } from '../../api/store-text';
+import type { PageRequest } from '../../api/use-pages';
 
 /** Between the parts of keys, by convention. */
 export const DELIMITER = '/';
@@ -28,13 +29,13 @@ export async function listEntries({ prefix, cursor, limit, signal }: ListRequest
   return { data: storeEntries(text, 'data'), nextCursor };
 }
 
-/** Requests after which a level of the tree ends incomplete. */
+/** Requests for one page of prefixes. */
 const MAX_REQUESTS = 30;
 
-/** Lists the prefixes one level below another: one request for each, since all keys of a prefix are skipped. */
-export async function listFolders(prefix: string, signal: AbortSignal) {
+/** Lists the prefixes one level below another, in pages: one request for each, since all keys of a prefix are skipped. */
+export async function listFolders(prefix: string, { cursor, signal }: PageRequest) {
   const folders: string[] = [];
-  let after: string | undefined;
+  let after = cursor;
   for (let requests = 0; requests < MAX_REQUESTS; requests++) {
     const query = { prefix, after, limit: 100 };
     const { data, nextCursor } = await answer(api.GET('/v1/store', { params: { query }, signal }));
@@ -43,11 +44,11 @@ export async function listFolders(prefix: string, signal: AbortSignal) {
       if (folder !== undefined && folder !== folders.at(-1)) folders.push(folder);
     }
     const last = data.at(-1)?.key;
-    if (nextCursor === null || last === undefined) return { folders, isComplete: true };
+    if (nextCursor === null || last === undefined) return { data: folders, nextCursor: null };
     const folder = folderOf(last, prefix);
     after = folder === undefined ? last : `${folder}${LARGEST}`;
   }
-  return { folders, isComplete: false };
+  return { data: folders, nextCursor: after ?? null };
 }
 
 function folderOf(key: string, prefix: string): string | undefined {

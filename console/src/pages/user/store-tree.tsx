@@ -1,7 +1,7 @@
-import { Box, NavLink, Skeleton, Text } from '@mantine/core';
+import { Box, Button, NavLink, Skeleton, Text } from '@mantine/core';
 import { IconDatabase, IconFolder } from '@tabler/icons-react';
-import { useQuery } from '@tanstack/react-query';
 import { useState } from 'react';
+import { usePages } from '../../api/use-pages';
 import { DELIMITER, listFolders } from './store-requests';
 
 interface LevelProps {
@@ -28,28 +28,27 @@ export function StoreTree({ current, onOpen }: Omit<LevelProps, 'prefix'>) {
   );
 }
 
-function useFolders(prefix: string) {
-  return useQuery({
-    queryKey: ['store', 'me', 'folders', prefix],
-    queryFn: ({ signal }) => listFolders(prefix, signal),
-    staleTime: 30_000,
-  });
-}
-
 function Level({ prefix, current, onOpen }: LevelProps) {
-  const { data, isPending } = useFolders(prefix);
-  if (isPending) return <Skeleton height={20} my={8} mx="sm" w="70%" />;
+  const { rows: folders, query } = usePages(['store', 'me', 'folders', prefix], (request) =>
+    listFolders(prefix, request),
+  );
+  if (query.isPending) return <Skeleton height={20} my={8} mx="sm" w="70%" />;
   return (
     <>
-      {data?.folders.map((folder) => (
+      {folders.map((folder) => (
         <Folder key={folder} prefix={folder} parent={prefix} current={current} onOpen={onOpen} />
       ))}
-      {data?.isComplete === false && (
-        <Text size="xs" c="dimmed" px="sm" py={4}>
-          There are more. Enter a prefix to see them.
-        </Text>
+      {query.hasNextPage && (
+        <Button
+          variant="subtle"
+          size="xs"
+          loading={query.isFetchingNextPage}
+          onClick={() => void query.fetchNextPage()}
+        >
+          More prefixes
+        </Button>
       )}
-      {data?.folders.length === 0 && prefix !== '' && (
+      {folders.length === 0 && !query.hasNextPage && prefix !== '' && (
         <Text size="xs" c="dimmed" px="sm" py={4}>
           No further levels
         </Text>
