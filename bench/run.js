@@ -169,7 +169,7 @@ async function main() {
   );
   for (const { each, step, round } of steps) {
     if (stopped) break;
-    const connections = (each.connections && !options.connections ? each.connections : usual)[step];
+    const connections = (each.connections ?? usual)[step];
     if (connections === undefined) continue;
     const server = servers[each.server];
     if (!server) continue;
