@@ -1,11 +1,8 @@
-import { Check, Column, Entity, Index, JoinColumn, ManyToOne, PrimaryColumn } from 'typeorm';
+import { Column, Entity, Index, JoinColumn, ManyToOne, PrimaryColumn } from 'typeorm';
 import { User } from '../users/user.entity.js';
 
 /** A JSON value that an owner stores under a key. */
 @Entity('store_entries')
-@Check('store_entries_key_check', `octet_length(key) BETWEEN 1 AND 512`)
-@Check('store_entries_value_check', `octet_length(value) BETWEEN 1 AND 262144`)
-@Check('store_entries_version_check', `version >= 1`)
 @Index('store_entries_owner_expires_idx', ['ownerId', 'expiresAt'], { where: 'expires_at IS NOT NULL' })
 export class StoreEntry {
   @PrimaryColumn('uuid', { name: 'owner_id', primaryKeyConstraintName: 'store_entries_pkey' })

@@ -1,37 +1,25 @@
--- Returns what a store and all stores together have used, and their limits (see the type store_room).
-CREATE OR REPLACE FUNCTION room_of_store(of_owner uuid)
-RETURNS store_room
+-- Completes what lock_store returns with the limits of the owner's plan, which apply where the owner has none; -1 becomes NULL.
+CREATE OR REPLACE FUNCTION room_of_store(of_owner uuid, INOUT room store_room)
 LANGUAGE plpgsql STABLE
 AS $$
 DECLARE
-  room store_room;
-  of_plan text;
+  planned record;
 BEGIN
-  SELECT g.used, g.amount, g.revision INTO room.entries, room.entry_limit, room.revision FROM gauges g
-  WHERE g.owner_id = of_owner AND g.meter = 'store.entries';
-  SELECT g.used, g.amount INTO room.bytes, room.byte_limit FROM gauges g
-  WHERE g.owner_id = of_owner AND g.meter = 'store.bytes';
   room.entry_scope := CASE WHEN room.entry_limit IS NULL THEN 'p' ELSE 'u' END;
   room.byte_scope := CASE WHEN room.byte_limit IS NULL THEN 'p' ELSE 'u' END;
-  SELECT u.plan INTO of_plan FROM users u WHERE u.id = of_owner;
-  IF of_plan IS NOT NULL THEN
-    room.entry_limit := coalesce(room.entry_limit, (
-      SELECT p.limits[1] FROM plan_limits p WHERE p.plan = of_plan AND p.meter = 'store.entries'
-    ));
-    room.byte_limit := coalesce(room.byte_limit, (
-      SELECT p.limits[1] FROM plan_limits p WHERE p.plan = of_plan AND p.meter = 'store.bytes'
-    ));
+  IF room.entry_limit IS NULL OR room.byte_limit IS NULL THEN
+    FOR planned IN
+      SELECT p.meter, p.limits[1] AS amount FROM users u JOIN plan_limits p ON p.plan = u.plan
+      WHERE u.id = of_owner AND p.meter IN ('store.bytes', 'store.entries')
+    LOOP
+      IF planned.meter = 'store.bytes' THEN
+        room.byte_limit := coalesce(room.byte_limit, planned.amount);
+      ELSE
+        room.entry_limit := coalesce(room.entry_limit, planned.amount);
+      END IF;
+    END LOOP;
   END IF;
-  SELECT p.counts[1], p.limits[1] INTO room.all_entries, room.all_entry_limit FROM platform_quotas p
-  WHERE p.meter = 'store.entries';
-  SELECT p.counts[1], p.limits[1] INTO room.all_bytes, room.all_byte_limit FROM platform_quotas p WHERE p.meter = 'store.bytes';
-  SELECT p.counts[1], p.limits[1] INTO room.objects, room.object_limit FROM platform_quotas p WHERE p.meter = 'objects';
-  -- -1 is unlimited.
   room.entry_limit := nullif(room.entry_limit, -1);
   room.byte_limit := nullif(room.byte_limit, -1);
-  room.all_entry_limit := nullif(room.all_entry_limit, -1);
-  room.all_byte_limit := nullif(room.all_byte_limit, -1);
-  room.object_limit := nullif(room.object_limit, -1);
-  RETURN room;
 END
 $$;

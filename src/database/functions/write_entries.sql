@@ -39,12 +39,13 @@ DECLARE
   failing integer[] := '{}';
   refused integer[] := '{}';
 BEGIN
-  IF NOT lock_store(of_owner, true) THEN
+  room := lock_store(of_owner, true);
+  IF room IS NULL THEN
     RETURN;
   END IF;
   -- From here on, each statement and the clock see everything that was committed before these locks were granted.
   now := clock_timestamp();
-  room := room_of_store(of_owner);
+  room := room_of_store(of_owner, room);
   has_shared := room.all_entries IS NOT NULL OR room.all_bytes IS NOT NULL OR room.objects IS NOT NULL;
   is_tight := may_exceed(room, cardinality(keys), octet_length(data) + 512 * cardinality(keys));
   IF is_tight THEN
@@ -63,12 +64,13 @@ BEGIN
   byte_limits := '{}';
   entry_costs := '{}';
   byte_costs := '{}';
-  FOR of_wave IN 1 .. (SELECT max(w) FROM unnest(waves) AS w) LOOP
+  wave := 1;
+  WHILE wave = ANY(waves) LOOP
     IF true = ANY(atomic) OR 2 = ANY(modes) THEN
       failing := failing || ARRAY(
         SELECT DISTINCT d.request
         FROM decide_entries(
-          of_owner, modes, atomic, waves, failing, denials, refused, requests, keys, lengths, if_versions, of_wave, now
+          of_owner, modes, atomic, waves, failing, denials, refused, requests, keys, lengths, if_versions, wave, now
         ) AS d
         WHERE d.verdict = 'm' AND (atomic[d.request] OR modes[d.request] = 2)
       );
@@ -82,7 +84,7 @@ BEGIN
       FROM (
         SELECT d.*, sum(d.cost) OVER one AS all_cost, sum(d.bytes) OVER one AS all_bytes
         FROM decide_entries(
-          of_owner, modes, atomic, waves, failing, denials, refused, requests, keys, lengths, if_versions, of_wave, now
+          of_owner, modes, atomic, waves, failing, denials, refused, requests, keys, lengths, if_versions, wave, now
         ) AS d
         WHERE d.verdict = 'w'
         WINDOW one AS (PARTITION BY d.request)
@@ -97,15 +99,15 @@ BEGIN
       byte_costs := byte_costs || judged.byte_costs;
     END IF;
 
-    -- The version of a written entry is the number of writes before it, and its place.
-    SELECT string_agg(CASE WHEN d.verdict = 'w' AND d.known = 0 THEN 'n' ELSE d.verdict END, '' ORDER BY d.place) AS verdicts,
-      array_agg(CASE d.verdict WHEN 'w' THEN room.revision + d.place ELSE nullif(d.known, 0) END ORDER BY d.place) AS versions,
+    -- The version of a written entry is the number of writes before it, and its place. The aggregates keep the order of decide_entries.
+    SELECT string_agg(CASE WHEN d.verdict = 'w' AND d.known = 0 THEN 'n' ELSE d.verdict END, '') AS verdicts,
+      array_agg(CASE d.verdict WHEN 'w' THEN room.revision + d.place ELSE nullif(d.known, 0) END) AS versions,
       array_agg(d.place) FILTER (WHERE d.verdict = 'w') AS places,
       coalesce(sum(d.more) FILTER (WHERE d.verdict = 'w'), 0) AS more,
       coalesce(sum(d.growth) FILTER (WHERE d.verdict = 'w'), 0) AS growth
     INTO decided
     FROM decide_entries(
-      of_owner, modes, atomic, waves, failing, denials, refused, requests, keys, lengths, if_versions, of_wave, now
+      of_owner, modes, atomic, waves, failing, denials, refused, requests, keys, lengths, if_versions, wave, now
     ) AS d;
     IF decided.places IS NOT NULL THEN
       INSERT INTO store_entries (owner_id, key, value, version, expires_at)
@@ -114,20 +116,20 @@ BEGIN
       FROM unnest(decided.places) AS w (place)
       ON CONFLICT ON CONSTRAINT store_entries_pkey DO UPDATE
         SET value = excluded.value, version = excluded.version, expires_at = excluded.expires_at;
-      UPDATE gauges g SET used = g.used + decided.more, revision = room.revision + cardinality(keys)
-      WHERE g.owner_id = of_owner AND g.meter = 'store.entries';
-      IF decided.growth <> 0 THEN
-        UPDATE gauges g SET used = g.used + decided.growth WHERE g.owner_id = of_owner AND g.meter = 'store.bytes';
-      END IF;
+      UPDATE gauges g SET
+        used = g.used + CASE g.meter WHEN 'store.entries' THEN decided.more ELSE decided.growth END,
+        revision = room.revision + cardinality(keys)
+      WHERE g.owner_id = of_owner AND g.meter IN ('store.bytes', 'store.entries')
+        AND (g.meter = 'store.entries' OR decided.growth <> 0);
       IF has_shared THEN
         UPDATE platform_quotas p SET counts[1] = p.counts[1] + decided.more WHERE p.meter IN ('objects', 'store.entries');
         UPDATE platform_quotas p SET counts[1] = p.counts[1] + decided.growth WHERE p.meter = 'store.bytes';
       END IF;
     END IF;
-    wave := of_wave;
     verdicts := decided.verdicts;
     versions := decided.versions;
     RETURN NEXT;
+    wave := wave + 1;
   END LOOP;
 END
 $$;

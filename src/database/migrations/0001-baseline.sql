@@ -205,7 +205,8 @@ CREATE TABLE idempotency_keys (
 );
 CREATE INDEX idempotency_keys_created_idx ON idempotency_keys (created_at);
 
--- The value is JSON text as it was sent; json and jsonb would change some of it. fillfactor: as in gauges.
+-- The value is JSON text as it was sent; json and jsonb would change some of it. Without checks, like flows. fillfactor: as in
+-- gauges.
 CREATE TABLE store_entries (
   owner_id uuid NOT NULL,
   key text COLLATE "C" NOT NULL,
@@ -213,9 +214,6 @@ CREATE TABLE store_entries (
   version bigint NOT NULL,
   expires_at timestamptz(3),
   CONSTRAINT store_entries_pkey PRIMARY KEY (owner_id, key),
-  CONSTRAINT store_entries_key_check CHECK (octet_length(key) BETWEEN 1 AND 512),
-  CONSTRAINT store_entries_value_check CHECK (octet_length(value) BETWEEN 1 AND 262144),
-  CONSTRAINT store_entries_version_check CHECK (version >= 1),
   CONSTRAINT store_entries_owner_fkey FOREIGN KEY (owner_id) REFERENCES users (id) ON DELETE CASCADE
 ) WITH (fillfactor = 90);
 CREATE INDEX store_entries_expires_idx ON store_entries (expires_at) WHERE expires_at IS NOT NULL;
