@@ -9,7 +9,7 @@
 -- replaces an expired entry; and the verdict: w(ritten), s(kipped), m(ismatch of versions), q (denied by a quota), a(borted with
 -- another entry of its request). In the order of places.
 --
--- PostgreSQL puts this query into the one that calls it. OFFSET 0 keeps it from repeating `known` and `choice` wherever they are used.
+-- OFFSET 0 keeps PostgreSQL from repeating the terms of `known` and `choice` wherever they are used.
 CREATE OR REPLACE FUNCTION decide_entries(
   of_owner uuid, modes integer[], atomic boolean[], waves integer[], failing integer[], denials integer[], refused integer[],
   requests integer[], keys text[], lengths integer[], if_versions bigint[], of_wave integer, now timestamptz
@@ -17,39 +17,43 @@ CREATE OR REPLACE FUNCTION decide_entries(
 RETURNS TABLE (
   place integer, request integer, known bigint, cost integer, bytes integer, more integer, growth integer, verdict text
 )
-LANGUAGE sql STABLE
+LANGUAGE plpgsql STABLE
 AS $$
-SELECT d.place, d.request, d.known,
-  CASE WHEN d.known = 0 THEN 1 ELSE 0 END,
-  d.size - CASE WHEN d.known = 0 THEN 0 ELSE d.old_size END,
-  CASE WHEN d.old_size = 0 THEN 1 ELSE 0 END,
-  d.size - d.old_size,
-  CASE
-    WHEN d.choice <> 'm' AND d.request = ANY(failing) THEN 'a'
-    WHEN d.choice = 'w' AND d.place = ANY(refused) THEN 'q'
-    WHEN d.choice = 's' AND atomic[d.request] AND d.request = ANY(denials) THEN 'a'
-    ELSE d.choice
-  END
-FROM (
-  SELECT e.*,
+#variable_conflict use_column
+BEGIN
+  RETURN QUERY
+  SELECT d.place, d.request, d.known,
+    CASE WHEN d.known = 0 THEN 1 ELSE 0 END,
+    d.size - CASE WHEN d.known = 0 THEN 0 ELSE d.old_size END,
+    CASE WHEN d.old_size = 0 THEN 1 ELSE 0 END,
+    d.size - d.old_size,
     CASE
-      WHEN e.if_version IS NOT NULL THEN
-        CASE WHEN e.if_version = e.known OR (e.if_version = -1 AND e.known > 0) THEN 'w' ELSE 'm' END
-      WHEN e.known = 0 OR modes[e.request] = 1 THEN 'w'
-      WHEN modes[e.request] = 0 THEN 's'
-      ELSE 'm'
-    END AS choice
+      WHEN d.choice <> 'm' AND d.request = ANY(failing) THEN 'a'
+      WHEN d.choice = 'w' AND d.place = ANY(refused) THEN 'q'
+      WHEN d.choice = 's' AND atomic[d.request] AND d.request = ANY(denials) THEN 'a'
+      ELSE d.choice
+    END
   FROM (
-    SELECT n AS place, requests[n] AS request, if_versions[n] AS if_version,
-      octet_length(keys[n]) + lengths[n] AS size,
-      CASE WHEN s.key IS NULL OR s.expires_at <= now THEN 0 ELSE s.version END AS known,
-      coalesce(octet_length(s.key) + octet_length(s.value), 0) AS old_size
-    FROM generate_subscripts(keys, 1) AS n
-    LEFT JOIN store_entries s ON s.owner_id = of_owner AND s.key = keys[n]
-    WHERE waves[requests[n]] = of_wave
+    SELECT e.*,
+      CASE
+        WHEN e.if_version IS NOT NULL THEN
+          CASE WHEN e.if_version = e.known OR (e.if_version = -1 AND e.known > 0) THEN 'w' ELSE 'm' END
+        WHEN e.known = 0 OR modes[e.request] = 1 THEN 'w'
+        WHEN modes[e.request] = 0 THEN 's'
+        ELSE 'm'
+      END AS choice
+    FROM (
+      SELECT n AS place, requests[n] AS request, if_versions[n] AS if_version,
+        octet_length(keys[n]) + lengths[n] AS size,
+        CASE WHEN s.key IS NULL OR s.expires_at <= now THEN 0 ELSE s.version END AS known,
+        coalesce(octet_length(s.key) + octet_length(s.value), 0) AS old_size
+      FROM generate_subscripts(keys, 1) AS n
+      LEFT JOIN store_entries s ON s.owner_id = of_owner AND s.key = keys[n]
+      WHERE waves[requests[n]] = of_wave
+      OFFSET 0
+    ) e
     OFFSET 0
-  ) e
-  OFFSET 0
-) d
-ORDER BY d.place
+  ) d
+  ORDER BY d.place;
+END
 $$;

@@ -4,7 +4,7 @@
 -- none, -1: any, NULL: whatever exists).
 -- Returns one row for each request: a verdict for each of its entries, in order: d(eleted), n(ot found), m(ismatch of versions).
 --
--- Locks, in this order: those of lock_store, the entries.
+-- Locks, in this order: those of lock_room, the entries.
 CREATE OR REPLACE FUNCTION delete_entries(of_owner uuid, requests integer[], keys text[], if_versions bigint[])
 RETURNS TABLE (place integer, verdicts text)
 LANGUAGE plpgsql
@@ -16,7 +16,7 @@ DECLARE
   now timestamptz;
   choices text[];
 BEGIN
-  PERFORM lock_store(of_owner, false);
+  PERFORM lock_room(of_owner, false);
   now := clock_timestamp();
   choices := ARRAY(
     SELECT CASE

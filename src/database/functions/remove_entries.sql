@@ -1,4 +1,4 @@
--- Removes entries of a store, and gives their quota back. The caller has locked the store (see lock_store). Returns their number.
+-- Removes entries of a store, and gives their quota back. The caller has locked the store (see lock_room). Returns their number.
 --
 -- Parameters: the owner; the keys; if not NULL, only entries that have expired at this moment.
 --

@@ -10,7 +10,7 @@ SET enable_seqscan = off
 SET enable_bitmapscan = off
 AS $$
 BEGIN
-  PERFORM lock_store(of_owner, false);
+  PERFORM lock_room(of_owner, false);
   RETURN remove_entries(of_owner, keys, clock_timestamp());
 END
 $$;

@@ -12,7 +12,7 @@
 -- Entries are granted or denied one by one, in the order of the request; those of an atomic request together. A mismatch
 -- fails a request as a whole if it is atomic or in mode fail.
 --
--- Locks, in this order: those of lock_store, the entries.
+-- Locks, in this order: those of lock_room, the entries.
 CREATE OR REPLACE FUNCTION write_entries(
   of_owner uuid, modes integer[], atomic boolean[], waves integer[],
   requests integer[], keys text[], starts integer[], lengths integer[], ttls bigint[], if_versions bigint[], data bytea
@@ -39,13 +39,13 @@ DECLARE
   failing integer[] := '{}';
   refused integer[] := '{}';
 BEGIN
-  room := lock_store(of_owner, true);
+  room := lock_room(of_owner, true);
   IF room IS NULL THEN
     RETURN;
   END IF;
   -- From here on, each statement and the clock see everything that was committed before these locks were granted.
   now := clock_timestamp();
-  room := room_of_store(of_owner, room);
+  room := room_with_plan(of_owner, room);
   has_shared := room.all_entries IS NOT NULL OR room.all_bytes IS NOT NULL OR room.objects IS NOT NULL;
   is_tight := may_exceed(room, cardinality(keys), octet_length(data) + 512 * cardinality(keys));
   IF is_tight THEN
@@ -118,7 +118,7 @@ BEGIN
         SET value = excluded.value, version = excluded.version, expires_at = excluded.expires_at;
       UPDATE gauges g SET
         used = g.used + CASE g.meter WHEN 'store.entries' THEN decided.more ELSE decided.growth END,
-        revision = room.revision + cardinality(keys)
+        revision = CASE g.meter WHEN 'store.entries' THEN room.revision + cardinality(keys) ELSE g.revision END
       WHERE g.owner_id = of_owner AND g.meter IN ('store.bytes', 'store.entries')
         AND (g.meter = 'store.entries' OR decided.growth <> 0);
       IF has_shared THEN

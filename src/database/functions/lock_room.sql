@@ -5,7 +5,7 @@
 --
 -- Locks, in the order that every change of entries uses: the owner's gauges by meter (if some are missing, first those of
 -- open_gauge); then the platform's quotas by meter, if there are some.
-CREATE OR REPLACE FUNCTION lock_store(of_owner uuid, creates boolean)
+CREATE OR REPLACE FUNCTION lock_room(of_owner uuid, creates boolean)
 RETURNS store_room
 LANGUAGE plpgsql
 AS $$
@@ -28,7 +28,7 @@ BEGIN
   END LOOP;
   IF room.bytes IS NULL OR room.entries IS NULL THEN
     IF creates AND open_gauge(of_owner, 'store.bytes') AND open_gauge(of_owner, 'store.entries') THEN
-      RETURN lock_store(of_owner, false);
+      RETURN lock_room(of_owner, false);
     END IF;
     RETURN NULL;
   END IF;

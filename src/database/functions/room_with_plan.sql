@@ -1,5 +1,5 @@
--- Completes what lock_store returns with the limits of the owner's plan, which apply where the owner has none; -1 becomes NULL.
-CREATE OR REPLACE FUNCTION room_of_store(of_owner uuid, INOUT room store_room)
+-- Completes what lock_room returns with the limits of the owner's plan, which apply where the owner has none; -1 becomes NULL.
+CREATE OR REPLACE FUNCTION room_with_plan(of_owner uuid, INOUT room store_room)
 LANGUAGE plpgsql STABLE
 AS $$
 DECLARE
