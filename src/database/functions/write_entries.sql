@@ -117,8 +117,8 @@ BEGIN
       ON CONFLICT ON CONSTRAINT store_entries_pkey DO UPDATE
         SET value = excluded.value, version = excluded.version, expires_at = excluded.expires_at;
       UPDATE gauges g SET
-        used = g.used + CASE g.meter WHEN 'store.entries' THEN decided.more ELSE decided.growth END,
-        revision = CASE g.meter WHEN 'store.entries' THEN room.revision + cardinality(keys) ELSE g.revision END
+        used = g.used + CASE WHEN g.meter = 'store.entries' THEN decided.more ELSE decided.growth END,
+        revision = CASE WHEN g.meter = 'store.entries' THEN room.revision + cardinality(keys) ELSE g.revision END
       WHERE g.owner_id = of_owner AND g.meter IN ('store.bytes', 'store.entries')
         AND (g.meter = 'store.entries' OR decided.growth <> 0);
       IF has_shared THEN
