@@ -14,7 +14,7 @@ BEGIN
     coalesce(sum(g.used) FILTER (WHERE g.meter <> 'store.bytes'), 0) AS objects
   INTO held FROM gauges g WHERE g.owner_id = the_owner AND g.used > 0;
   UPDATE platform_quotas p
-  SET counts[1] = p.counts[1] - CASE p.meter WHEN 'objects' THEN held.objects ELSE held.units[array_position(held.meters, p.meter)] END
+  SET counts[1] = p.counts[1] - CASE WHEN p.meter = 'objects' THEN held.objects ELSE held.units[array_position(held.meters, p.meter)] END
   WHERE p.meter = ANY(held.meters) OR (p.meter = 'objects' AND held.objects > 0);
   INSERT INTO usage_hours AS h (owner_id, key_id, meter, hour, granted, denied)
   SELECT f.owner_id, f.key_id, f.meter, window_start('hour', f.at), f.counts[3], f.hour_denied FROM flows f
