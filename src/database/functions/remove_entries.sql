@@ -19,8 +19,8 @@ BEGIN
   IF gone.entries = 0 THEN
     RETURN 0;
   END IF;
-  UPDATE gauges g SET used = g.used - gone.entries WHERE g.owner_id = of_owner AND g.meter = 'store.entries';
-  UPDATE gauges g SET used = g.used - gone.bytes WHERE g.owner_id = of_owner AND g.meter = 'store.bytes';
+  UPDATE gauges g SET used = g.used - CASE WHEN g.meter = 'store.entries' THEN gone.entries ELSE gone.bytes END
+  WHERE g.owner_id = of_owner AND g.meter IN ('store.bytes', 'store.entries');
   IF EXISTS (SELECT FROM platform_quotas p WHERE p.meter IN ('objects', 'store.bytes', 'store.entries')) THEN
     UPDATE platform_quotas p SET counts[1] = p.counts[1] - gone.entries WHERE p.meter IN ('objects', 'store.entries');
     UPDATE platform_quotas p SET counts[1] = p.counts[1] - gone.bytes WHERE p.meter = 'store.bytes';
