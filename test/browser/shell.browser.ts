@@ -162,6 +162,9 @@ test('API requests: what a page has asked, as commands without secrets', async (
   await page.getByRole('heading', { name: username, level: 1 }).waitFor();
   await page.goBack();
   await page.getByRole('heading', { name: 'Users', level: 1 }).waitFor();
+  // A second request of the same path, with parameters.
+  await page.getByLabel('Search users').fill(username);
+  await page.getByRole('link', { name: username, exact: true }).waitFor();
 
   await page.keyboard.press('Control+k');
   await page.getByRole('textbox', { name: 'Search', exact: true }).fill('curl');

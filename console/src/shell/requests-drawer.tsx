@@ -54,17 +54,18 @@ function Requests() {
 }
 
 function Sent({ sent: { id, request, status } }: { sent: SentRequest }) {
-  const { pathname } = new URL(request.url);
+  const { pathname, search } = new URL(request.url);
+  const name = `${request.method} ${pathname}${search}`;
   const { data: curl = '' } = useQuery({
     queryKey: ['curl', id],
     queryFn: () => curlOf(request),
     staleTime: Infinity,
   });
   return (
-    <section aria-label={`${request.method} ${pathname}`}>
+    <section aria-label={name}>
       <Group gap="xs" mb={4} wrap="nowrap">
         <Text size="sm" fw={600} style={{ overflowWrap: 'anywhere' }}>
-          {request.method} {pathname}
+          {name}
         </Text>
         <Badge color={status < 400 ? 'green' : 'red'}>{status}</Badge>
       </Group>
@@ -72,7 +73,7 @@ function Sent({ sent: { id, request, status } }: { sent: SentRequest }) {
         <Code block className={classes.curl} tabIndex={0}>
           {curl}
         </Code>
-        {window.isSecureContext && <CopyIcon label={`the command of ${request.method} ${pathname}`} value={curl} />}
+        {window.isSecureContext && <CopyIcon label={`the command of ${name}`} value={curl} />}
       </Group>
     </section>
   );
