@@ -26,12 +26,15 @@ const HOLDINGS = `
     SELECT owner_id, count(*)::int AS rows, sum(size)::int AS bytes, count(*) FILTER (WHERE is_live)::int AS live,
       coalesce(sum(size) FILTER (WHERE is_live), 0)::int AS "liveBytes"
     FROM s GROUP BY GROUPING SETS (owner_id, ())
-  ), counted AS (
+  ), charged AS MATERIALIZED (
     SELECT owner_id, meter, used::int AS counted FROM gauges WHERE meter LIKE 'store.%'
+  ), counted AS (
+    SELECT * FROM charged
     UNION ALL SELECT NULL, meter, counts[1]::int FROM platform_quotas WHERE meter LIKE 'store.%'
     -- An owner of entries who was charged for none.
-    UNION ALL SELECT t.owner_id, 'none', 0 FROM there t WHERE t.owner_id IS NOT NULL
-      AND NOT EXISTS (SELECT FROM gauges g WHERE g.owner_id = t.owner_id AND g.meter = 'store.entries')
+    UNION ALL SELECT t.owner_id, 'none', 0
+    FROM there t LEFT JOIN charged c ON c.owner_id = t.owner_id AND c.meter = 'store.entries'
+    WHERE t.owner_id IS NOT NULL AND c.owner_id IS NULL
   )
   SELECT (SELECT coalesce(json_agg(t), '[]') FROM there t WHERE t.owner_id = ANY($1)) AS owners,
     (SELECT coalesce(json_agg(w), '[]') FROM (
@@ -93,7 +96,7 @@ export async function expire(fleet: Fleet, owner: string, keys: readonly string[
       owner,
     ]);
     await client.query(
-      `UPDATE store_entries SET expires_at = date_trunc('ms', clock_timestamp())
+      `UPDATE store_entries SET expires_at = date_trunc('ms', statement_timestamp())
        WHERE owner_id = $1 AND ($2::text[] IS NULL OR key = ANY($2))`,
       [owner, keys],
     );
