@@ -349,9 +349,10 @@ test(`calls while the hour changes every second: each is counted exactly once (S
     // The same holds for the requests of each user.
     expect(
       await fleet.query(`
-      SELECT c.owner_id FROM request_counts c LEFT JOIN request_hours h ON h.owner_id = c.owner_id
-      GROUP BY c.owner_id HAVING c.total <> c.hour_total + coalesce(sum(h.total), 0)
-        OR c.errors <> c.hour_errors + coalesce(sum(h.errors), 0)`),
+      WITH c AS MATERIALIZED (SELECT owner_id, total, errors, hour_total, hour_errors FROM request_counts),
+        h AS MATERIALIZED (SELECT owner_id, sum(total) AS total, sum(errors) AS errors FROM request_hours GROUP BY owner_id)
+      SELECT owner_id FROM c LEFT JOIN h USING (owner_id)
+      WHERE c.total <> c.hour_total + coalesce(h.total, 0) OR c.errors <> c.hour_errors + coalesce(h.errors, 0)`),
     ).toEqual([]);
   } finally {
     await fleet.query(`
@@ -377,7 +378,7 @@ async function counted(): Promise<Counted> {
   const ever = `(SELECT counts[1] AS granted, denied FROM flows WHERE meter <> 'api:*' AND key_id <> '${NO_KEY}'
     UNION ALL SELECT granted, denied FROM departed_calls) e`;
   const byHour = `(SELECT granted, denied FROM platform_hours
-    UNION ALL SELECT granted, denied FROM usage, platform_settings WHERE hour >= usage_until) h`;
+    UNION ALL SELECT granted, denied FROM usage WHERE hour >= (SELECT usage_until FROM platform_settings)) h`;
   const [row] = await fleet.query(`SELECT ${sumOf(ever)} AS ever, ${sumOf(byHour)} AS "byHour",
     ${sumOf('usage')} AS ledger, (SELECT total::int FROM request_totals) AS requests,
     (SELECT count(DISTINCT hour)::int FROM usage_hours) AS turns`);

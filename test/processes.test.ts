@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 import { Api, expectProblem, uniqueName, type Account, type Answer } from './support/api.js';
+import { isDistributed } from './support/citus.js';
 import { inLanes } from './support/lanes.js';
 import { TestServer, createDatabase, query } from './support/server.js';
 import { Random } from './support/random.js';
@@ -27,16 +28,25 @@ interface Use {
   rows: number;
 }
 
-/** The counters and the number of rows, in one snapshot. */
+/** The counter and the number of rows of an owner, in one snapshot. */
 const USE = `
-  SELECT u.id AS owner, coalesce(g.used, 0)::int AS used,
-         (SELECT count(*)::int FROM resources r WHERE r.owner_id = u.id) AS rows
-  FROM users u LEFT JOIN gauges g ON g.owner_id = u.id AND g.meter = 'resources'`;
+  SELECT $1::uuid AS owner,
+    coalesce((SELECT used::int FROM gauges WHERE owner_id = $1 AND meter = 'resources'), 0) AS used,
+    (SELECT count(*)::int FROM resources WHERE owner_id = $1) AS rows`;
 
-/** Reads the usage of every user repeatedly while `work` runs, and once after it. `work` gets the snapshots so far. */
-async function watching(database: Database, work: (seen: Use[][]) => Promise<unknown>): Promise<Use[][]> {
+/** Reads the usage of users repeatedly while `work` runs, and once after it. `work` gets the snapshots so far. */
+async function watching(
+  database: Database,
+  users: readonly Account[],
+  work: (seen: Use[][]) => Promise<unknown>,
+): Promise<Use[][]> {
   const client = new pg.Client({ connectionString: database.url });
   await client.connect();
+  const look = async (): Promise<Use[]> => {
+    const uses: Use[] = [];
+    for (const { id } of users) uses.push((await client.query<Use>(USE, [id])).rows[0]!);
+    return uses;
+  };
   try {
     const seen: Use[][] = [];
     const state = { working: true };
@@ -44,11 +54,11 @@ async function watching(database: Database, work: (seen: Use[][]) => Promise<unk
     // Prevents an unhandled rejection; `done` is awaited below.
     done.catch(() => undefined);
     while (state.working) {
-      seen.push((await client.query<Use>(USE)).rows);
+      seen.push(await look());
       await sleep(2);
     }
     await done;
-    seen.push((await client.query<Use>(USE)).rows);
+    seen.push(await look());
     return seen;
   } finally {
     await client.end();
@@ -91,9 +101,9 @@ describe('two processes on one database', () => {
     expect(answer.status).toBe(200);
   }
 
-  async function useOf(user: Account): Promise<{ used: number; rows: number } | undefined> {
-    const [use] = await query(database.url, `SELECT used, rows FROM (${USE}) AS use WHERE owner = $1`, [user.id]);
-    return use;
+  async function useOf(user: Account): Promise<{ used: number; rows: number }> {
+    const [{ used, rows }] = await query(database.url, USE, [user.id]);
+    return { used, rows };
   }
 
   test('POST /v1/resources: 500 concurrent requests create exactly the quota of 50', async () => {
@@ -130,7 +140,7 @@ describe('two processes on one database', () => {
       seen.length > 10 &&
       codes.every((code) => tally(answers)[code] !== undefined) &&
       users.every((_user, who) => most(seen, who) > 0);
-    const seen = await watching(database, (looks) =>
+    const seen = await watching(database, users, (looks) =>
       inLanes(
         (i) => i < CHANGES || !isEnough(looks),
         64,
@@ -159,7 +169,7 @@ describe('two processes on one database', () => {
       expect(most(seen, who)).toBeLessThanOrEqual(limit ?? Infinity);
     });
     expect(Object.keys(tally(answers)).sort()).toEqual(codes);
-    for (const [who, user] of users.entries()) expect((await useOf(user))?.rows).toBe(known[who]?.length);
+    for (const [who, user] of users.entries()) expect((await useOf(user)).rows).toBe(known[who]?.length);
   });
 
   test(`POST /v1/resources: never exceeds the highest limit while an administrator changes it (SEED=${SEED})`, async () => {
@@ -181,7 +191,7 @@ describe('two processes on one database', () => {
           heard++;
         }
       })();
-    const seen = await watching(database, async () => {
+    const seen = await watching(database, [user], async () => {
       const loading = Promise.all(Array.from({ length: 20 }, (_, i) => load(i)));
       try {
         for (const limit of [10, 30, 5, 25, 0, 30, 15]) {
@@ -381,9 +391,11 @@ describe('two processes on one database', () => {
       const creations = Array.from({ length: 20 }, (_, i) =>
         first.as(i % 2 === 0 ? user : neighbour).post('/v1/resources', { value: 'late' }),
       );
-      const waiting = `SELECT FROM pg_stat_activity
-      WHERE datname = current_database() AND wait_event_type = 'Lock' AND application_name = 'quartermaster'
-        AND query LIKE '%resources%'`;
+      const waiting = isDistributed()
+        ? `SELECT FROM citus_lock_waits WHERE blocked_statement LIKE '%resources%'`
+        : `SELECT FROM pg_stat_activity
+           WHERE datname = current_database() AND wait_event_type = 'Lock' AND application_name = 'quartermaster'
+             AND query LIKE '%resources%'`;
       // Request statistics may also wait for the row of the user; only creations count here.
       await until(async () => (await query(database.url, waiting)).length > 0);
       await deleting.query('COMMIT');

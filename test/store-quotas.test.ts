@@ -5,6 +5,7 @@ import { Fleet, expectDone, tally } from './support/fleet.js';
 import { load, write, type Reply, type Shot } from './support/load.js';
 import { deleteUsers } from './support/platform.js';
 import { Random } from './support/random.js';
+import { isDistributed } from './support/citus.js';
 import { as, expire, holdingsOf, watching, withoutSweeper, writeBatch, type Holdings } from './support/store.js';
 import { StoreCases, StoreModel, type Amounts, type ModelVerdict } from './support/store-model.js';
 import { until } from './support/until.js';
@@ -321,7 +322,9 @@ describe('sweeper', () => {
       await client.query('BEGIN');
       await client.query('SELECT FROM gauges WHERE owner_id = $1 ORDER BY meter FOR UPDATE', [owner]);
       await fleet.query('UPDATE store_entries SET expires_at = now() WHERE owner_id = $1', [owner]);
-      const waiting = `SELECT FROM pg_locks WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+      const waiting = isDistributed()
+        ? 'SELECT FROM citus_lock_waits'
+        : `SELECT FROM pg_locks WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
         AND classid = 0 AND objid = ${SWEEP_LOCK} AND granted
         AND pid IN (SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock')`;
       await until(async () => (await fleet.query(waiting)).length === 1);

@@ -11,6 +11,7 @@ import {
   ADVANCE_CREDITS,
   CREDITS_OF_PLAN,
   CREDITS_OF_USERS,
+  FIND_TOTAL_OBJECTS,
   FIRST_TOTAL_OBJECTS,
   LOCK_GAUGES,
   SET_TOTAL_OBJECTS,
@@ -101,15 +102,18 @@ export class PlatformRepository {
   /**
    * Sets `totalObjects`. Without a bound the row is deleted, so that charges need not lock and count on it. The first
    * bound starts with the number of existing objects. To count them, a table lock waits for running charges and blocks
-   * new ones; the lock on the settings blocks changes of users.
+   * new ones; the lock on the settings blocks changes of users, and other changes of this bound.
    */
   private async setTotalObjects(tx: Transaction, limit: number | null): Promise<void> {
     if (limit === null) {
       await this.database.query(UNSET_TOTAL_OBJECTS, [ALL_OBJECTS], tx);
       return;
     }
-    const rows = await this.database.query(SET_TOTAL_OBJECTS, [ALL_OBJECTS, limit], tx);
-    if (rows.length > 0) return;
+    const known = await this.database.query(FIND_TOTAL_OBJECTS, [ALL_OBJECTS], tx);
+    if (known.length > 0) {
+      await this.database.query(SET_TOTAL_OBJECTS, [ALL_OBJECTS, limit], tx);
+      return;
+    }
     await this.database.query(LOCK_GAUGES, [], tx);
     await this.database.query(FIRST_TOTAL_OBJECTS, [ALL_OBJECTS, limit], tx);
   }

@@ -37,8 +37,11 @@ export const ADD_CREDITS: Statement = {
 
 export const UNSET_TOTAL_OBJECTS: Statement = { text: 'DELETE FROM platform_quotas WHERE meter = $1' };
 
+/** Locks nothing: LOCK_GAUGES comes first, and on Citus an UPDATE locks this table even if it finds no row. */
+export const FIND_TOTAL_OBJECTS: Statement = { text: 'SELECT FROM platform_quotas WHERE meter = $1' };
+
 export const SET_TOTAL_OBJECTS: Statement = {
-  text: 'UPDATE platform_quotas SET limits = with_limit(NULL, 1, $2) WHERE meter = $1 RETURNING meter',
+  text: 'UPDATE platform_quotas SET limits = with_limit(NULL, 1, $2) WHERE meter = $1',
 };
 
 /** Waits for running charges and blocks new ones. */

@@ -142,10 +142,15 @@ export class QuotaRepository {
    * running charges and blocks new ones.
    */
   async setOfPlatform(tx: Transaction, meter: string, window: Window, limit: number | null): Promise<number | null> {
-    const before = await this.limitOfPlatform(tx, meter, window);
+    let before: number | null | undefined;
+    // Lock order: flows and gauges first. On Citus, a locking read locks this table even if it finds no row.
+    if (await within(this.platformQuotas, tx).existsBy({ meter })) {
+      before = await this.limitOfPlatform(tx, meter, window);
+    }
     if (before === undefined) {
       await this.database.query(isFlow(meter) ? LOCK_FLOWS : LOCK_GAUGES, [], tx);
       await this.database.query(isFlow(meter) ? PLATFORM_FIRST_FLOW : PLATFORM_FIRST_GAUGE, [meter], tx);
+      before = await this.limitOfPlatform(tx, meter, window);
     }
     await setElement(within(this.platformQuotas, tx), { meter }, window, limit ?? -1);
     return before ?? null;

@@ -103,3 +103,6 @@ function addressOf(url) {
   const { hostname, port } = new URL(url);
   return [hostname, Number(port || 5432)];
 }
+
+/** Whether the tests run on several nodes. They have no common snapshot: only the rows of one owner can be read in one. */
+export const isDistributed = () => (process.env.TEST_POSTGRES_NODES ?? '').includes(' ');

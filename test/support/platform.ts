@@ -1,4 +1,5 @@
 import pg from 'pg';
+import { isDistributed } from './citus.js';
 import type { Fleet } from './fleet.js';
 import { until } from './until.js';
 
@@ -75,10 +76,10 @@ export async function expectSound(fleet: Fleet): Promise<void> {
 
 /** Returns the number of statements that wait for a lock. */
 export async function waitingIn(fleet: Fleet): Promise<number> {
-  const [row] = await fleet.query(
-    `SELECT count(*)::int AS count FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
-       AND application_name = 'quartermaster'`,
-  );
+  const here = `SELECT count(*)::int FROM pg_stat_activity
+    WHERE datname = current_database() AND wait_event_type = 'Lock' AND application_name = 'quartermaster'`;
+  const onNodes = isDistributed() ? 'SELECT count(DISTINCT waiting_gpid)::int FROM citus_lock_waits' : 'SELECT 0';
+  const [row] = await fleet.query(`SELECT greatest((${here}), (${onNodes})) AS count`);
   return row.count;
 }
 

@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 import type { Api } from './api.js';
 import type { Fleet } from './fleet.js';
+import { isDistributed } from './citus.js';
 import { SWEEP_LOCK } from '../../src/store/store.repository.js';
 import { write } from './load.js';
 
@@ -16,21 +17,26 @@ export interface Holdings {
   liveBytes: number;
 }
 
-/** The clock is read after the snapshot, so an entry counted as live was live for every writer in the snapshot. */
-const HOLDINGS = `
+/**
+ * Selects holdings. The clock is read after the snapshot, so an entry counted as live was live for every writer in the
+ * snapshot.
+ * @param rows condition for rows of owners
+ * @param quotas condition for rows of the platform
+ */
+const selectHoldings = (rows: string, quotas: string): string => `
   WITH s AS MATERIALIZED (
     SELECT owner_id, octet_length(key) + octet_length(value) AS size,
       expires_at IS NULL OR expires_at > clock_timestamp() AS is_live
-    FROM store_entries
+    FROM store_entries WHERE ${rows}
   ), there AS (
     SELECT owner_id, count(*)::int AS rows, sum(size)::int AS bytes, count(*) FILTER (WHERE is_live)::int AS live,
       coalesce(sum(size) FILTER (WHERE is_live), 0)::int AS "liveBytes"
     FROM s GROUP BY GROUPING SETS (owner_id, ())
   ), charged AS MATERIALIZED (
-    SELECT owner_id, meter, used::int AS counted FROM gauges WHERE meter LIKE 'store.%'
+    SELECT owner_id, meter, used::int AS counted FROM gauges WHERE meter LIKE 'store.%' AND ${rows}
   ), counted AS (
     SELECT * FROM charged
-    UNION ALL SELECT NULL, meter, counts[1]::int FROM platform_quotas WHERE meter LIKE 'store.%'
+    UNION ALL SELECT NULL, meter, counts[1]::int FROM platform_quotas WHERE meter LIKE 'store.%' AND ${quotas}
     -- An owner of entries who was charged for none.
     UNION ALL SELECT t.owner_id, 'none', 0
     FROM there t LEFT JOIN charged c ON c.owner_id = t.owner_id AND c.meter = 'store.entries'
@@ -44,6 +50,23 @@ const HOLDINGS = `
     (SELECT live FROM there WHERE owner_id IS NULL) AS live,
     (SELECT "liveBytes" FROM there WHERE owner_id IS NULL) AS "liveBytes"`;
 
+const HOLDINGS = selectHoldings('true', 'true');
+
+const OF_ONE = selectHoldings('owner_id = $2', 'false');
+
+/** Reads holdings in one snapshot; on a distributed database, where there is none of all nodes, one for each owner. */
+async function look(client: pg.Client, owners: readonly string[]): Promise<Holdings> {
+  if (!isDistributed()) return (await client.query<Holdings>(HOLDINGS, [owners])).rows[0]!;
+  const each: Holdings[] = [];
+  for (const owner of owners) each.push((await client.query<Holdings>(OF_ONE, [[owner], owner])).rows[0]!);
+  const sum = (field: 'live' | 'liveBytes'): number => each.reduce((total, holdings) => total + holdings[field], 0);
+  return {
+    owners: each.flatMap((holdings) => holdings.owners),
+    wrong: each.flatMap((holdings) => holdings.wrong),
+    ...{ live: sum('live'), liveBytes: sum('liveBytes') },
+  };
+}
+
 /** Returns the holdings of some owners. */
 export async function holdingsOf(fleet: Fleet, owners: readonly string[]): Promise<Holdings> {
   return (await fleet.query(HOLDINGS, [owners]))[0];
@@ -54,18 +77,17 @@ export async function watching(fleet: Fleet, owners: readonly string[], work: Pr
   const client = new pg.Client({ connectionString: fleet.url });
   await client.connect();
   try {
-    const look = async (): Promise<Holdings> => (await client.query<Holdings>(HOLDINGS, [owners])).rows[0]!;
     const seen: Holdings[] = [];
     const state = { isWorking: true };
     const done = work.finally(() => (state.isWorking = false));
     // Prevents an unhandled rejection; `done` is awaited below.
     done.catch(() => undefined);
     while (state.isWorking) {
-      seen.push(await look());
+      seen.push(await look(client, owners));
       await sleep(5);
     }
     await done;
-    return [...seen, await look()];
+    return [...seen, await look(client, owners)];
   } finally {
     await client.end();
   }
