@@ -138,22 +138,30 @@ describe('prepared statements', () => {
 });
 
 describe('statements of TypeORM outside a transaction', () => {
-  /** Raises an error with the SQLSTATE at the first call after `reset`. A sequence is not rolled back. */
-  const FAIL_ONCE = `
+  /** Raises an error with the SQLSTATE at the first calls after a restart of the sequence, which is not rolled back. */
+  const FAIL = `
     CREATE SEQUENCE calls;
-    CREATE FUNCTION fail_once(state text) RETURNS bigint LANGUAGE plpgsql AS $$
+    CREATE FUNCTION fail(state text, times bigint) RETURNS bigint LANGUAGE plpgsql AS $$
     DECLARE n bigint := nextval('calls');
     BEGIN
-      IF n = 1 THEN RAISE EXCEPTION 'once' USING ERRCODE = state; END IF;
+      IF n <= times THEN RAISE EXCEPTION 'at first' USING ERRCODE = state; END IF;
       RETURN n;
     END $$`;
 
-  beforeAll(() => dataSource.query(FAIL_ONCE));
+  beforeAll(() => dataSource.query(FAIL));
 
-  const failOnce = async (state: string): Promise<{ n: number; pid: number }[]> => {
+  const fail = async (state: string, times: number): Promise<{ n: number; pid: number }[]> => {
     await dataSource.query('ALTER SEQUENCE calls RESTART');
-    return dataSource.query('SELECT fail_once($1) AS n, pg_backend_pid() AS pid', [state]);
+    return dataSource.query('SELECT fail($1, $2) AS n, pg_backend_pid() AS pid', [state, times]);
   };
+
+  const failOnce = (state: string) => fail(state, 1);
+
+  test('deadlocks: at most five attempts', async () => {
+    expect(await fail('40P01', 4)).toMatchObject([{ n: 5 }]);
+    await expect(fail('40P01', 5)).rejects.toMatchObject({ driverError: { code: '40P01' } });
+    expect(await dataSource.query('SELECT last_value AS n FROM calls')).toMatchObject([{ n: 5 }]);
+  });
 
   test.each(['40P01', '40001'])('SQLSTATE %s: run again', async (state) => {
     expect(await failOnce(state)).toMatchObject([{ n: 2 }]);

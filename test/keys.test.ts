@@ -33,7 +33,14 @@ async function letPass({ id }: { id: string }, minutes: number): Promise<void> {
     ['api_key_secrets', 'expires_at', 'key_id'],
     ['api_key_secrets', 'retires_at', 'key_id'],
   ]) {
-    await sql(`UPDATE ${table} SET ${column} = ${column} - make_interval(mins => $2) WHERE ${key} = $1`, [id, minutes]);
+    const times = await sql(
+      `SELECT DISTINCT ${column}::text AS old, (${column} - make_interval(mins => $2))::text AS new FROM ${table}
+       WHERE ${key} = $1 AND ${column} IS NOT NULL`,
+      [id, minutes],
+    );
+    for (const time of times) {
+      await sql(`UPDATE ${table} SET ${column} = $2 WHERE ${key} = $1 AND ${column} = $3`, [id, time.new, time.old]);
+    }
   }
 }
 

@@ -162,8 +162,8 @@ describe('a changed key is rejected by the next call on another server', () => {
       Array.from({ length: ROUNDS }, async (_, i) => {
         const key = await makeKey(owner, { expiresAt: new Date(Date.now() + 3_600_000) });
         const before = await callAt(i, key);
-        const soon = `UPDATE api_key_secrets SET expires_at = clock_timestamp() + interval '500 ms' WHERE key_id = $1
-          RETURNING expires_at::text AS at`;
+        const soon = `UPDATE api_key_secrets SET expires_at = now() + interval '500 ms' WHERE key_id = $1
+          RETURNING expires_at AS at`;
         const [{ at }] = await fleet.query(soon, [key.id]);
         // Keeps calling until the database clock has passed the expiry.
         const meanwhile = new Set<string>();

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { PoolClient } from 'pg';
 import { DataSource, type QueryRunner, type ReplicationMode } from 'typeorm';
 import { isDatabaseUnavailable, isRetryable } from '../common/database-error.js';
@@ -5,7 +6,10 @@ import type { PostgresOptions } from './options.js';
 import { destroyAfter } from './session.js';
 
 /** Maximum attempts for a statement or transaction after deadlocks and serialization failures. */
-const ATTEMPTS = 3;
+const ATTEMPTS = 5;
+
+/** The longest wait before the second attempt, in milliseconds. It doubles with each attempt. */
+const WAIT_MS = 20;
 
 /** TypeORM's PostgresQueryRunner declares this method private. With an error, the pool drops the connection. */
 type EvictingRunner = QueryRunner & { releasePostgresConnection(error: unknown): Promise<void> };
@@ -44,13 +48,17 @@ export class PostgresDataSource extends DataSource {
   }
 }
 
-/** Runs an attempt again, at most three times in total, after a deadlock or a serialization failure. */
+/**
+ * Runs an attempt again after a deadlock or a serialization failure, at most five times in total. Waits a random time
+ * before, so that transactions that met once do not meet again.
+ */
 export async function retrying<T>(attempt: () => Promise<T>): Promise<T> {
   for (let count = 1; ; count++) {
     try {
       return await attempt();
     } catch (error) {
       if (count >= ATTEMPTS || !isRetryable(error)) throw error;
+      await sleep(Math.random() * WAIT_MS * 2 ** (count - 1));
     }
   }
 }

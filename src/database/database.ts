@@ -60,7 +60,7 @@ export class Database {
   }
 
   /**
-   * Runs a statement in the transaction `tx`; without one, in its own transaction, at most three times if deadlocks stop
+   * Runs a statement in the transaction `tx`; without one, in its own transaction, at most five times if deadlocks stop
    * it. A statement in `tx`, or with PREPARED_STATEMENTS=off, is not prepared.
    */
   async query<Row extends QueryResultRow>(statement: Statement, values: unknown[], tx?: Transaction): Promise<Row[]> {
@@ -79,7 +79,7 @@ export class Database {
 
   /**
    * Runs `work` in one transaction and resolves only after PostgreSQL confirms the COMMIT. Rolls back if `work` throws.
-   * Runs `work` again after a deadlock or a serialization failure, at most three times in total: `work` must have no
+   * Runs `work` again after a deadlock or a serialization failure, at most five times in total: `work` must have no
    * side effects outside the database.
    * @throws NotCommitted if `work` swallowed an error that had already aborted the transaction (PostgreSQL answers
    * ROLLBACK)

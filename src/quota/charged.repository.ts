@@ -58,8 +58,12 @@ export class ChargedRepository<Row extends Owned, New extends Owned> {
   }
 
   /** Reads an object and locks it until the transaction ends. */
-  lock(tx: Transaction, key: ObjectKey): Promise<Row | null> {
-    return within(this.objects, tx).findOne({ where: isKeyed<Row>(key), lock: { mode: 'pessimistic_write' } });
+  async lock(tx: Transaction, key: ObjectKey): Promise<Row | null> {
+    const objects = within(this.objects, tx);
+    // Citus locks rows of one owner only.
+    const ownerId = key.ownerId ?? (await objects.findOneBy(isKeyed<Row>(key)))?.ownerId;
+    if (ownerId === undefined) return null;
+    return objects.findOne({ where: isKeyed<Row>({ ownerId, id: key.id }), lock: { mode: 'pessimistic_write' } });
   }
 
   /**

@@ -56,7 +56,7 @@ export class TasksService {
     return this.database.transaction(async (tx) => {
       const before = required(await this.tasks.lock(tx, key));
       requireVersion(preconditions, toTaskResponse(before));
-      return isChange ? required(await this.tasks.update(key, dto, tx)) : before;
+      return isChange ? required(await this.tasks.update(before, dto, tx)) : before;
     });
   }
 
