@@ -99,7 +99,7 @@ test(`concurrent self-deletions, sign-ins and changes of administrators: no 5xx 
   expect(server.output).not.toContain('request failed');
 });
 
-// A deadlock costs a second, and a request is tried three times: several deadlocks in one deletion make it fail.
+// A deadlock costs a second, and a request is tried five times: several deadlocks in one deletion make it fail.
 test(`deadlocks during these tests: at most two, plus one for each 20 rounds (SEED=${SEED})`, async () => {
   const [row] = await query(
     database.url,

@@ -433,7 +433,7 @@ describe('POST /v1/resources, two servers', () => {
       (SELECT count(*)::int FROM resources) AS all, (SELECT counts[1]::int FROM platform_quotas WHERE meter = 'resources') AS platform,
       (SELECT limits[1]::int FROM platform_quotas WHERE meter = 'resources') AS limit`;
 
-  /** The same of one owner, since nodes have no common snapshot; nothing of the platform. */
+  /** The same for one owner, without the platform: nodes have no common snapshot. */
   const ofOne = `
     SELECT (SELECT count(*)::int FROM resources WHERE owner_id = $1) AS rows,
       (SELECT coalesce(sum(used), 0)::int FROM gauges WHERE meter = 'resources' AND owner_id = $1) AS used,

@@ -13,6 +13,7 @@ import { Gauge } from '../src/quota/gauge.entity.js';
 import { QuotaRepository } from '../src/quota/quota.repository.js';
 import { StoreRepository, type WriteRequest, type WriteVerdict } from '../src/store/store.repository.js';
 import { User } from '../src/users/user.entity.js';
+import { isDistributed } from './support/citus.js';
 import { Random } from './support/random.js';
 import { createDatabase } from './support/server.js';
 import { StoreCases, StoreModel, type Amounts, type ModelVerdict } from './support/store-model.js';
@@ -234,12 +235,12 @@ class Twins {
 }
 
 /**
- * Returns the places of requests that are sent together: all. A distributed database would judge owners side by side, in
- * no order: there, those of one owner.
+ * Returns the places of requests to send together: all, or those of one owner on a distributed database, which judges
+ * owners concurrently.
  */
 function turnsOf(requests: readonly WriteRequest[]): number[][] {
   const order = orderOf(requests);
-  if (db.partitionOf('') === undefined) return [requests.map((_request, place) => place)];
+  if (!isDistributed()) return [requests.map((_request, place) => place)];
   const owners = new Set(order.map((place) => requests[place]!.ownerId));
   return [...owners].map((owner) => requests.flatMap((request, place) => (request.ownerId === owner ? [place] : [])));
 }

@@ -50,7 +50,7 @@ export class PostgresDataSource extends DataSource {
 
 /**
  * Runs an attempt again after a deadlock or a serialization failure, at most five times in total. Waits a random time
- * before, so that transactions that met once do not meet again.
+ * first, so that the same transactions do not deadlock again.
  */
 export async function retrying<T>(attempt: () => Promise<T>): Promise<T> {
   for (let count = 1; ; count++) {

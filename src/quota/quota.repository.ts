@@ -3,7 +3,7 @@ import { violatedConstraint } from '../common/database-error.js';
 import { Problem } from '../common/problem.js';
 import { InjectRepository } from '@nestjs/typeorm';
 import { IsNull, type QueryDeepPartialEntity, type Repository } from 'typeorm';
-import { Database, within, type Transaction } from '../database/database.js';
+import { Database, OutOfDate, within, type Transaction } from '../database/database.js';
 import { ALL_CALLS, WINDOWS, isFlow, type Window } from './meters.js';
 import { PlatformQuota } from './platform-quota.entity.js';
 import { Flow, NO_KEY } from './flow.entity.js';
@@ -142,18 +142,16 @@ export class QuotaRepository {
    * running charges and blocks new ones.
    */
   async setOfPlatform(tx: Transaction, meter: string, window: Window, limit: number | null): Promise<number | null> {
-    let before: number | null | undefined;
-    // Lock order: flows and gauges first. On Citus, a locking read locks this table even if it finds no row.
-    if (await within(this.platformQuotas, tx).existsBy({ meter })) {
-      before = await this.limitOfPlatform(tx, meter, window);
-    }
-    if (before === undefined) {
+    // Without a lock: on Citus a locking read locks the whole table, even if it finds no row, and flows and gauges come first.
+    if (!(await within(this.platformQuotas, tx).existsBy({ meter }))) {
       await this.database.query(isFlow(meter) ? LOCK_FLOWS : LOCK_GAUGES, [], tx);
       await this.database.query(isFlow(meter) ? PLATFORM_FIRST_FLOW : PLATFORM_FIRST_GAUGE, [meter], tx);
-      before = await this.limitOfPlatform(tx, meter, window);
     }
+    const before = await this.limitOfPlatform(tx, meter, window);
+    // Its last limit was removed in the meantime.
+    if (before === undefined) throw new OutOfDate();
     await setElement(within(this.platformQuotas, tx), { meter }, window, limit ?? -1);
-    return before ?? null;
+    return before;
   }
 
   /** Removes a platform limit. Deletes a row without limits, so that charges need not lock and count on it. */

@@ -171,6 +171,7 @@ test('API requests: what a page has asked, as commands without secrets', async (
   await page.keyboard.press('Enter');
   const drawer = page.getByRole('dialog', { name: 'API requests of this page' });
   const { url } = sharedApi();
+  await drawer.getByRole('region', { name: `GET /v1/users?query=${username}` }).waitFor();
   await drawer.getByRole('region', { name: 'GET /v1/users' }).getByText(`curl '${url}/v1/users'`).waitFor();
   const command = await drawer.getByRole('region', { name: 'POST /v1/users' }).locator('pre').textContent();
   expect(command).toContain(`curl -X POST '${url}/v1/users'`);

@@ -54,7 +54,7 @@ const HOLDINGS = selectHoldings('true', 'true');
 
 const OF_ONE = selectHoldings('owner_id = $2', 'false');
 
-/** Reads holdings in one snapshot; on a distributed database, where there is none of all nodes, one for each owner. */
+/** Reads holdings in one snapshot. A distributed database has no snapshot of all nodes: this reads one for each owner. */
 async function look(client: pg.Client, owners: readonly string[]): Promise<Holdings> {
   if (!isDistributed()) return (await client.query<Holdings>(HOLDINGS, [owners])).rows[0]!;
   const each: Holdings[] = [];

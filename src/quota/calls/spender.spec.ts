@@ -115,7 +115,7 @@ class FlakyDatabase {
       try {
         return await this.attempt(runs, sentAfter);
       } catch (error) {
-        if (count >= 3 || !isRetryable(error)) throw error;
+        if (count >= 5 || !isRetryable(error)) throw error;
       }
     }
   }
