@@ -67,6 +67,8 @@ const COLOUR_RULES = ['color-contrast', 'link-in-text-block'];
  */
 export async function expectNoViolations(page: Page): Promise<void> {
   const found: Record<string, unknown> = {};
+  // Every page has one, once it has started.
+  await page.locator('h1').first().waitFor();
   await page.evaluate(AXE);
   for (const colorScheme of SCHEMES) {
     await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' });

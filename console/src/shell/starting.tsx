@@ -15,7 +15,7 @@ export function Starting() {
   return (
     <Center component="main" mih="100dvh" p="md">
       <Stack align="center">
-        <Loader size="sm" aria-label="Starting" />
+        <Loader size="sm" role="status" aria-label="Starting" />
         <ProblemAlert error={error ?? failureReason} />
       </Stack>
     </Center>
