@@ -13,12 +13,12 @@ import { QuotaRepository } from '../src/quota/quota.repository.js';
 import type { Run, RunVerdict } from '../src/quota/calls/spender.js';
 import { SpendsRepository } from '../src/quota/calls/spends.repository.js';
 import { User } from '../src/users/user.entity.js';
-import { isDistributed } from './support/citus.js';
 import { Random } from './support/random.js';
 import { createDatabase } from './support/server.js';
 import { SpendCases } from './support/spend-cases.js';
 import { ALL, SpendModel, windowName, type Fact } from './support/spend-model.js';
 import { SEED, seeds, sizesOf } from './support/sizes.js';
+import { turnsOf } from './support/turns.js';
 
 /** A clock that tests set; the search path finds it before that of PostgreSQL. */
 const CLOCK = [
@@ -129,19 +129,13 @@ class Twins {
 
   /** Sends a batch to both. @returns the verdicts of each */
   async spend(runs: readonly Run[]): Promise<{ said: string[]; expected: string[] }> {
-    const expected = this.model.spend(runs).map(textOf);
-    if (!isDistributed()) return { said: (await this.spends.spend(runs, this.tx)).map(textOf), expected };
-    // A distributed database gets the runs of each owner in a statement of their own.
     const said = Array<string>(runs.length);
-    for (const owner of [...new Set(runs.map(({ ownerId }) => ownerId))].sort()) {
-      const own = runs.flatMap(({ ownerId }, place) => (ownerId === owner ? [place] : []));
-      const verdicts = await this.spends.spend(
-        own.map((place) => runs[place]!),
-        this.tx,
-      );
-      own.forEach((place, i) => (said[place] = textOf(verdicts[i]!)));
+    for (const turn of turnsOf(runs)) {
+      const batch = turn.map((place) => runs[place]!);
+      const verdicts = await this.spends.spend(batch, this.tx);
+      turn.forEach((place, i) => (said[place] = textOf(verdicts[i]!)));
     }
-    return { said, expected };
+    return { said, expected: this.model.spend(runs).map(textOf) };
   }
 
   /** Returns the counters and the ledger of both. */

@@ -13,11 +13,11 @@ import { Gauge } from '../src/quota/gauge.entity.js';
 import { QuotaRepository } from '../src/quota/quota.repository.js';
 import { StoreRepository, type WriteRequest, type WriteVerdict } from '../src/store/store.repository.js';
 import { User } from '../src/users/user.entity.js';
-import { isDistributed } from './support/citus.js';
 import { Random } from './support/random.js';
 import { createDatabase } from './support/server.js';
 import { StoreCases, StoreModel, type Amounts, type ModelVerdict } from './support/store-model.js';
 import { seeds, sizesOf } from './support/sizes.js';
+import { turnsOf } from './support/turns.js';
 
 /**
  * Requests that one statement executes have the same effect as sequential requests in an order that the database
@@ -232,17 +232,6 @@ class Twins {
       ],
     };
   }
-}
-
-/**
- * Returns the places of requests to send together: all, or those of one owner on a distributed database, which judges
- * owners concurrently.
- */
-function turnsOf(requests: readonly WriteRequest[]): number[][] {
-  const order = orderOf(requests);
-  if (!isDistributed()) return [requests.map((_request, place) => place)];
-  const owners = new Set(order.map((place) => requests[place]!.ownerId));
-  return [...owners].map((owner) => requests.flatMap((request, place) => (request.ownerId === owner ? [place] : [])));
 }
 
 /**

@@ -896,7 +896,13 @@ describe('entry with a time to live', () => {
     await mine.put(pathOf('second', '?ttl=1'), 1);
     await until(async () => !(await keysOf(mine)).includes('second'));
     expect(await keysOf(mine)).toEqual(['a', 'b']);
-    await sql('UPDATE store_entries SET expires_at = now() WHERE owner_id = $1', [owner.id]);
+    const earlier = await sql(
+      `SELECT key, (expires_at - interval '1000 s')::text AS at FROM store_entries WHERE owner_id = $1`,
+      [owner.id],
+    );
+    for (const { key, at } of earlier) {
+      await sql('UPDATE store_entries SET expires_at = $3 WHERE owner_id = $1 AND key = $2', [owner.id, key, at]);
+    }
     await expectGone(owner, 'a', single.body.version);
     await expectGone(owner, 'b', batch.body.results[0].version);
   });
