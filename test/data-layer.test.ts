@@ -1,5 +1,6 @@
 import pg from 'pg';
 import type { DataSource } from 'typeorm';
+import { findLive as findSessions } from '../src/auth/sessions/sessions.statements.js';
 import { findLive, use } from '../src/auth/signed-requests/signatures.statements.js';
 import { Env } from '../src/config/env.js';
 import { connect } from '../src/database/connect.js';
@@ -8,13 +9,19 @@ import { dataSourceOptions } from '../src/database/options.js';
 import { queryPrepared } from '../src/database/prepared-query.js';
 import { PlanLimit } from '../src/platform/plan-limit.entity.js';
 import { Plan } from '../src/platform/plan.entity.js';
+import { SpendsRepository } from '../src/quota/calls/spends.repository.js';
+import { ChargedStatements } from '../src/quota/charged.statements.js';
+import { Flow } from '../src/quota/flow.entity.js';
 import { LIST, LIST_OF_KEYS } from '../src/quota/quota.statements.js';
+import { Resource } from '../src/resources/resource.entity.js';
+import { StoreRepository } from '../src/store/store.repository.js';
 import { FIND, FIND_ALL, LIST_OWNED } from '../src/store/store.statements.js';
 import { User } from '../src/users/user.entity.js';
 import { findByIds } from '../src/users/users.statements.js';
 import { createDatabase } from './support/server.js';
 
 const ID = '01a22790-0000-7000-8000-000000000000';
+const OTHER = '01a22790-0000-7000-8000-000000000001';
 
 const env = new Env({ DATABASE_POOL: '2' });
 let database: Awaited<ReturnType<typeof createDatabase>>;
@@ -134,6 +141,99 @@ describe('prepared statements', () => {
     expect(await db.query(setting, [])).toEqual([{ value: 'on' }]);
     expect(await db.transaction((tx) => db.query({ name: 'in-tx', ...setting }, [], tx))).toEqual([{ value: 'on' }]);
     expect(await dataSource.query(setting.text)).toEqual([{ value: 'on' }]);
+  });
+});
+
+/** Rows that one owner has. A plan that reads them all is found out by their number. */
+const MANY = 5_000;
+
+describe('statements that were planned while an owner had nothing, when it has much', () => {
+  let own: Awaited<ReturnType<typeof createDatabase>>;
+  let source: DataSource;
+  let used: Database;
+
+  beforeAll(async () => {
+    own = await createDatabase();
+    const entities = [User, Plan, PlanLimit, Resource, Flow];
+    // One connection, which keeps its plans.
+    source = await connect({ ...dataSourceOptions(env, own.url), poolSize: 1, entities });
+    used = new Database(source, env);
+    await source.query(
+      `INSERT INTO users (id, username, username_key, password_hash)
+       VALUES ($1::uuid, 'rich', 'rich', ''), ($2::uuid, 'other', 'other', '')`,
+      [ID, OTHER],
+    );
+    await source.query(`INSERT INTO flows (owner_id, meter) VALUES ($1, 'api:*')`, [ID]);
+    await source.query('ANALYZE');
+  });
+
+  afterAll(async () => {
+    await source.destroy();
+    await own.drop();
+  });
+
+  /** Counts the rows of a table that the connection has read. */
+  async function rowsRead(table: string): Promise<number> {
+    await source.query('SELECT pg_stat_force_next_flush()');
+    const [row] = await source.query(
+      `SELECT coalesce(idx_tup_fetch, 0)::int + seq_tup_read::int AS count FROM pg_stat_user_tables WHERE relname = $1`,
+      [table],
+    );
+    return row.count;
+  }
+
+  test('they read the rows that they need', async () => {
+    const store = new StoreRepository(used);
+    const resources = new ChargedStatements(used, source.getRepository(Resource));
+    const spends = new SpendsRepository(used);
+    const entry = { key: 'k7', value: Buffer.from('1'), ttlSeconds: null, ifVersion: null };
+    const written = { ownerId: ID, onConflict: 'replace', atomic: false, entries: [entry] } as const;
+    const run = { ownerId: ID, hash: '07'.repeat(32), slug: 'api1', cost: 1, count: 1, dryRun: false };
+    const cases: [name: string, table: string, run: () => Promise<unknown>][] = [
+      ['write', 'store_entries', () => store.write({ ...written, entries: [{ ...entry }] })],
+      ['delete', 'store_entries', () => store.delete({ ownerId: ID, keys: ['k8'], ifVersion: null })],
+      ['read', 'store_entries', () => store.find(ID, 'k9')],
+      ['read all', 'store_entries', () => store.findAll(ID, ['k9', 'none'])],
+      ['read a resource', 'resources', () => resources.find({ ownerId: ID, id: ID })],
+      [
+        'read resources of two owners',
+        'resources',
+        () => Promise.all([ID, OTHER].map((ownerId) => resources.find({ ownerId, id: ID }))),
+      ],
+      ['read any resource', 'resources', () => resources.find({ ownerId: null, id: ID })],
+      ['find the owner of a key', 'api_key_secrets', () => spends.findOwner(run.hash)],
+      ['spend', 'flows', () => spends.spend([run])],
+      ['spend, secrets', 'api_key_secrets', () => spends.spend([run])],
+      ['list quotas of a key', 'flows', () => used.query(LIST_OF_KEYS, [[ID], [OTHER]])],
+      ['find a signing key', 'request_keys', () => used.query(findLive(env), [[ID]])],
+      ['find the user of a signing key', 'users', () => used.query(findLive(env), [[ID]])],
+      ['use a signature', 'request_keys', () => used.query(use(env), [[ID], [Buffer.alloc(32)], [0], [null]])],
+      ['find sessions', 'sessions', () => used.query(findSessions(env), [[ID], [ID]])],
+    ];
+    for (const [, , once] of cases) await once();
+    for (const statement of [
+      `INSERT INTO store_entries (owner_id, key, value, version) SELECT $1, 'k' || n, '1', 1 FROM generate_series(1, $2::int) n
+       ON CONFLICT DO NOTHING`,
+      `INSERT INTO resources (owner_id, id, value) SELECT $1, gen_random_uuid(), '' FROM generate_series(1, $2::int)`,
+      `INSERT INTO api_keys (owner_id, id, name, hint, scopes)
+       SELECT $1, gen_random_uuid(), '', '', '{*}' FROM generate_series(1, $2::int)`,
+      `INSERT INTO api_key_secrets (hash, key_id, owner_id, scopes, disabled)
+       SELECT sha256(id::text::bytea), id, owner_id, scopes, false FROM api_keys WHERE owner_id = $1 LIMIT $2`,
+      `INSERT INTO flows (owner_id, key_id, meter) SELECT owner_id, id, 'api:api1' FROM api_keys WHERE owner_id = $1 LIMIT $2`,
+      `INSERT INTO request_keys (id, owner_id, name, public_key)
+       SELECT gen_random_uuid(), $1, '', decode(repeat('00', 32), 'hex') FROM generate_series(1, $2::int)`,
+      `INSERT INTO sessions (owner_id, id, nonce, expires_at)
+       SELECT $1, gen_random_uuid(), '', now() + interval '1 day' FROM generate_series(1, $2::int)`,
+    ]) {
+      await source.query(statement, [ID, MANY]);
+    }
+    const read: [string, number][] = [];
+    for (const [name, table, once] of cases) {
+      const before = await rowsRead(table);
+      await once();
+      read.push([name, (await rowsRead(table)) - before]);
+    }
+    expect(read.filter(([, count]) => count > 10)).toEqual([]);
   });
 });
 

@@ -137,21 +137,21 @@ function statementsOf(objects: Pick<Repository<Owned>, 'metadata'>) {
     findOfOne: {
       name: `${table}-find-of-one`,
       text: `
-        SELECT q.place::integer AS place, ${columnsOf(objects, 't')}
-        FROM unnest($2::uuid[]) WITH ORDINALITY AS q (id, place) JOIN ${table} t ON t.owner_id = $1::uuid AND t.id = q.id`,
+        SELECT array_position($2::uuid[], t.id) AS place, ${columnsOf(objects, 't')}
+        FROM ${table} t WHERE t.owner_id = $1::uuid AND t.id = ANY($2::uuid[])`,
     },
     find: {
       name: `${table}-find`,
       text: `
         SELECT q.place::integer AS place, ${columnsOf(objects, 't')}
         FROM unnest($1::uuid[], $2::uuid[]) WITH ORDINALITY AS q (owner_id, id, place)
-        JOIN ${table} t ON t.owner_id = q.owner_id AND t.id = q.id`,
+        CROSS JOIN LATERAL (SELECT * FROM ${table} t WHERE t.owner_id = q.owner_id AND t.id = q.id OFFSET 0) AS t`,
     },
     findAny: {
       name: `${table}-find-any`,
       text: `
-        SELECT q.place::integer AS place, ${columnsOf(objects, 't')}
-        FROM unnest($1::uuid[]) WITH ORDINALITY AS q (id, place) JOIN ${table} t ON t.id = q.id`,
+        SELECT array_position($1::uuid[], t.id) AS place, ${columnsOf(objects, 't')}
+        FROM ${table} t WHERE t.id = ANY($1::uuid[])`,
     },
     createOfOne: {
       name: `${table}-create-of-one`,

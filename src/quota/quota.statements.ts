@@ -23,8 +23,7 @@ export const LIST_OF_KEYS: Statement = {
     SELECT q.key_id AS "keyId", q.meter, q.limits, NULL AS "planLimits", ${COUNTS_NOW} AS counts, now() AS moment,
       CASE WHEN q.meter <> '${ALL_CALLS}' THEN nullif(q.at, '-infinity') END AS "usedAt",
       q.meter = '${ALL_CALLS}' AND q.at = '-infinity' AS "isUncounted"
-    FROM unnest($1::uuid[], $2::uuid[]) AS k (owner_id, key_id)
-    JOIN flows q ON q.owner_id = k.owner_id AND q.key_id = k.key_id AND q.owner_id = ANY($1::uuid[])
+    FROM flows q WHERE q.owner_id = ANY($1::uuid[]) AND q.key_id = ANY($2::uuid[])
     ORDER BY q.meter`,
 };
 

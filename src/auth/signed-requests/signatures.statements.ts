@@ -5,18 +5,20 @@ import { needsTotp } from '../totp/admin-totp.statements.js';
 /** Maximum difference between `created` of a signature and the current time, in seconds, in either direction. */
 export const MAX_AGE_SECONDS = 300;
 
-const accountOf = (env: Env): string => `k.owner_id AS "ownerId", k.public_key AS "publicKey", u.role, u.status,
-  u.username_key AS "usernameKey", u.email_key AS "emailKey",
-  ${needsTotp(env)} AS "needsTotp"`;
+/** SQL: joins the key of each request `q` and its account. OFFSET 0: see `findLive` of sessions. */
+const joinAccount = (env: Env): string => `
+    CROSS JOIN LATERAL (
+      SELECT k.owner_id AS "ownerId", k.public_key AS "publicKey", u.role, u.status, u.username_key AS "usernameKey",
+        u.email_key AS "emailKey", ${needsTotp(env)} AS "needsTotp"
+      FROM request_keys k JOIN users u ON u.id = k.owner_id WHERE k.id = q.key_id OFFSET 0
+    ) a`;
 
 /** Coalesced: reads of keys. */
 export const findLive = (env: Env): Statement => ({
   name: 'signatures-live',
   text: `
-    SELECT q.place::integer AS place, ${accountOf(env)}
-    FROM unnest($1::uuid[]) WITH ORDINALITY AS q (key_id, place)
-    JOIN request_keys k ON k.id = q.key_id
-    JOIN users u ON u.id = k.owner_id`,
+    SELECT q.place::integer AS place, a.*
+    FROM unnest($1::uuid[]) WITH ORDINALITY AS q (key_id, place)${joinAccount(env)}`,
 });
 
 /**
@@ -31,11 +33,9 @@ export const use = (env: Env): Statement => ({
       FROM unnest($1::uuid[], $2::bytea[], $3::bigint[], $4::bigint[]) WITH ORDINALITY
         AS q (key_id, nonce_hash, created, expires, place)
     ), live AS (
-      SELECT q.*, ${accountOf(env)}, abs(clock.seconds - q.created) <= ${String(MAX_AGE_SECONDS)} AS "isTimely",
+      SELECT q.*, a.*, abs(clock.seconds - q.created) <= ${String(MAX_AGE_SECONDS)} AS "isTimely",
         coalesce(q.expires <= clock.seconds, false) AS "isExpired"
-      FROM asked q
-      JOIN request_keys k ON k.id = q.key_id
-      JOIN users u ON u.id = k.owner_id
+      FROM asked q${joinAccount(env)}
       CROSS JOIN (SELECT floor(extract(epoch FROM now()))::bigint AS seconds) clock
     ), taken AS (
       INSERT INTO request_nonces (owner_id, key_id, nonce_hash, signed_at)

@@ -9,7 +9,8 @@
 -- replaces an expired entry; and the verdict: w(ritten), s(kipped), m(ismatch of versions), q (denied by a quota), a(borted with
 -- another entry of its request). In the order of places.
 --
--- OFFSET 0 keeps PostgreSQL from repeating the terms of `known` and `choice` wherever they are used.
+-- OFFSET 0 keeps PostgreSQL from repeating the terms of `known` and `choice` wherever they are used, and from a plan that reads all entries
+-- of the owner, which it would keep from when there were few.
 CREATE OR REPLACE FUNCTION decide_entries(
   of_owner uuid, modes integer[], atomic boolean[], waves integer[], failing integer[], denials integer[], refused integer[],
   requests integer[], keys text[], lengths integer[], if_versions bigint[], of_wave integer, now timestamptz
@@ -43,13 +44,15 @@ BEGIN
         ELSE 'm'
       END AS choice
     FROM (
-      SELECT n AS place, requests[n] AS request, if_versions[n] AS if_version,
-        octet_length(keys[n]) + lengths[n] AS size,
-        CASE WHEN s.key IS NULL OR s.expires_at <= now THEN 0 ELSE s.version END AS known,
-        coalesce(octet_length(s.key) + octet_length(s.value), 0) AS old_size
-      FROM generate_subscripts(keys, 1) AS n
-      LEFT JOIN store_entries s ON s.owner_id = of_owner AND s.key = keys[n]
-      WHERE waves[requests[n]] = of_wave
+      SELECT n.place::integer AS place, n.request, n.if_version, octet_length(n.key) + n.length AS size,
+        CASE WHEN s.version IS NULL OR s.expires_at <= now THEN 0 ELSE s.version END AS known, coalesce(s.size, 0) AS old_size
+      FROM unnest(requests, keys, lengths, if_versions) WITH ORDINALITY AS n (request, key, length, if_version, place)
+      LEFT JOIN LATERAL (
+        SELECT s.version, s.expires_at, octet_length(s.key) + octet_length(s.value) AS size
+        FROM store_entries s WHERE s.owner_id = of_owner AND s.key = n.key
+        OFFSET 0
+      ) AS s ON true
+      WHERE waves[n.request] = of_wave
       OFFSET 0
     ) e
     OFFSET 0

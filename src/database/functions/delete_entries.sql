@@ -29,9 +29,13 @@ BEGIN
     FROM (
       SELECT e.*, e.if_version IS NULL OR e.if_version = e.known OR (e.if_version = -1 AND e.known > 0) AS fits
       FROM (
-        SELECT e.place, e.key, e.if_version, CASE WHEN s.key IS NULL OR s.expires_at <= now THEN 0 ELSE s.version END AS known
+        SELECT e.place, e.key, e.if_version, CASE WHEN s.version IS NULL OR s.expires_at <= now THEN 0 ELSE s.version END AS known
         FROM unnest(keys, if_versions) WITH ORDINALITY AS e (key, if_version, place)
-        LEFT JOIN store_entries s ON s.owner_id = of_owner AND s.key = e.key
+        -- OFFSET 0: see decide_entries.
+        LEFT JOIN LATERAL (
+          SELECT s.version, s.expires_at FROM store_entries s WHERE s.owner_id = of_owner AND s.key = e.key
+          OFFSET 0
+        ) AS s ON true
       ) e
     ) e
     ORDER BY e.place

@@ -14,6 +14,6 @@ export const SPEND: Statement = {
 export const FIND_OWNERS: Statement = {
   name: 'calls-find-owners',
   text: `
-    SELECT h.place::integer AS place, s.owner_id AS "ownerId"
-    FROM unnest($1::bytea[]) WITH ORDINALITY AS h (hash, place) JOIN api_key_secrets s ON s.hash = h.hash`,
+    SELECT array_position($1::bytea[], s.hash) AS place, s.owner_id AS "ownerId"
+    FROM api_key_secrets s WHERE s.hash = ANY($1::bytea[])`,
 };
