@@ -199,11 +199,11 @@ class BodyReader {
     do {
       const name = json.readString();
       json.expect(COLON);
-      const member = `${pointer}/${name.slice(0, 64).toWellFormed().replaceAll('~', '~0').replaceAll('/', '~1')}`;
       const read = Object.hasOwn(members, name) ? members[name] : undefined;
-      if (!read) this.refuse(notAllowed(member));
-      else if (found.has(name)) this.refuse({ pointer: member, detail: 'must be given once', kind: 'unknown' });
-      else read(member);
+      if (!read) this.refuse(notAllowed(`${pointer}/${escaped(name)}`));
+      else if (found.has(name))
+        this.refuse({ pointer: `${pointer}/${name}`, detail: 'must be given once', kind: 'unknown' });
+      else read(`${pointer}/${name}`);
       found.add(name);
     } while (json.take(COMMA));
     json.expect(CLOSE_BRACE);
@@ -303,6 +303,11 @@ class BodyReader {
     this.json.readValue(MAX_VALUE_DEPTH, fault.pointer);
     this.fault(fault);
   }
+}
+
+/** The name of a member as part of a JSON pointer (RFC 6901). Long names are cut. */
+function escaped(name: string): string {
+  return name.slice(0, 64).toWellFormed().replaceAll('~', '~0').replaceAll('/', '~1');
 }
 
 function missing(pointer: string): FieldError {

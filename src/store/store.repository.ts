@@ -1,6 +1,7 @@
 import { Injectable } from '@nestjs/common';
 import type { QueryResultRow } from 'pg';
 import { tally } from '../common/tally.js';
+import { arrayOf } from '../database/array-of.js';
 import { byOwner, inBatchOrder, type ByOwner } from '../database/by-owner.js';
 import { Coalescer, inPlace } from '../database/coalescer.js';
 import { Database, type Transaction } from '../database/database.js';
@@ -269,12 +270,12 @@ export class StoreRepository {
         sorted.map((request) => ON_CONFLICT.indexOf(request.onConflict)),
         sorted.map((request) => request.atomic),
         waves,
-        placesOf(sorting, (request) => request.entries.length),
+        arrayOf(placesOf(sorting, (request) => request.entries.length)),
         entries.map((entry) => entry.key),
-        starts,
-        entries.map((entry) => entry.value.length),
-        entries.map((entry) => entry.ttlSeconds),
-        entries.map((entry) => entry.ifVersion),
+        arrayOf(starts),
+        arrayOf(entries.map((entry) => entry.value.length)),
+        arrayOf(entries.map((entry) => entry.ttlSeconds)),
+        arrayOf(entries.map((entry) => entry.ifVersion)),
         Buffer.concat(entries.map((entry) => entry.value)),
       ],
       tx,
@@ -294,9 +295,9 @@ export class StoreRepository {
       sorting,
       sorted.map((request) => request.keys.length),
       [
-        placesOf(sorting, (request) => request.keys.length),
+        arrayOf(placesOf(sorting, (request) => request.keys.length)),
         sorted.flatMap((request) => request.keys),
-        sorted.flatMap((request) => request.keys.map(() => request.ifVersion)),
+        arrayOf(sorted.flatMap((request) => request.keys.map(() => request.ifVersion))),
       ],
     );
     const deletions = Array<Deletion[]>(batch.length).fill([]);

@@ -102,20 +102,29 @@ BEGIN
     -- The version of a written entry is the number of writes before it, and its place. The aggregates keep the order of decide_entries.
     SELECT string_agg(CASE WHEN d.verdict = 'w' AND d.known = 0 THEN 'n' ELSE d.verdict END, '') AS verdicts,
       array_agg(CASE d.verdict WHEN 'w' THEN room.revision + d.place ELSE nullif(d.known, 0) END) AS versions,
-      array_agg(d.place) FILTER (WHERE d.verdict = 'w') AS places,
+      array_agg(d.place) FILTER (WHERE d.verdict = 'w' AND d.more = 1) AS added,
+      array_agg(d.place) FILTER (WHERE d.verdict = 'w' AND d.more = 0) AS replaced,
       coalesce(sum(d.more) FILTER (WHERE d.verdict = 'w'), 0) AS more,
       coalesce(sum(d.growth) FILTER (WHERE d.verdict = 'w'), 0) AS growth
     INTO decided
     FROM decide_entries(
       of_owner, modes, atomic, waves, failing, denials, refused, requests, keys, lengths, if_versions, wave, now
     ) AS d;
-    IF decided.places IS NOT NULL THEN
+    IF decided.added IS NOT NULL THEN
       INSERT INTO store_entries (owner_id, key, value, version, expires_at)
       SELECT of_owner, keys[w.place], convert_from(substr(data, starts[w.place], lengths[w.place]), 'UTF8'),
         room.revision + w.place, now + make_interval(secs => ttls[w.place])
-      FROM unnest(decided.places) AS w (place)
+      FROM unnest(decided.added) AS w (place);
+    END IF;
+    IF decided.replaced IS NOT NULL THEN
+      INSERT INTO store_entries (owner_id, key, value, version, expires_at)
+      SELECT of_owner, keys[w.place], convert_from(substr(data, starts[w.place], lengths[w.place]), 'UTF8'),
+        room.revision + w.place, now + make_interval(secs => ttls[w.place])
+      FROM unnest(decided.replaced) AS w (place)
       ON CONFLICT ON CONSTRAINT store_entries_pkey DO UPDATE
         SET value = excluded.value, version = excluded.version, expires_at = excluded.expires_at;
+    END IF;
+    IF decided.added IS NOT NULL OR decided.replaced IS NOT NULL THEN
       UPDATE gauges g SET
         used = g.used + CASE WHEN g.meter = 'store.entries' THEN decided.more ELSE decided.growth END,
         revision = CASE WHEN g.meter = 'store.entries' THEN room.revision + cardinality(keys) ELSE g.revision END

@@ -1,4 +1,5 @@
 import { Injectable } from '@nestjs/common';
+import { arrayOf } from '../../database/array-of.js';
 import { byOwner, inBatchOrder } from '../../database/by-owner.js';
 import { Coalescer, inPlace } from '../../database/coalescer.js';
 import { Database, type Transaction } from '../../database/database.js';
@@ -31,7 +32,6 @@ export class SpendsRepository {
   async spend(runs: readonly Run[], tx?: Transaction): Promise<RunVerdict[]> {
     const sorting = byOwner(runs);
     const { sorted } = sorting;
-    // Builds array literals itself: the driver's array serialization costs ten times as much.
     const values = [
       sorted[0]?.ownerId,
       arrayOf(sorted.map(({ ownerId }) => ownerId)),
@@ -55,8 +55,4 @@ export class SpendsRepository {
     const rows = await this.database.query<{ place: number; ownerId: string }>(FIND_OWNERS, [literal], tx);
     return inPlace(rows, hashes.length).map((row) => row?.ownerId ?? null);
   }
-}
-
-function arrayOf(elements: readonly (string | number | boolean)[]): string {
-  return `{${elements.join(',')}}`;
 }
