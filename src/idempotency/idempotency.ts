@@ -88,7 +88,8 @@ export class Idempotency implements OnApplicationBootstrap, BeforeApplicationShu
       const stored = await this.answers.find(tx, request.ownerId, keyHash);
       if (stored) {
         if (!stored.fingerprint.equals(fingerprint)) throw new Problem('idempotency_key_reused');
-        return { ...this.open(stored.answer, context), isReplayed: true };
+        const answer = JSON.parse(this.seal.open(stored.answer, context).toString()) as Answer;
+        return { ...answer, isReplayed: true };
       }
       // Another replay also holds the key, but then the response is stored.
       if (!isClaimed) throw new Problem('idempotency_in_progress', { retryAfter: 1 });
@@ -99,15 +100,6 @@ export class Idempotency implements OnApplicationBootstrap, BeforeApplicationShu
       }
       return { ...answer, isReplayed: false };
     });
-  }
-
-  private open(sealed: Buffer, context: string): Answer {
-    try {
-      return JSON.parse(this.seal.open(sealed, context).toString()) as Answer;
-    } catch {
-      // Responses stored by an older version were encrypted without a context. They expire 24 hours after the upgrade.
-      return JSON.parse(this.seal.open(sealed).toString()) as Answer;
-    }
   }
 
   /** Like `once`, for a route whose response is the JSON of the result of `work`. Without a key it only runs `work`. */
