@@ -155,6 +155,10 @@ class Twins {
       `SELECT owner_id, key_id, meter, hour, ARRAY[sum(granted), sum(denied)]::bigint[] AS sums FROM usage
        GROUP BY owner_id, key_id, meter, hour`,
     );
+    const denials = await this.tx.query<{ name: string; denied: number }[]>(
+      `SELECT concat_ws(' ', owner_id, key_id, meter) AS name, denied FROM flows
+       WHERE key_id <> no_key() AND meter <> 'api:*' AND denied > 0`,
+    );
     const platform = await this.quotas.listOfPlatform();
     const counted = (of: string, meter: string, counts: number[] | undefined): string =>
       `${of} used of ${meter}: ${String(counts)}`;
@@ -169,6 +173,7 @@ class Twins {
             [owner_id, key_id, meter, windowName('hour', hour.getTime()), ...sums].join(' '),
           )
           .sort(),
+        ...denials.map(({ name, denied }) => `${name} denied ${denied}`).sort(),
       ],
       expected: [
         ...pairs.map(({ ownerId, id, meter }) => {
@@ -177,9 +182,20 @@ class Twins {
         }),
         ...platform.map(({ meter }) => counted(ALL, meter, expectedOf(ALL, meter))),
         ...[...model.ledger].map(([name, { granted, denied }]) => [name, granted, denied].join(' ')).sort(),
+        ...denialsOf(model).sort(),
       ],
     };
   }
+}
+
+/** The denials of each key and API, summed over the hours of the ledger. */
+function denialsOf({ ledger }: SpendModel): string[] {
+  const sums = new Map<string, number>();
+  for (const [name, { denied }] of ledger) {
+    const ofFlow = name.split(' ').slice(0, 3).join(' ');
+    sums.set(ofFlow, (sums.get(ofFlow) ?? 0) + denied);
+  }
+  return [...sums].filter(([, denied]) => denied > 0).map(([name, denied]) => `${name} denied ${denied}`);
 }
 
 /** Formats a verdict; limits are sorted, because their order is not specified. */

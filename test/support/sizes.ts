@@ -46,9 +46,9 @@ const SIZES = {
   /** Sign-ins whose responses are compared. */
   signIn: { ROUNDS: [4, 30] },
   /** Random histories of spends in PostgreSQL. */
-  spendRules: { SEEDS: [8, 40] },
+  spendRules: { SEEDS: [32, 40] },
   /** Simulated histories of the spender. */
-  spender: { SEEDS: [50, 1_000] },
+  spender: { SEEDS: [200, 1_000] },
   /**
    * Random loads; spends for each of three servers with a cost of 1 to 7, and with a cost of 1; windows to fill; limits
    * in sequence.

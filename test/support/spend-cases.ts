@@ -18,7 +18,7 @@ export class SpendCases {
   readonly hashes: string[] = [];
   /** The initial state of the platform. */
   readonly facts: Fact[] = [];
-  private readonly kinds: Call[];
+  private readonly kinds: Call[] = [];
   private readonly limits: LimitFact[] = [];
   private moment = BEGINNING;
 
@@ -35,7 +35,7 @@ export class SpendCases {
     for (let owners = 1 + random.below(3); owners > 0; owners--) this.addOwner();
     for (let limits = random.below(9); limits > 0; limits--) this.facts.push(this.limit());
     this.hashes.push(random.hex(64));
-    this.kinds = Array.from({ length: 2 + random.below(5) }, () => this.kind());
+    for (let kinds = 2 + random.below(5); kinds > 0; kinds--) this.kinds.push(this.kind());
   }
 
   /** Returns a call, usually of a kind that occurred before. */
@@ -126,8 +126,11 @@ export class SpendCases {
       key: this.keys.map(({ id }) => id),
     }[scope];
     if (holders.length === 0) return this.limit();
-    const meter = random.pick([ALL_CALLS, ...this.slugs.map(callsOf)]);
-    const [holder, window] = [random.pick(holders), random.pick(WINDOWS)];
+    // Often the meter and window of an earlier limit, so that limits of different scopes meet.
+    const like = this.limits.length > 0 && random.chance(40) ? random.pick(this.limits) : undefined;
+    const meter = like?.meter ?? random.pick([ALL_CALLS, ...this.slugs.map(callsOf)]);
+    const window = like?.window ?? random.pick(WINDOWS);
+    const holder = random.pick(holders);
     const limit: LimitFact = { kind: 'limit', scope, holder, meter, window, amount: this.amount() };
     this.limits.push(limit);
     return limit;
@@ -150,6 +153,10 @@ export class SpendCases {
 
   private kind(): Call {
     const { random, isPlain } = this;
+    // Sometimes the same call with another key.
+    if (this.kinds.length > 0 && random.chance(20)) {
+      return { ...random.pick(this.kinds), hash: random.pick(this.hashes) };
+    }
     return {
       hash: random.chance(70) ? (this.hashes[0] ?? '') : random.pick(this.hashes),
       slug: isPlain || !random.chance(3) ? random.pick(this.slugs) : 'unknown',

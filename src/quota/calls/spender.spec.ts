@@ -473,7 +473,7 @@ function checkRetryAfter(
 }
 
 /** A platform with one owner, two keys, and one lifetime limit on all calls. */
-function ownerWith(limit: number): { spender: Spender; sent: Run[][]; keys: string[] } {
+function ownerWith(limit: number, ...more: Fact[]): { spender: Spender; sent: Run[][]; keys: string[] } {
   const model = new SpendModel();
   const keys = ['aa', 'bb'];
   model.state({ kind: 'owner', id: 'owner', isActive: true, plan: null });
@@ -483,6 +483,7 @@ function ownerWith(limit: number): { spender: Spender; sent: Run[][]; keys: stri
     model.state({ kind: 'secret', hash, keyId: hash, retiresAt: null });
   }
   model.state({ kind: 'limit', scope: 'user', holder: 'owner', meter: ALL_CALLS, window: 'lifetime', amount: limit });
+  for (const fact of more) model.state(fact);
   const sent: Run[][] = [];
   const spender = new Spender(ownersOf(model), (runs) => {
     sent.push(runs.map((run) => ({ ...run })));
@@ -525,6 +526,15 @@ describe('Spender', () => {
     const spends = await Promise.all(['xx', 'aa'].map((hash) => spender.spend(call(hash))));
     expect(spends.map(({ code }) => code)).toEqual(['invalid_api_key', 'ok']);
     expect(sent).toEqual([[{ ...call('aa'), ownerId: 'owner', count: 1 }]]);
+  });
+
+  test('of several violated windows, the wait is that until the last has ended', async () => {
+    const limits = (['minute', 'day', 'hour'] as const).map(
+      (window): Fact => ({ kind: 'limit', scope: 'user', holder: 'owner', meter: ALL_CALLS, window, amount: 1 }),
+    );
+    const { spender } = ownerWith(10, { kind: 'clock', moment: Date.UTC(2026, 10, 30, 12) }, ...limits);
+    const spends = await Promise.all([spender.spend(call()), spender.spend(call())]);
+    expect(spends.map(({ retryAfter }) => retryAfter)).toEqual([undefined, 12 * 3_600]);
   });
 
   test('does not move calls of an owner past those of its other keys', async () => {
