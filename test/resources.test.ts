@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { sharedApi, type Account } from './support/api.js';
+import { expectProblem, sharedApi, type Account } from './support/api.js';
 
 const api = sharedApi();
 
@@ -75,5 +75,18 @@ describe('/v1/resources', () => {
     });
     expect(await usedBy(user)).toBe(50);
     expect(await countOf(user)).toBe(50);
+  });
+
+  test('DELETE gives the unit back, once', async () => {
+    const user = await userWithQuota(1);
+    const mine = api.as(user);
+    const create = () => mine.post('/v1/resources', { value: 'x' });
+    const { id } = (await create()).body;
+    expectProblem(await create(), 403, 'quota_exceeded');
+    expect((await mine.delete(`/v1/resources/${id}`)).status).toBe(204);
+    expect((await mine.delete(`/v1/resources/${id}`)).status).toBe(404);
+    expect(await usedBy(user)).toBe(0);
+    expect((await create()).status).toBe(201);
+    expectProblem(await create(), 403, 'quota_exceeded');
   });
 });
