@@ -17,6 +17,7 @@ import { ResponseSchemas } from './support/response-schemas.js';
 import { TestServer, createDatabase } from './support/server.js';
 import {
   FORWARDED,
+  STORED,
   acceptedBody,
   furnish,
   isPrepared,
@@ -192,6 +193,12 @@ class World {
       const claims = Buffer.from(again?.accessToken.split('.')[1] ?? '', 'base64url').toString();
       id = claims === '' ? 'none' : (JSON.parse(claims).sid as string);
       this.owned.set(place, id);
+    }
+    if (operation === 'GET /v1/store/{key}' && id === undefined) {
+      // Another operation can have deleted the entry.
+      const put = this.document.operations.find((each) => each.id === 'PUT /v1/store/{key}');
+      if (put) await this.api.as(owner).put(`/v1/store/${STORED}`, acceptedBody(this.document, put, owner));
+      this.owned.set(place, (id = STORED));
     }
     if (!create) return id ?? owner.ids[list] ?? 'none';
     if (id === undefined) {

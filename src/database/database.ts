@@ -11,9 +11,9 @@ import { destroy, destroyAfter, hasCitus } from './session.js';
 
 /**
  * SQL with numbered parameters. With a name, each connection prepares it once and keeps one plan for all values, with
- * index scans only: use a name only for frequent statements that a matching index serves for all values. It must join an
- * array with a table by LATERAL and OFFSET 0, or find rows by `= ANY`: a plan of a plain join, made while the table was
- * small, would read all rows of an owner. Without a name it is planned at each execution.
+ * index scans only: use a name only for frequent statements that a matching index serves for all values. Such a statement
+ * must join an array with a table by LATERAL and OFFSET 0, or find rows by `= ANY`: if a plain join is planned while the
+ * table is small, its plan reads all rows of an owner. Without a name it is planned at each execution.
  */
 export interface Statement {
   name?: string;

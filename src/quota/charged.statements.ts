@@ -137,8 +137,9 @@ function statementsOf(objects: Pick<Repository<Owned>, 'metadata'>) {
     findOfOne: {
       name: `${table}-find-of-one`,
       text: `
-        SELECT array_position($2::uuid[], t.id) AS place, ${columnsOf(objects, 't')}
-        FROM ${table} t WHERE t.owner_id = $1::uuid AND t.id = ANY($2::uuid[])`,
+        SELECT q.place::integer AS place, ${columnsOf(objects, 't')}
+        FROM unnest((SELECT $2::uuid[])) WITH ORDINALITY AS q (id, place)
+        CROSS JOIN LATERAL (SELECT * FROM ${table} t WHERE t.owner_id = $1::uuid AND t.id = q.id OFFSET 0) AS t`,
     },
     find: {
       name: `${table}-find`,

@@ -16,7 +16,10 @@ export const LIST: Statement = {
     FROM owner_quotas($1::uuid, $2::text[])`,
 };
 
-/** Returns the usage in the windows that contain one moment of the database's clock. */
+/**
+ * Returns the usage in the windows that contain one moment of the database's clock. Ids of keys are unique, so owners and
+ * keys need not be matched in pairs.
+ */
 export const LIST_OF_KEYS: Statement = {
   name: 'quotas-list-of-keys',
   text: `

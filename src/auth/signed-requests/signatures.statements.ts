@@ -10,7 +10,8 @@ const joinAccount = (env: Env): string => `
     CROSS JOIN LATERAL (
       SELECT k.owner_id AS "ownerId", k.public_key AS "publicKey", u.role, u.status, u.username_key AS "usernameKey",
         u.email_key AS "emailKey", ${needsTotp(env)} AS "needsTotp"
-      FROM request_keys k JOIN users u ON u.id = k.owner_id WHERE k.id = q.key_id OFFSET 0
+      FROM request_keys k CROSS JOIN LATERAL (SELECT * FROM users u WHERE u.id = k.owner_id OFFSET 0) AS u
+      WHERE k.id = q.key_id OFFSET 0
     ) a`;
 
 /** Coalesced: reads of keys. */

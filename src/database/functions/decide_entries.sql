@@ -9,8 +9,8 @@
 -- replaces an expired entry; and the verdict: w(ritten), s(kipped), m(ismatch of versions), q (denied by a quota), a(borted with
 -- another entry of its request). In the order of places.
 --
--- OFFSET 0 keeps PostgreSQL from repeating the terms of `known` and `choice` wherever they are used, and from a plan that reads all entries
--- of the owner, which it would keep from when there were few.
+-- OFFSET 0 keeps PostgreSQL from repeating the terms of `known` and `choice` wherever they are used. It also prevents a plan that reads
+-- all entries of the owner: PostgreSQL would keep such a plan if it was made while the table was small.
 CREATE OR REPLACE FUNCTION decide_entries(
   of_owner uuid, modes integer[], atomic boolean[], waves integer[], failing integer[], denials integer[], refused integer[],
   requests integer[], keys text[], lengths integer[], if_versions bigint[], of_wave integer, now timestamptz

@@ -110,6 +110,7 @@ BEGIN
     FROM decide_entries(
       of_owner, modes, atomic, waves, failing, denials, refused, requests, keys, lengths, if_versions, wave, now
     ) AS d;
+    -- A new entry cannot conflict: the store is locked.
     IF decided.added IS NOT NULL THEN
       INSERT INTO store_entries (owner_id, key, value, version, expires_at)
       SELECT of_owner, keys[w.place], convert_from(substr(data, starts[w.place], lengths[w.place]), 'UTF8'),

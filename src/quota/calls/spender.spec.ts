@@ -529,9 +529,14 @@ describe('Spender', () => {
   });
 
   test('of several violated windows, the wait is that until the last has ended', async () => {
-    const limits = (['minute', 'day', 'hour'] as const).map(
-      (window): Fact => ({ kind: 'limit', scope: 'user', holder: 'owner', meter: ALL_CALLS, window, amount: 1 }),
-    );
+    const limits = (['minute', 'day', 'hour'] as const).map((window): Fact => ({
+      kind: 'limit',
+      scope: 'user',
+      holder: 'owner',
+      meter: ALL_CALLS,
+      window,
+      amount: 1,
+    }));
     const { spender } = ownerWith(10, { kind: 'clock', moment: Date.UTC(2026, 10, 30, 12) }, ...limits);
     const spends = await Promise.all([spender.spend(call()), spender.spend(call())]);
     expect(spends.map(({ retryAfter }) => retryAfter)).toEqual([undefined, 12 * 3_600]);
