@@ -132,6 +132,7 @@ function statementsOf(objects: Pick<Repository<Owned>, 'metadata'>) {
   const table = objects.metadata.tableName;
   const types = ['uuid', ...writtenColumnsOf(objects).map(({ type }) => type)];
   const columns = 'c.granted, c.limits, c.created_at AS "createdAt"';
+  // LATERAL and OFFSET 0: see Statement. `findAny` asks for the first column of an index, where `= ANY` is enough.
   return {
     lockGauge: { text: `SELECT FROM gauges WHERE owner_id = $1 AND meter = '${table}' FOR UPDATE` },
     findOfOne: {
