@@ -305,6 +305,16 @@ describe('quotas of the platform', () => {
     expect((await create(user)).status).toBe(201);
   });
 
+  test('credits of a user reached, limit of tasks not: 402 names only the user limit', async () => {
+    const user = await own.createUser({ credits: 1 });
+    await set('tasks', { limit: 100 });
+    expect((await own.as(user).post('/v1/tasks')).status).toBe(201);
+    const refused = await own.as(user).post('/v1/tasks');
+    expectProblem(refused, 402, 'credits_exhausted');
+    expect(refused.body.violated).toMatchObject([{ scope: 'user' }]);
+    expect(refused.body.limits).toMatchObject([{ scope: 'user' }, { scope: 'platform', meter: 'tasks' }]);
+  });
+
   test.each(WINDOWS)('limit of calls in a %s: includes all calls made before, and applies to all users', (window) =>
     inOneMinute(async () => {
       const slug = await own.createApi();
