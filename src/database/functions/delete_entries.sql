@@ -31,7 +31,7 @@ BEGIN
       FROM (
         SELECT e.place, e.key, e.if_version, CASE WHEN s.version IS NULL OR s.expires_at <= now THEN 0 ELSE s.version END AS known
         FROM unnest(keys, if_versions) WITH ORDINALITY AS e (key, if_version, place)
-        -- OFFSET 0: see decide_entries.
+        -- OFFSET 0: see write_entries.
         LEFT JOIN LATERAL (
           SELECT s.version, s.expires_at FROM store_entries s WHERE s.owner_id = of_owner AND s.key = e.key
           OFFSET 0

@@ -1,13 +1,14 @@
 -- Judges entries by the quotas of their owner and of the platform, in order.
 --
--- Parameters: by entry: its place, its request, and what it adds to the used entries and bytes; an entry of an atomic request says
--- what all entries of the request add. Whether each request is atomic. What is used, and the limits.
+-- Parameters: by entry: its request; what choose_entries says; the version that exists (0: none); the bytes that are stored; the
+-- bytes to store. By request: whether it is atomic: then its entries are judged together. What is used, and the limits.
 --
--- Returns the places of denied entries; the requests with one, and for the first denial of each the limits that were judged,
--- as spend_calls does, and what was asked of them; and what is used then.
+-- Returns by entry what becomes of it: q if a quota denies it, a(borted) if it would only be skipped and a quota denies its atomic
+-- request, otherwise as given. The requests with a denied entry, and for the first one of each the limits that were judged,
+-- as spend_calls does, and what was asked of them. What is used then.
 CREATE OR REPLACE FUNCTION judge_entries(
-  places integer[], requests integer[], costs bigint[], sizes bigint[], atomic boolean[], INOUT room store_room,
-  OUT refused integer[], OUT denials integer[], OUT entry_limits text[], OUT byte_limits text[], OUT entry_costs bigint[],
+  requests integer[], INOUT choices text[], known bigint[], held integer[], sizes integer[], atomic boolean[],
+  INOUT room store_room, OUT denials integer[], OUT entry_limits text[], OUT byte_limits text[], OUT entry_costs bigint[],
   OUT byte_costs bigint[]
 )
 LANGUAGE plpgsql IMMUTABLE
@@ -19,18 +20,26 @@ DECLARE
   size bigint;
   fits boolean;
 BEGIN
-  refused := '{}';
   denials := '{}';
   entry_limits := '{}';
   byte_limits := '{}';
   entry_costs := '{}';
   byte_costs := '{}';
-  FOR i IN 1 .. coalesce(cardinality(places), 0) LOOP
+  FOR i IN 1 .. cardinality(requests) LOOP
+    CONTINUE WHEN choices[i] <> 'w';
     -- The first entry of an atomic request decides for all.
     IF NOT atomic[requests[i]] OR current_request IS DISTINCT FROM requests[i] THEN
       current_request := requests[i];
-      cost := costs[i];
-      size := sizes[i];
+      cost := 0;
+      size := 0;
+      FOR n IN i .. cardinality(requests) LOOP
+        EXIT WHEN requests[n] <> current_request OR (n > i AND NOT atomic[current_request]);
+        -- An expired entry (known = 0, but bytes are stored) counts as unused.
+        IF choices[n] = 'w' THEN
+          cost := cost + CASE WHEN known[n] = 0 THEN 1 ELSE 0 END;
+          size := size + sizes[n] - CASE WHEN known[n] = 0 THEN 0 ELSE held[n] END;
+        END IF;
+      END LOOP;
       -- An entry that takes no more than there was is granted, even above the limit.
       fits := (cost <= 0 OR (room.entries + cost <= coalesce(room.entry_limit, max)
           AND coalesce(room.all_entries, 0) + cost <= coalesce(room.all_entry_limit, max)
@@ -57,7 +66,12 @@ BEGIN
       END IF;
     END IF;
     IF NOT fits THEN
-      refused := refused || places[i];
+      choices[i] := 'q';
+    END IF;
+  END LOOP;
+  FOR i IN 1 .. cardinality(requests) LOOP
+    IF choices[i] = 's' AND atomic[requests[i]] AND requests[i] = ANY(denials) THEN
+      choices[i] := 'a';
     END IF;
   END LOOP;
 END

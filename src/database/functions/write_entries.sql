@@ -5,9 +5,9 @@
 -- request; the key; where its value stands in `data`; seconds to live; the version that must exist (0: none, -1: any, NULL: whatever
 -- exists).
 --
--- Returns one row for each wave (none, if the owner does not exist): for each of its entries, in order, a verdict (n(ew), w(ritten over
--- an entry), or another one of decide_entries) and the version that exists now (NULL: none); and the requests that a quota has
--- denied so far (see judge_entries).
+-- Returns one row for each wave (none, if the owner does not exist): for each of its entries, in order, a verdict and the version
+-- that exists now (NULL: none); and the requests that a quota has denied so far (see judge_entries). Verdicts: n(ew), w(ritten over an
+-- entry), s(kipped), m(ismatch of versions), q (denied by a quota), a(borted with another entry of its request).
 --
 -- Entries are granted or denied one by one, in the order of the request; those of an atomic request together. A mismatch
 -- fails a request as a whole if it is atomic or in mode fail.
@@ -33,11 +33,21 @@ DECLARE
   -- Whether a limit may have too little room.
   is_tight boolean;
   expired bigint[];
+  -- By entry of a wave: its place among all; its request; the version that must exist; the version that exists (0: none, or it has
+  -- expired); the bytes of that row; the bytes to store; what becomes of it.
+  places integer[];
+  asking integer[];
+  musts bigint[];
+  known bigint[];
+  held integer[];
+  sizes integer[];
+  choices text[];
   judged record;
-  decided record;
-  -- Requests that fail as a whole, and entries that a quota denies.
-  failing integer[] := '{}';
-  refused integer[] := '{}';
+  -- The places that are written, what they add to the counts, and whether they replace rows.
+  written integer[];
+  more integer;
+  growth bigint;
+  replaces boolean;
 BEGIN
   room := lock_room(of_owner, true);
   IF room IS NULL THEN
@@ -66,32 +76,24 @@ BEGIN
   byte_costs := '{}';
   wave := 1;
   WHILE wave = ANY(waves) LOOP
-    IF true = ANY(atomic) OR 2 = ANY(modes) THEN
-      failing := failing || ARRAY(
-        SELECT DISTINCT d.request
-        FROM decide_entries(
-          of_owner, modes, atomic, waves, failing, denials, refused, requests, keys, lengths, if_versions, wave, now
-        ) AS d
-        WHERE d.verdict = 'm' AND (atomic[d.request] OR modes[d.request] = 2)
-      );
-    END IF;
+    -- OFFSET 0 prevents a plan that reads all entries of the owner: PostgreSQL would keep such a plan if it was made while the table
+    -- was small.
+    SELECT array_agg(n.place), array_agg(requests[n.place]), array_agg(if_versions[n.place]), array_agg(coalesce(s.version, 0)),
+      array_agg(coalesce(s.size, 0)), array_agg(octet_length(n.key) + lengths[n.place])
+    INTO places, asking, musts, known, held, sizes
+    FROM unnest(keys) WITH ORDINALITY AS n (key, place)
+    LEFT JOIN LATERAL (
+      SELECT CASE WHEN s.expires_at <= now THEN 0 ELSE s.version END AS version, octet_length(s.key) + octet_length(s.value) AS size
+      FROM store_entries s WHERE s.owner_id = of_owner AND s.key = n.key
+      OFFSET 0
+    ) AS s ON true
+    WHERE waves[requests[n.place]] = wave;
 
+    choices := choose_entries(asking, known, musts, modes, atomic);
     IF is_tight THEN
-      SELECT array_agg(d.place ORDER BY d.place) AS places, array_agg(d.request ORDER BY d.place) AS requests,
-        array_agg(CASE WHEN atomic[d.request] THEN d.all_cost ELSE d.cost END ORDER BY d.place) AS costs,
-        array_agg(CASE WHEN atomic[d.request] THEN d.all_bytes ELSE d.bytes END ORDER BY d.place) AS sizes
-      INTO decided
-      FROM (
-        SELECT d.*, sum(d.cost) OVER one AS all_cost, sum(d.bytes) OVER one AS all_bytes
-        FROM decide_entries(
-          of_owner, modes, atomic, waves, failing, denials, refused, requests, keys, lengths, if_versions, wave, now
-        ) AS d
-        WHERE d.verdict = 'w'
-        WINDOW one AS (PARTITION BY d.request)
-      ) AS d;
-      judged := judge_entries(decided.places, decided.requests, decided.costs, decided.sizes, atomic, room);
+      judged := judge_entries(asking, choices, known, held, sizes, atomic, room);
+      choices := judged.choices;
       room := judged.room;
-      refused := refused || judged.refused;
       denials := denials || judged.denials;
       entry_limits := entry_limits || judged.entry_limits;
       byte_limits := byte_limits || judged.byte_limits;
@@ -99,45 +101,53 @@ BEGIN
       byte_costs := byte_costs || judged.byte_costs;
     END IF;
 
-    -- The version of a written entry is the number of writes before it, and its place. The aggregates keep the order of decide_entries.
-    SELECT string_agg(CASE WHEN d.verdict = 'w' AND d.known = 0 THEN 'n' ELSE d.verdict END, '') AS verdicts,
-      array_agg(CASE d.verdict WHEN 'w' THEN room.revision + d.place ELSE nullif(d.known, 0) END) AS versions,
-      array_agg(d.place) FILTER (WHERE d.verdict = 'w' AND d.more = 1) AS added,
-      array_agg(d.place) FILTER (WHERE d.verdict = 'w' AND d.more = 0) AS replaced,
-      coalesce(sum(d.more) FILTER (WHERE d.verdict = 'w'), 0) AS more,
-      coalesce(sum(d.growth) FILTER (WHERE d.verdict = 'w'), 0) AS growth
-    INTO decided
-    FROM decide_entries(
-      of_owner, modes, atomic, waves, failing, denials, refused, requests, keys, lengths, if_versions, wave, now
-    ) AS d;
-    -- A new entry cannot conflict: the store is locked.
-    IF decided.added IS NOT NULL THEN
+    versions := '{}';
+    written := '{}';
+    more := 0;
+    growth := 0;
+    replaces := false;
+    FOR i IN 1 .. cardinality(places) LOOP
+      IF choices[i] = 'w' THEN
+        -- The version of an entry is the number of writes before it.
+        versions[i] := room.revision + places[i];
+        written := written || places[i];
+        more := more + CASE WHEN held[i] = 0 THEN 1 ELSE 0 END;
+        growth := growth + sizes[i] - held[i];
+        replaces := replaces OR held[i] > 0;
+        IF known[i] = 0 THEN
+          choices[i] := 'n';
+        END IF;
+      ELSE
+        versions[i] := nullif(known[i], 0);
+      END IF;
+    END LOOP;
+    verdicts := array_to_string(choices, '');
+
+    IF replaces THEN
       INSERT INTO store_entries (owner_id, key, value, version, expires_at)
       SELECT of_owner, keys[w.place], convert_from(substr(data, starts[w.place], lengths[w.place]), 'UTF8'),
         room.revision + w.place, now + make_interval(secs => ttls[w.place])
-      FROM unnest(decided.added) AS w (place);
-    END IF;
-    IF decided.replaced IS NOT NULL THEN
-      INSERT INTO store_entries (owner_id, key, value, version, expires_at)
-      SELECT of_owner, keys[w.place], convert_from(substr(data, starts[w.place], lengths[w.place]), 'UTF8'),
-        room.revision + w.place, now + make_interval(secs => ttls[w.place])
-      FROM unnest(decided.replaced) AS w (place)
+      FROM unnest(written) AS w (place)
       ON CONFLICT ON CONSTRAINT store_entries_pkey DO UPDATE
         SET value = excluded.value, version = excluded.version, expires_at = excluded.expires_at;
+    ELSIF more > 0 THEN
+      -- No entry can conflict: the store is locked.
+      INSERT INTO store_entries (owner_id, key, value, version, expires_at)
+      SELECT of_owner, keys[w.place], convert_from(substr(data, starts[w.place], lengths[w.place]), 'UTF8'),
+        room.revision + w.place, now + make_interval(secs => ttls[w.place])
+      FROM unnest(written) AS w (place);
     END IF;
-    IF decided.added IS NOT NULL OR decided.replaced IS NOT NULL THEN
-      UPDATE gauges g SET
-        used = g.used + CASE WHEN g.meter = 'store.entries' THEN decided.more ELSE decided.growth END,
-        revision = CASE WHEN g.meter = 'store.entries' THEN room.revision + cardinality(keys) ELSE g.revision END
-      WHERE g.owner_id = of_owner AND g.meter IN ('store.bytes', 'store.entries')
-        AND (g.meter = 'store.entries' OR decided.growth <> 0);
+    IF replaces OR more > 0 THEN
+      UPDATE gauges g SET used = g.used + more, revision = room.revision + cardinality(keys)
+      WHERE g.owner_id = of_owner AND g.meter = 'store.entries';
+      IF growth <> 0 THEN
+        UPDATE gauges g SET used = g.used + growth WHERE g.owner_id = of_owner AND g.meter = 'store.bytes';
+      END IF;
       IF has_shared THEN
-        UPDATE platform_quotas p SET counts[1] = p.counts[1] + decided.more WHERE p.meter IN ('objects', 'store.entries');
-        UPDATE platform_quotas p SET counts[1] = p.counts[1] + decided.growth WHERE p.meter = 'store.bytes';
+        UPDATE platform_quotas p SET counts[1] = p.counts[1] + more WHERE p.meter IN ('objects', 'store.entries');
+        UPDATE platform_quotas p SET counts[1] = p.counts[1] + growth WHERE p.meter = 'store.bytes';
       END IF;
     END IF;
-    verdicts := decided.verdicts;
-    versions := decided.versions;
     RETURN NEXT;
     wave := wave + 1;
   END LOOP;
