@@ -33,12 +33,13 @@ BEGIN
       cost := 0;
       size := 0;
       FOR n IN i .. cardinality(requests) LOOP
-        EXIT WHEN requests[n] <> current_request OR (n > i AND NOT atomic[current_request]);
-        -- An expired entry (known = 0, but bytes are stored) counts as unused.
+        EXIT WHEN requests[n] <> current_request;
         IF choices[n] = 'w' THEN
+          -- What has expired (known = 0) does not count as used, although its bytes are stored.
           cost := cost + CASE WHEN known[n] = 0 THEN 1 ELSE 0 END;
           size := size + sizes[n] - CASE WHEN known[n] = 0 THEN 0 ELSE held[n] END;
         END IF;
+        EXIT WHEN NOT atomic[current_request];
       END LOOP;
       -- An entry that takes no more than there was is granted, even above the limit.
       fits := (cost <= 0 OR (room.entries + cost <= coalesce(room.entry_limit, max)
