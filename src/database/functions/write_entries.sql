@@ -78,7 +78,7 @@ BEGIN
   WHILE wave = ANY(waves) LOOP
     -- OFFSET 0 prevents a plan that reads all entries of the owner: PostgreSQL would keep such a plan if it was made while the table
     -- was small.
-    SELECT array_agg(n.place), array_agg(requests[n.place]), array_agg(if_versions[n.place]), array_agg(coalesce(s.version, 0)),
+    SELECT array_agg(n.place::integer), array_agg(requests[n.place]), array_agg(if_versions[n.place]), array_agg(coalesce(s.version, 0)),
       array_agg(coalesce(s.size, 0)), array_agg(octet_length(n.key) + lengths[n.place])
     INTO places, asking, musts, known, held, sizes
     FROM unnest(keys) WITH ORDINALITY AS n (key, place)
