@@ -1,5 +1,6 @@
 import { Api, expectProblem, inOne, inOneMinute, sharedApi, type Account, type Answer } from './support/api.js';
 import { chargedEarlier } from './support/clock.js';
+import { tally } from './support/fleet.js';
 import { TestServer, createDatabase, query } from './support/server.js';
 import { until } from './support/until.js';
 
@@ -305,14 +306,17 @@ describe('quotas of the platform', () => {
     expect((await create(user)).status).toBe(201);
   });
 
-  test('credits of a user reached, limit of tasks not: 402 names only the user limit', async () => {
+  test('credits of a user used up by concurrent creations, limit of tasks not: 402 names only the user limit', async () => {
     const user = await own.createUser({ credits: 1 });
-    await set('tasks', { limit: 100 });
-    expect((await own.as(user).post('/v1/tasks')).status).toBe(201);
-    const refused = await own.as(user).post('/v1/tasks');
-    expectProblem(refused, 402, 'credits_exhausted');
+    const { used } = await set('tasks', { limit: Number.MAX_SAFE_INTEGER });
+    const create = (): Promise<Answer> => own.as(user).post('/v1/tasks');
+    const answers = await Promise.all([create(), create(), create()]);
+    expect(tally(answers.map(({ status }) => String(status)))).toEqual({ 201: 1, 402: 2 });
+    expect(await quotas()).toMatchObject([{ meter: 'tasks', used: used + 1 }]);
+    const refused = await create();
     expect(refused.body.violated).toMatchObject([{ scope: 'user' }]);
     expect(refused.body.limits).toMatchObject([{ scope: 'user' }, { scope: 'platform', meter: 'tasks' }]);
+    expect((await boss.delete('/v1/platform/quotas/tasks')).status).toBe(204);
   });
 
   test.each(WINDOWS)('limit of calls in a %s: includes all calls made before, and applies to all users', (window) =>

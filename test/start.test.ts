@@ -230,8 +230,9 @@ describe('failed start: exit code 1 and one line on stderr:', () => {
   // In a process of its own: `pg` leaves the connection open until the process ends or PostgreSQL gives up after a minute,
   // and CREATE and DROP DATABASE of other tests would wait for that.
   test.concurrent('no database password, but the server wants one', async () => {
-    const line = await printedRefusal({ DATABASE_URL: elsewhere((url) => (url.password = '')) });
-    expect(line).toContain('DATABASE_URL has no password, and the database asks for one.');
+    expect(await printedRefusal({ DATABASE_URL: elsewhere((url) => (url.password = '')) })).toBe(
+      'Quartermaster did not start. DATABASE_URL has no password, and the database asks for one.\n',
+    );
   });
 
   test.each([

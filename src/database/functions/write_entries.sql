@@ -1,12 +1,12 @@
 -- Writes entries of one owner's store for several requests, and charges them, in one transaction.
 --
 -- Parameters: the owner. By request, in order of arrival: its mode (0 skip, 1 replace, 2 fail); whether it is atomic; its wave:
--- requests that write the same key are in different waves, one after the other. By entry, in order of requests: the place of its
--- request; the key; where its value stands in `data`; seconds to live; the version that must exist (0: none, -1: any, NULL: whatever
--- exists).
+-- requests that write the same key are in different waves, one after the other. By entry, in order of requests, at least one for
+-- each: the place of its request; the key; where its value stands in `data`; seconds to live; the version that must exist (0: none,
+-- -1: any, NULL: whatever exists).
 --
 -- Returns one row for each wave (none, if the owner does not exist): for each of its entries, in order, a verdict and the version
--- that exists now (NULL: none); and the requests that a quota has denied so far (see judge_entries). Verdicts: n(ew), w(ritten over an
+-- that exists now (NULL: none); and the requests that a quota has denied so far (see judge_writes). Verdicts: n(ew), w(ritten over an
 -- entry), s(kipped), m(ismatch of versions), q (denied by a quota), a(borted with another entry of its request).
 --
 -- Entries are granted or denied one by one, in the order of the request; those of an atomic request together. A mismatch
@@ -34,18 +34,18 @@ DECLARE
   is_tight boolean;
   expired bigint[];
   -- By entry of a wave: its place among all; its request; the version that must exist; the version that exists (0: none, or it has
-  -- expired); the bytes of that row; the bytes to store; what becomes of it.
-  places integer[];
-  asking integer[];
-  musts bigint[];
+  -- expired); the bytes of its row, also if it has expired (0: no row); the bytes to store; what becomes of it.
+  places bigint[];
+  wave_requests integer[];
+  wave_if_versions bigint[];
   known bigint[];
-  held integer[];
-  sizes integer[];
+  row_bytes integer[];
+  new_bytes integer[];
   choices text[];
   judged record;
   -- The places that are written, what they add to the counts, and whether they replace rows.
-  written integer[];
-  more integer;
+  written bigint[];
+  added integer;
   growth bigint;
   replaces boolean;
 BEGIN
@@ -77,10 +77,10 @@ BEGIN
   wave := 1;
   WHILE wave = ANY(waves) LOOP
     -- OFFSET 0 prevents a plan that reads all entries of the owner: PostgreSQL would keep such a plan if it was made while the table
-    -- was small.
-    SELECT array_agg(n.place::integer), array_agg(requests[n.place]), array_agg(if_versions[n.place]), array_agg(coalesce(s.version, 0)),
+    -- was small. It also makes the join a nested loop, so that the arrays keep the order of keys.
+    SELECT array_agg(n.place), array_agg(requests[n.place]), array_agg(if_versions[n.place]), array_agg(coalesce(s.version, 0)),
       array_agg(coalesce(s.size, 0)), array_agg(octet_length(n.key) + lengths[n.place])
-    INTO places, asking, musts, known, held, sizes
+    INTO places, wave_requests, wave_if_versions, known, row_bytes, new_bytes
     FROM unnest(keys) WITH ORDINALITY AS n (key, place)
     LEFT JOIN LATERAL (
       SELECT CASE WHEN s.expires_at <= now THEN 0 ELSE s.version END AS version, octet_length(s.key) + octet_length(s.value) AS size
@@ -89,9 +89,9 @@ BEGIN
     ) AS s ON true
     WHERE waves[requests[n.place]] = wave;
 
-    choices := choose_entries(asking, known, musts, modes, atomic);
+    choices := choose_writes(wave_requests, known, wave_if_versions, modes, atomic);
     IF is_tight THEN
-      judged := judge_entries(asking, choices, known, held, sizes, atomic, room);
+      judged := judge_writes(wave_requests, choices, known, row_bytes, new_bytes, atomic, room);
       choices := judged.choices;
       room := judged.room;
       denials := denials || judged.denials;
@@ -103,17 +103,17 @@ BEGIN
 
     versions := '{}';
     written := '{}';
-    more := 0;
+    added := 0;
     growth := 0;
     replaces := false;
     FOR i IN 1 .. cardinality(places) LOOP
       IF choices[i] = 'w' THEN
-        -- The version of an entry is the number of writes before it.
+        -- The version is the revision before this call plus the place of the entry: versions rise in this order, with gaps.
         versions[i] := room.revision + places[i];
         written := written || places[i];
-        more := more + CASE WHEN held[i] = 0 THEN 1 ELSE 0 END;
-        growth := growth + sizes[i] - held[i];
-        replaces := replaces OR held[i] > 0;
+        added := added + CASE WHEN row_bytes[i] = 0 THEN 1 ELSE 0 END;
+        growth := growth + new_bytes[i] - row_bytes[i];
+        replaces := replaces OR row_bytes[i] > 0;
         IF known[i] = 0 THEN
           choices[i] := 'n';
         END IF;
@@ -130,21 +130,21 @@ BEGIN
       FROM unnest(written) AS w (place)
       ON CONFLICT ON CONSTRAINT store_entries_pkey DO UPDATE
         SET value = excluded.value, version = excluded.version, expires_at = excluded.expires_at;
-    ELSIF more > 0 THEN
-      -- No entry can conflict: the store is locked.
+    ELSIF added > 0 THEN
+      -- None of these keys has a row, and the lock keeps other writers from adding one.
       INSERT INTO store_entries (owner_id, key, value, version, expires_at)
       SELECT of_owner, keys[w.place], convert_from(substr(data, starts[w.place], lengths[w.place]), 'UTF8'),
         room.revision + w.place, now + make_interval(secs => ttls[w.place])
       FROM unnest(written) AS w (place);
     END IF;
-    IF replaces OR more > 0 THEN
-      UPDATE gauges g SET used = g.used + more, revision = room.revision + cardinality(keys)
+    IF replaces OR added > 0 THEN
+      UPDATE gauges g SET used = g.used + added, revision = room.revision + cardinality(keys)
       WHERE g.owner_id = of_owner AND g.meter = 'store.entries';
       IF growth <> 0 THEN
         UPDATE gauges g SET used = g.used + growth WHERE g.owner_id = of_owner AND g.meter = 'store.bytes';
       END IF;
       IF has_shared THEN
-        UPDATE platform_quotas p SET counts[1] = p.counts[1] + more WHERE p.meter IN ('objects', 'store.entries');
+        UPDATE platform_quotas p SET counts[1] = p.counts[1] + added WHERE p.meter IN ('objects', 'store.entries');
         UPDATE platform_quotas p SET counts[1] = p.counts[1] + growth WHERE p.meter = 'store.bytes';
       END IF;
     END IF;

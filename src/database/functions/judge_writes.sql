@@ -1,13 +1,14 @@
 -- Judges entries by the quotas of their owner and of the platform, in order.
 --
--- Parameters: by entry: its request; what choose_entries says; the version that exists (0: none); the bytes that are stored; the
--- bytes to store. By request: whether it is atomic: then its entries are judged together. What is used, and the limits.
+-- Parameters: by entry: its request (entries of one request are adjacent); what choose_writes returns; the version that exists (0:
+-- none, or it has expired); the bytes of its row, also if it has expired (0: no row); the bytes to store. By request: whether it is
+-- atomic; then its entries are judged together. What is used, and the limits.
 --
--- Returns by entry what becomes of it: q if a quota denies it, a(borted) if it would only be skipped and a quota denies its atomic
--- request, otherwise as given. The requests with a denied entry, and for the first one of each the limits that were judged,
--- as spend_calls does, and what was asked of them. What is used then.
-CREATE OR REPLACE FUNCTION judge_entries(
-  requests integer[], INOUT choices text[], known bigint[], held integer[], sizes integer[], atomic boolean[],
+-- Returns by entry: q if a quota denies it; a(borted) if it is skipped and a quota denies its atomic request; otherwise the given
+-- choice. Also returns the requests with a denied entry and, for the first denial of each, the judged limits (in the format of
+-- judge_limits) and the requested amounts. `room` includes the granted entries.
+CREATE OR REPLACE FUNCTION judge_writes(
+  requests integer[], INOUT choices text[], known bigint[], row_bytes integer[], new_bytes integer[], atomic boolean[],
   INOUT room store_room, OUT denials integer[], OUT entry_limits text[], OUT byte_limits text[], OUT entry_costs bigint[],
   OUT byte_costs bigint[]
 )
@@ -27,7 +28,7 @@ BEGIN
   byte_costs := '{}';
   FOR i IN 1 .. cardinality(requests) LOOP
     CONTINUE WHEN choices[i] <> 'w';
-    -- The first entry of an atomic request decides for all.
+    -- An atomic request is judged once, at its first entry to write.
     IF NOT atomic[requests[i]] OR current_request IS DISTINCT FROM requests[i] THEN
       current_request := requests[i];
       cost := 0;
@@ -35,9 +36,9 @@ BEGIN
       FOR n IN i .. cardinality(requests) LOOP
         EXIT WHEN requests[n] <> current_request;
         IF choices[n] = 'w' THEN
-          -- What has expired (known = 0) does not count as used, although its bytes are stored.
+          -- An expired entry (known = 0) does not count as used, although its row still exists.
           cost := cost + CASE WHEN known[n] = 0 THEN 1 ELSE 0 END;
-          size := size + sizes[n] - CASE WHEN known[n] = 0 THEN 0 ELSE held[n] END;
+          size := size + new_bytes[n] - CASE WHEN known[n] = 0 THEN 0 ELSE row_bytes[n] END;
         END IF;
         EXIT WHEN NOT atomic[current_request];
       END LOOP;
@@ -70,10 +71,12 @@ BEGIN
       choices[i] := 'q';
     END IF;
   END LOOP;
-  FOR i IN 1 .. cardinality(requests) LOOP
-    IF choices[i] = 's' AND atomic[requests[i]] AND requests[i] = ANY(denials) THEN
-      choices[i] := 'a';
-    END IF;
-  END LOOP;
+  IF cardinality(denials) > 0 THEN
+    FOR i IN 1 .. cardinality(requests) LOOP
+      IF choices[i] = 's' AND atomic[requests[i]] AND requests[i] = ANY(denials) THEN
+        choices[i] := 'a';
+      END IF;
+    END LOOP;
+  END IF;
 END
 $$;

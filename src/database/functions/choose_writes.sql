@@ -1,11 +1,11 @@
--- Says what the conditions and modes of requests make of their entries.
+-- Decides for each entry whether its version condition and the mode of its request allow the write.
 --
--- Parameters: by entry: its request; the version that exists (0: none); the version that must exist (0: none, -1: any, NULL: whatever
--- exists). By request: its mode (0 skip, 1 replace, 2 fail); whether it is atomic.
+-- Parameters: by entry: its request; the version that exists (0: none, or it has expired); the version that must exist (0: none,
+-- -1: any, NULL: whatever exists). By request: its mode (0 skip, 1 replace, 2 fail); whether it is atomic.
 --
--- Returns by entry: w(rite), s(kip), m(ismatch of versions), or a(bort) because of a mismatch in a request that is atomic or in mode
--- fail.
-CREATE OR REPLACE FUNCTION choose_entries(
+-- Returns by entry: w(ritten), s(kipped), m(ismatch of versions), or a(borted), because another entry of the request has a mismatch
+-- and the request is atomic or in mode fail.
+CREATE OR REPLACE FUNCTION choose_writes(
   requests integer[], known bigint[], if_versions bigint[], modes integer[], atomic boolean[]
 )
 RETURNS text[]
@@ -13,7 +13,8 @@ LANGUAGE plpgsql IMMUTABLE
 AS $$
 DECLARE
   choices text[] := '{}';
-  failing integer[] := '{}';
+  -- Whether a request fails as a whole.
+  fails boolean[] := '{}';
 BEGIN
   FOR i IN 1 .. cardinality(requests) LOOP
     choices[i] := CASE
@@ -24,12 +25,12 @@ BEGIN
       ELSE 'm'
     END;
     IF choices[i] = 'm' AND (atomic[requests[i]] OR modes[requests[i]] = 2) THEN
-      failing := failing || requests[i];
+      fails[requests[i]] := true;
     END IF;
   END LOOP;
-  IF cardinality(failing) > 0 THEN
+  IF cardinality(fails) > 0 THEN
     FOR i IN 1 .. cardinality(requests) LOOP
-      IF choices[i] <> 'm' AND requests[i] = ANY(failing) THEN
+      IF choices[i] <> 'm' AND fails[requests[i]] THEN
         choices[i] := 'a';
       END IF;
     END LOOP;
