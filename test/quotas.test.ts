@@ -309,11 +309,11 @@ describe('quotas of the platform', () => {
   test('credits of a user used up by concurrent creations, limit of tasks not: 402 names only the user limit', async () => {
     const user = await own.createUser({ credits: 1 });
     const { used } = await set('tasks', { limit: Number.MAX_SAFE_INTEGER });
-    const create = (): Promise<Answer> => own.as(user).post('/v1/tasks');
-    const answers = await Promise.all([create(), create(), create()]);
+    const createTask = (): Promise<Answer> => own.as(user).post('/v1/tasks');
+    const answers = await Promise.all([createTask(), createTask(), createTask()]);
     expect(tally(answers.map(({ status }) => String(status)))).toEqual({ 201: 1, 402: 2 });
     expect(await quotas()).toMatchObject([{ meter: 'tasks', used: used + 1 }]);
-    const refused = await create();
+    const refused = await createTask();
     expect(refused.body.violated).toMatchObject([{ scope: 'user' }]);
     expect(refused.body.limits).toMatchObject([{ scope: 'user' }, { scope: 'platform', meter: 'tasks' }]);
     expect((await boss.delete('/v1/platform/quotas/tasks')).status).toBe(204);
