@@ -2,15 +2,9 @@ import { Injectable } from '@nestjs/common';
 import { PassportStrategy } from '@nestjs/passport';
 import type { FastifyRequest } from 'fastify';
 import { Strategy } from 'passport-strategy';
-import type { Caller } from '../http/caller/caller.js';
+import type { AuthenticatedRequest, Caller } from '../http/caller/caller.js';
 import { Problem } from '../common/problem.js';
 import { RequestSignatures, isSigned, type SignatureClaims } from './signed-requests/request-signatures.js';
-
-/** What `AuthenticationGuard` passes to the strategies. */
-export interface AuthenticationOptions {
-  /** Whether the request is authenticated before its body is read, so a digest of the body cannot be checked yet. */
-  isBodyPending?: boolean;
-}
 
 /** Identifies the caller by a request signature (RFC 9421). Fails, so that no other strategy runs, if it is invalid. */
 @Injectable()
@@ -22,12 +16,12 @@ export class SignatureStrategy extends PassportStrategy(Strategy, 'signature') {
     super();
   }
 
-  override authenticate(request: unknown, options: AuthenticationOptions): void {
+  override authenticate(request: unknown): void {
     if (!isSigned(request as FastifyRequest)) {
       this.fail(401);
       return;
     }
-    this.validate(request as FastifyRequest, options).then(
+    this.validate(request as AuthenticatedRequest).then(
       (caller) => {
         this.success(caller);
       },
@@ -38,13 +32,13 @@ export class SignatureStrategy extends PassportStrategy(Strategy, 'signature') {
   }
 
   /** @throws Problem invalid_signature, account_disabled */
-  async validate(request: FastifyRequest, { isBodyPending = false }: AuthenticationOptions): Promise<Caller> {
+  async validate(request: AuthenticatedRequest): Promise<Caller> {
     // With two credentials, it is ambiguous which one counts.
     if (request.headers.authorization !== undefined) {
       throw new Problem('invalid_signature', { detail: 'Send a signature or Authorization, not both.' });
     }
     const claims = this.admitted.get(request) ?? this.signatures.read(request);
-    if (!isBodyPending) return this.signatures.identify(claims, request);
+    if (request.isBodyPending !== true) return this.signatures.identify(claims, request);
     this.admitted.set(request, claims);
     return this.signatures.admit(claims, request);
   }

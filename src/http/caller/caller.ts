@@ -32,6 +32,8 @@ export const SERVER: Actor = { userId: null, origin: null };
 /** A request after the authentication guard; `caller` is missing on public routes only. */
 export type AuthenticatedRequest = FastifyRequest & {
   caller?: Caller;
+  /** Whether it is authenticated before its body is read, so that a digest of the body cannot be checked yet. */
+  isBodyPending?: boolean;
   /** The owner of the API key, if the credential is an API key. */
   keyOwnerId?: string;
   /** The API key for which the request spends units. */
