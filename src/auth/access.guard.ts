@@ -15,7 +15,7 @@ export class AccessGuard implements CanActivate {
     const request = context.switchToHttp().getRequest<AuthenticatedRequest>();
     if (!access) throw new Problem('forbidden');
     if (!isAllowed(access, request)) {
-      throw new Problem(request.caller?.needsTotp === true ? 'totp_setup_required' : 'forbidden');
+      throw new Problem(request.user?.needsTotp === true ? 'totp_setup_required' : 'forbidden');
     }
     if (!takesQuery) refuseQuery(request.query as object);
     if (!isConditional) refuseCondition(request);
@@ -23,7 +23,7 @@ export class AccessGuard implements CanActivate {
   }
 }
 
-function isAllowed(access: AccessRule, { caller, params }: AuthenticatedRequest): boolean {
+function isAllowed(access: AccessRule, { user: caller, params }: AuthenticatedRequest): boolean {
   if (access.kind === 'public') return true;
   if (!caller) return false;
   switch (access.kind) {

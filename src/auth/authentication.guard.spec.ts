@@ -55,7 +55,7 @@ test('several applications in one process: each uses its own strategies', async 
   const [one, two] = [application(() => Promise.resolve(LIVE)), application(() => Promise.resolve(null))];
   const [first, second] = [requestOf(one.token(USER)), requestOf(two.token(USER))];
   await one.guard.canActivate(first.context);
-  expect(first.request.caller).toMatchObject({ userId: USER, sessionId: SESSION, role: 'user' });
+  expect(first.request.user).toMatchObject({ userId: USER, sessionId: SESSION, role: 'user' });
   await expect(two.guard.canActivate(second.context)).rejects.toMatchObject({ code: 'invalid_token' });
   // The key of the other application.
   await expect(one.guard.canActivate(second.context)).rejects.toMatchObject({ code: 'invalid_token' });
@@ -69,7 +69,7 @@ test('concurrent requests: each gets its own caller', async () => {
   while (waiting.length < 2) await new Promise(setImmediate);
   for (const answer of waiting.reverse()) answer();
   await Promise.all(both);
-  expect([first.request.caller?.userId, second.request.caller?.userId]).toEqual([USER, OTHER]);
+  expect([first.request.user?.userId, second.request.user?.userId]).toEqual([USER, OTHER]);
 });
 
 test('application stops: its strategies are removed from Passport', () => {

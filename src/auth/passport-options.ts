@@ -1,8 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { Injectable, type OnApplicationShutdown } from '@nestjs/common';
-import { AuthModuleOptions } from '@nestjs/passport';
 import passport from 'passport';
-import type { Caller } from '../http/caller/caller.js';
 import { JwtStrategy } from './jwt.strategy.js';
 import { SignatureStrategy } from './signature.strategy.js';
 
@@ -12,19 +10,21 @@ import { SignatureStrategy } from './signature.strategy.js';
  * application. Otherwise an application would authenticate with the database of the last one created.
  */
 @Injectable()
-export class PassportOptions extends AuthModuleOptions implements OnApplicationShutdown {
-  override readonly property = 'caller' satisfies keyof { caller: Caller };
-  override readonly session = false;
-  override readonly defaultStrategy: string[];
+export class PassportOptions implements OnApplicationShutdown {
+  readonly #names: string[];
 
   constructor(jwt: JwtStrategy, signature: SignatureStrategy) {
-    super();
     const application = randomUUID();
-    this.defaultStrategy = Object.entries({ jwt, signature }).map(([kind, strategy]) => {
+    this.#names = Object.entries({ jwt, signature }).map(([kind, strategy]) => {
       const name = `${kind}-${application}`;
       passport.use(name, strategy);
       return name;
     });
+  }
+
+  // Not a field: Passport's guard copies the fields of its options for each request, which takes longer than the guard.
+  get defaultStrategy(): string[] {
+    return this.#names;
   }
 
   onApplicationShutdown(): void {

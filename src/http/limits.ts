@@ -39,6 +39,13 @@ export function httpOptions(env: Env): Record<string, number | boolean> {
   };
 }
 
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** Null until `limitRequests` has counted the request. */
+    line: Line | null;
+  }
+}
+
 /** The pending requests of one connection. */
 interface Line {
   count: number;
@@ -54,13 +61,14 @@ interface Line {
 export function limitRequests(server: FastifyInstance, headers: Record<string, string>): void {
   server.server.maxHeadersCount = 0;
   const lines = new WeakMap<Socket, Line>();
-  const counted = new WeakMap<IncomingMessage, Line>();
+  // Not a WeakMap: an entry for each request costs the garbage collector a fifteenth of a read.
+  server.decorateRequest('line', null);
   server.addHook('onRequest', (request, reply, done) => {
     const { raw } = request;
     let line = lines.get(raw.socket);
     if (!line) lines.set(raw.socket, (line = { count: 0, waiting: [] }));
     line.count++;
-    counted.set(raw, line);
+    request.line = line;
     // Ignores requests after a rejected one, because the rejection closes the connection.
     if (line.count > MAX_UNDER_WAY + 1) {
       reply.hijack();
@@ -76,8 +84,7 @@ export function limitRequests(server: FastifyInstance, headers: Record<string, s
     reply.headers({ ...headers, 'x-request-id': request.id, connection: 'close' });
     refuse(problem, problem, request, reply);
   });
-  server.addHook('onResponse', ({ raw }, _reply, done) => {
-    const line = counted.get(raw);
+  server.addHook('onResponse', ({ raw, line }, _reply, done) => {
     if (line) {
       line.count--;
       // Drops the queue of a closed connection. Uses setImmediate, because a response that fits into the system's

@@ -30,7 +30,7 @@ export function logRequests(server: FastifyInstance, logger: Logger): void {
           code: refusal?.code,
           violated: refusal?.violated,
           ms: Math.round(reply.elapsedTime * 10) / 10,
-          user: request.caller?.userId,
+          user: request.user?.userId,
           key: spender?.keyId ?? undefined,
           owner: spender?.ownerId ?? undefined,
           ip: addressOf(request.ip),

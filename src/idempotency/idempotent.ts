@@ -31,7 +31,7 @@ export const CurrentAttempt = createParamDecorator((_data: unknown, context: Exe
   const http = context.switchToHttp();
   const request = http.getRequest<AuthenticatedRequest>();
   return {
-    request: toRepeatable(request, request.caller?.userId ?? NOBODY, 'user'),
+    request: toRepeatable(request, request.user?.userId ?? NOBODY, 'user'),
     reply: http.getResponse<FastifyReply>(),
   };
 });

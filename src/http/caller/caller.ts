@@ -29,9 +29,9 @@ export interface Actor {
 
 export const SERVER: Actor = { userId: null, origin: null };
 
-/** A request after the authentication guard; `caller` is missing on public routes only. */
+/** A request after the authentication guard; `user` is missing on public routes only. */
 export type AuthenticatedRequest = FastifyRequest & {
-  caller?: Caller;
+  user?: Caller;
   /** Whether it is authenticated before its body is read, so that a digest of the body cannot be checked yet. */
   isBodyPending?: boolean;
   /** The owner of the API key, if the credential is an API key. */
@@ -54,15 +54,15 @@ export interface Refusal {
 }
 
 /** Returns the user that a request is counted for; undefined for an anonymous request. */
-export function callerIdOf({ caller, keyOwnerId }: AuthenticatedRequest): string | undefined {
-  return caller?.userId ?? keyOwnerId;
+export function callerIdOf({ user, keyOwnerId }: AuthenticatedRequest): string | undefined {
+  return user?.userId ?? keyOwnerId;
 }
 
 /** Injects the caller of a route that is not public. */
 export const CurrentCaller = createParamDecorator((_data: unknown, context: ExecutionContext): Caller => {
-  const { caller } = context.switchToHttp().getRequest<AuthenticatedRequest>();
-  if (!caller) throw new Error('CurrentCaller was used on a public route');
-  return caller;
+  const { user } = context.switchToHttp().getRequest<AuthenticatedRequest>();
+  if (!user) throw new Error('CurrentCaller was used on a public route');
+  return user;
 });
 
 /** Returns the owner whose objects a caller may access by id; null: all owners. */

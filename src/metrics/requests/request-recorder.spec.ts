@@ -28,7 +28,7 @@ function exchange(url: string, { method = 'GET', user, keyOwner }: Answered = {}
     url,
     is404: !isMatched,
     routeOptions: { url: isMatched ? url : undefined },
-    ...(user === undefined ? {} : { caller: { userId: user } }),
+    ...(user === undefined ? {} : { user: { userId: user } }),
     ...(keyOwner === undefined ? {} : { keyOwnerId: keyOwner }),
   } as unknown as AuthenticatedRequest;
   const raw = Object.assign(new EventEmitter(), { closed: false });
@@ -112,7 +112,7 @@ test('counts a request once, however often it is watched, with the status and th
   recorder.watch(request, reply);
   expect(recorder.routes()).toEqual([]);
   Object.assign(reply, { statusCode: 304 });
-  Object.assign(request, { caller: { userId: 'a' } });
+  Object.assign(request, { user: { userId: 'a' } });
   raw.emit('close');
   recorder.watch(request, reply);
   expect(written(recorder.take())).toEqual({
