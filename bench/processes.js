@@ -9,6 +9,12 @@ import { fileURLToPath } from 'node:url';
 /** Ticks of /proc/…/stat a second (USER_HZ, 100 on every Linux that Node runs on). */
 const TICKS = 100;
 
+/** Returns the flags of Node in `npm start`. */
+export function flagsOfStart() {
+  const manifest = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'));
+  return /^node((?: --\S+)*)/.exec(manifest.scripts.start)?.[1]?.split(' ').slice(1) ?? [];
+}
+
 /** A server in a process of its own. */
 export class Server {
   /**

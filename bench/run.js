@@ -4,7 +4,7 @@
 //   --rounds=N --seconds=N --connections=1,32,256
 //   --profile=DIR  writes a CPU profile of Quartermaster there (.cpuprofile; slows it down a little)
 import { randomBytes } from 'node:crypto';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { cpus, tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -30,7 +30,7 @@ import {
   seedQuartermaster,
 } from './cases.js';
 import { admitted, startBetterAuth, startParseServer } from './peers/peer.js';
-import { Load, Server, cpuSeconds } from './processes.js';
+import { Load, Server, cpuSeconds, flagsOfStart } from './processes.js';
 import { count, table } from './report.js';
 
 const { values: options } = parseArgs({
@@ -106,9 +106,7 @@ async function main() {
   const bareItems = await seedBare(bareUrl, size);
   const bare = fileURLToPath(new URL('bare.js', import.meta.url));
   const main = fileURLToPath(new URL('../dist/src/main.js', import.meta.url));
-  // With the flags of `npm start`.
-  const manifest = JSON.parse(await readFile(new URL('../package.json', import.meta.url), 'utf8'));
-  const flags = /^node((?: --\S+)*)/.exec(manifest.scripts.start)?.[1]?.split(' ').slice(1) ?? [];
+  const flags = flagsOfStart();
   const profile = options.profile === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${resolve(options.profile)}`];
   // Everything else is as it is out of the box.
   const env = {

@@ -11,7 +11,7 @@ import pg from 'pg';
 import { EmbeddedPostgres } from '../dist/src/embedded-postgres/embedded-postgres.js';
 import { PLATFORM, TOP } from '../dist/src/metrics/metrics.statements.js';
 import { ADMIN_PASSWORD, call, callCases, get, post, put, seedKeys, signIn } from './cases.js';
-import { Load, Server } from './processes.js';
+import { Load, Server, flagsOfStart } from './processes.js';
 import { median } from './report.js';
 
 const ROUNDS = 7;
@@ -177,7 +177,7 @@ try {
   cleanUp.push(() => database.end());
   const server = await Server.start({
     name: 'quartermaster',
-    args: ['--max-semi-space-size=32', fileURLToPath(new URL('../dist/src/main.js', import.meta.url))],
+    args: [...flagsOfStart(), fileURLToPath(new URL('../dist/src/main.js', import.meta.url))],
     env: { DATABASE_URL: postgres.url, PORT: '0', ADMIN_PASSWORD, SECRET_KEY: randomBytes(32).toString('hex') },
     folder,
   });

@@ -1,4 +1,4 @@
-#!/usr/bin/env -S node --max-semi-space-size=32
+#!/usr/bin/env -S node --max-semi-space-size=32 --no-allocation-site-pretenuring
 // The command `quartermaster`. In a clone of the repository it first builds what is stale. It then runs in this one
 // process, so that signals reach it. Uses no syntax newer than `import()`: an old Node must get as far as the message.
 var parts = process.versions.node.split('.');

@@ -12,7 +12,7 @@ const code = build(true);
 if (code !== 0) process.exit(code);
 
 const children = [
-  ['--max-semi-space-size=32', '--watch-path=src', join('bin', 'quartermaster.js'), 'serve'],
+  ['--watch-path=src', join('bin', 'quartermaster.js'), 'serve'],
   [vite, 'console', '--configLoader', 'native'],
 ].map((args) => spawn(process.execPath, args, { cwd: root, stdio: 'inherit' }));
 

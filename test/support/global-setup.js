@@ -72,7 +72,7 @@ async function startHost(log, undo) {
   const file = openSync(log, 'a');
   const host = fork(fileURLToPath(new URL('./host.js', import.meta.url)), {
     env: inherited(),
-    execArgv: ['--max-semi-space-size=32'],
+    execArgv: ['--max-semi-space-size=32', '--no-allocation-site-pretenuring'],
     stdio: ['ignore', file, file, 'ipc'],
   });
   closeSync(file);
