@@ -15,7 +15,7 @@ export class WorkerFailed extends Error {
 }
 
 /** Flags of `npm start`, which keep garbage collection cheap: docs/decisions/0005-http.md. */
-const V8_FLAGS = ['--max-semi-space-size=32', '--no-allocation-site-pretenuring'];
+export const V8_FLAGS = ['--max-semi-space-size=32', '--no-allocation-site-pretenuring'];
 
 /**
  * Forks `count` workers on one port and restarts those that exit. Waits for the first worker before it forks the
