@@ -36,5 +36,5 @@ VOLUME /data
 EXPOSE 3000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s \
   CMD ["node", "-e", "fetch(`http://127.0.0.1:${process.env.PORT || 3000}${process.env.BASE_PATH ?? ''}/readyz`).then(({ ok }) => process.exit(ok ? 0 : 1), () => process.exit(1))"]
-# Not through npm or a shell, so that signals reach it; with the flag of `npm start`.
+# Not through npm or a shell, so that signals reach it; with the flags of `npm start`.
 CMD ["node", "--max-semi-space-size=32", "--no-allocation-site-pretenuring", "bin/quartermaster.js", "serve"]

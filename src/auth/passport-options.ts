@@ -22,7 +22,8 @@ export class PassportOptions implements OnApplicationShutdown {
     });
   }
 
-  // Not a field: Passport's guard copies the fields of its options for each request, which takes longer than the guard.
+  // Not a field: Passport's guard copies the fields of its options for each request. That takes as long as its other
+  // work.
   get defaultStrategy(): string[] {
     return this.#names;
   }

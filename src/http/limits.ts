@@ -41,7 +41,7 @@ export function httpOptions(env: Env): Record<string, number | boolean> {
 
 declare module 'fastify' {
   interface FastifyRequest {
-    /** Null until `limitRequests` has counted the request. */
+    /** The queue of its connection; null until `limitRequests` has counted the request. */
     line: Line | null;
   }
 }
@@ -61,7 +61,7 @@ interface Line {
 export function limitRequests(server: FastifyInstance, headers: Record<string, string>): void {
   server.server.maxHeadersCount = 0;
   const lines = new WeakMap<Socket, Line>();
-  // Not a WeakMap: an entry for each request costs the garbage collector a fifteenth of a read.
+  // On the request: a WeakMap with an entry for each request makes a read 7 % slower.
   server.decorateRequest('line', null);
   server.addHook('onRequest', (request, reply, done) => {
     const { raw } = request;

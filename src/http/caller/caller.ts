@@ -32,7 +32,7 @@ export const SERVER: Actor = { userId: null, origin: null };
 /** A request after the authentication guard; `user` is missing on public routes only. */
 export type AuthenticatedRequest = FastifyRequest & {
   user?: Caller;
-  /** Whether it is authenticated before its body is read, so that a digest of the body cannot be checked yet. */
+  /** True while the request is authenticated before its body is read: a digest of the body cannot be checked yet. */
   isBodyPending?: boolean;
   /** The owner of the API key, if the credential is an API key. */
   keyOwnerId?: string;
