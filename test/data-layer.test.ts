@@ -10,6 +10,7 @@ import { queryPrepared } from '../src/database/prepared-query.js';
 import { PlanLimit } from '../src/platform/plan-limit.entity.js';
 import { Plan } from '../src/platform/plan.entity.js';
 import { SpendsRepository } from '../src/quota/calls/spends.repository.js';
+import { ChargedRepository } from '../src/quota/charged.repository.js';
 import { ChargedStatements } from '../src/quota/charged.statements.js';
 import { Flow } from '../src/quota/flow.entity.js';
 import { LIST, LIST_OF_KEYS } from '../src/quota/quota.statements.js';
@@ -204,7 +205,10 @@ describeUnlessDistributed('statements that were planned on small tables', () => 
     const store = new StoreRepository(used);
     const resources = new ChargedStatements(used, source.getRepository(Resource));
     const tasks = new ChargedStatements(used, source.getRepository(Task));
+    const listed = new ChargedRepository(source.getRepository(Resource), used);
+    const listedTasks = new ChargedRepository(source.getRepository(Task), used);
     const spends = new SpendsRepository(used);
+    const page = { before: OTHER, limit: 3 };
     const entry = { key: 'k7', value: Buffer.from('1'), ttlSeconds: null, ifVersion: null };
     const run = { ownerId: ID, hash, slug: 'api1', cost: 1, count: 1, dryRun: false };
     const both = [ID, OTHER];
@@ -225,6 +229,12 @@ describeUnlessDistributed('statements that were planned on small tables', () => 
         () => Promise.all(both.map((ownerId) => resources.find({ ownerId, id: ID }))),
       ],
       ['read any resource', 'resources', () => resources.find({ ownerId: null, id: ID })],
+      ['list resources', 'resources', () => listed.list(ID, { before: null, limit: 3 })],
+      ['list a later page of resources', 'resources', () => listed.list(ID, page)],
+      ['list resources of all', 'resources', () => listed.list(null, page)],
+      ['list tasks', 'tasks', () => listedTasks.list(ID, page)],
+      ['list open tasks', 'tasks', () => listedTasks.list(ID, page, { completed: false })],
+      ['list open tasks of all', 'tasks', () => listedTasks.list(null, page, { completed: false })],
       ['read a task', 'tasks', () => tasks.find({ ownerId: ID, id: ID })],
       ['read any task', 'tasks', () => tasks.find({ ownerId: null, id: ID })],
       ['find the owner of a key', 'api_key_secrets', () => spends.findOwner(hash)],
@@ -266,6 +276,10 @@ describeUnlessDistributed('statements that were planned on small tables', () => 
       read.push([name, (await rowsRead(table)) - before]);
     }
     expect(read.filter(([name, count]) => count > 20 && !known.includes(name))).toEqual([]);
+    const [{ lists }] = await source.query(
+      `SELECT count(*)::int AS lists FROM pg_prepared_statements WHERE statement LIKE '/* prepared */%'`,
+    );
+    expect(lists).toBe(6);
   });
 });
 

@@ -1,8 +1,10 @@
+import { createHash } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { PoolClient } from 'pg';
 import { DataSource, type QueryRunner, type ReplicationMode } from 'typeorm';
 import { isDatabaseUnavailable, isRetryable } from '../common/database-error.js';
 import type { PostgresOptions } from './options.js';
+import { queryPrepared } from './prepared-query.js';
 import { destroyAfter } from './session.js';
 
 /** Maximum attempts for a statement or transaction after deadlocks and serialization failures. */
@@ -11,20 +13,28 @@ const ATTEMPTS = 5;
 /** The longest wait before the second attempt, in milliseconds. It doubles with each attempt. */
 const WAIT_MS = 20;
 
+/**
+ * `comment` of a `find` that is frequent and that a matching index serves for all values. It is prepared like a `Statement`
+ * with a name: TypeORM prepares nothing, so PostgreSQL would parse and plan the query each time.
+ */
+export const PREPARED = 'prepared';
+
 /** TypeORM's PostgresQueryRunner declares this method private. With an error, the pool drops the connection. */
 type EvictingRunner = QueryRunner & { releasePostgresConnection(error: unknown): Promise<void> };
 
 /**
  * Gives the statements of TypeORM the same treatment as those of `Database`: a statement outside a transaction is
  * retried after a deadlock, its connection is destroyed if a lost server never answers, and an unusable connection does
- * not return to the pool. Inside a transaction, `Database.transaction` does this.
+ * not return to the pool. Inside a transaction, `Database.transaction` does this. Prepares what is marked as PREPARED.
  */
 export class PostgresDataSource extends DataSource {
   private readonly deadline: number;
+  private readonly prepares: boolean;
 
   constructor(options: PostgresOptions) {
     super(options);
     this.deadline = options.deadline;
+    this.prepares = options.prepares;
   }
 
   override createQueryRunner(mode?: ReplicationMode): QueryRunner {
@@ -34,7 +44,10 @@ export class PostgresDataSource extends DataSource {
       const client = (await runner.connect()) as PoolClient;
       const stop = destroyAfter(client, this.deadline);
       try {
-        return await query(...args);
+        const [text, values = [], isStructured = false] = args as [string, unknown[]?, boolean?];
+        if (!this.prepares || !text.startsWith(`/* ${PREPARED} */`)) return await query(...args);
+        const { rows } = await queryPrepared(client, { name: nameOf(text), text, values });
+        return isStructured ? { raw: rows, records: rows } : rows;
       } catch (error) {
         if (isDatabaseUnavailable(error)) await runner.releasePostgresConnection(error);
         throw error;
@@ -46,6 +59,15 @@ export class PostgresDataSource extends DataSource {
       runner.isTransactionActive ? query(...args) : retrying(() => queryAlone(...args))) as typeof runner.query;
     return runner;
   }
+}
+
+/** By text. The limit of a page is part of the text, so there are at most 101 texts of each query. */
+const names = new Map<string, string>();
+
+function nameOf(text: string): string {
+  const name = names.get(text) ?? createHash('sha256').update(text).digest('hex').slice(0, 32);
+  names.set(text, name);
+  return name;
 }
 
 /**

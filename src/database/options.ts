@@ -7,6 +7,8 @@ import { adopt, sessionSettings } from './session.js';
 export type PostgresOptions = Extract<DataSourceOptions, { type: 'postgres' }> & {
   /** Milliseconds after which a connection that does not answer is destroyed. */
   deadline: number;
+  /** Whether statements are prepared (PREPARED_STATEMENTS). */
+  prepares: boolean;
 };
 
 /** Milliseconds after `statement_timeout` before the connection is destroyed. */
@@ -52,6 +54,7 @@ export function dataSourceOptions(env: Env, url: string): PostgresOptions {
     poolSize: env.databasePool,
     connectTimeoutMS: 5_000,
     deadline: env.statementTimeout + GRACE_MS,
+    prepares: env.preparedStatements,
     logging: false,
     extra: {
       types,

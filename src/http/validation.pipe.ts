@@ -3,6 +3,26 @@ import { getMetadataStorage, type ValidationArguments, type ValidationError } fr
 import { Env } from '../config/env.js';
 import { Problem, notAllowed, type FaultKind, type FieldError } from '../common/problem.js';
 
+/**
+ * Makes class-validator remember the rules of each class: it looks through those of all classes, twice for each body that
+ * NestJS validates, although they never change. That takes 3 % of a short request.
+ */
+function rememberRules(): void {
+  const storage = getMetadataStorage();
+  const find = storage.getTargetValidationMetadatas.bind(storage);
+  const known = new Map<unknown, Map<string, ReturnType<typeof find>>>();
+  storage.getTargetValidationMetadatas = (target, ...options) => {
+    const ofTarget = known.get(target) ?? new Map<string, ReturnType<typeof find>>();
+    known.set(target, ofTarget);
+    const name = options.join();
+    const rules = ofTarget.get(name) ?? find(target, ...options);
+    ofTarget.set(name, rules);
+    return rules;
+  };
+}
+
+rememberRules();
+
 /** Validates bodies and queries against their DTO. Rejects unknown members and converts nothing implicitly. */
 @Injectable()
 export class RequestValidationPipe extends ValidationPipe {

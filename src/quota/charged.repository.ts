@@ -1,5 +1,6 @@
 import { LessThan, type FindOptionsOrder, type FindOptionsWhere, type Repository } from 'typeorm';
 import { Problem } from '../common/problem.js';
+import { PREPARED } from '../database/data-source.js';
 import { within, type Database, type Transaction } from '../database/database.js';
 import { ChargedStatements, type ObjectKey, type Owned } from './charged.statements.js';
 
@@ -48,7 +49,7 @@ export class ChargedRepository<Row extends Owned, New extends Owned> {
       ...(before === null ? {} : { id: LessThan(before) }),
     };
     const order = { id: 'DESC' } as FindOptionsOrder<Row>;
-    return this.objects.find({ where: where as FindOptionsWhere<Row>, order, take: limit });
+    return this.objects.find({ where: where as FindOptionsWhere<Row>, order, take: limit, comment: PREPARED });
   }
 
   /** Deletes an object and gives back its unit. @returns whether the object existed */

@@ -258,7 +258,7 @@ export class StoreRepository {
   private async writeAll(batch: readonly WriteRequest[], tx?: Transaction): Promise<(WriteVerdict | null)[]> {
     const sorting = byOwner(batch);
     const { sorted } = sorting;
-    const waves = wavesOf(sorted);
+    const waves = wavesOf(sorting);
     const entries = sorted.flatMap((request) => request.entries);
     let end = 1;
     const starts = entries.map(({ value }) => (end += value.length) - value.length);
@@ -364,10 +364,10 @@ function toFoundAll(keys: readonly string[], fields: string, bytes: number): Fou
 }
 
 /** Assigns each request a wave number. Requests that write the same key of an owner get different, rising waves. */
-function wavesOf(batch: readonly WriteRequest[]): number[] {
-  if (batch.length === 1) return [1];
+function wavesOf({ sorted, owners }: ByOwner<WriteRequest>): number[] {
+  if (owners.length === sorted.length) return sorted.map(() => 1);
   const latest = new Map<string, number>();
-  return batch.map(({ ownerId, entries }) => {
+  return sorted.map(({ ownerId, entries }) => {
     const names = entries.map(({ key }) => ownerId + key);
     const wave = 1 + Math.max(...names.map((name) => latest.get(name) ?? 0));
     for (const name of names) latest.set(name, wave);

@@ -32,7 +32,6 @@ DECLARE
   has_shared boolean;
   -- Whether a limit may have too little room.
   is_tight boolean;
-  expired bigint[];
   -- By entry of a wave: its place among all; its request; the version that must exist; the version that exists (0: none, or it has
   -- expired); the bytes of its row, also if it has expired (0: no row); the bytes to store; what becomes of it.
   places bigint[];
@@ -59,15 +58,7 @@ BEGIN
   has_shared := room.all_entries IS NOT NULL OR room.all_bytes IS NOT NULL OR room.objects IS NOT NULL;
   is_tight := may_exceed(room, cardinality(keys), octet_length(data) + 512 * cardinality(keys));
   IF is_tight THEN
-    expired := expired_entries_of(of_owner, now);
-    room.entries := room.entries - expired[1];
-    room.bytes := room.bytes - expired[2];
-    IF has_shared THEN
-      expired := expired_entries(now);
-      room.all_entries := room.all_entries - expired[1];
-      room.all_bytes := room.all_bytes - expired[2];
-      room.objects := room.objects - expired[1];
-    END IF;
+    room := room_without_expired(of_owner, room, now);
   END IF;
   denials := '{}';
   entry_limits := '{}';
@@ -76,52 +67,63 @@ BEGIN
   byte_costs := '{}';
   wave := 1;
   WHILE wave = ANY(waves) LOOP
-    -- OFFSET 0 prevents a plan that reads all entries of the owner: PostgreSQL would keep such a plan if it was made while the table
-    -- was small. It also makes the join a nested loop, so that the arrays keep the order of keys.
-    SELECT array_agg(n.place), array_agg(requests[n.place]), array_agg(if_versions[n.place]), array_agg(coalesce(s.version, 0)),
-      array_agg(coalesce(s.size, 0)), array_agg(octet_length(n.key) + lengths[n.place])
-    INTO places, wave_requests, wave_if_versions, known, row_bytes, new_bytes
-    FROM unnest(keys) WITH ORDINALITY AS n (key, place)
-    LEFT JOIN LATERAL (
-      SELECT CASE WHEN s.expires_at <= now THEN 0 ELSE s.version END AS version, octet_length(s.key) + octet_length(s.value) AS size
-      FROM store_entries s WHERE s.owner_id = of_owner AND s.key = n.key
-      OFFSET 0
-    ) AS s ON true
-    WHERE waves[requests[n.place]] = wave;
+    -- Requests that do not replace mostly send new keys. If all are new, nothing has to be chosen, which halves the time.
+    IF NOT is_tight AND NOT 2 = ANY(waves) AND NOT 1 = ANY(modes) AND array_remove(if_versions, NULL) = '{}'
+      AND NOT EXISTS (SELECT FROM store_entries s WHERE s.owner_id = of_owner AND s.key = ANY(keys)) THEN
+      added := cardinality(keys);
+      replaces := false;
+      verdicts := repeat('n', added);
+      SELECT array_agg(n.place), array_agg(room.revision + n.place), sum(octet_length(n.key) + n.length)
+      INTO written, versions, growth
+      FROM unnest(keys, lengths) WITH ORDINALITY AS n (key, length, place);
+    ELSE
+      -- OFFSET 0 prevents a plan that reads all entries of the owner: PostgreSQL would keep such a plan if it was made while the
+      -- table was small. It also makes the join a nested loop, so that the arrays keep the order of keys.
+      SELECT array_agg(n.place), array_agg(requests[n.place]), array_agg(if_versions[n.place]), array_agg(coalesce(s.version, 0)),
+        array_agg(coalesce(s.size, 0)), array_agg(octet_length(n.key) + lengths[n.place])
+      INTO places, wave_requests, wave_if_versions, known, row_bytes, new_bytes
+      FROM unnest(keys) WITH ORDINALITY AS n (key, place)
+      LEFT JOIN LATERAL (
+        SELECT CASE WHEN s.expires_at <= now THEN 0 ELSE s.version END AS version, octet_length(s.key) + octet_length(s.value) AS size
+        FROM store_entries s WHERE s.owner_id = of_owner AND s.key = n.key
+        OFFSET 0
+      ) AS s ON true
+      WHERE waves[requests[n.place]] = wave;
 
-    choices := choose_writes(wave_requests, known, wave_if_versions, modes, atomic);
-    IF is_tight THEN
-      judged := judge_writes(wave_requests, choices, known, row_bytes, new_bytes, atomic, room);
-      choices := judged.choices;
-      room := judged.room;
-      denials := denials || judged.denials;
-      entry_limits := entry_limits || judged.entry_limits;
-      byte_limits := byte_limits || judged.byte_limits;
-      entry_costs := entry_costs || judged.entry_costs;
-      byte_costs := byte_costs || judged.byte_costs;
-    END IF;
-
-    versions := '{}';
-    written := '{}';
-    added := 0;
-    growth := 0;
-    replaces := false;
-    FOR i IN 1 .. cardinality(places) LOOP
-      IF choices[i] = 'w' THEN
-        -- The version is the revision before this call plus the place of the entry: versions rise in this order, with gaps.
-        versions[i] := room.revision + places[i];
-        written := written || places[i];
-        added := added + CASE WHEN row_bytes[i] = 0 THEN 1 ELSE 0 END;
-        growth := growth + new_bytes[i] - row_bytes[i];
-        replaces := replaces OR row_bytes[i] > 0;
-        IF known[i] = 0 THEN
-          choices[i] := 'n';
-        END IF;
-      ELSE
-        versions[i] := nullif(known[i], 0);
+      choices := choose_writes(wave_requests, known, wave_if_versions, modes, atomic);
+      IF is_tight THEN
+        judged := judge_writes(wave_requests, choices, known, row_bytes, new_bytes, atomic, room);
+        choices := judged.choices;
+        room := judged.room;
+        denials := denials || judged.denials;
+        entry_limits := entry_limits || judged.entry_limits;
+        byte_limits := byte_limits || judged.byte_limits;
+        entry_costs := entry_costs || judged.entry_costs;
+        byte_costs := byte_costs || judged.byte_costs;
       END IF;
-    END LOOP;
-    verdicts := array_to_string(choices, '');
+
+      versions := '{}';
+      written := '{}';
+      added := 0;
+      growth := 0;
+      replaces := false;
+      FOR i IN 1 .. cardinality(places) LOOP
+        IF choices[i] = 'w' THEN
+          -- The version is the revision before this call plus the place of the entry: versions rise in this order, with gaps.
+          versions[i] := room.revision + places[i];
+          written := written || places[i];
+          added := added + CASE WHEN row_bytes[i] = 0 THEN 1 ELSE 0 END;
+          growth := growth + new_bytes[i] - row_bytes[i];
+          replaces := replaces OR row_bytes[i] > 0;
+          IF known[i] = 0 THEN
+            choices[i] := 'n';
+          END IF;
+        ELSE
+          versions[i] := nullif(known[i], 0);
+        END IF;
+      END LOOP;
+      verdicts := array_to_string(choices, '');
+    END IF;
 
     IF replaces THEN
       INSERT INTO store_entries (owner_id, key, value, version, expires_at)
