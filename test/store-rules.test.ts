@@ -11,6 +11,7 @@ import { PlatformQuota } from '../src/quota/platform-quota.entity.js';
 import { Flow } from '../src/quota/flow.entity.js';
 import { Gauge } from '../src/quota/gauge.entity.js';
 import { QuotaRepository } from '../src/quota/quota.repository.js';
+import type { OnConflict } from '../src/store/store-body.js';
 import { StoreRepository, type WriteRequest, type WriteVerdict } from '../src/store/store.repository.js';
 import { User } from '../src/users/user.entity.js';
 import { Random } from './support/random.js';
@@ -281,3 +282,16 @@ test.each(seeds(SEEDS))(
   },
   600_000,
 );
+
+test('requests of one statement that write the same new keys: each key is created once', async () => {
+  const [ownerId = ''] = (await Twins.of(1)).owners;
+  const store = new StoreRepository(db);
+  const write = async (onConflict: OnConflict, ...keys: string[]): Promise<string | undefined> => {
+    const entries = keys.map((key) => ({ key, value: Buffer.from('1'), ttlSeconds: null, ifVersion: null }));
+    return (await store.write({ ownerId, onConflict, atomic: false, entries }))?.verdicts.join('');
+  };
+  const said = [write('skip', 'a', 'b'), write('skip', 'b', 'c'), write('fail', 'c'), write('skip', 'd')];
+  expect(await Promise.all(said)).toEqual(['nn', 'sn', 'm', 'n']);
+  expect(await Promise.all([write('skip', 'e'), write('fail', 'f', 'g')])).toEqual(['n', 'nn']);
+  expect(await dataSource.query(MISCOUNTED)).toEqual([]);
+});
