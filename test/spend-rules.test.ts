@@ -250,7 +250,7 @@ describe(`spends in PostgreSQL, compared with the model (SEED=${SEED})`, () => {
   }
 
   function twinsOf(cases: SpendCases): Twins {
-    return new Twins(runner.manager, cases, new Database(dataSource, env));
+    return new Twins(runner.manager, cases, new Database(dataSource));
   }
 
   async function expectSame(twins: Twins, runs: readonly Run[]): Promise<void> {

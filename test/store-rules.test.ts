@@ -59,7 +59,7 @@ beforeAll(async () => {
     entities: [User, Plan, PlanLimit, Gauge, Flow, PlatformQuota],
   });
   await dataSource.runMigrations();
-  db = new Database(dataSource, env);
+  db = new Database(dataSource);
 });
 
 afterAll(async () => {

@@ -11,6 +11,9 @@ import { MayBeMissing } from './text.js';
 /** Maximum number of items of a list. */
 export const MAX_LENGTH = 100;
 
+/** Number of items of a list if the request asks for no number. */
+export const USUAL_LENGTH = 50;
+
 /** Validates the requested number of items. */
 export const IsLength = (byDefault: number): PropertyDecorator =>
   applyDecorators(
@@ -29,8 +32,8 @@ export const IsLength = (byDefault: number): PropertyDecorator =>
 
 /** `?limit=` and `?cursor=` of every list. */
 export class PageQuery {
-  @IsLength(50)
-  limit = 50;
+  @IsLength(USUAL_LENGTH)
+  limit = USUAL_LENGTH;
 
   @ApiPropertyOptional({ description: '`nextCursor` of the previous page' })
   @MayBeMissing()

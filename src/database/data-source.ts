@@ -14,8 +14,8 @@ const ATTEMPTS = 5;
 const WAIT_MS = 20;
 
 /**
- * `comment` of a `find` that is frequent and that a matching index serves for all values. It is prepared like a `Statement`
- * with a name: TypeORM prepares nothing, so PostgreSQL would parse and plan the query each time.
+ * The `comment` of a frequent `find` that a matching index serves for all values. It is prepared, like a `Statement` with a
+ * name. TypeORM prepares nothing, so PostgreSQL would parse and plan it each time.
  */
 export const PREPARED = 'prepared';
 
@@ -61,7 +61,7 @@ export class PostgresDataSource extends DataSource {
   }
 }
 
-/** By text. The limit of a page is part of the text, so there are at most 101 texts of each query. */
+/** Names of prepared queries, by text. */
 const names = new Map<string, string>();
 
 function nameOf(text: string): string {

@@ -3,7 +3,6 @@ import type { Pool, PoolClient, QueryResultRow } from 'pg';
 import { DataSource, type EntityManager, type ObjectLiteral, type QueryRunner, type Repository } from 'typeorm';
 import type { PostgresDriver } from 'typeorm/driver/postgres/PostgresDriver.js';
 import { isDatabaseUnavailable, sqlState } from '../common/database-error.js';
-import { Env } from '../config/env.js';
 import { retrying } from './data-source.js';
 import type { PostgresOptions } from './options.js';
 import { queryPrepared } from './prepared-query.js';
@@ -52,12 +51,10 @@ export class Database {
   private readonly deadline: number;
   private readonly prepares: boolean;
 
-  constructor(
-    private readonly dataSource: DataSource,
-    env: Env,
-  ) {
-    this.deadline = (dataSource.options as PostgresOptions).deadline;
-    this.prepares = env.preparedStatements;
+  constructor(private readonly dataSource: DataSource) {
+    const { deadline, prepares } = dataSource.options as PostgresOptions;
+    this.deadline = deadline;
+    this.prepares = prepares;
   }
 
   /**

@@ -1,4 +1,5 @@
 import { LessThan, type FindOptionsOrder, type FindOptionsWhere, type Repository } from 'typeorm';
+import { USUAL_LENGTH } from '../common/page.js';
 import { Problem } from '../common/problem.js';
 import { PREPARED } from '../database/data-source.js';
 import { within, type Database, type Transaction } from '../database/database.js';
@@ -49,7 +50,9 @@ export class ChargedRepository<Row extends Owned, New extends Owned> {
       ...(before === null ? {} : { id: LessThan(before) }),
     };
     const order = { id: 'DESC' } as FindOptionsOrder<Row>;
-    return this.objects.find({ where: where as FindOptionsWhere<Row>, order, take: limit, comment: PREPARED });
+    // TypeORM writes the number into the text: each other number would be a statement of its own.
+    const prepared = limit === USUAL_LENGTH + 1 ? { comment: PREPARED } : {};
+    return this.objects.find({ where: where as FindOptionsWhere<Row>, order, take: limit, ...prepared });
   }
 
   /** Deletes an object and gives back its unit. @returns whether the object existed */

@@ -34,7 +34,7 @@ export async function withPlatform<T>(
 async function requireTables(env: Env): Promise<void> {
   const dataSource = await connect(dataSourceOptions(env, env.databaseUrl ?? ''));
   try {
-    if (await new Database(dataSource, env).isReady()) return;
+    if (await new Database(dataSource).isReady()) return;
     throw new ConfigError('The database has no tables of this version. Start the server of this version first.');
   } finally {
     await dataSource.destroy();

@@ -1,4 +1,4 @@
--- Takes entries that have expired at a moment off what a store and all stores together have used.
+-- Subtracts entries that have expired at a moment from what a store and all stores together have used.
 CREATE OR REPLACE FUNCTION room_without_expired(of_owner uuid, INOUT room store_room, at timestamptz)
 LANGUAGE plpgsql STABLE
 AS $$

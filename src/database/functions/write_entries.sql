@@ -67,9 +67,12 @@ BEGIN
   byte_costs := '{}';
   wave := 1;
   WHILE wave = ANY(waves) LOOP
-    -- Requests that do not replace mostly send new keys. If all are new, nothing has to be chosen, which halves the time.
+    -- The usual batch of new keys needs no choice for each entry, which saves a third of the time. OFFSET 0: see below.
     IF NOT is_tight AND NOT 2 = ANY(waves) AND NOT 1 = ANY(modes) AND array_remove(if_versions, NULL) = '{}'
-      AND NOT EXISTS (SELECT FROM store_entries s WHERE s.owner_id = of_owner AND s.key = ANY(keys)) THEN
+      AND NOT EXISTS (
+        SELECT FROM unnest(keys) AS n (key)
+        CROSS JOIN LATERAL (SELECT FROM store_entries s WHERE s.owner_id = of_owner AND s.key = n.key OFFSET 0) AS s
+      ) THEN
       added := cardinality(keys);
       replaces := false;
       verdicts := repeat('n', added);
