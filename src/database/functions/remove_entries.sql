@@ -9,6 +9,7 @@ LANGUAGE plpgsql
 AS $$
 DECLARE
   gone record;
+  has_shared boolean;
 BEGIN
   WITH gone AS (
     DELETE FROM store_entries s
@@ -19,12 +20,8 @@ BEGIN
   IF gone.entries = 0 THEN
     RETURN 0;
   END IF;
-  UPDATE gauges g SET used = g.used - CASE WHEN g.meter = 'store.entries' THEN gone.entries ELSE gone.bytes END
-  WHERE g.owner_id = of_owner AND g.meter IN ('store.bytes', 'store.entries');
-  IF EXISTS (SELECT FROM platform_quotas p WHERE p.meter IN ('objects', 'store.bytes', 'store.entries')) THEN
-    UPDATE platform_quotas p SET counts[1] = p.counts[1] - gone.entries WHERE p.meter IN ('objects', 'store.entries');
-    UPDATE platform_quotas p SET counts[1] = p.counts[1] - gone.bytes WHERE p.meter = 'store.bytes';
-  END IF;
+  has_shared := EXISTS (SELECT FROM platform_quotas p WHERE p.meter IN ('objects', 'store.bytes', 'store.entries'));
+  PERFORM charge_entries(of_owner, -gone.entries, -gone.bytes, NULL, has_shared);
   RETURN gone.entries;
 END
 $$;
