@@ -584,7 +584,8 @@ describe('random histories: responses and counters match the model', () => {
           expect({ step, said: contents.said }).toEqual({ step, said: contents.expected });
         }
       };
-      await (seed % 2 === 0 ? withoutSweeper(fleet, work) : work());
+      // The sweeper works during half of the histories; not where rows and counters cannot be read in one snapshot.
+      await (seed % 2 === 0 || isDistributed() ? withoutSweeper(fleet, work) : work());
     },
     600_000,
   );
