@@ -24,10 +24,7 @@ DECLARE
   has_shared boolean;
   now timestamptz;
   starts timestamptz[];
-  key record;
-  api apis;
-  planned bigint[];
-  all_planned bigint[];
+  run record;
   spent record;
 BEGIN
   PERFORM FROM flows f WHERE f.owner_id = ANY(owners) AND f.key_id = no_key() AND f.meter = 'api:*'
@@ -44,35 +41,40 @@ BEGIN
   starts := window_starts(now);
   moment := extract(epoch FROM now) * 1000;
 
-  FOR n IN 1 .. cardinality(owners) LOOP
-    SELECT s.key_id, s.scopes, s.disabled OR s.expires_at <= now OR s.retires_at <= now AS is_over, u.status, u.plan INTO key
-    FROM api_key_secrets s JOIN users u ON u.id = s.owner_id
-    WHERE s.hash = hashes[n] AND s.owner_id = owners[n];
-    IF slugs[n] IS DISTINCT FROM api.slug THEN
-      SELECT a.* INTO api FROM apis a WHERE a.slug = slugs[n];
-    END IF;
-    place := n;
-    verdict := CASE
-      WHEN key.key_id IS NULL OR key.is_over THEN 'invalid_api_key'
-      WHEN key.status <> 'active' THEN 'account_disabled'
-      WHEN api.slug IS NULL THEN 'not_found'
-      WHEN NOT is_in_scope(api.slug, key.scopes) THEN 'scope_denied'
-      ELSE 'ok'
-    END;
-    key_id := key.key_id;
-    answer := api.answer;
-    upstream := api.upstream;
+  -- LIMIT: a plan from when the tables were small would otherwise read them whole.
+  FOR run IN
+    SELECT r.place, r.owner_id, 'api:' || r.slug AS meter, r.cost, r.calls, r.is_dry,
+      k.key_id, a.answer, a.upstream, l.limits AS planned, t.limits AS all_planned,
+      CASE
+        WHEN k.key_id IS NULL OR k.disabled OR k.expires_at <= now OR k.retires_at <= now THEN 'invalid_api_key'
+        WHEN k.status <> 'active' THEN 'account_disabled'
+        WHEN a.slug IS NULL THEN 'not_found'
+        WHEN NOT is_in_scope(a.slug, k.scopes) THEN 'scope_denied'
+        ELSE 'ok'
+      END AS verdict
+    FROM unnest(owners, hashes, slugs, costs, run_counts, dry) WITH ORDINALITY
+      AS r (owner_id, hash, slug, cost, calls, is_dry, place)
+    LEFT JOIN LATERAL (
+      SELECT s.key_id, s.scopes, s.disabled, s.expires_at, s.retires_at, u.status, u.plan
+      FROM api_key_secrets s JOIN users u ON u.id = r.owner_id
+      WHERE s.hash = r.hash AND s.owner_id = r.owner_id
+      LIMIT 1
+    ) AS k ON true
+    LEFT JOIN apis a ON a.slug = r.slug
+    LEFT JOIN plan_limits l ON l.plan = k.plan AND l.meter = 'api:' || r.slug
+    LEFT JOIN plan_limits t ON t.plan = k.plan AND t.meter = 'api:*'
+    ORDER BY r.place
+  LOOP
+    place := run.place;
+    verdict := run.verdict;
+    key_id := run.key_id;
+    answer := run.answer;
+    upstream := run.upstream;
     granted := 0;
     limits := '';
     IF verdict = 'ok' THEN
-      planned := NULL;
-      all_planned := NULL;
-      IF key.plan IS NOT NULL THEN
-        planned := (SELECT l.limits FROM plan_limits l WHERE l.plan = key.plan AND l.meter = 'api:' || api.slug);
-        all_planned := (SELECT l.limits FROM plan_limits l WHERE l.plan = key.plan AND l.meter = 'api:*');
-      END IF;
       spent := spend_run(
-        owners[n], key_id, 'api:' || api.slug, run_counts[n], costs[n], dry[n], planned, all_planned, has_shared, starts, now
+        run.owner_id, key_id, run.meter, run.calls, run.cost, run.is_dry, run.planned, run.all_planned, has_shared, starts, now
       );
       granted := spent.granted;
       limits := spent.limits;
