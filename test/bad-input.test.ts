@@ -17,6 +17,7 @@ import {
 import { enableTotp, prepareTotp } from './support/totp.js';
 import { rowsOf } from './support/rows.js';
 import { confirmationToken } from './support/confirmation-token.js';
+import { sizesOf } from './support/sizes.js';
 import { until } from './support/until.js';
 
 const api = sharedApi();
@@ -213,6 +214,15 @@ const isAnswer = (name: string, text: string): boolean =>
   name === 'answer' && text.length <= 65_536 && text.isWellFormed() && !text.includes('\0');
 
 const OPERATIONS = Object.keys(TARGETS);
+
+const { SHARE } = sizesOf('badInput');
+
+/** The share of cases for one operation: at least one. All operations together cover all cases. */
+function shareOf<T>(id: string, cases: readonly T[]): T[] {
+  const place = OPERATIONS.indexOf(id);
+  const share = Math.min(SHARE, cases.length);
+  return cases.filter((_case, i) => (i + place) % share === 0);
+}
 
 interface Sender {
   send: (raw: string | Buffer, headers?: Record<string, string>) => Promise<Answer>;
@@ -425,7 +435,7 @@ describe('Request bodies', () => {
     await withoutEffect(id, async ({ send, valid, properties }) => {
       const wrong = properties.flatMap(([name, property]) => wrongValues(property).map((value) => ({ name, value })));
       expect(wrong).not.toHaveLength(0);
-      await forEach(wrong, async ({ name, value }) => {
+      await forEach(shareOf(id, wrong), async ({ name, value }) => {
         expectField(await send(JSON.stringify({ ...valid, [name]: value })), `/${name}`);
       });
     });
@@ -489,7 +499,7 @@ describe('Request bodies', () => {
 
   test.each(OPERATIONS)('%s with an unknown member: 400', async (id) => {
     await withoutEffect(id, async ({ send, valid }) => {
-      for (const name of ['unknown', 'Value', 'id', '', 'a/b~c', '$where']) {
+      for (const name of shareOf(id, ['unknown', 'Value', 'id', '', 'a/b~c', '$where'])) {
         const answer = await send(JSON.stringify({ ...valid, [name]: 'x' }));
         expectField(answer, `/${name.replaceAll('~', '~0').replaceAll('/', '~1')}`);
       }
@@ -511,7 +521,7 @@ describe('Request bodies', () => {
         '"valueOf":"x"',
       ];
       const answers = await Promise.all(
-        members.map(async (member) => ({ member, answer: await send(`{${member},${rest}`) })),
+        shareOf(id, members).map(async (member) => ({ member, answer: await send(`{${member},${rest}`) })),
       );
       for (const { member, answer } of answers) {
         expectProblem(answer, 400, 'validation_failed');
@@ -543,7 +553,7 @@ describe('Request bodies', () => {
         '<xml/>',
         'a=1&b=2',
       ];
-      await forEach(broken, async (raw) => {
+      await forEach(shareOf(id, broken), async (raw) => {
         expectProblem(await send(raw), 400, 'malformed_json');
       });
     });
@@ -552,7 +562,7 @@ describe('Request bodies', () => {
   test.each(OPERATIONS)('%s with another media type or a content coding: 415', async (id) => {
     await withoutEffect(id, async ({ send, valid }) => {
       const good = JSON.stringify(valid);
-      for (const type of [
+      const types = [
         'text/plain',
         'application/x-www-form-urlencoded',
         'multipart/form-data; boundary=x',
@@ -560,11 +570,12 @@ describe('Request bodies', () => {
         'application/jsonx',
         'text/json',
         'garbage',
-      ]) {
+      ];
+      for (const type of shareOf(id, types)) {
         expectProblem(await send(good, { 'content-type': type }), 415, 'unsupported_media_type');
       }
       const gzipped = gzipSync(good);
-      for (const encoding of ['gzip', 'GZIP', 'br', 'deflate', 'x-unknown']) {
+      for (const encoding of shareOf(id, ['gzip', 'GZIP', 'br', 'deflate', 'x-unknown'])) {
         const answer = await send(gzipped, { 'content-encoding': encoding });
         expectProblem(answer, 415, 'unsupported_media_type');
       }
@@ -577,7 +588,7 @@ describe('Request bodies', () => {
       const good = JSON.stringify(valid);
       const broken = Buffer.concat([Buffer.from('{"x":"'), Buffer.from([0xff]), Buffer.from(`",${good.slice(1)}`)]);
       expectProblem(await send(broken), 400, 'malformed_json');
-      for (const charset of ['utf-16', 'latin1', '"iso-8859-1"']) {
+      for (const charset of shareOf(id, ['utf-16', 'latin1', '"iso-8859-1"'])) {
         const type = { 'content-type': `application/json; charset=${charset}` };
         expectProblem(await send(good, type), 415, 'unsupported_media_type');
       }
@@ -587,11 +598,8 @@ describe('Request bodies', () => {
 
   test.each(OPERATIONS)('%s with JSON that is nested too deeply: 400', async (id) => {
     await withoutEffect(id, async ({ send }) => {
-      for (const raw of [
-        '['.repeat(100_000),
-        '{"a":'.repeat(100_000),
-        `${'['.repeat(100_000)}${']'.repeat(100_000)}`,
-      ]) {
+      const nested = ['['.repeat(100_000), '{"a":'.repeat(100_000), `${'['.repeat(100_000)}${']'.repeat(100_000)}`];
+      for (const raw of shareOf(id, nested)) {
         expectProblem(await send(raw), 400, 'validation_failed');
       }
     });
@@ -601,7 +609,7 @@ describe('Request bodies', () => {
     await withoutEffect(id, async ({ send, valid, properties }) => {
       const bytes = TARGETS[id]!.maxBytes ?? 2 ** 20;
       const large = JSON.stringify({ ...valid, [properties[0]![0]]: 'x'.repeat(bytes + 2 ** 20) });
-      for (const raw of [large, ' '.repeat(bytes + 2 ** 20)]) {
+      for (const raw of shareOf(id, [large, ' '.repeat(bytes + 2 ** 20)])) {
         expectProblem(await send(raw), 413, 'body_too_large');
       }
     });
@@ -610,11 +618,12 @@ describe('Request bodies', () => {
   test.each(OPERATIONS)('%s with strings that are empty, too long, or not storable: rejected', async (id) => {
     await withoutEffect(id, async ({ send, valid, properties }) => {
       const texts = properties.filter(([, { type }]) => type === 'string').map(([name]) => name);
-      const bad = (text: string) => texts.map((name) => ({ name, text }));
-      const wrong = ['\u0000', 'Ada\u0000', '\ud800', 'Ada\udfff', 'Ada \ud83d Lovelace', '']
-        .flatMap(bad)
-        .filter(({ name, text }) => !isAnswer(name, text));
-      await forEach(wrong, async ({ name, text }) => {
+      const bad = (...values: string[]) =>
+        texts
+          .flatMap((name) => values.map((text) => ({ name, text })))
+          .filter(({ name, text }) => !isAnswer(name, text));
+      const wrong = bad('\u0000', 'Ada\u0000', '\ud800', 'Ada\udfff', 'Ada \ud83d Lovelace', '');
+      await forEach(shareOf(id, wrong), async ({ name, text }) => {
         const answer = await send(JSON.stringify({ ...valid, [name]: text }));
         const isTooShort = text.length < (Object.fromEntries(properties)[name]?.minLength ?? 0);
         const compared = isTooShort ? undefined : COMPARED[`${id} ${name}`];
@@ -623,14 +632,10 @@ describe('Request bodies', () => {
         expect({ name, sent, code: answer.body.code }).toEqual({ name, sent, code });
         if (status !== 200) expectProblem(answer, status, code);
       });
-      await forEach(
-        ['x'.repeat(5_000), '𐐀'.repeat(5_000), ' '.repeat(900_000)]
-          .flatMap(bad)
-          .filter(({ name, text }) => !isAnswer(name, text)),
-        async ({ name, text }) => {
-          expectField(await send(JSON.stringify({ ...valid, [name]: text })), `/${name}`);
-        },
-      );
+      const long = bad('x'.repeat(5_000), '𐐀'.repeat(5_000), ' '.repeat(900_000));
+      await forEach(shareOf(id, long), async ({ name, text }) => {
+        expectField(await send(JSON.stringify({ ...valid, [name]: text })), `/${name}`);
+      });
     });
   });
 

@@ -5,6 +5,8 @@
 const SIZES = {
   /** One in SHARE spellings of each path is tried. */
   access: { SHARE: [11, 1] },
+  /** One in SHARE of the bad bodies is sent to each operation. */
+  badInput: { SHARE: [4, 1] },
   /** Units granted to clients by two servers, one of which is killed half-way. */
   conservation: { UNITS: [200, 800] },
   /** Kills of servers and of PostgreSQL. */
