@@ -11,8 +11,8 @@ import { queryPrepared } from '../src/database/prepared-query.js';
 import { PlanLimit } from '../src/platform/plan-limit.entity.js';
 import { Plan } from '../src/platform/plan.entity.js';
 import { SpendsRepository } from '../src/quota/calls/spends.repository.js';
-import { ChargedRepository } from '../src/quota/charged.repository.js';
-import { ChargedStatements } from '../src/quota/charged.statements.js';
+import { ChargedObjectsRepository } from '../src/quota/objects/charged-objects.repository.js';
+import { ChargedObjectsStatements } from '../src/quota/objects/charged-objects.statements.js';
 import { Flow } from '../src/quota/flow.entity.js';
 import { LIST, LIST_OF_KEYS } from '../src/quota/quota.statements.js';
 import { Resource } from '../src/resources/resource.entity.js';
@@ -204,10 +204,10 @@ describeUnlessDistributed('statements that were planned on small tables', () => 
 
   test('they read only the rows that they need of an owner with many', async () => {
     const store = new StoreRepository(used);
-    const resources = new ChargedStatements(used, source.getRepository(Resource));
-    const tasks = new ChargedStatements(used, source.getRepository(Task));
-    const listed = new ChargedRepository(source.getRepository(Resource), used);
-    const listedTasks = new ChargedRepository(source.getRepository(Task), used);
+    const resources = new ChargedObjectsStatements(used, source.getRepository(Resource));
+    const tasks = new ChargedObjectsStatements(used, source.getRepository(Task));
+    const listed = new ChargedObjectsRepository(source.getRepository(Resource), used);
+    const listedTasks = new ChargedObjectsRepository(source.getRepository(Task), used);
     const spends = new SpendsRepository(used);
     const page = { before: OTHER, limit: USUAL_LENGTH + 1 };
     let written = 0;

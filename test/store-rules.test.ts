@@ -6,7 +6,7 @@ import { dataSourceOptions } from '../src/database/options.js';
 import { PlanLimit } from '../src/platform/plan-limit.entity.js';
 import { Plan } from '../src/platform/plan.entity.js';
 import { WINDOWS } from '../src/quota/meters.js';
-import { parseLimits } from '../src/quota/judgement.js';
+import { parseLimits } from '../src/quota/judged-limits.js';
 import { PlatformQuota } from '../src/quota/platform-quota.entity.js';
 import { Flow } from '../src/quota/flow.entity.js';
 import { Gauge } from '../src/quota/gauge.entity.js';

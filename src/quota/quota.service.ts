@@ -6,7 +6,7 @@ import { Problem } from '../common/problem.js';
 import { Database, type Transaction } from '../database/database.js';
 import { CreditBound } from '../platform/credit-bound.js';
 import { UsersService } from '../users/users.service.js';
-import { isViolated, parseLimits, toLimitResponse, type Scope } from './judgement.js';
+import { isViolated, parseLimits, toLimitResponse, type Scope } from './judged-limits.js';
 import { ALL_CALLS, GAUGES, WINDOWS, hasWindow, isMeter, windowEnd, type GaugeMeter, type Window } from './meters.js';
 import type { LimitDto, QuotaResponse, SetQuotaDto, WindowQuery } from './quota.dto.js';
 import { QuotaRepository, type Holder, type Limits, type QuotaRow } from './quota.repository.js';
@@ -20,7 +20,10 @@ interface LimitChange {
   after?: number | null;
 }
 
-/** The limits of users and of the platform. */
+/**
+ * The limits of users and of the platform. Nothing is charged here: calls are charged in calls/, resources and tasks in
+ * objects/, entries in src/store, and users in src/users.
+ */
 @Injectable()
 export class QuotaService {
   constructor(

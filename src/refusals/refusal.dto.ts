@@ -4,7 +4,7 @@ import { ApiId, ApiTime } from '../common/formats.js';
 import { PageQuery } from '../common/page.js';
 import { IsStorable, MayBeMissing } from '../common/text.js';
 import { IsUserReference } from '../http/caller/owner.js';
-import { isViolated } from '../quota/judgement.js';
+import { isViolated } from '../quota/judged-limits.js';
 import { LimitResponse } from '../quota/quota.dto.js';
 import type { RefusalRow } from './refusals.repository.js';
 

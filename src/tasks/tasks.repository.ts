@@ -3,7 +3,7 @@ import { InjectRepository } from '@nestjs/typeorm';
 import type { Repository } from 'typeorm';
 import { columnsOf } from '../database/columns.js';
 import { Database, within, type Transaction } from '../database/database.js';
-import { ChargedRepository, isKeyed, type ObjectKey } from '../quota/charged.repository.js';
+import { ChargedObjectsRepository, isKeyed, type ObjectKey } from '../quota/objects/charged-objects.repository.js';
 import { Task } from './task.entity.js';
 
 export type TaskRow = Omit<Task, 'owner'>;
@@ -13,7 +13,7 @@ export type NewTask = Pick<Task, 'id' | 'ownerId' | 'title' | 'completed'>;
 export type TaskChanges = Partial<Pick<Task, 'title' | 'completed'>>;
 
 @Injectable()
-export class TasksRepository extends ChargedRepository<Task, NewTask> {
+export class TasksRepository extends ChargedObjectsRepository<Task, NewTask> {
   constructor(@InjectRepository(Task) tasks: Repository<Task>, database: Database) {
     super(tasks, database);
   }

@@ -1,5 +1,5 @@
 import { ALL_CALLS, WINDOWS, callsOf, type Window } from '../../src/quota/meters.js';
-import type { Judged } from '../../src/quota/judgement.js';
+import type { Judged } from '../../src/quota/judged-limits.js';
 import type { Call, Run, RunVerdict, Verdict } from '../../src/quota/calls/spender.js';
 
 /**

@@ -1,4 +1,4 @@
-import type { Judged } from '../../src/quota/judgement.js';
+import type { Judged } from '../../src/quota/judged-limits.js';
 import type { NewEntry, OnConflict } from '../../src/store/store-body.js';
 import type { DeleteRequest, Deletion, Verdict, WriteRequest } from '../../src/store/store.repository.js';
 import type { Random } from './random.js';

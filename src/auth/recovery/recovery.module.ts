@@ -9,7 +9,7 @@ import { TotpModule } from '../totp/totp.module.js';
 import { AccountRescue } from './account-rescue.js';
 import { EmailConfirmationService } from './email-confirmation.service.js';
 import { RecoveryRequest } from './recovery-request.entity.js';
-import { RecoveryRequests } from './recovery-requests.js';
+import { RecoveryMailer } from './recovery-mailer.js';
 import { RecoveryRequestsRepository } from './recovery-requests.repository.js';
 import { RecoveryController } from './recovery.controller.js';
 import { serveRecoveryPages } from './recovery.pages.js';
@@ -22,7 +22,7 @@ import { RecoveryService } from './recovery.service.js';
     ...[PasswordsModule, UsersModule, MailModule, ThrottleModule, TotpModule],
   ],
   controllers: [RecoveryController],
-  providers: [RecoveryService, EmailConfirmationService, AccountRescue, RecoveryRequests, RecoveryRequestsRepository],
+  providers: [RecoveryService, EmailConfirmationService, AccountRescue, RecoveryMailer, RecoveryRequestsRepository],
 })
 export class RecoveryModule implements NestModule {
   constructor(private readonly host: HttpAdapterHost) {}

@@ -10,7 +10,7 @@ import { turnOf } from '../../passwords/hash-queue.js';
 import { Notices } from '../../users/notices.js';
 import { Passwords } from '../../passwords/passwords.js';
 import { UsersRepository } from '../../users/users.repository.js';
-import { RecoveryRequests } from './recovery-requests.js';
+import { RecoveryMailer } from './recovery-mailer.js';
 import { SignInThrottle } from '../throttle/sign-in-throttle.js';
 
 /** The kinds of tokens that set a password. */
@@ -25,7 +25,7 @@ export class RecoveryService {
     private readonly passwords: Passwords,
     private readonly tokens: AccountTokensRepository,
     private readonly notices: Notices,
-    private readonly requests: RecoveryRequests,
+    private readonly mailer: RecoveryMailer,
     private readonly throttle: SignInThrottle,
     private readonly audit: AuditLog,
   ) {}
@@ -36,7 +36,7 @@ export class RecoveryService {
    */
   async ask(login: string, { ip }: Origin): Promise<void> {
     await this.throttle.count('recovery', ip);
-    await this.requests.add(login);
+    await this.mailer.queue(login);
   }
 
   /**

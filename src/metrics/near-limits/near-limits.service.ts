@@ -1,7 +1,7 @@
 import { Injectable } from '@nestjs/common';
 import { Database } from '../../database/database.js';
 import { WINDOWS } from '../../quota/meters.js';
-import { toLimitResponse, type Judged } from '../../quota/judgement.js';
+import { toLimitResponse, type Judged } from '../../quota/judged-limits.js';
 import type { NearLimitResponse, NearLimitsQuery } from './near-limit.dto.js';
 import { NEAR_LIMITS } from './near-limits.statements.js';
 

@@ -1,4 +1,4 @@
-import type { Judged } from '../judgement.js';
+import type { Judged } from '../judged-limits.js';
 import { windowEnd, windowSeconds } from '../meters.js';
 
 /** An integer in a structured field has at most 15 digits (RFC 9651, section 3.3.1). */

@@ -4,7 +4,7 @@ import { SEED, seeds, sizesOf } from '../../../test/support/sizes.js';
 import { SpendCases } from '../../../test/support/spend-cases.js';
 import { SpendModel, windowName, type Fact, type Judgement } from '../../../test/support/spend-model.js';
 import type { Transaction } from '../../database/database.js';
-import type { Judged } from '../judgement.js';
+import type { Judged } from '../judged-limits.js';
 import { ALL_CALLS, callsOf } from '../meters.js';
 import type { KeyOwners } from './key-owners.js';
 import { Spender, type Call, type Run, type RunVerdict, type Spend } from './spender.js';

@@ -1,7 +1,7 @@
 import { tally } from '../../common/tally.js';
 import { Coalescer, type CoalescerOptions } from '../../database/coalescer.js';
 import type { Transaction } from '../../database/database.js';
-import { isViolated, parseLimits, toLimitResponse, type Judged } from '../judgement.js';
+import { isViolated, parseLimits, toLimitResponse, type Judged } from '../judged-limits.js';
 import { callsOf, windowEnd } from '../meters.js';
 import type { LimitResponse } from '../quota.dto.js';
 import type { KeyOwners } from './key-owners.js';

@@ -1,14 +1,14 @@
 import { LessThan, type FindOptionsOrder, type FindOptionsWhere, type Repository } from 'typeorm';
-import { USUAL_LENGTH } from '../common/page.js';
-import { Problem } from '../common/problem.js';
-import { PREPARED } from '../database/data-source.js';
-import { within, type Database, type Transaction } from '../database/database.js';
-import { ChargedStatements, type ObjectKey, type Owned } from './charged.statements.js';
+import { USUAL_LENGTH } from '../../common/page.js';
+import { Problem } from '../../common/problem.js';
+import { PREPARED } from '../../database/data-source.js';
+import { within, type Database, type Transaction } from '../../database/database.js';
+import { ChargedObjectsStatements, type ObjectKey, type Owned } from './charged-objects.statements.js';
 
-export type { ObjectKey } from './charged.statements.js';
+export type { ObjectKey } from './charged-objects.statements.js';
 
 /** Result of an insert: granted, or the limits that were judged (see charge_gauge). */
-export type Verdict = { granted: true; createdAt: Date } | { granted: false; limits: string };
+export type Creation = { granted: true; createdAt: Date } | { granted: false; limits: string };
 
 /** Position of a page: it starts after the object with the id `before`. */
 export interface Before {
@@ -17,14 +17,14 @@ export interface Before {
 }
 
 /** Base of repositories for objects that are charged to a gauge of their owner. */
-export class ChargedRepository<Row extends Owned, New extends Owned> {
-  private readonly statements: ChargedStatements<Row>;
+export class ChargedObjectsRepository<Row extends Owned, New extends Owned> {
+  private readonly statements: ChargedObjectsStatements<Row>;
 
   constructor(
     protected readonly objects: Repository<Row>,
     private readonly database: Database,
   ) {
-    this.statements = new ChargedStatements(database, objects);
+    this.statements = new ChargedObjectsStatements(database, objects);
   }
 
   find(key: ObjectKey): Promise<Row | null> {
@@ -36,7 +36,7 @@ export class ChargedRepository<Row extends Owned, New extends Owned> {
    * @param tx the caller's transaction; without one, the insert is coalesced with concurrent ones
    * @throws Problem not_found if the owner was deleted concurrently
    */
-  async create(object: New, tx?: Transaction): Promise<Verdict> {
+  async create(object: New, tx?: Transaction): Promise<Creation> {
     const { granted, limits, createdAt } = await this.statements.create(object, tx);
     if (granted === null) throw new Problem('not_found');
     return granted ? { granted, createdAt } : { granted, limits };

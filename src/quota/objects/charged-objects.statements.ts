@@ -1,9 +1,9 @@
 import type { ObjectLiteral, Repository } from 'typeorm';
-import { tally } from '../common/tally.js';
-import { Coalescer, inPlace } from '../database/coalescer.js';
-import { columnsOf, writtenColumnsOf } from '../database/columns.js';
-import type { Database, Statement, Transaction } from '../database/database.js';
-import { byOwner, inBatchOrder } from '../database/by-owner.js';
+import { tally } from '../../common/tally.js';
+import { Coalescer, inPlace } from '../../database/coalescer.js';
+import { columnsOf, writtenColumnsOf } from '../../database/columns.js';
+import type { Database, Statement, Transaction } from '../../database/database.js';
+import { byOwner, inBatchOrder } from '../../database/by-owner.js';
 
 /** Fields of every object that is charged to a gauge of its owner. */
 export interface Owned extends ObjectLiteral {
@@ -19,7 +19,7 @@ export interface ObjectKey {
 }
 
 /** The outcome of a creation. */
-export interface VerdictRow {
+export interface CreationRow {
   /** Null if the owner no longer exists. */
   granted: boolean | null;
   /** The limits that were judged (see charge_gauge). */
@@ -38,10 +38,10 @@ interface CreatedRow {
  * Statements for a table whose objects each use one unit of a gauge with the name of the table. Single reads and inserts
  * are coalesced. SQL functions of the table create objects and charge them, and delete one and give its unit back.
  */
-export class ChargedStatements<Row extends Owned> {
+export class ChargedObjectsStatements<Row extends Owned> {
   private readonly found: Coalescer<Pick<Owned, 'id' | 'ownerId'>, Row | null>;
   private readonly foundAnywhere: Coalescer<string, Row | null>;
-  private readonly inserted: Coalescer<Owned, VerdictRow>;
+  private readonly inserted: Coalescer<Owned, CreationRow>;
   private readonly statements: ReturnType<typeof statementsOf>;
   private readonly table: 'resources' | 'tasks';
 
@@ -82,7 +82,7 @@ export class ChargedStatements<Row extends Owned> {
   }
 
   /** @param tx the caller's transaction; without one, the insert is coalesced with concurrent ones */
-  async create(object: Owned, tx?: Transaction): Promise<VerdictRow> {
+  async create(object: Owned, tx?: Transaction): Promise<CreationRow> {
     const row = tx ? (await this.createAll([object], tx))[0] : await this.inserted.add(object);
     if (!row) throw new Error('The database returned no verdict for an insert');
     return row;
@@ -103,7 +103,7 @@ export class ChargedStatements<Row extends Owned> {
     return inPlace(await this.database.query<Row & { place: number }>(statement, values), count);
   }
 
-  private async createAll(batch: readonly Owned[], tx?: Transaction): Promise<VerdictRow[]> {
+  private async createAll(batch: readonly Owned[], tx?: Transaction): Promise<CreationRow[]> {
     const sorting = byOwner(batch);
     const { sorted, owners, ends } = sorting;
     const columns = [

@@ -15,11 +15,11 @@ const SWEEP_MS = 1_000;
 const RESET: TokenRule = { lifetime: 1_800, pause: 60, perHour: 5 };
 
 /**
- * Pending requests to recover an account. A request writes one row, the same for every login. A job on any node looks
+ * Sends the e-mails for lost passwords. A request writes one row, the same for every login. A job on any node looks
  * up the account later. So neither the response nor its time reveals whether the account exists.
  */
 @Injectable()
-export class RecoveryRequests implements OnApplicationBootstrap, BeforeApplicationShutdown {
+export class RecoveryMailer implements OnApplicationBootstrap, BeforeApplicationShutdown {
   private readonly seal: Seal;
   private readonly hashKey: Buffer;
   private readonly sweeper = new Sweeper(SWEEP_MS, () => this.serve());
@@ -35,7 +35,8 @@ export class RecoveryRequests implements OnApplicationBootstrap, BeforeApplicati
     this.hashKey = secrets.derive('recovery-login');
   }
 
-  async add(login: string): Promise<void> {
+  /** Queues a request: the account, if there is one, gets an e-mail with a link. Does nothing without a mail server. */
+  async queue(login: string): Promise<void> {
     if (!this.outbox.isOn) return;
     // An invalid login gets the key of no account, so that it costs the same write.
     const key = loginKey(login) ?? '';
